@@ -1,0 +1,181 @@
+"""What the flows are: the nouns that a flow registry describes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import timedelta
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
+
+from agentic_flywheel.errors import UnknownDomain, UnknownFlow
+from agentic_flywheel.models import Model, Probability, Slug
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
+
+
+def parse_duration(value: Any) -> Any:
+    """Return seconds, or text such as ``90s``, ``15m``, ``7d``, as a timedelta; anything else is left for the validator."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return timedelta(seconds=value)
+    if isinstance(value, str) and (match := _DURATION.match(value)):
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
+
+#: TTL of an answer by what the flow is about, where the registry names none (design: technical 7 d, creative 30 d, documents 1 d).
+DEFAULT_TTL = timedelta(days=7)
+
+
+class Flow(Model):
+    """One Flowise chatflow as the registry describes it. Unknown keys are kept for a rewrite of the file, not here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    #: The flow's name in the registry, commands and answers.
+    key: Slug
+    #: The chatflow's uuid in Flowise.
+    id: str = Field(min_length=1)
+    name: str = ""
+    description: str = ""
+    purpose: str = ""
+    domain: Slug
+    active: bool = True
+    session_format: str = ""
+    #: Sent as ``overrideConfig``; Flowise honours what the flow's owner has enabled.
+    config: dict[str, JsonValue] = {}
+    keywords: tuple[str, ...] = Field(default=(), alias="intent_keywords")
+    topics: dict[str, tuple[str, ...]] = {}
+    examples: tuple[str, ...] = ()
+    ttl: Duration = DEFAULT_TTL
+    #: Serve an expired answer for this long while a fresh one is computed.
+    stale_while_revalidate: Duration = timedelta(0)
+    #: Remember a permanent failure for this long, so that it is not asked again at once.
+    failure_ttl: Duration = timedelta(seconds=10)
+    cache: bool = True
+    #: Longest silence of the flow before the call is cut.
+    timeout: Duration = timedelta(seconds=120)
+    #: Calls per second over all workers; None: no limit.
+    rate: Annotated[float, Field(gt=0)] | None = None
+    #: Calls at once over all workers.
+    concurrency: Annotated[int, Field(ge=1)] = 200
+    #: Attempts in all, the first included.
+    attempts: Annotated[int, Field(ge=1, le=20)] = 4
+    fallback: Slug | None = None
+    #: Who remembers the conversation: Flowise by session id, we by sending history, or nobody.
+    memory: Literal["flowise", "history", "none"] = "flowise"
+    streaming: bool = True
+    #: How a profile's context reaches the flow.
+    injection: Literal["prepend", "system", "vars"] = "prepend"
+    #: Name of the environment variable that holds this flow's key.
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    #: Address of another Flowise than FLOWISE_BASE_URL.
+    server: Annotated[str, Field(pattern=r"^https?://")] | None = None
+
+    @cached_property
+    def revision(self) -> str:
+        """Hash of what determines this flow's answers; a change invalidates its cached answers by construction."""
+        return _digest(
+            {
+                "id": self.id,
+                "config": self.config,
+                "memory": self.memory,
+                "injection": self.injection,
+                "server": self.server,
+            }
+        )
+
+    @property
+    def title(self) -> str:
+        return self.name or self.key
+
+
+class Policy(Model):
+    """How routes are decided: the registry's ``intent_classification``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    #: Where questions go that fit nowhere.
+    fallback_flow: Slug | None = None
+    high: Probability = 0.70
+    medium: Probability = 0.40
+    #: A second domain is asked too when its own evidence reaches this.
+    multi_flow_threshold: Probability = 0.40
+    #: At most so many domains for one question.
+    max_targets: Annotated[int, Field(ge=1, le=8)] = 3
+    on_medium: Literal["best", "best_two"] = "best"
+    on_low: Literal["default", "clarify"] = "default"
+    #: A flow that turns several domains' answers into one; without it the parts are merged.
+    synthesis_flow: Slug | None = None
+    #: Weights of the signals beside the text, as log-priors.
+    scoring_weights: dict[str, float] = {}
+
+
+class Catalog(Model):
+    """All flows of one registry, with the revision that names this very content."""
+
+    flows: dict[str, Flow]
+    policy: Policy = Policy()
+    #: Where it was read from, for messages.
+    source: str = ""
+    revision: str = ""
+
+    @cached_property
+    def active(self) -> dict[str, Flow]:
+        """The flows that take questions, by key."""
+        return {key: flow for key, flow in self.flows.items() if flow.active}
+
+    @cached_property
+    def domains(self) -> dict[str, tuple[Flow, ...]]:
+        """The active flows of each domain, in the registry's order."""
+        found: dict[str, list[Flow]] = {}
+        for flow in self.active.values():
+            found.setdefault(flow.domain, []).append(flow)
+        return {domain: tuple(flows) for domain, flows in found.items()}
+
+    @cached_property
+    def routable(self) -> dict[str, Flow]:
+        """The active flows that a classification may choose: all but the synthesis flow."""
+        return {key: flow for key, flow in self.active.items() if key != self.policy.synthesis_flow}
+
+    @property
+    def default(self) -> Flow:
+        """The flow for questions that fit nowhere: the named one, else the first."""
+        named = self.active.get(self.policy.fallback_flow or "")
+        return named or next(iter(self.routable.values()))
+
+    def flow(self, key: str) -> Flow:
+        """Return an active flow. Raises UnknownFlow."""
+        try:
+            return self.active[key]
+        except KeyError:
+            raise UnknownFlow(key, sorted(self.active)) from None
+
+    def in_domain(self, domain: str) -> tuple[Flow, ...]:
+        """Return the active flows of a domain. Raises UnknownDomain."""
+        try:
+            return self.domains[domain]
+        except KeyError:
+            raise UnknownDomain(domain, sorted(self.domains)) from None
+
+
+def revision_of(flows: dict[str, Flow], policy: Policy) -> str:
+    """Return the hash of everything that routing and answering read from a registry."""
+    return _digest(
+        {
+            "flows": {key: flow.model_dump(mode="json") for key, flow in flows.items()},
+            "policy": policy.model_dump(mode="json"),
+        }
+    )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,99 @@
+"""The environment, read once. No other module reads it."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from agentic_flywheel.catalog import Duration
+from agentic_flywheel.errors import InvalidSetting
+
+
+def _plain_or_flywheel(name: str) -> AliasChoices:
+    return AliasChoices(f"FLYWHEEL_{name}", name)
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Url = Annotated[str, Field(pattern=r"^[a-z+]+://")]
+OptionalUrl = Annotated[Url | None, BeforeValidator(_empty_is_none)]
+
+
+class Settings(BaseSettings):
+    """What the environment decides. Durations are seconds or text such as ``15m``, ``7d``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLYWHEEL_", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    redis_url: Url = Field("redis://127.0.0.1:6379/0", validation_alias=_plain_or_flywheel("REDIS_URL"))
+    flowise_base_url: OptionalUrl = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_BASE_URL"))
+    flowise_api_key: SecretStr | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_API_KEY"))
+    #: An explicit registry file; else `.agentic_flywheel/flow-registry.yaml` here, then at home, then the bundled one.
+    registry: Path | None = None
+    #: Where `flywheel up` keeps its state: the embedded broker's data, logs, who is running.
+    home: Path = Path(".flywheel")
+
+    engine: Literal["asyncio", "stock"] = "asyncio"
+    #: Queries that one worker process works on at once.
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    #: A message not renewed for this long is given to another worker.
+    visibility_timeout: Duration = timedelta(seconds=6)
+    #: How long a stopping worker may finish what it has; then it hands back.
+    grace: Duration = timedelta(seconds=10)
+    queue_limit: Annotated[int, Field(ge=1)] = 100_000
+
+    result_ttl: Duration = timedelta(days=1)
+    session_ttl: Duration = timedelta(days=30)
+    session_turns: Annotated[int, Field(ge=1)] = 50
+    dead_letter_ttl: Duration = timedelta(days=7)
+
+    langfuse_public_key: str | None = Field(None, validation_alias="LANGFUSE_PUBLIC_KEY")
+    langfuse_secret_key: SecretStr | None = Field(None, validation_alias="LANGFUSE_SECRET_KEY")
+    langfuse_base_url: OptionalUrl = Field(
+        None, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST")
+    )
+    langfuse_environment: str = Field("default", validation_alias="LANGFUSE_TRACING_ENVIRONMENT")
+    langfuse_release: str | None = Field(None, validation_alias="LANGFUSE_RELEASE")
+    langfuse_sample_rate: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, validation_alias="LANGFUSE_SAMPLE_RATE"
+    )
+
+    @property
+    def broker_address(self) -> str:
+        """The broker's address without its password, for messages."""
+        return without_credentials(self.redis_url)
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises InvalidSetting naming the first variable that is unusable."""
+    try:
+        return Settings()
+    except ValidationError as refused:
+        first = refused.errors(include_input=False, include_url=False)[0]
+        where = str(first["loc"][0])
+        field = Settings.model_fields.get(where)
+        name = where if field is None else f"FLYWHEEL_{where.upper()}"
+        raise InvalidSetting(name, first["msg"]) from None
+
+
+def flow_key(variable: str | None, default: SecretStr | None) -> SecretStr | None:
+    """Return the API key that a flow's ``api_key_env`` names, else the default one."""
+    value = os.environ.get(variable) if variable else None
+    return SecretStr(value) if value else default
+
+
+def without_credentials(url: str) -> str:
+    """Return an address without user and password."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    netloc = f"{host}:{parts.port}" if parts.port else host
+    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))

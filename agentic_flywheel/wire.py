@@ -1,0 +1,134 @@
+"""The contract between processes: task names, queue names, Redis key names, channels, and the shape of a task message.
+
+Names are explicit, so that a rename in the code never strands a message.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from typing import Any
+
+from agentic_flywheel.models import Priority
+
+CLASSIFY = "flywheel.classify"
+ANSWER = "flywheel.answer"
+SYNTHESIZE = "flywheel.synthesize"
+
+PREFIX = "flywheel:"
+
+CLASSIFY_QUEUE = "classify"
+SYNTHESIS_QUEUE = "synthesis"
+
+
+def domain_queue(domain: str) -> str:
+    """Return the queue of a domain."""
+    return f"domain.{domain}"
+
+
+def banded(queue: str, priority: Priority | str = Priority.NORMAL) -> str:
+    """Return the queue of one priority band: Redis priorities do not overtake prefetched work, separate queues do."""
+    return queue if priority == Priority.NORMAL else f"{queue}.{priority}"
+
+
+def bands(queue: str) -> tuple[str, str, str]:
+    """Return a queue's three bands, the most urgent first."""
+    return banded(queue, Priority.HIGH), queue, banded(queue, Priority.LOW)
+
+
+def channel_of(query_id: str) -> str:
+    """Return the pub/sub channel that tells when a query of the same producer ends."""
+    return f"{PREFIX}done:{query_id[:8]}"
+
+
+# Keys
+
+
+def record_key(query_id: str) -> str:
+    return f"{PREFIX}query:{query_id}"
+
+
+def events_key(query_id: str) -> str:
+    return f"{PREFIX}events:{query_id}"
+
+
+def followers_key(query_id: str) -> str:
+    return f"{PREFIX}followers:{query_id}"
+
+
+def parts_key(query_id: str) -> str:
+    return f"{PREFIX}parts:{query_id}"
+
+
+def answer_key(flow: str, digest: str) -> str:
+    return f"{PREFIX}answer:{flow}:{digest}"
+
+
+def front_key(digest: str) -> str:
+    return f"{PREFIX}front:{digest}"
+
+
+def flight_key(digest: str) -> str:
+    return f"{PREFIX}flight:{digest}"
+
+
+def session_key(session_id: str) -> str:
+    return f"{PREFIX}session:{session_id}"
+
+
+# A task message
+
+
+def task_message(
+    task: str,
+    task_id: str,
+    args: list[Any],
+    *,
+    queue: str,
+    root_id: str | None = None,
+    shown: str = "",
+    ignore_result: bool = False,
+    headers: dict[str, Any] | None = None,
+) -> str:
+    """Return a Celery protocol 2 message as kombu's Redis transport stores it in a list.
+
+    ``shown`` is what Flower displays as the arguments; prompts are data and do not belong there.
+    Source: Celery documentation, "Message Protocol", version 2; kombu 5.7 ``virtual.Channel.prepare_message``.
+    """
+    body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    return json.dumps(
+        {
+            "body": base64.b64encode(body.encode()).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {
+                "lang": "py",
+                "task": task,
+                "id": task_id,
+                "shadow": None,
+                "eta": None,
+                "expires": None,
+                "group": None,
+                "retries": 0,
+                "timelimit": [None, None],
+                "root_id": root_id or task_id,
+                "parent_id": root_id if root_id != task_id else None,
+                "argsrepr": shown,
+                "kwargsrepr": "{}",
+                "origin": "flywheel",
+                "ignore_result": ignore_result,
+                **(headers or {}),
+            },
+            "properties": {
+                "correlation_id": task_id,
+                "reply_to": "",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": uuid.uuid4().hex,
+            },
+        },
+        separators=(",", ":"),
+    )

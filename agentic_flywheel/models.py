@@ -111,9 +111,7 @@ class Target(Model):
 class Evidence(Model):
     """One reason for a route, in words."""
 
-    kind: Literal[
-        "explicit", "keyword", "example", "topic", "session", "profile", "novelty", "default", "description"
-    ]
+    kind: Literal["explicit", "keyword", "example", "topic", "session", "profile", "novelty", "default", "description"]
     flow: str
     detail: str
     #: How much it moved the score, in log-odds; the sign says which way.

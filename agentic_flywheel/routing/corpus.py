@@ -1,0 +1,85 @@
+"""What the classifier learns from: every text of the catalog that says what a flow is for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from agentic_flywheel.catalog import Catalog, Flow
+
+Kind = Literal["example", "topic", "name", "description", "keyword"]
+
+#: A description is cut here: beyond it a text says less and less about what users ask.
+_LONGEST_TEXT = 600
+_NOT_WORD = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a question can be about: a flow, or one topic of it."""
+
+    flow: str
+    topic: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One text of the catalog and the intent (by number) that it speaks for."""
+
+    text: str
+    intent: int
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All samples of a catalog, with the intents they speak for."""
+
+    intents: tuple[Intent, ...]
+    samples: tuple[Sample, ...]
+    #: Keywords per flow, as their words.
+    keywords: dict[str, tuple[str, ...]]
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that a fit reads; a change of a TTL or a time-out leaves it as it is."""
+        seen = hashlib.sha256()
+        for intent in self.intents:
+            seen.update(repr((intent.flow, intent.topic)).encode())
+        for sample in self.samples:
+            seen.update(repr((sample.text, sample.intent, sample.kind)).encode())
+        seen.update(repr(sorted(self.keywords.items())).encode())
+        return seen.hexdigest()[:16]
+
+
+def corpus_of(catalog: Catalog) -> Corpus:
+    """Collect the samples of all flows that a classification may choose."""
+    intents: list[Intent] = []
+    samples: list[Sample] = []
+    for flow in catalog.routable.values():
+        for intent, texts in _intents_of(flow):
+            samples.extend(Sample(text, len(intents), kind) for text, kind in texts)
+            intents.append(intent)
+    keywords = {key: tuple(word for word in flow.keywords if word.strip()) for key, flow in catalog.routable.items()}
+    return Corpus(tuple(intents), tuple(samples), keywords)
+
+
+def _intents_of(flow: Flow) -> Iterator[tuple[Intent, list[tuple[str, Kind]]]]:
+    texts: list[tuple[str, Kind]] = [(text, "example") for text in flow.examples if text.strip()]
+    texts += [(plain(flow.name or flow.key), "name")]
+    about = " ".join(part.strip() for part in (flow.description, flow.purpose) if part.strip())
+    if about:
+        texts.append((about[:_LONGEST_TEXT], "description"))
+    texts += [(plain(word), "keyword") for word in flow.keywords if word.strip()]
+    yield Intent(flow.key), texts
+    for topic, examples in flow.topics.items():
+        told: list[tuple[str, Kind]] = [(text, "topic") for text in examples if text.strip()]
+        yield Intent(flow.key, topic), [(plain(topic), "name"), *told]
+
+
+def plain(name: str) -> str:
+    """Return a name such as ``reset_password`` as the words a person would say."""
+    return _NOT_WORD.sub(" ", name).strip().lower() or name

@@ -1,0 +1,47 @@
+"""Recognise a question that concerns several domains, and find who answers which part."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.models import Target
+from agentic_flywheel.routing.clauses import cuts
+from agentic_flywheel.routing.features import clip
+from agentic_flywheel.routing.router import FittedRouter
+
+
+def several_domains(question: str, router: FittedRouter, catalog: Catalog) -> tuple[Target, ...]:
+    """Return the best flow of each domain that ``question`` concerns; nothing unless there are at least two.
+
+    Each part of a cut must on its own be familiar and reach the policy's ``multi_flow_threshold`` in its domain.
+    """
+    if len(catalog.domains) < 2:
+        return ()
+    found: dict[str, Target] = {}
+    for cut in cuts(clip(question)):
+        sides = [side for part in cut if (side := _side(part, router, catalog)) is not None]
+        if len(sides) == len(cut) and len({side.domain for side in sides}) > 1:
+            for side in sides:
+                if side.domain not in found or found[side.domain].confidence < side.confidence:
+                    found[side.domain] = side
+    return tuple(found.values())[: catalog.policy.max_targets] if len(found) > 1 else ()
+
+
+def _side(part: str, router: FittedRouter, catalog: Catalog) -> Target | None:
+    reading = router.read(part)
+    if reading.novel:
+        return None
+    chances = np.exp(reading.flows)
+    best = router.flows[int(chances.argmax())]
+    flow = catalog.routable.get(best)
+    if flow is None:
+        return None
+    together = sum(
+        float(chances[router.flow_number[each.key]])
+        for each in catalog.domains[flow.domain]
+        if each.key in router.flow_number
+    )
+    if together < catalog.policy.multi_flow_threshold:
+        return None
+    return Target(flow=best, domain=flow.domain, confidence=min(1.0, together), topic=router.topic(reading, best).topic)

@@ -1,0 +1,252 @@
+"""Decide where a query goes, and say why. Decides only: no I/O, no clock; the same arguments give the same route."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from agentic_flywheel.catalog import Catalog, Flow, Policy
+from agentic_flywheel.errors import UnknownFlow
+from agentic_flywheel.models import Band, Evidence, Query, Route, Target, Turn
+from agentic_flywheel.routing.corpus import plain
+from agentic_flywheel.routing.fanout import several_domains
+from agentic_flywheel.routing.router import FittedRouter, Reading
+from agentic_flywheel.routing.signals import Priors, priors
+
+_ALTERNATIVES = 3
+_QUOTED = 80
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """A question's text and signals put together: a probability for every flow."""
+
+    router: FittedRouter
+    catalog: Catalog
+    reading: Reading
+    priors: Priors
+    chances: npt.NDArray[np.float64]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        known = dict(zip(self.router.flows, self.chances.tolist(), strict=True))
+        # A flow that is newer than the fit has no score yet; one that left the catalog has none any more.
+        return {key: round(known.get(key, 0.0), 6) for key in self.catalog.routable}
+
+    def target(self, key: str) -> Target:
+        number = self.router.flow_number.get(key)
+        if number is None:
+            return Target(flow=key, domain=self.catalog.flow(key).domain, confidence=0.0)
+        return Target(
+            flow=key,
+            domain=self.catalog.flow(key).domain,
+            confidence=min(1.0, float(self.chances[number])),
+            topic=self.router.topic(self.reading, key).topic,
+        )
+
+    @property
+    def ranked(self) -> list[str]:
+        """The catalog's flows, the likeliest first."""
+        order = np.argsort(-self.chances, kind="stable")
+        flows = self.router.flows
+        found = [flows[number] for number in order if flows[number] in self.catalog.routable]
+        return found or [self.catalog.default.key]
+
+
+def choose_route(
+    query: Query,
+    router: FittedRouter,
+    catalog: Catalog,
+    *,
+    turns: Sequence[Turn] = (),
+    profile_keywords: Sequence[str] = (),
+) -> Route:
+    """Return where ``query`` goes.
+
+    ``turns`` are the session's, oldest first. An explicit flow wins over an explicit domain, both over ``intent``, and
+    all of them over the text. Raises UnknownFlow or UnknownDomain where an explicit name is not in the catalog.
+    """
+    if query.flow is not None:
+        return _explicit(catalog, catalog.flow(query.flow), "the query names the flow")
+    if query.domain is None and query.intent is not None:
+        return _by_intent(query.intent, catalog)
+    weighed = _weigh(query.question, router, catalog, turns, profile_keywords)
+    if query.domain is not None:
+        return _within(query.domain, weighed)
+    return _by_text(query, weighed)
+
+
+def _weigh(
+    question: str, router: FittedRouter, catalog: Catalog, turns: Sequence[Turn], profile_keywords: Sequence[str]
+) -> _Weighed:
+    reading = router.read(question)
+    beside = priors(question, router, catalog, turns=turns, profile_keywords=profile_keywords)
+    logits = reading.flows + beside.weights
+    odds = np.exp(logits - logits.max())
+    return _Weighed(router, catalog, reading, beside, odds / odds.sum())
+
+
+def _explicit(catalog: Catalog, flow: Flow, why: str, topic: str | None = None) -> Route:
+    return Route(
+        targets=(Target(flow=flow.key, domain=flow.domain, confidence=1.0, topic=topic),),
+        decision="explicit",
+        band="high",
+        confidence=1.0,
+        scores={flow.key: 1.0},
+        evidence=(Evidence(kind="explicit", flow=flow.key, detail=why, weight=0.0),),
+        reason=f"Asked of {flow.title} because {why}.",
+        catalog_revision=catalog.revision,
+    )
+
+
+def _by_intent(intent: str, catalog: Catalog) -> Route:
+    if intent in catalog.active:
+        return _explicit(catalog, catalog.active[intent], "the query's intent names the flow")
+    said = plain(intent)
+    for flow in catalog.routable.values():
+        for topic in flow.topics:
+            if plain(topic) == said:
+                return _explicit(catalog, flow, f"the query's intent names its topic {topic}", topic)
+    for flow in catalog.routable.values():
+        if said in map(plain, flow.keywords):
+            return _explicit(catalog, flow, f"the query's intent is its keyword {said}")
+    known = sorted({*catalog.active, *(topic for flow in catalog.routable.values() for topic in flow.topics)})
+    raise UnknownFlow(intent, known)
+
+
+def _within(domain: str, weighed: _Weighed) -> Route:
+    flows = {flow.key: flow for flow in weighed.catalog.in_domain(domain)}
+    among = [key for key in weighed.ranked if key in flows] or list(flows)
+    best = flows[among[0]]
+    total = sum(weighed.scores.get(key, 0.0) for key in flows)
+    confidence = 1.0 if len(flows) == 1 or not total else min(1.0, weighed.scores[best.key] / total)
+    why = f"the query names the domain {domain}"
+    return Route(
+        targets=(weighed.target(best.key).model_copy(update={"confidence": confidence}),),
+        decision="explicit",
+        band=_band(confidence, weighed.catalog.policy),
+        confidence=confidence,
+        scores=weighed.scores,
+        novelty=weighed.reading.novelty,
+        evidence=(Evidence(kind="explicit", flow=best.key, detail=why, weight=0.0), *_evidence(weighed, [best.key])),
+        alternatives=tuple(weighed.target(key) for key in among[1 : 1 + _ALTERNATIVES]),
+        reason=f"Asked of {best.title} because {why}{'' if len(flows) == 1 else ' and it fits best there'}.",
+        catalog_revision=weighed.catalog.revision,
+    )
+
+
+def _by_text(query: Query, weighed: _Weighed) -> Route:
+    catalog, policy = weighed.catalog, weighed.catalog.policy
+    ranked = weighed.ranked
+    best = weighed.target(ranked[0])
+    parts = several_domains(query.question, weighed.router, catalog)
+    if parts:
+        named = " and ".join(dict.fromkeys(part.domain for part in parts))
+        return _route(weighed, "fan_out", parts, f"The question concerns {named}, so each is asked for its part.")
+    # A keyword's owner has claimed the question, and a follow-up is foreign only without its session.
+    known = weighed.priors.follow_up or weighed.router.flow_number.get(best.flow) in weighed.priors.named
+    novel = weighed.reading.novel and not known
+    band = "low" if novel else _band(best.confidence, policy)
+    if band == "low":
+        return _unsure(weighed, ranked, novel=novel)
+    if band == "medium" and policy.on_medium == "best_two" and len(ranked) > 1:
+        two = (best, weighed.target(ranked[1]))
+        names = " and ".join(catalog.flow(each.flow).title for each in two)
+        return _route(weighed, "best_two", two, f"It could belong to {names}, so both are asked.")
+    reason = f"It fits {catalog.flow(best.flow).title} best ({best.confidence:.0%})"
+    return _route(weighed, "single", (best,), f"{reason}{_because(weighed, best.flow)}.")
+
+
+def _unsure(weighed: _Weighed, ranked: list[str], *, novel: bool) -> Route:
+    catalog = weighed.catalog
+    best = weighed.target(ranked[0])
+    if novel:
+        why = "It is unlike everything the flows are described with"
+    else:
+        why = f"Nothing fits it well enough (best: {catalog.flow(best.flow).title}, {best.confidence:.0%})"
+    if catalog.policy.on_low == "clarify" and len(ranked) > 1:
+        choices = tuple(weighed.target(key) for key in ranked[:_ALTERNATIVES])
+        return _route(weighed, "clarify", choices, f"{why}, so you are asked which is meant.", novel=novel, band="low")
+    target = weighed.target(catalog.default.key)
+    reason = f"{why}, so it goes to the default flow {catalog.default.title}."
+    return _route(weighed, "default", (target,), reason, novel=novel, band="low")
+
+
+def _route(
+    weighed: _Weighed,
+    decision: str,
+    targets: Sequence[Target],
+    reason: str,
+    *,
+    novel: bool = False,
+    band: Band | None = None,
+) -> Route:
+    confidence = min(target.confidence for target in targets) if decision == "fan_out" else targets[0].confidence
+    chosen = [target.flow for target in targets]
+    others = [key for key in weighed.ranked if key not in chosen][:_ALTERNATIVES]
+    evidence = _evidence(weighed, chosen if decision != "default" else weighed.ranked[:1])
+    if novel:
+        detail = "the question is unlike everything the flows are described with"
+        evidence = (Evidence(kind="novelty", flow=weighed.ranked[0], detail=detail, weight=0.0), *evidence)
+    if decision == "default":
+        detail = "the registry sends questions there that fit nowhere"
+        evidence = (Evidence(kind="default", flow=chosen[0], detail=detail, weight=0.0), *evidence)
+    return Route.model_validate(
+        {
+            "targets": tuple(targets),
+            "decision": decision,
+            "band": band or _band(confidence, weighed.catalog.policy),
+            "confidence": confidence,
+            "scores": weighed.scores,
+            "novelty": weighed.reading.novelty,
+            "novel": novel,
+            "evidence": evidence,
+            "alternatives": tuple(weighed.target(key) for key in others),
+            "reason": reason,
+            "catalog_revision": weighed.catalog.revision,
+        }
+    )
+
+
+def _evidence(weighed: _Weighed, flows: Sequence[str]) -> tuple[Evidence, ...]:
+    """Every signal for every flow, and the texts that speak most for the chosen ones; the strongest first."""
+    found = list(weighed.priors.evidence)
+    for key in flows:
+        if key not in weighed.router.flow_number:
+            continue
+        for sample, weight in weighed.router.contributions(weighed.reading, key):
+            quoted = _quote(sample.text)
+            if sample.kind == "topic":
+                topic = weighed.router.corpus.intents[sample.intent].topic
+                found.append(
+                    Evidence(kind="topic", flow=key, detail=f"resembles {quoted} (topic {topic})", weight=weight)
+                )
+            elif sample.kind == "example":
+                found.append(Evidence(kind="example", flow=key, detail=f"resembles {quoted}", weight=weight))
+            else:
+                detail = f"resembles its {sample.kind} {quoted}"
+                found.append(Evidence(kind="description", flow=key, detail=detail, weight=weight))
+    return tuple(sorted(found, key=lambda each: -abs(each.weight)))
+
+
+def _because(weighed: _Weighed, flow: str) -> str:
+    """The strongest reason for a flow, as the end of a sentence."""
+    reasons = [each for each in _evidence(weighed, [flow]) if each.flow == flow and each.weight > 0]
+    if not reasons:
+        return ""
+    first = reasons[0]
+    return f": it {first.detail}" if first.detail.startswith("resembles") else f": {first.detail}"
+
+
+def _quote(text: str) -> str:
+    flat = " ".join(text.split())
+    return f'"{flat}"' if len(flat) <= _QUOTED else f'"{flat[: _QUOTED - 1]}…"'
+
+
+def _band(confidence: float, policy: Policy) -> Band:
+    if confidence >= policy.high:
+        return "high"
+    return "medium" if confidence >= policy.medium else "low"

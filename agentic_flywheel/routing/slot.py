@@ -1,0 +1,67 @@
+"""The router in force: always there, replaced in the background when the catalog changes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.routing.corpus import corpus_of
+from agentic_flywheel.routing.encoder import Encoder
+from agentic_flywheel.routing.fit import fit_router
+from agentic_flywheel.routing.router import FittedRouter
+
+logger = logging.getLogger(__name__)
+
+
+class RouterSlot:
+    """Holds the current router. Readers never wait: they get the old one until the new one is fitted."""
+
+    def __init__(self, catalog: Catalog, *, encoder: Encoder | None = None, cache_dir: Path | None = None) -> None:
+        """Fit for ``catalog`` before returning: the first question needs a router."""
+        self._encoder = encoder
+        self._cache_dir = cache_dir
+        self._lock = threading.Lock()
+        self._wanted: Catalog | None = None
+        self._fitting: threading.Thread | None = None
+        self._current = self._fit(catalog)
+
+    @property
+    def current(self) -> FittedRouter:
+        return self._current
+
+    def refit(self, catalog: Catalog) -> None:
+        """Ask for a router of ``catalog`` and return at once; of several wishes the last one is fulfilled."""
+        with self._lock:
+            self._wanted = catalog
+            if self._fitting is None:
+                # A daemon: a worker that shuts down does not wait for a fit that nobody will use.
+                self._fitting = threading.Thread(target=self._catch_up, name="routing-fit", daemon=True)
+                self._fitting.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every wish is fulfilled; False when ``timeout`` seconds were not enough."""
+        with self._lock:
+            fitting = self._fitting
+        if fitting is None:
+            return True
+        fitting.join(timeout)
+        return not fitting.is_alive()
+
+    def _catch_up(self) -> None:
+        while True:
+            with self._lock:
+                catalog, self._wanted = self._wanted, None
+                if catalog is None:
+                    self._fitting = None
+                    return
+            try:
+                # A change that says nothing new about what flows are for, such as a TTL, keeps the fit.
+                if corpus_of(catalog).digest != self._current.corpus.digest:
+                    self._current = self._fit(catalog)
+            except Exception:
+                logger.exception("routing could not be fitted to catalog %s; the old fit stays", catalog.revision)
+
+    def _fit(self, catalog: Catalog) -> FittedRouter:
+        return fit_router(catalog, encoder=self._encoder, cache_dir=self._cache_dir)

@@ -1,0 +1,96 @@
+"""Fits kept on disk, so that a process starts with a router at once: arrays and JSON in one npz file, never pickle."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from agentic_flywheel.routing.corpus import Corpus
+from agentic_flywheel.routing.encoder import Encoder
+from agentic_flywheel.routing.features import NgramIndex
+from agentic_flywheel.routing.router import Calibration, FittedRouter
+
+logger = logging.getLogger(__name__)
+
+#: Part of every file's name: a change of the method makes older files unread.
+_METHOD = 1
+_KEPT = 8
+
+
+class FitStore:
+    """A folder of fits, each named by what it was made from."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, corpus: Corpus, encoder: Encoder) -> FittedRouter | None:
+        """Return the stored fit of ``corpus``, or None where there is none that can be read."""
+        path = self._path(corpus, encoder)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                told = json.loads(bytes(stored["told"]))
+                index = NgramIndex(
+                    told["vocabulary"],
+                    stored["idf"],
+                    stored["starts"],
+                    stored["texts"],
+                    stored["postings"],
+                    len(corpus.samples),
+                )
+                router = FittedRouter(
+                    corpus, encoder, index, stored["dense"], stored["weights"], Calibration(**told["calibration"])
+                )
+            _refuse_misfit(router)
+            return router
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as damaged:
+            logger.warning("stored routing fit %s is unusable and is made anew: %s", path.name, damaged)
+            return None
+
+    def save(self, router: FittedRouter) -> None:
+        """Store a fit whole or not at all. A folder that cannot be written costs a fit at each start, nothing else."""
+        told = {"vocabulary": list(router.index.vocabulary), "calibration": asdict(router.calibration)}
+        path = self._path(router.corpus, router.encoder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as out:
+                np.savez(
+                    out,
+                    told=np.frombuffer(json.dumps(told).encode(), np.uint8),
+                    idf=router.index.idf,
+                    starts=router.index.starts,
+                    texts=router.index.texts,
+                    postings=router.index.weights,
+                    dense=router.dense,
+                    weights=router.weights,
+                )
+            os.replace(out.name, path)
+            stale = sorted(self._folder.glob("routing-*.npz"), key=lambda each: each.stat().st_mtime)[:-_KEPT]
+            for each in stale:
+                each.unlink(missing_ok=True)
+        except OSError as refused:
+            logger.warning("the routing fit could not be stored in %s: %s", self._folder, refused)
+
+    def _path(self, corpus: Corpus, encoder: Encoder) -> Path:
+        return self._folder / f"routing-{_METHOD}-{encoder.name}-{corpus.digest}.npz"
+
+
+def _refuse_misfit(router: FittedRouter) -> None:
+    samples, intents = len(router.corpus.samples), len(router.corpus.intents)
+    index = router.index
+    fits = (
+        router.weights.shape == (samples, intents)
+        and router.dense.shape == (samples, router.encoder.width)
+        and len(index.idf) == len(index.vocabulary) == len(index.starts) - 1
+        and len(index.texts) == len(index.weights) == index.starts[-1]
+    )
+    if not fits:
+        raise ValueError("its arrays do not fit the catalog")

@@ -1,0 +1,44 @@
+"""Decode the JSON of a server that writes JavaScript strings, which may hold half a character."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+
+def decode_json(body: bytes | str) -> Any:
+    """Return the decoded value with every string fit for UTF-8. Raises ValueError, also for absurdly deep nesting."""
+    try:
+        value = json.loads(body)
+        escaped = b"\\ud" if isinstance(body, bytes) else "\\ud"
+        return whole(value) if escaped in body.lower() else value  # type: ignore[operator]
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def whole(value: Any) -> Any:
+    """Return the value with the halves of characters joined, or replaced where the other half is missing.
+
+    JavaScript cuts strings between UTF-16 units, so a token of a stream can end inside an emoji.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value
+    if isinstance(value, list):
+        return [whole(each) for each in value]
+    if isinstance(value, dict):
+        return {whole(key): whole(each) for key, each in value.items()}
+    return value
+
+
+def instant(value: Any) -> datetime | None:
+    """Return the moment of an ISO 8601 text with a time zone, else None."""
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else None

@@ -1,0 +1,75 @@
+"""Build the body of a prediction. Flowise validates next to nothing, so this does, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import JsonValue
+
+from agentic_flywheel.errors import FlowRefused
+from agentic_flywheel.flowise.models import FlowCall
+from agentic_flywheel.models import MAX_QUESTION
+
+#: Flowise's own limit (FLOWISE_FILE_SIZE_LIMIT).
+MAX_BODY = 50 * 1024 * 1024
+
+
+def effective_config(call: FlowCall) -> dict[str, JsonValue]:
+    """Return the ``overrideConfig`` of a call without its session: the flow's own, overridden by the call's."""
+    return {**call.flow.config, **call.config}
+
+
+def prediction_body(call: FlowCall) -> dict[str, Any]:
+    """Return the request body of a call.
+
+    Raises FlowRefused for what Flowise would answer with "undefined", with a 500, or not at all.
+    """
+    flow = call.flow.key
+    if not call.question.strip() and call.form is None and call.human_input is None:
+        raise FlowRefused(flow, "the question is blank")
+    if len(call.question) > MAX_QUESTION:
+        raise FlowRefused(flow, f"the question has {len(call.question)} characters, {MAX_QUESTION} are allowed")
+    config = effective_config(call)
+    if "sessionId" in config:
+        # Flowise always honours it: as configuration it would open somebody else's conversation.
+        raise FlowRefused(flow, "the session is given by session_id, not by the configuration")
+
+    body: dict[str, Any] = {}
+    if call.question:
+        body["question"] = call.question
+    if call.form is not None:
+        body["form"] = call.form
+    if call.stream:
+        body["streaming"] = True
+    if call.chat_id is not None:
+        body["chatId"] = call.chat_id
+    if call.session_id is not None:
+        # A sessionId at the top level is ignored.
+        config["sessionId"] = call.session_id
+    if config:
+        body["overrideConfig"] = config
+    if call.history:
+        body["history"] = [{"role": each.role, "content": each.content} for each in call.history]
+    if call.uploads:
+        body["uploads"] = [each.model_dump() for each in call.uploads]
+    if call.human_input is not None:
+        given = call.human_input
+        human: dict[str, Any] = {"type": given.type}
+        if given.start_node_id is not None:
+            human["startNodeId"] = given.start_node_id
+        if given.feedback is not None:
+            human["feedback"] = given.feedback
+        body["humanInput"] = human
+    return body
+
+
+def encoded(call: FlowCall) -> bytes:
+    """Return the body of a call as JSON. Raises FlowRefused where it is unusable or too large."""
+    try:
+        body = json.dumps(prediction_body(call), allow_nan=False, separators=(",", ":")).encode()
+    except ValueError:
+        raise FlowRefused(call.flow.key, "a number in the configuration or form is not finite") from None
+    if len(body) > MAX_BODY:
+        raise FlowRefused(call.flow.key, f"the request has {len(body) >> 20} MB, {MAX_BODY >> 20} MB are allowed")
+    return body

@@ -53,28 +53,57 @@ def events_key(query_id: str) -> str:
     return f"{PREFIX}events:{query_id}"
 
 
-def followers_key(query_id: str) -> str:
-    return f"{PREFIX}followers:{query_id}"
+def result_key(query_id: str) -> str:
+    """Return the key of Celery's own result, which is where an answer is kept."""
+    return f"celery-task-meta-{query_id}"
 
 
 def parts_key(query_id: str) -> str:
     return f"{PREFIX}parts:{query_id}"
 
 
+def owned_key(owner: str) -> str:
+    return f"{PREFIX}owned:{owner}"
+
+
 def answer_key(flow: str, digest: str) -> str:
     return f"{PREFIX}answer:{flow}:{digest}"
 
 
-def front_key(digest: str) -> str:
-    return f"{PREFIX}front:{digest}"
-
-
-def flight_key(digest: str) -> str:
-    return f"{PREFIX}flight:{digest}"
-
-
 def session_key(session_id: str) -> str:
     return f"{PREFIX}session:{session_id}"
+
+
+def turns_key(session_id: str) -> str:
+    return f"{PREFIX}turns:{session_id}"
+
+
+def line_key(session_id: str) -> str:
+    return f"{PREFIX}line:{session_id}"
+
+
+def sessions_key(owner: str) -> str:
+    return f"{PREFIX}sessions:{owner}"
+
+
+def stats_key(flow: str) -> str:
+    return f"{PREFIX}stats:{flow}"
+
+
+def letter_key(query_id: str) -> str:
+    return f"{PREFIX}letter:{query_id}"
+
+
+DEAD_LETTERS = f"{PREFIX}dead"
+PAUSED = f"{PREFIX}paused"
+OWNERS = f"{PREFIX}owners"
+#: Told to every worker: ``cancel <execution>``.
+CONTROL_CHANNEL = f"{PREFIX}control"
+
+
+def news_channel(query_id: str) -> str:
+    """Return the pub/sub channel that tells that a query's event stream has grown."""
+    return f"{PREFIX}news:{query_id}"
 
 
 # A task message

@@ -3,7 +3,7 @@
 --         | {'foreign'} where the session belongs to somebody else.
 local id, owner, query, front, queue, base, message = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local limit, deadline, ttl, policy, priority = tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local session, session_ttl, turns, limited, trace = ARGV[13], ARGV[14], ARGV[15], ARGV[16], ARGV[17]
+local session, session_ttl, turns, limited = ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local now = now_ms()
 local key = record(id)
 if redis.call('EXISTS', key) == 1 then return {'exists'} end
@@ -65,7 +65,6 @@ end
 local fields = {'state', 'pending', 'owner', owner, 'query', query, 'created', now, 'ttl', ttl, 'priority', priority}
 local function put(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
 if front ~= '' then put('front', front) end
-if trace ~= '' then put('trace', trace) end
 if session ~= '' then put('session', session) put('session_ttl', session_ttl) put('turns', turns) end
 if deadline ~= '' then put('deadline', deadline) end
 redis.call('HSET', key, unpack(fields))

@@ -1,0 +1,135 @@
+"""What is known of a query: its record and its event stream, read. They are written by ``transitions`` alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from agentic_flywheel import wire
+from agentic_flywheel.batch import Batch
+from agentic_flywheel.errors import DeadlineExceeded, ErrorInfo, QueryCancelled, UnknownQuery
+from agentic_flywheel.models import Answer, DeadLetter, Event, Query, Record, Route, State, trace_id_of
+from agentic_flywheel.persistence import read_answer
+
+
+async def load_record(batch: Batch, query_id: str, *, owner: str | None = None, patience: float = 0.0) -> Record:
+    """Return a query's record. Raises UnknownQuery, also where it is another owner's; BrokerUnavailable."""
+    (record,) = await load_records(batch, [query_id], patience=patience)
+    if record is None or (owner is not None and record.owner != owner):
+        raise UnknownQuery(query_id)
+    return record
+
+
+async def load_records(batch: Batch, query_ids: Sequence[str], *, patience: float | None = None) -> list[Record | None]:
+    """Return the records of several queries, None for those that are not known (any more)."""
+    return list(await asyncio.gather(*(_load(batch, query_id, patience) for query_id in query_ids)))
+
+
+async def _load(batch: Batch, query_id: str, patience: float | None) -> Record | None:
+    fields: dict[str, str]
+    fields, result = await asyncio.gather(
+        batch.call("HGETALL", wire.record_key(query_id), patience=patience),
+        batch.call("GET", wire.result_key(query_id), patience=patience),
+    )
+    return await _record(batch, query_id, fields, result) if "state" in fields else None
+
+
+async def _record(batch: Batch, query_id: str, fields: dict[str, str], result: str | None) -> Record:
+    state = State(fields["state"])
+    query = Query.model_validate_json(fields["query"])
+    route = Route.model_validate_json(fields["route"]) if "route" in fields else None
+    attached_to = fields.get("attached_to", "").partition("|")[0] or None
+    answer = None
+    created = _moment(fields["created"])
+    finished = _moment(fields["finished"]) if "finished" in fields else None
+    cached = "cache_key" in fields
+    if cached:
+        stored = await batch.call("GET", fields["cache_key"])
+        answer = read_answer(stored, fields.get("flow", "")) if stored else None
+    elif result and state == State.SUCCEEDED:
+        answer = Answer.model_validate(json.loads(result)["result"])
+    if answer is not None and finished is not None:
+        answer = answer.model_copy(
+            update={
+                "query_id": query_id,
+                "session_id": query.session_id,
+                "attached_to": attached_to,
+                "cached": cached or answer.cached,
+                "elapsed": finished - created,
+                "trace_id": trace_id_of(query_id),
+            }
+        )
+    return Record(
+        query_id=query_id,
+        owner=fields["owner"],
+        state=state,
+        query=query,
+        route=route,
+        answer=answer,
+        error=_error(query_id, state, fields),
+        reason=fields.get("reason", ""),
+        flow=fields.get("flow") or (answer.flow if answer else None),
+        domain=fields.get("domain") or (answer.domain if answer else None),
+        attempts=int(fields.get("attempts", 0)),
+        attached_to=attached_to,
+        created=created,
+        routed=_moment(fields["routed"]) if "routed" in fields else None,
+        started=_moment(fields["started"]) if "started" in fields else None,
+        finished=finished,
+    )
+
+
+def _error(query_id: str, state: State, fields: dict[str, str]) -> ErrorInfo | None:
+    if "error" in fields:
+        return ErrorInfo.model_validate_json(fields["error"]).model_copy(update={"query_id": query_id})
+    if state == State.CANCELLED:
+        return QueryCancelled(query_id, fields.get("reason") or "asked by its owner").describe(query_id)
+    if state == State.EXPIRED:
+        return DeadlineExceeded(query_id, fields.get("reason") or "waiting").describe(query_id)
+    return None
+
+
+async def read_events(batch: Batch, query_id: str, after: str = "-") -> list[Event]:
+    """Return a query's events after the one of id ``after`` (``-``: from the first)."""
+    start = after if after == "-" else f"({after}"
+    entries = await batch.call("XRANGE", wire.events_key(query_id), start, "+")
+    return [_event(entry_id, fields) for entry_id, fields in entries]
+
+
+async def recent_queries(batch: Batch, owner: str, *, limit: int = 20) -> list[Record]:
+    """Return an owner's latest queries, the newest first."""
+    ids = await batch.call("ZREVRANGE", wire.owned_key(owner), 0, limit - 1)
+    return [record for record in await load_records(batch, ids) if record is not None]
+
+
+async def dead_letters(batch: Batch, *, limit: int = 1000) -> list[DeadLetter]:
+    """Return the dead letters, the newest first."""
+    ids = await batch.call("ZREVRANGE", wire.DEAD_LETTERS, 0, limit - 1)
+    if not ids:
+        return []
+    stored = await batch.call("MGET", *map(wire.letter_key, ids))
+    return [DeadLetter.model_validate_json(each) for each in stored if each]
+
+
+async def remove_dead_letters(batch: Batch, query_ids: Sequence[str]) -> int:
+    """Remove dead letters. Returns how many there were."""
+    if not query_ids:
+        return 0
+    await batch.call("DEL", *map(wire.letter_key, query_ids))
+    return int(await batch.call("ZREM", wire.DEAD_LETTERS, *query_ids))
+
+
+def _event(entry_id: str, named: dict[str, Any]) -> Event:
+    return Event(
+        id=entry_id,
+        kind=named["kind"],
+        at=_moment(entry_id.partition("-")[0]),
+        data=json.loads(named["data"]),
+    )
+
+
+def _moment(milliseconds: str) -> datetime:
+    return datetime.fromtimestamp(int(float(milliseconds)) / 1000, tz=UTC)

@@ -1,0 +1,74 @@
+"""The conversation: its turns, and whose it is. Turns are appended by the script that ends a query."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import AwareDatetime
+
+from agentic_flywheel import wire
+from agentic_flywheel.batch import Batch
+from agentic_flywheel.errors import UnknownSession
+from agentic_flywheel.models import Model, Turn
+
+
+class Session(Model):
+    """One conversation of one owner."""
+
+    session_id: str
+    owner: str
+    created: AwareDatetime
+    updated: AwareDatetime
+    turns: int
+    #: Queries of it that have no final answer yet, in their order.
+    under_way: tuple[str, ...] = ()
+    profile: str | None = None
+
+
+async def recent_turns(batch: Batch, session_id: str, limit: int = 5) -> list[Turn]:
+    """Return the last turns, the oldest first; none for a session that is not known. Raises BrokerUnavailable."""
+    stored = await batch.call("LRANGE", wire.turns_key(session_id), -limit, -1)
+    return [Turn.model_validate_json(each) for each in stored]
+
+
+async def load_session(batch: Batch, session_id: str, *, owner: str) -> Session:
+    """Return a session. Raises UnknownSession where there is none, or it is another owner's; BrokerUnavailable."""
+    about: dict[str, str] = await batch.call("HGETALL", wire.session_key(session_id))
+    if about.get("owner") != owner:
+        raise UnknownSession(session_id)
+    turns = await batch.call("LLEN", wire.turns_key(session_id))
+    line = await batch.call("LRANGE", wire.line_key(session_id), 0, -1)
+    created = about.get("created", "0")
+    return Session(
+        session_id=session_id,
+        owner=owner,
+        created=_moment(created),
+        updated=_moment(about.get("updated", created)),
+        turns=turns,
+        under_way=tuple(line),
+        profile=about.get("profile"),
+    )
+
+
+async def list_sessions(batch: Batch, owner: str, *, limit: int = 50) -> list[Session]:
+    """Return an owner's sessions, the latest first. Raises BrokerUnavailable."""
+    found = []
+    for session_id in await batch.call("ZREVRANGE", wire.sessions_key(owner), 0, limit - 1):
+        try:
+            found.append(await load_session(batch, session_id, owner=owner))
+        except UnknownSession:  # expired: the index is tidied here
+            await batch.call("ZREM", wire.sessions_key(owner), session_id)
+    return found
+
+
+async def use_profile(batch: Batch, session_id: str, profile: str | None, *, owner: str) -> None:
+    """Let a session carry a profile from now on; None: none. Raises UnknownSession, BrokerUnavailable."""
+    await load_session(batch, session_id, owner=owner)
+    if profile is None:
+        await batch.call("HDEL", wire.session_key(session_id), "profile")
+    else:
+        await batch.call("HSET", wire.session_key(session_id), "profile", profile)
+
+
+def _moment(milliseconds: str) -> datetime:
+    return datetime.fromtimestamp(int(float(milliseconds)) / 1000, tz=UTC)

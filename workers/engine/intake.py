@@ -1,0 +1,195 @@
+"""How a worker takes its tasks: as many as it has room for, from all its queues at once, without a moment of loss.
+
+FETCH pops and records in one step, so a message is in a queue or under a lease, never only in this process. When the
+queues are empty the worker waits without taking: on each list stands a ``BLMOVE list list RIGHT RIGHT``, which answers
+when there is a message and leaves it where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import uuid
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any
+
+import redis
+from kombu.utils.json import dumps, loads
+from redis.exceptions import ResponseError
+
+from workers.engine.ledger import Ledger
+from workers.engine.link import BROKER_AWAY, Call, Link
+from workers.engine.queues import fetch_order
+from workers.engine.scripts import EXPIRED, FETCH, RENEW, SETTLE
+from workers.engine.waiter import Waiter
+
+logger = logging.getLogger(__name__)
+
+#: Messages taken in one round trip, and from one queue before the next one of its band has its turn.
+FETCH_LIMIT, SHARE = 200, 8
+#: Leases renewed, or found expired and given back, in one round trip.
+LEASES = 1000
+#: Seconds for which a refused write (out of memory, disk full ...) rests before it is tried again: from, to.
+REST = (0.2, 2.0)
+#: Seconds for which the broker remembers a batch.
+REMEMBERED = 300
+
+
+class Intake:
+    """Takes messages for one channel and settles what the worker owes, once per turn of the hub."""
+
+    def __init__(self, channel: Any, hub: Any, ledger: Ledger, deliver: Callable[[Any, str], None]) -> None:
+        pool = redis.ConnectionPool(**{**channel._connparams(), "max_connections": 10_000})
+        self._pool, self._hub, self._ledger, self._deliver = pool, hub, ledger, deliver
+        self._channel = channel
+        self._unacked, self._index = channel.unacked_key, channel.unacked_index_key
+        self._settled = f"flywheel:settled:{uuid.uuid4().hex}"
+        self._link = Link(pool)
+        self._waiters: dict[str, Waiter] = {}
+        self._turn = 0
+        #: There may be messages: take before waiting.
+        self._hungry = True
+        self._resting_until, self._rest = 0.0, REST[0]
+
+    # Each turn of the hub
+
+    def tick(self) -> None:
+        """Settle and take in one round trip, deliver, settle what the deliveries led to, or wait."""
+        queues, room = self._channel.active_queues, self._channel.qos.room()
+        if self._resting():
+            return
+        if self._hungry and queues and room > 0:
+            taken = self._settle_and_fetch(queues, min(room, FETCH_LIMIT))
+            for place in range(0, len(taken), 2):
+                self._receive(taken[place].decode(), taken[place + 1])
+        self.settle()
+        if not self._hungry:
+            self._wait_on(queues)
+
+    def settle(self) -> None:
+        """Write everything that is owed. A refusal is kept and tried again after a rest."""
+        while self._ledger.owes and not self._resting():
+            self._settled_or_rest(*self._link.run(self._settlement()))
+
+    def _settle_and_fetch(self, queues: Iterable[str], room: int) -> list[bytes]:
+        order = [name for band in fetch_order(queues, self._turn) for name in ("=", *band)]
+        fetch = Call(FETCH, (self._unacked, self._index), (room, SHARE, *order))
+        calls = [self._settlement(), fetch] if self._ledger.owes else [fetch]
+        *settled, taken = self._link.run(*calls)
+        self._settled_or_rest(*settled)
+        if isinstance(taken, ResponseError):
+            self._take_rest(taken)
+            return []
+        self._turn += 1
+        self._hungry = len(taken) == 2 * room
+        found: list[bytes] = taken
+        return found
+
+    def _settlement(self) -> Call:
+        batch_id, *entries = self._ledger.batch()
+        return Call(SETTLE, (self._unacked, self._index, self._settled), (batch_id, REMEMBERED, *entries))
+
+    def _settled_or_rest(self, *answers: Any) -> None:
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                self._take_rest(answer)
+            else:
+                self._ledger.confirm()
+                self._rest = REST[0]
+
+    def _resting(self) -> bool:
+        return monotonic() < self._resting_until
+
+    def _take_rest(self, refusal: ResponseError) -> None:
+        logger.error("the broker refuses a write, it is kept and tried again: %s", refusal)
+        self._resting_until = monotonic() + self._rest * random.uniform(0.5, 1)
+        self._rest = min(2 * self._rest, REST[1])
+
+    # Receiving
+
+    def _receive(self, queue: str, raw: bytes) -> None:
+        try:
+            message = loads(raw.decode())
+            message["properties"]["delivery_tag"]
+        except (ValueError, KeyError, TypeError):
+            logger.critical("a message of %d bytes in queue %s is not a task message: dropped", len(raw), queue)
+            self._ledger.acknowledge(hashlib.sha1(raw).hexdigest())
+            return
+        qos, tag = self._channel.qos, message["properties"]["delivery_tag"]
+        try:
+            self._deliver(message, queue)
+        except BROKER_AWAY:
+            qos.reject(tag, requeue=True)
+            raise
+        except Exception:  # the next message must not suffer, nor this one come back for ever
+            logger.critical("a message in queue %s could not be delivered: dropped", queue, exc_info=True)
+            qos.ack(tag)
+
+    def _wait_on(self, queues: Iterable[str]) -> None:
+        now = monotonic()
+        for queue in self._waiters.keys() - set(queues):
+            self._waiters.pop(queue).close()
+        for queue in queues:
+            waiter = self._waiters.get(queue)
+            if waiter is None:
+                waiter = self._waiters[queue] = Waiter(self._pool, self._hub, queue, self._has_message)
+            waiter.wait(now)
+
+    def _has_message(self) -> None:
+        self._hungry = True
+
+    # Leases
+
+    def renew(self, tags: list[str]) -> None:
+        """Stamp the leases of messages that are still being worked on."""
+        for start in range(0, len(tags), LEASES):
+            (answer,) = self._link.run(Call(RENEW, (self._index,), tags[start : start + LEASES]))
+            if isinstance(answer, ResponseError):
+                logger.error("the broker refuses to renew leases: %s", answer)
+
+    def return_expired(self, age: float) -> None:
+        """Give back messages whose lease nobody renewed for ``age`` seconds: their worker is gone."""
+        found: list[bytes] = []
+        if self._link.steady:
+            (answer,) = self._link.run(Call(EXPIRED, (self._unacked, self._index), (age, LEASES)))
+            found = [] if isinstance(answer, ResponseError) else answer
+        else:
+            self.probe()
+        for place in range(0, len(found), 3):
+            tag, seen, record = (part.decode() for part in found[place : place + 3])
+            self._return(tag, seen, record)
+        if found:
+            logger.warning("%d messages of lost workers go back to their queues", len(found) // 3)
+            self.settle()
+
+    def probe(self) -> None:
+        """Have contact with the broker, for want of other calls."""
+        self.renew(["-"])
+
+    def _return(self, tag: str, seen: str, record: str) -> None:
+        try:
+            message, exchange, routing_key = loads(record)
+            queues = self._channel._lookup(exchange, routing_key)
+            payload = redelivery(message)
+        except (ValueError, TypeError, KeyError):
+            logger.critical("the record of message %s is unreadable: dropped", tag)
+            self._ledger.acknowledge(tag)
+            return
+        for queue in queues:
+            self._ledger.give_back(tag, queue, payload, seen=seen)
+
+    def close(self) -> None:
+        for waiter in self._waiters.values():
+            waiter.close()
+        self._waiters.clear()
+        self._link.close()
+        self._pool.disconnect()
+
+
+def redelivery(message: dict[str, Any]) -> str:
+    """Return the message as kombu writes one that was delivered before."""
+    message["headers"]["redelivered"] = True
+    message["properties"]["delivery_info"]["redelivered"] = True
+    return str(dumps(message))

@@ -91,13 +91,14 @@ class Connection:
             ) as response:
                 yield response
         except aiohttp.ConnectionTimeoutError:
-            raise FlowiseUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s") from None
+            raise FlowiseUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
         except aiohttp.ClientPayloadError:
             raise FlowiseUnreachable(key, "the connection broke before the answer was whole") from None
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as refused:
             raise FlowProtocolError(key, clean(f"no HTTP: {type(refused).__name__}")) from None
         except (aiohttp.ClientError, ConnectionError) as broken:
-            raise FlowiseUnreachable(key, clean(str(broken)) or type(broken).__name__) from None
+            sent = not isinstance(broken, aiohttp.ClientConnectorError)
+            raise FlowiseUnreachable(key, clean(str(broken)) or type(broken).__name__, sent=sent) from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -68,6 +68,7 @@ class Reading:
                     on_token(text)
             if collected.settled:
                 self._settled = self._now()
+                self.limit.reschedule(None)  # the answer is there: only its connection is at stake
                 await _drain(response)
                 break
             if events:

@@ -1,4 +1,4 @@
-"""Build the wheel, install it into an empty environment, and check there that nothing of the four packages is missing."""
+"""Build the wheel, install it into an empty environment, and check that nothing of the four packages is missing."""
 
 from __future__ import annotations
 

@@ -60,6 +60,15 @@ class Settings(BaseSettings):
     langfuse_environment: str = Field("default", validation_alias="LANGFUSE_TRACING_ENVIRONMENT")
     langfuse_release: str | None = Field(None, validation_alias="LANGFUSE_RELEASE")
     langfuse_sample_rate: Annotated[float, Field(ge=0, le=1)] = Field(1.0, validation_alias="LANGFUSE_SAMPLE_RATE")
+    #: Off: no traces at all, to no server and no file.
+    tracing_enabled: bool = Field(True, validation_alias="LANGFUSE_TRACING_ENABLED")
+    #: What goes over every text of a trace: `off`, `redact` (keys, tokens, e-mail addresses) or `module:function`.
+    trace_mask: str = "redact"
+    #: Longest input, output or metadata value in a trace, in characters.
+    trace_io_limit: Annotated[int, Field(ge=0)] = 16_384
+    #: Observations, and bytes of them, that one process keeps while they cannot be sent; more are dropped and counted.
+    trace_queue_limit: Annotated[int, Field(ge=1)] = 50_000
+    trace_queue_bytes: Annotated[int, Field(ge=1024)] = 32 * 2**20
 
     @property
     def broker_address(self) -> str:
@@ -83,6 +92,11 @@ def flow_key(variable: str | None, default: SecretStr | None) -> SecretStr | Non
     """Return the API key that a flow's ``api_key_env`` names, else the default one."""
     value = os.environ.get(variable) if variable else None
     return SecretStr(value) if value else default
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """Return the environment that a process of ours is started with: this one's, with ``changes``."""
+    return {**os.environ, **changes}
 
 
 def without_credentials(url: str) -> str:

@@ -40,7 +40,9 @@ app = make_app(
 )
 app.conf.update(SETTINGS.get("conf", {}))
 #: Where tasks leave their marks: a server of its own in tests that kill the broker.
-marks = redis.Redis.from_url(SETTINGS.get("marks", SETTINGS["broker"]) or "redis://127.0.0.1:1/0", decode_responses=True)
+marks = redis.Redis.from_url(
+    SETTINGS.get("marks", SETTINGS["broker"]) or "redis://127.0.0.1:1/0", decode_responses=True
+)
 opened: list[str] = []
 
 

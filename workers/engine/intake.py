@@ -61,9 +61,7 @@ class Intake:
         if self._resting():
             return
         if self._hungry and queues and room > 0:
-            taken = self._settle_and_fetch(queues, min(room, FETCH_LIMIT))
-            for place in range(0, len(taken), 2):
-                self._receive(taken[place].decode(), taken[place + 1])
+            self._receive_all(self._settle_and_fetch(queues, min(room, FETCH_LIMIT)))
         self.settle()
         if not self._hungry:
             self._wait_on(queues)
@@ -108,6 +106,13 @@ class Intake:
         self._rest = min(2 * self._rest, REST[1])
 
     # Receiving
+
+    def _receive_all(self, taken: list[bytes]) -> None:
+        timer, timed = self._hub.timer, len(self._hub.timer.queue)
+        for place in range(0, len(taken), 2):
+            self._receive(taken[place].decode(), taken[place + 1])
+        if len(timer.queue) > timed or self._hub._ready:
+            self._hub._waker.wake()  # how long the hub may wait now was reckoned before these messages came
 
     def _receive(self, queue: str, raw: bytes) -> None:
         try:

@@ -1,0 +1,95 @@
+"""Brokers and workers for the engine's tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from processes import Process, Valkey, start_worker
+
+APP = "engine.engine_app"
+#: How the same tasks must run: our pool and transport; our pool on kombu's transport; Celery's own threads.
+KINDS: dict[str, dict[str, Any]] = {
+    "asyncio": {},
+    "kombu-transport": {"conf": {"broker_transport": "redis"}},
+    "stock": {"engine": "stock"},
+}
+
+
+class Station:
+    """One database of a broker, a plain Celery client on it, and workers of the engine's app."""
+
+    def __init__(self, valkey: Valkey, folder: Path, *, database: int = 0, kind: str = "asyncio") -> None:
+        self.url = valkey.url.replace("/0", f"/{database}")
+        self.folder, self.kind = folder, kind
+        self.redis = redis.Redis.from_url(self.url, decode_responses=True)
+        self.client = Celery("client", broker=self.url, backend=self.url, set_as_current=False)
+        self.client.conf.update(task_default_queue="celery", broker_connection_retry_on_startup=True)
+        self.workers: list[Process] = []
+
+    def start(
+        self,
+        name: str = "worker",
+        *,
+        queues: str = "celery",
+        concurrency: int = 100,
+        options: Any = (),
+        **settings: Any,
+    ) -> Process:
+        settings = {"broker": self.url, "name": name, **KINDS[self.kind], **settings}
+        if self.kind == "kombu-transport":
+            settings["conf"] = {**KINDS[self.kind]["conf"], "result_backend": self.url, **settings.get("conf", {})}
+        worker = start_worker(
+            APP,
+            log=self.folder / f"{name}.log",
+            name=name,
+            queues=queues,
+            concurrency=concurrency,
+            env={"ENGINE_APP": json.dumps(settings)},
+            options=options,
+        )
+        self.workers.append(worker)
+        return worker
+
+    def task(self, name: str, *args: Any, **options: Any) -> Any:
+        return self.client.signature(f"{APP}.{name}", args, **options)
+
+    def send(self, name: str, *args: Any, **options: Any) -> Any:
+        return self.client.send_task(f"{APP}.{name}", args, **options)
+
+    def marks(self, name: str) -> list[str]:
+        marks: list[str] = self.redis.lrange(name, 0, -1)  # type: ignore[assignment]
+        return marks
+
+    def unacknowledged(self) -> int:
+        return int(self.redis.hlen("unacked"))  # type: ignore[arg-type]
+
+    def queued(self, queue: str = "celery") -> int:
+        return int(self.redis.llen(queue))  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        self.client.close()
+        self.redis.close()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    server = Valkey(tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def station(valkey: Valkey, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Station]:
+    """A broker of its own, emptied. Parametrise it indirectly with a kind of engine."""
+    station = Station(valkey, tmp_path, database=9, kind=getattr(request, "param", "asyncio"))
+    station.redis.flushdb()
+    yield station
+    station.close()

@@ -201,6 +201,8 @@ class Answer(Model):
     sources: tuple[dict[str, JsonValue], ...] = ()
     usage: Usage | None = None
     attempts: int = 1
+    #: Whether Flowise itself keeps this exchange under the query's session.
+    remembered: bool = False
     #: Flowise's own ids of this exchange, for feedback.
     chat_id: str | None = None
     message_id: str | None = None
@@ -215,6 +217,8 @@ class Turn(Model):
     answer: str
     flow: str
     domain: str
+    #: Whether Flowise itself keeps this turn under the session; a turn from the cache it does not know.
+    remembered: bool = False
     at: AwareDatetime
 
 

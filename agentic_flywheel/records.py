@@ -10,9 +10,11 @@ from typing import Any
 
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch
-from agentic_flywheel.errors import DeadlineExceeded, ErrorInfo, QueryCancelled, UnknownQuery
+from agentic_flywheel.errors import DeadlineExceeded, ErrorInfo, QueryCancelled, UnknownQuery, rebuild
 from agentic_flywheel.models import Answer, DeadLetter, Event, Query, Record, Route, State, trace_id_of
 from agentic_flywheel.persistence import read_answer
+
+_OUTCOME = ("state", "error", "reason", "created", "finished", "session", "attached_to", "cache_key", "flow")
 
 
 async def load_record(batch: Batch, query_id: str, *, owner: str | None = None, patience: float = 0.0) -> Record:
@@ -30,6 +32,7 @@ async def load_records(batch: Batch, query_ids: Sequence[str], *, patience: floa
 
 async def _load(batch: Batch, query_id: str, patience: float | None) -> Record | None:
     fields: dict[str, str]
+    result: str | None
     fields, result = await asyncio.gather(
         batch.call("HGETALL", wire.record_key(query_id), patience=patience),
         batch.call("GET", wire.result_key(query_id), patience=patience),
@@ -39,46 +42,24 @@ async def _load(batch: Batch, query_id: str, patience: float | None) -> Record |
 
 async def _record(batch: Batch, query_id: str, fields: dict[str, str], result: str | None) -> Record:
     state = State(fields["state"])
-    query = Query.model_validate_json(fields["query"])
-    route = Route.model_validate_json(fields["route"]) if "route" in fields else None
-    attached_to = fields.get("attached_to", "").partition("|")[0] or None
-    answer = None
-    created = _moment(fields["created"])
-    finished = _moment(fields["finished"]) if "finished" in fields else None
-    cached = "cache_key" in fields
-    if cached:
-        stored = await batch.call("GET", fields["cache_key"])
-        answer = read_answer(stored, fields.get("flow", "")) if stored else None
-    elif result and state == State.SUCCEEDED:
-        answer = Answer.model_validate(json.loads(result)["result"])
-    if answer is not None and finished is not None:
-        answer = answer.model_copy(
-            update={
-                "query_id": query_id,
-                "session_id": query.session_id,
-                "attached_to": attached_to,
-                "cached": cached or answer.cached,
-                "elapsed": finished - created,
-                "trace_id": trace_id_of(query_id),
-            }
-        )
+    answer = await _answer(batch, query_id, fields, result) if state == State.SUCCEEDED else None
     return Record(
         query_id=query_id,
         owner=fields["owner"],
         state=state,
-        query=query,
-        route=route,
+        query=Query.model_validate_json(fields["query"]),
+        route=Route.model_validate_json(fields["route"]) if "route" in fields else None,
         answer=answer,
         error=_error(query_id, state, fields),
         reason=fields.get("reason", ""),
         flow=fields.get("flow") or (answer.flow if answer else None),
         domain=fields.get("domain") or (answer.domain if answer else None),
         attempts=int(fields.get("attempts", 0)),
-        attached_to=attached_to,
-        created=created,
+        attached_to=_leader(fields),
+        created=_moment(fields["created"]),
         routed=_moment(fields["routed"]) if "routed" in fields else None,
         started=_moment(fields["started"]) if "started" in fields else None,
-        finished=finished,
+        finished=_moment(fields["finished"]) if "finished" in fields else None,
     )
 
 
@@ -90,6 +71,50 @@ def _error(query_id: str, state: State, fields: dict[str, str]) -> ErrorInfo | N
     if state == State.EXPIRED:
         return DeadlineExceeded(query_id, fields.get("reason") or "waiting").describe(query_id)
     return None
+
+
+async def load_outcome(batch: Batch, query_id: str, *, patience: float | None = None) -> Answer | None:
+    """Return a query's answer, None while it has none. Raises the error that the query ended with; UnknownQuery."""
+    result: str | None
+    about, result = await asyncio.gather(
+        batch.call("HMGET", wire.record_key(query_id), *_OUTCOME, patience=patience),
+        batch.call("GET", wire.result_key(query_id), patience=patience),
+    )
+    fields = {name: value for name, value in zip(_OUTCOME, about, strict=True) if value is not None}
+    if "state" not in fields:
+        raise UnknownQuery(query_id)
+    state = State(fields["state"])
+    if not state.terminal:
+        return None
+    if error := _error(query_id, state, fields):
+        raise rebuild(error)
+    return await _answer(batch, query_id, fields, result)
+
+
+async def _answer(batch: Batch, query_id: str, fields: dict[str, str], result: str | None) -> Answer | None:
+    """Return the answer that a record's fields lead to: Celery's result, or the cached answer that it was served."""
+    cached = "cache_key" in fields
+    if cached:
+        stored = await batch.call("GET", fields["cache_key"])
+        answer = read_answer(stored, fields.get("flow", "")) if stored else None
+    else:
+        answer = Answer.model_validate(json.loads(result)["result"]) if result else None
+    if answer is None:
+        return None
+    return answer.model_copy(
+        update={
+            "query_id": query_id,
+            "session_id": fields.get("session"),
+            "attached_to": _leader(fields),
+            "cached": cached or answer.cached,
+            "elapsed": _moment(fields["finished"]) - _moment(fields["created"]),
+            "trace_id": trace_id_of(query_id),
+        }
+    )
+
+
+def _leader(fields: dict[str, str]) -> str | None:
+    return fields.get("attached_to", "").partition("|")[0] or None
 
 
 async def read_events(batch: Batch, query_id: str, after: str = "-") -> list[Event]:

@@ -74,6 +74,8 @@ class Begun:
 
     verdict: Literal["run", "hit", "stale", "failed", "attach", "busy", "park", "gone", "exhausted"]
     fence: str = "0"
+    #: The fence of the attempt before; empty for the first.
+    previous: str = ""
     attempts: int = 0
     #: The stored answer of a hit, or the stored error of a failure, as JSON.
     stored: str = ""
@@ -211,8 +213,8 @@ class Transitions:
             attempts_max,
         )
         match reply:
-            case ["run", fence, attempts, route]:
-                return Begun("run", fence=fence, attempts=int(attempts), route=route)
+            case ["run", fence, attempts, route, previous]:
+                return Begun("run", fence=fence, attempts=int(attempts), route=route, previous=previous)
             case ["hit", answer, route]:
                 return Begun("hit", stored=answer, route=route)
             case ["stale", answer, route, fence]:

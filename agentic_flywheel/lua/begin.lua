@@ -1,5 +1,5 @@
 -- May this execution call its flow now? Cache, identical calls under way, admission, in that order.
--- Returns {'run', fence, attempts, route} | {'hit', answer, route} | {'stale', answer, route, fence}
+-- Returns {'run', fence, attempts, route, fence before} | {'hit', answer, route} | {'stale', answer, route, fence}
 --         | {'failed', error, failure, route} | {'attach', leader} | {'busy', milliseconds}
 --         | {'park', reason, milliseconds} | {'gone'} | {'exhausted', attempts, route}
 local id, part, flow, domain, cache_key, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -68,7 +68,9 @@ if stale then
   return {'stale', stale, route, tostring(fence)}
 end
 if policy ~= 'bypass' and cache_key ~= '' then count(flow, 'misses') end
-redis.call('HSET', key, 'state', 'running', 'reason', '')
+local fences = part == '' and 'fence' or 'fence|' .. part
+local previous = redis.call('HGET', key, fences) or ''
+redis.call('HSET', key, 'state', 'running', 'reason', '', fences, fence)
 redis.call('HSETNX', key, 'started', now)
 emit(id, 'started', cjson.encode({flow = flow, attempt = attempts}))
-return {'run', tostring(fence), attempts, route}
+return {'run', tostring(fence), attempts, route, previous}

@@ -71,13 +71,15 @@ local function next_turn(session, id)
   end
 end
 
-local function append_turn(session, id, answer, now)
+local function append_turn(session, id, stored, remembered, now)
+  local ok, answer = pcall(cjson.decode, stored)
+  if not ok or type(answer) ~= 'table' or not answer.text then answer = {text = stored, flow = '', domain = ''} end
   if answer.kind == 'clarify' then return end
   local about = P .. 'session:' .. session
   local turns = P .. 'turns:' .. session
   local query, owner, ttl, keep = unpack(redis.call('HMGET', record(id), 'query', 'owner', 'session_ttl', 'turns'))
   redis.call('RPUSH', turns, cjson.encode({query_id = id, question = cjson.decode(query).question, answer = answer.text,
-    flow = answer.flow, domain = answer.domain, at = now}))
+    flow = answer.flow, domain = answer.domain, remembered = remembered and answer.remembered == true, at = now}))
   redis.call('LTRIM', turns, -tonumber(keep), -1)
   redis.call('HSET', about, 'owner', owner, 'updated', now)
   redis.call('EXPIRE', turns, ttl)
@@ -126,7 +128,7 @@ local function finalise(id, state, outcome, now)
     if redis.call('GET', flight) == id then redis.call('DEL', flight) end
   end
   if session then
-    if state == 'succeeded' then append_turn(session, id, cjson.decode(outcome.answer), now) end
+    if state == 'succeeded' then append_turn(session, id, outcome.answer, not outcome.attached_to, now) end
     next_turn(session, id)
   end
   redis.call('DEL', P .. 'parts:' .. id)

@@ -33,6 +33,12 @@ if front ~= '' and policy == 'use' then
       count(flow, 'hits')
       redis.call('HSET', key, 'state', 'succeeded', 'owner', owner, 'query', query, 'created', now, 'finished', now,
         'ttl', ttl, 'cache_key', cache_key, 'flow', flow)
+      if session ~= '' then
+        redis.call('HSET', key, 'session', session, 'session_ttl', session_ttl, 'turns', turns)
+        append_turn(session, id, answer, false, now)
+      end
+      redis.call('ZADD', P .. 'owned:' .. owner, now, id)
+      redis.call('SADD', P .. 'owners', owner)
       redis.call('EXPIRE', key, math.min(tonumber(ttl), 3600))
       return {'hit', cache_key, answer}
     end

@@ -1,0 +1,282 @@
+"""What a caller uses: submit questions, wait for answers, watch them come, cancel them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from agentic_flywheel.registry import CatalogWatch, find_registry
+from pydantic import ValidationError
+
+from agentic_flywheel import wire
+from agentic_flywheel.batch import Batch, connect
+from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.errors import FlywheelError, InvalidQuery, QueueFull, UnknownSession, WaitTimeout
+from agentic_flywheel.models import (
+    Answer,
+    Event,
+    Model,
+    Query,
+    Record,
+    State,
+    Turn,
+    new_producer_id,
+    new_query_id,
+    trace_id_of,
+)
+from agentic_flywheel.persistence import front_digest, read_answer
+from agentic_flywheel.records import load_outcome, load_record, load_records, read_events, recent_queries
+from agentic_flywheel.sessions import load_session, recent_turns
+from agentic_flywheel.settings import Settings
+from agentic_flywheel.transitions import Transitions, counted_queues
+from producer.listener import Listener
+from producer.stack import stack_settings
+
+#: Seconds for which a waiting caller bears a broker that is away.
+_PATIENCE = 60.0
+#: Seconds after which a full queue is worth another try when it does not drain at all.
+_STALLED = 30.0
+
+
+class Submission(Model):
+    """A query that was accepted. ``answer`` is there at once where the cache had it."""
+
+    query_id: str
+    trace_id: str
+    session_id: str | None = None
+    #: The query whose call this one waits for.
+    attached_to: str | None = None
+    answer: Answer | None = None
+
+
+class AsyncProducer:
+    """Submits and follows the queries of one owner. Use it as an async context manager, from one event loop."""
+
+    def __init__(self, settings: Settings | None = None, *, owner: str = "local", client: str = "python") -> None:
+        """Read the registry; nothing is connected yet. Raises InvalidSetting, InvalidRegistry."""
+        self.settings = stack_settings(settings)
+        self.owner = owner
+        self.client = client
+        self._watch = CatalogWatch(find_registry(self.settings.registry))
+        self._prefix = new_producer_id()
+        self.batch = Batch(connect(self.settings.redis_url))
+        self.transitions = Transitions(self.batch, self.settings)
+        self._listener = Listener(self.settings.redis_url)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Queries under way go on."""
+        await self._listener.close()
+        await self.batch.close()
+
+    @property
+    def catalog(self) -> Catalog:
+        """The registry in force; a changed file is noticed."""
+        return self._watch.current()
+
+    async def submit(self, question: str | Query, **fields: Any) -> Submission:
+        """Accept a question into the queue and return its id.
+
+        ``fields`` are those of ``Query``; ``timeout`` (seconds or timedelta) may stand for ``deadline``. Raises
+        InvalidQuery, UnknownFlow, UnknownDomain, UnknownSession, QueueFull, BrokerUnavailable, and nothing is left behind.
+        """
+        return await self._submit(new_query_id(self._prefix), self._query(question, fields))
+
+    async def submit_many(self, questions: Iterable[str | Query], **fields: Any) -> list[Submission | FlywheelError]:
+        """Submit many at once, in their order. One that is refused does not stop the others: its error stands in its place."""
+        found = await asyncio.gather(*(self._settled(question, fields) for question in questions))
+        return list(found)
+
+    async def ask(self, question: str | Query, *, wait: float | None = None, **fields: Any) -> Answer:
+        """Submit and wait for the answer, for at most ``wait`` seconds.
+
+        Raises what ``submit`` and ``wait`` raise.
+        """
+        query_id = new_query_id(self._prefix)
+        async with self._listener.watch(wire.channel_of(query_id), query_id) as bell:
+            submission = await self._submit(query_id, self._query(question, fields))
+            if submission.answer is not None:
+                return submission.answer
+            return await self._await(query_id, bell, wait, known=True)
+
+    async def wait(self, query_id: str, timeout: float | None = None) -> Answer:
+        """Return a query's answer as soon as it is there.
+
+        Raises the error that the query ended with, WaitTimeout after ``timeout`` seconds, UnknownQuery.
+        """
+        await load_record(self.batch, query_id, owner=self.owner)
+        channel = wire.channel_of(query_id)
+        async with self._listener.watch(channel, query_id) as bell:
+            answer = await self._await(query_id, bell, timeout, known=False)
+        if not query_id.startswith(self._prefix):
+            await self._listener.forget(channel)
+        return answer
+
+    async def stream(self, query_id: str, *, after: str = "-") -> AsyncIterator[Event]:
+        """Yield a query's events: those since ``after`` (an event's id), then as they come, up to the final one.
+
+        A reader that was cut off goes on where it was, also after the end. Raises UnknownQuery, BrokerUnavailable.
+        """
+        await load_record(self.batch, query_id, owner=self.owner)
+        channel = wire.news_channel(query_id)
+        try:
+            async with self._listener.watch(channel) as bell:
+                while True:
+                    bell.clear()
+                    events = await read_events(self.batch, query_id, after)
+                    for event in events:
+                        yield event
+                        after = event.id
+                        if event.kind == "final":
+                            return
+                    if not events:
+                        record = await load_record(self.batch, query_id, owner=self.owner, patience=_PATIENCE)
+                        if record.state.terminal and not bell.is_set():
+                            yield _final(record)
+                            return
+                    await bell.wait()
+        finally:
+            await self._listener.forget(channel)
+
+    async def status(self, query_id: str) -> Record:
+        """Return all that is known of a query. Raises UnknownQuery, BrokerUnavailable."""
+        return await load_record(self.batch, query_id, owner=self.owner)
+
+    async def cancel(
+        self, query_id: str | None = None, *, session_id: str | None = None, everything: bool = False
+    ) -> dict[str, State]:
+        """Cancel one query, those of a session, or all of this owner's. Returns the state that each was in.
+
+        One that had ended stays as it was. Raises UnknownQuery, UnknownSession, BrokerUnavailable.
+        """
+        if query_id is not None:
+            await load_record(self.batch, query_id, owner=self.owner)
+            ids: Sequence[str] = [query_id]
+        elif session_id is not None:
+            ids = (await load_session(self.batch, session_id, owner=self.owner)).under_way
+        elif everything:
+            ids = await self.batch.call("ZREVRANGE", wire.owned_key(self.owner), 0, -1)
+        else:
+            return {}
+        # The latest first: cancelling the head of a session would otherwise start the next one.
+        latest_first = list(reversed(ids)) if session_id is not None else list(ids)
+        states = await self.transitions.cancel(latest_first, owner=self.owner, reason="asked by its owner")
+        return {each: State(state) for each, state in zip(latest_first, states, strict=True) if state != "unknown"}
+
+    async def history(self, session_id: str, *, limit: int = 50) -> list[Turn]:
+        """Return a session's turns, the oldest first. Raises UnknownSession, BrokerUnavailable."""
+        await load_session(self.batch, session_id, owner=self.owner)
+        return await recent_turns(self.batch, session_id, limit)
+
+    async def recent(self, *, limit: int = 20) -> list[Record]:
+        """Return this owner's latest queries, the newest first."""
+        return await recent_queries(self.batch, self.owner, limit=limit)
+
+    async def records(self, query_ids: Sequence[str]) -> list[Record | None]:
+        """Return the records of this owner's queries, None for those that are not known."""
+        found = await load_records(self.batch, query_ids)
+        return [record if record is not None and record.owner == self.owner else None for record in found]
+
+    def _query(self, question: str | Query, fields: dict[str, Any]) -> Query:
+        given = {"user": self.owner, "client": self.client, **fields}
+        timeout = given.pop("timeout", None)
+        if timeout is not None:
+            span = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
+            given["deadline"] = datetime.now(UTC) + span
+        try:
+            if isinstance(question, Query):
+                query = Query.model_validate({**question.model_dump(exclude_unset=True), **given})
+            else:
+                query = Query.model_validate({"question": question, **given})
+        except ValidationError as refused:
+            first = refused.errors(include_input=False, include_url=False)[0]
+            raise InvalidQuery(".".join(map(str, first["loc"])) or "question", first["msg"]) from None
+        if query.flow is not None:
+            self.catalog.flow(query.flow)
+        if query.domain is not None:
+            self.catalog.in_domain(query.domain)
+        return query
+
+    async def _submit(self, query_id: str, query: Query) -> Submission:
+        catalog = self.catalog
+        domain = catalog.flow(query.flow).domain if query.flow else query.domain
+        message = wire.task_message(
+            wire.CLASSIFY,
+            query_id,
+            [query.compact()],
+            queue=wire.banded(wire.CLASSIFY_QUEUE, query.priority),
+            shown=f"({query_id}, {len(query.question)} characters)",
+            ignore_result=True,
+        )
+        submitted = await self.transitions.submit(
+            query_id,
+            query,
+            message,
+            queue=wire.CLASSIFY_QUEUE,
+            front=front_digest(query, catalog),
+            counted=counted_queues(catalog, domain),
+        )
+        submission = Submission(query_id=query_id, trace_id=trace_id_of(query_id), session_id=query.session_id)
+        match submitted.outcome:
+            case "full":
+                pace = submitted.drained / 60
+                seconds = max(1.0, 0.05 * submitted.length / pace) if pace else _STALLED
+                queue = wire.domain_queue(domain) if domain else wire.CLASSIFY_QUEUE
+                raise QueueFull(queue, submitted.length, round(seconds, 1))
+            case "foreign":
+                raise UnknownSession(query.session_id or "")
+            case "hit":
+                return submission.model_copy(
+                    update={"answer": _kept(submission, submitted.answer, submitted.cache_key)}
+                )
+            case "attached":
+                return submission.model_copy(update={"attached_to": submitted.leader.partition("|")[0]})
+            case _:
+                return submission
+
+    async def _settled(self, question: str | Query, fields: dict[str, Any]) -> Submission | FlywheelError:
+        try:
+            return await self.submit(question, **fields)
+        except FlywheelError as refused:
+            return refused
+
+    async def _await(self, query_id: str, bell: asyncio.Event, timeout: float | None, *, known: bool) -> Answer:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                if known:  # just submitted: there is nothing to read before the bell rings
+                    await bell.wait()
+                while True:
+                    bell.clear()
+                    answer = await load_outcome(self.batch, query_id, patience=_PATIENCE)
+                    if answer is not None:
+                        return answer
+                    await bell.wait()
+        raise WaitTimeout(query_id, timeout or 0.0)
+
+
+def _kept(submission: Submission, stored: str, cache_key: str) -> Answer:
+    kept = read_answer(stored, cache_key.split(":")[2])
+    return kept.model_copy(
+        update={
+            "query_id": submission.query_id,
+            "session_id": submission.session_id,
+            "cache_key": cache_key,
+            "elapsed": timedelta(0),
+            "remembered": False,
+            "trace_id": submission.trace_id,
+        }
+    )
+
+
+def _final(record: Record) -> Event:
+    """The last event of a query that has no stream, or whose stream was read to its end."""
+    at = record.finished or record.created
+    return Event(id=f"{int(at.timestamp() * 1000)}-0", kind="final", at=at, data={"state": record.state})

@@ -1,0 +1,130 @@
+"""Hear of queries: one pub/sub connection for a whole process, however many of its callers wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from agentic_flywheel.batch import connect
+
+logger = logging.getLogger(__name__)
+
+#: Seconds of silence after which the broker is asked for a sign, and after which it counts as gone.
+_PING_AFTER, _GONE_AFTER = 3.0, 9.0
+
+
+class Listener:
+    """Rings a bell when a channel speaks. After a lost connection every bell rings, since something may have been missed."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._url = redis_url
+        self._bells: dict[str, dict[str, set[asyncio.Event]]] = {}
+        self._confirmed: dict[str, asyncio.Event] = {}
+        self._pubsub: PubSub | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def watch(self, channel: str, key: str = "") -> AsyncIterator[asyncio.Event]:
+        """Yield a bell that rings when ``channel`` says ``key``, or anything where no key is given.
+
+        When the body starts the subscription is in force, unless the broker is away; then the bell rings once it is back.
+        """
+        bell = asyncio.Event()
+        bells = self._bells.setdefault(channel, {})
+        bells.setdefault(key, set()).add(bell)
+        try:
+            await self._subscribed(channel)
+            yield bell
+        finally:
+            bells[key].discard(bell)
+            if not bells[key]:
+                del bells[key]
+
+    async def forget(self, channel: str) -> None:
+        """End the subscription to a channel that nobody watches any more."""
+        if not self._bells.get(channel):
+            self._bells.pop(channel, None)
+            if self._confirmed.pop(channel, None) is not None and self._pubsub is not None:
+                try:
+                    await self._pubsub.unsubscribe(channel)
+                except (RedisError, OSError):
+                    logger.debug("unsubscribed by a lost connection")
+
+    async def close(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def _subscribed(self, channel: str) -> None:
+        confirmed = self._confirmed.get(channel)
+        if confirmed is None:
+            confirmed = self._confirmed[channel] = asyncio.Event()
+            if self._reader is None or self._reader.done():
+                self._reader = asyncio.create_task(self._read())
+            elif self._pubsub is not None:
+                try:
+                    await self._pubsub.subscribe(channel)
+                except (RedisError, OSError):
+                    logger.debug("subscribed again once the broker is back")
+        if not confirmed.is_set():
+            try:
+                async with asyncio.timeout(2):
+                    await confirmed.wait()
+            except TimeoutError:
+                logger.debug("no confirmation for %s yet", channel)
+
+    async def _read(self) -> None:
+        while True:
+            client = connect(self._url, timeout=timedelta(seconds=_GONE_AFTER))
+            try:
+                async with client.pubsub() as pubsub:
+                    await pubsub.subscribe(*self._confirmed)
+                    self._pubsub = pubsub
+                    self._ring_all()
+                    await self._follow(pubsub)
+            except (RedisError, OSError) as failure:
+                logger.debug("the broker's channel was lost: %s", failure)
+            finally:
+                self._pubsub = None
+                await client.aclose()
+            for confirmed in self._confirmed.values():
+                confirmed.clear()
+            await asyncio.sleep(random.uniform(0.1, 0.5))
+
+    async def _follow(self, pubsub: PubSub) -> None:
+        heard = asked = time.monotonic()
+        while True:
+            told = await pubsub.get_message(timeout=_PING_AFTER)
+            now = time.monotonic()
+            if told is None:
+                if now - heard > _GONE_AFTER:
+                    raise ConnectionError("the broker is silent")
+                if now - asked >= _PING_AFTER:
+                    asked = now
+                    await pubsub.ping()
+                continue
+            heard = now
+            if told["type"] == "message":
+                self._ring(told["channel"], told["data"])
+            elif told["type"] == "subscribe" and (confirmed := self._confirmed.get(told["channel"])):
+                confirmed.set()
+
+    def _ring(self, channel: str, said: str) -> None:
+        bells = self._bells.get(channel, {})
+        for key in (said, ""):
+            for bell in bells.get(key, ()):
+                bell.set()
+
+    def _ring_all(self) -> None:
+        for bells in self._bells.values():
+            for ringing in bells.values():
+                for bell in ringing:
+                    bell.set()

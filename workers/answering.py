@@ -1,0 +1,247 @@
+"""Answer a query, or one part of it, by its flow: cache, lease, admission, call, outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from typing import Any
+
+from agentic_flywheel import wire
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import CircuitOpen, ErrorInfo, FlowError, FlywheelError, QueryFailed, UnknownFlow, rebuild
+from agentic_flywheel.flowise import FlowAnswer, FlowCall
+from agentic_flywheel.models import Answer, Query, Route
+from agentic_flywheel.persistence import generate_cache_key, read_answer
+from agentic_flywheel.sessions import recent_turns
+from agentic_flywheel.transitions import Begun, Execution, Outcome
+from workers.context import HISTORY_TURNS, Context, compose
+from workers.messages import answer_message, place
+from workers.outcomes import answer_of, cached_answer, failure, success
+from workers.retry import decide
+from workers.runtime import Runtime
+from workers.tokens import TokenStream
+
+logger = logging.getLogger(__name__)
+
+#: More beginnings than attempts by so many: the message ends every worker that touches it.
+_LOST_WORKERS = 10
+
+
+async def answer_query(runtime: Runtime, query_id: str, given: Any, flow_key: str, part: str) -> FlywheelError | None:
+    """Answer a query, or one part of it, by a flow. Returns the error that it ended with."""
+    query = Query.model_validate(given)
+    try:
+        flow = runtime.catalog.flow(flow_key)
+    except UnknownFlow as gone:  # the registry changed while the query was queued
+        execution = Execution(query_id, part, runtime.catalog.default, "", query_id)
+        await runtime.transitions.finish(execution, failure(gone, execution, query, 0), queue=wire.CLASSIFY_QUEUE)
+        return gone
+    return await Answering(runtime, query_id, query, flow, part).run()
+
+
+class Answering:
+    """One delivery of one answer task."""
+
+    def __init__(self, runtime: Runtime, query_id: str, query: Query, flow: Flow, part: str) -> None:
+        self.runtime = runtime
+        self.query_id, self.query, self.flow, self.part = query_id, query, flow, part
+        self.queue = wire.domain_queue(flow.domain)
+
+    async def run(self) -> FlywheelError | None:
+        """Bring the execution to its end, to waiting, or to a retry. Returns the error it ended with."""
+        self.context = await self._compose()
+        self.execution = self._execution()
+        transitions = self.runtime.transitions
+        while True:
+            begun = await transitions.begin(
+                self.execution, policy=self.query.cache, attempts_max=self.flow.attempts + _LOST_WORKERS
+            )
+            if begun.verdict == "attach":
+                if await transitions.attach(self.execution, self._place()) == "again":
+                    continue
+                return None
+            return await self._follow(begun)
+
+    async def _follow(self, begun: Begun) -> FlywheelError | None:
+        match begun.verdict:
+            case "run":
+                return await self._call(begun)
+            case "hit":
+                await self._serve(begun, stale=False)
+            case "stale":
+                await self._serve(begun, stale=True)
+                if begun.fence != "0":
+                    await self._refresh(begun)
+            case "failed":
+                error = rebuild(ErrorInfo.model_validate_json(begun.stored))
+                await self._end(Outcome("failed", error=begun.stored, failure=begun.failure, transient=True))
+                return error
+            case "busy":
+                await self._defer(begun.wait_ms + self.runtime.draw.randrange(50, 250))
+            case "park":
+                await self._park(begun)
+            case "exhausted":
+                error = QueryFailed(
+                    self.query_id, "WorkerLost", f"{begun.attempts} workers were lost while they ran it"
+                )
+                await self._end(failure(error, self.execution, self.query, begun.attempts))
+                return error
+            case _:
+                logger.debug("query %s had ended before", self.query_id)
+        return None
+
+    async def _compose(self) -> Context:
+        query, turns = self.query, []
+        if query.session_id is not None and self.flow.memory != "none" and not query.history:
+            turns = await recent_turns(self.runtime.batch, query.session_id, HISTORY_TURNS)
+        return compose(query, self.flow, turns)
+
+    def _execution(self) -> Execution:
+        shared = self.flow.cache and self.query.cache != "bypass"
+        name = f"{self.query_id}|{self.part}" if self.part else self.query_id
+        key = generate_cache_key(self.query.question, self.flow, config=self.query.config, context=self.context.digest)
+        return Execution(self.query_id, self.part, self.flow, key if shared else "", key if shared else name)
+
+    async def _serve(self, begun: Begun, *, stale: bool) -> None:
+        route = Route.model_validate_json(begun.route)
+        kept = read_answer(begun.stored, self.flow.key)
+        await self._end(success(cached_answer(self.execution, self.query, route, kept, stale=stale), self.flow))
+
+    async def _park(self, begun: Begun) -> None:
+        transitions = self.runtime.transitions
+        if begun.reason == "circuit" and self.flow.fallback:
+            error = CircuitOpen(self.flow.key, begun.wait_ms / 1000)
+            await self._fall_back(error, transient=False)
+        else:
+            await transitions.park(self.execution, self._place(), reason=begun.reason, priority=self.query.priority)
+
+    async def _call(self, begun: Begun) -> FlywheelError | None:
+        self.execution = _with_fence(self.execution, begun.fence)
+        route = Route.model_validate_json(begun.route)
+        tokens = TokenStream(self.runtime.transitions, self.execution)
+        try:
+            found = await self._ask(begun, tokens)
+        except FlowError as error:
+            tokens.discard()
+            return await self._recover(error, begun.attempts, route)
+        except asyncio.CancelledError:
+            tokens.discard()
+            if not await self._stopped():
+                raise
+            return None
+        await self._end(success(self._answer(route, found, begun.attempts), self.flow, self.context))
+        return None
+
+    def _answer(self, route: Route, found: FlowAnswer, attempts: int) -> Answer:
+        return answer_of(self.execution, self.query, route, found, self.context, attempts)
+
+    async def _refresh(self, begun: Begun) -> None:
+        """Renew a stale answer after it was served. Nobody waits for it: a failure leaves the old one to its time."""
+        part = f"~refresh.{self.flow.key}"
+        shared = self.execution
+        self.execution = Execution(self.query_id, part, self.flow, shared.cache_key, shared.lease, begun.fence)
+        route = Route.model_validate_json(begun.route)
+        try:
+            found = await self._ask(begun, None)
+        except FlowError as error:
+            await self._end(failure(error, self.execution, self.query, 1))
+            return
+        except asyncio.CancelledError:
+            if not await self._stopped():
+                raise
+            return
+        await self._end(success(self._answer(route, found, 1), self.flow, self.context))
+
+    async def _ask(self, begun: Begun, tokens: TokenStream | None) -> FlowAnswer:
+        flow, flowise, key = self.flow, self.runtime.flowise, self.runtime.key_of(self.flow)
+        with self.runtime.leases.held(self.execution):
+            if begun.previous:
+                with contextlib.suppress(FlowError):
+                    late = await flowise.find_answer(flow, self._chat_id(begun.previous), api_key=key)
+                    if late is not None:
+                        return late
+            call = FlowCall(
+                flow=flow,
+                question=self.context.question,
+                chat_id=self._chat_id(begun.fence),
+                session_id=self.context.session_id,
+                config=self.context.config,
+                history=self.context.history,
+                stream=flow.streaming and await flowise.can_stream(flow),
+            )
+            found = await flowise.predict(call, api_key=key, on_token=tokens.push if tokens else None)
+            if tokens is not None:
+                await tokens.close()
+            return found
+
+    async def _recover(self, error: FlowError, attempts: int, route: Route) -> FlywheelError | None:
+        decision = decide(error, attempts, self.flow, self.runtime.draw)
+        hold_ms = int(decision.hold.total_seconds() * 1000)
+        if decision.action == "retry":
+            event = {"error_type": type(error).__name__, "error": error.message, "attempt": attempts}
+            await self.runtime.transitions.defer(
+                self.execution,
+                self._place(),
+                queue=self.queue,
+                delay_ms=int(decision.delay.total_seconds() * 1000),
+                reason="retry",
+                event=json.dumps({**event, "delay_s": round(decision.delay.total_seconds(), 3)}),
+                transient=True,
+                hold_ms=hold_ms,
+                counted=decision.counted,
+            )
+            return None
+        if decision.action == "fallback":
+            await self._fall_back(error, transient=error.transient)
+            return None
+        return await self._give_up(error, attempts, route)
+
+    async def _give_up(self, error: FlowError, attempts: int, route: Route) -> FlywheelError | None:
+        await self._end(failure(error, self.execution, self.query, attempts))
+        return error
+
+    async def _fall_back(self, error: FlowError, *, transient: bool) -> None:
+        try:
+            fallback = self.runtime.catalog.flow(self.flow.fallback or "")
+        except UnknownFlow:
+            await self._end(failure(error, self.execution, self.query, 1))
+            return
+        queue, message = answer_message(self.query_id, self.query, fallback, self.part)
+        event = {"error_type": type(error).__name__, "error": error.message, "fallback": fallback.key}
+        await self.runtime.transitions.reroute(
+            self.execution, fallback, message, queue=queue, event=json.dumps(event), transient=transient
+        )
+
+    async def _stopped(self) -> bool:
+        """Return whether a cancellation was the query's own; a shutdown gives the execution up for the next worker."""
+        runtime = self.runtime
+        if runtime.leases.was_stopped(self.execution):
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            with contextlib.suppress(FlowError, TimeoutError):
+                async with asyncio.timeout(2):
+                    await runtime.flowise.abort(self.flow, self._chat_id(self.execution.fence))
+            await runtime.transitions.release(self.execution)
+            return True
+        with contextlib.suppress(Exception):
+            await asyncio.shield(asyncio.wait_for(runtime.transitions.release(self.execution), 1.0))
+        return False
+
+    async def _defer(self, delay_ms: int) -> None:
+        await self.runtime.transitions.defer(self.execution, self._place(), queue=self.queue, delay_ms=delay_ms)
+
+    async def _end(self, outcome: Outcome) -> None:
+        await self.runtime.transitions.finish(self.execution, outcome, queue=self.queue)
+
+    def _place(self) -> str:
+        return place(answer_message(self.query_id, self.query, self.flow, self.part))
+
+    def _chat_id(self, fence: str) -> str:
+        return f"{self.query_id}-{fence}"
+
+
+def _with_fence(execution: Execution, fence: str) -> Execution:
+    return Execution(execution.query_id, execution.part, execution.flow, execution.cache_key, execution.lease, fence)

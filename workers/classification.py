@@ -1,0 +1,151 @@
+"""Decide where a query goes and send it there; a clarification is answered at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from pydantic import ValidationError
+
+from agentic_flywheel import wire
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import FlywheelError, InvalidQuery, UnknownSession
+from agentic_flywheel.models import Answer, Choice, Query, Route, trace_id_of
+from agentic_flywheel.routing import choose_route
+from agentic_flywheel.sessions import recent_turns
+from agentic_flywheel.transitions import Execution
+from workers.messages import answer_message, synthesis_message
+from workers.outcomes import failure, success
+from workers.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+#: So many turns tell what a follow-up is about.
+_TURNS = 3
+
+
+async def classify_query(runtime: Runtime, query_id: str, given: Any) -> FlywheelError | None:
+    """Route a query. ``given`` is its JSON form, from any Celery client. Returns the error that it ended with."""
+    try:
+        query = Query.model_validate({"question": given} if isinstance(given, str) else given)
+    except ValidationError as refused:
+        first = refused.errors(include_input=False, include_url=False)[0]
+        error = InvalidQuery(".".join(map(str, first["loc"])) or "query", first["msg"])
+        return await _refuse(runtime, query_id, Query(question="(not a valid query)"), error)
+    verdict = await _route(runtime, query_id, query)
+    if isinstance(verdict, FlywheelError):
+        return verdict
+    if verdict != "unknown":
+        return None
+    match await runtime.transitions.adopt(query_id, query, _again(query_id, query)):
+        case "foreign":
+            return await _end(runtime, query_id, query, UnknownSession(query.session_id or ""))
+        case "held":
+            return None
+        case _:
+            verdict = await _route(runtime, query_id, query)
+            return verdict if isinstance(verdict, FlywheelError) else None
+
+
+async def _route(runtime: Runtime, query_id: str, query: Query) -> str | FlywheelError:
+    """Return what the script said, or the error that the query ended with."""
+    turns = await recent_turns(runtime.batch, query.session_id, _TURNS) if query.session_id else []
+    catalog = runtime.catalog
+    try:
+        route = choose_route(query, runtime.router, catalog, turns=turns)
+    except FlywheelError as error:
+        adopted = await runtime.transitions.adopt(query_id, query, _again(query_id, query))
+        return await _end(
+            runtime, query_id, query, UnknownSession(query.session_id or "") if adopted == "foreign" else error
+        )
+    targets = [catalog.flow(target.flow) for target in route.targets]
+    event = json.dumps(
+        {
+            "flow": targets[0].key,
+            "domain": targets[0].domain,
+            "domains": [flow.domain for flow in targets],
+            "decision": route.decision,
+            "band": route.band,
+            "confidence": route.confidence,
+            "reason": route.reason,
+        }
+    )
+    written = route.model_dump_json(exclude_defaults=True)
+    if route.decision == "clarify":
+        messages = []
+    elif len(targets) == 1:
+        messages = [answer_message(query_id, query, targets[0])]
+    else:
+        messages = [answer_message(query_id, query, flow, flow.key) for flow in targets]
+    verdict = await runtime.transitions.route(
+        query_id,
+        route=written,
+        flow=targets[0],
+        event=event,
+        messages=messages,
+        synthesis=synthesis_message(query_id, query) if len(messages) > 1 else None,
+    )
+    if verdict == "routed" and route.decision == "clarify":
+        await _clarify(runtime, query_id, query, route)
+    return verdict
+
+
+async def _clarify(runtime: Runtime, query_id: str, query: Query, route: Route) -> None:
+    catalog = runtime.catalog
+    offered = [*route.targets, *route.alternatives]
+    choices = tuple(
+        Choice(
+            flow=flow.key,
+            domain=flow.domain,
+            name=flow.title,
+            description=flow.description,
+            confidence=target.confidence,
+        )
+        for target in offered
+        for flow in [catalog.flow(target.flow)]
+    )
+    names = "; ".join(f"{choice.name} ({choice.flow})" for choice in choices)
+    answer = Answer(
+        query_id=query_id,
+        kind="clarify",
+        text=f"Which of these is the question for? {names}",
+        flow=route.best.flow,
+        domain=route.best.domain,
+        session_id=query.session_id,
+        band=route.band,
+        confidence=route.confidence,
+        explanation=route.reason,
+        choices=choices,
+        trace_id=trace_id_of(query_id),
+    )
+    flow = catalog.flow(route.best.flow)
+    await runtime.transitions.finish(_own(query_id, flow), success(answer, flow), queue=wire.CLASSIFY_QUEUE)
+
+
+async def _refuse(runtime: Runtime, query_id: str, query: Query, error: FlywheelError) -> FlywheelError:
+    await runtime.transitions.adopt(query_id, query, "")
+    return await _end(runtime, query_id, query, error)
+
+
+async def _end(runtime: Runtime, query_id: str, query: Query, error: FlywheelError) -> FlywheelError:
+    execution = _own(query_id, runtime.catalog.default)
+    outcome = failure(error, execution, query, 0)
+    await runtime.transitions.finish(execution, outcome, queue=wire.CLASSIFY_QUEUE)
+    return error
+
+
+def _own(query_id: str, flow: Flow) -> Execution:
+    return Execution(query_id, "", flow, "", query_id)
+
+
+def _again(query_id: str, query: Query) -> str:
+    queue = wire.banded(wire.CLASSIFY_QUEUE, query.priority)
+    return wire.task_message(
+        wire.CLASSIFY,
+        query_id,
+        [query.compact()],
+        queue=queue,
+        shown=f"({query_id}, {len(query.question)} characters)",
+        ignore_result=True,
+    )

@@ -1,0 +1,92 @@
+"""What one worker process has open: broker, catalog, router, Flowise, and the loops that time drives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from agentic_flywheel.registry import CatalogWatch, find_registry
+from pydantic import SecretStr
+from redis.exceptions import RedisError
+
+from agentic_flywheel import wire
+from agentic_flywheel.batch import Batch, connect
+from agentic_flywheel.catalog import Catalog, Flow
+from agentic_flywheel.errors import BrokerUnavailable, InvalidSetting
+from agentic_flywheel.flowise import FlowiseClient
+from agentic_flywheel.routing import FittedRouter, RouterSlot
+from agentic_flywheel.settings import Settings, flow_key
+from agentic_flywheel.transitions import Transitions
+from workers.leases import Leases
+
+logger = logging.getLogger(__name__)
+
+#: A worker repeats a call for as long as the broker may be away; what it holds is safe meanwhile.
+PATIENCE = timedelta(hours=1)
+
+
+class Runtime:
+    """One worker's resources. ``open`` and ``close`` on the loop that runs the tasks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.watch = CatalogWatch(find_registry(settings.registry))
+        self.slot = RouterSlot(self.watch.current(), cache_dir=settings.home / "routers")
+        self.watch.on_change(self.slot.refit)
+        self.draw = random.Random()
+
+    async def open(self) -> None:
+        self.batch = Batch(connect(self.settings.redis_url), patience=PATIENCE)
+        self.transitions = Transitions(self.batch, self.settings)
+        self.leases = Leases(self.transitions)
+        if self.settings.flowise_base_url is None:
+            raise InvalidSetting("FLOWISE_BASE_URL", "a worker needs the address of a Flowise or of the sandbox")
+        self.flowise = FlowiseClient(self.settings.flowise_base_url)
+        loops = (self._sweep, self.leases.keep, self._listen)
+        self._loops = [asyncio.create_task(_forever(loop)) for loop in loops]
+
+    async def close(self) -> None:
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.flowise.close()
+        await self.batch.close()
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.watch.current()
+
+    @property
+    def router(self) -> FittedRouter:
+        return self.slot.current
+
+    def key_of(self, flow: Flow) -> SecretStr | None:
+        """Return the API key for a flow."""
+        return flow_key(flow.api_key_env, self.settings.flowise_api_key)
+
+    async def _sweep(self) -> None:
+        while True:
+            swept = await self.transitions.sweep(self.catalog)
+            # Several workers sweep; jitter spreads them.
+            await asyncio.sleep(swept.next_ms / 1000 * self.draw.uniform(0.8, 1.2))
+
+    async def _listen(self) -> None:
+        async with connect(self.settings.redis_url, timeout=timedelta(days=1)).pubsub() as channel:
+            await channel.subscribe(wire.CONTROL_CHANNEL)
+            async for told in channel.listen():
+                command, _, name = str(told["data"]).partition(" ")
+                if command == "cancel":
+                    self.leases.stop_query(name)
+
+
+async def _forever(loop: Callable[[], Awaitable[None]]) -> None:
+    """Run a loop again when the broker took it down. What it missed meanwhile, its next round makes good."""
+    while True:
+        try:
+            await loop()
+        except (BrokerUnavailable, RedisError, OSError) as failure:
+            logger.warning("%s pauses: %s", loop.__qualname__, failure)
+            await asyncio.sleep(random.uniform(0.2, 1.0))

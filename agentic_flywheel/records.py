@@ -75,6 +75,7 @@ def _error(query_id: str, state: State, fields: dict[str, str]) -> ErrorInfo | N
 
 async def load_outcome(batch: Batch, query_id: str, *, patience: float | None = None) -> Answer | None:
     """Return a query's answer, None while it has none. Raises the error that the query ended with; UnknownQuery."""
+    about: list[str | None]
     result: str | None
     about, result = await asyncio.gather(
         batch.call("HMGET", wire.record_key(query_id), *_OUTCOME, patience=patience),

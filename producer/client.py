@@ -33,7 +33,7 @@ from agentic_flywheel.sessions import load_session, recent_turns
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.transitions import Transitions, counted_queues
 from producer.listener import Listener
-from producer.stack import stack_settings
+from producer.settings import caller_settings
 
 #: Seconds for which a waiting caller bears a broker that is away.
 _PATIENCE = 60.0
@@ -57,7 +57,7 @@ class AsyncProducer:
 
     def __init__(self, settings: Settings | None = None, *, owner: str = "local", client: str = "python") -> None:
         """Read the registry; nothing is connected yet. Raises InvalidSetting, InvalidRegistry."""
-        self.settings = stack_settings(settings)
+        self.settings = settings or caller_settings()
         self.owner = owner
         self.client = client
         self._watch = CatalogWatch(find_registry(self.settings.registry))
@@ -86,12 +86,12 @@ class AsyncProducer:
         """Accept a question into the queue and return its id.
 
         ``fields`` are those of ``Query``; ``timeout`` (seconds or timedelta) may stand for ``deadline``. Raises
-        InvalidQuery, UnknownFlow, UnknownDomain, UnknownSession, QueueFull, BrokerUnavailable, and nothing is left behind.
+        InvalidQuery, UnknownFlow, UnknownDomain, UnknownSession, QueueFull, BrokerUnavailable; then nothing is left.
         """
         return await self._submit(new_query_id(self._prefix), self._query(question, fields))
 
     async def submit_many(self, questions: Iterable[str | Query], **fields: Any) -> list[Submission | FlywheelError]:
-        """Submit many at once, in their order. One that is refused does not stop the others: its error stands in its place."""
+        """Submit many at once, in their order. One that is refused leaves its error in its place."""
         found = await asyncio.gather(*(self._settled(question, fields) for question in questions))
         return list(found)
 

@@ -22,7 +22,7 @@ _PING_AFTER, _GONE_AFTER = 3.0, 9.0
 
 
 class Listener:
-    """Rings a bell when a channel speaks. After a lost connection every bell rings, since something may have been missed."""
+    """Rings a bell when a channel speaks; and every bell after a lost connection, since something may be missed."""
 
     def __init__(self, redis_url: str) -> None:
         self._url = redis_url
@@ -35,7 +35,7 @@ class Listener:
     async def watch(self, channel: str, key: str = "") -> AsyncIterator[asyncio.Event]:
         """Yield a bell that rings when ``channel`` says ``key``, or anything where no key is given.
 
-        When the body starts the subscription is in force, unless the broker is away; then the bell rings once it is back.
+        When the body starts the subscription is in force; or the broker is away, and the bell rings once it is back.
         """
         bell = asyncio.Event()
         bells = self._bells.setdefault(channel, {})

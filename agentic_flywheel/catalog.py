@@ -9,27 +9,44 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from agentic_flywheel.errors import UnknownDomain, UnknownFlow
 from agentic_flywheel.models import Model, Probability, Slug
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
+_RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h|d)\s*$")
+_LONGEST = 100 * 366 * 86400
 
 
 def parse_duration(value: Any) -> Any:
     """Return seconds, or text such as ``90s``, ``15m``, ``7d``, as a timedelta; else leave it for the validator."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
-        return timedelta(seconds=value)
     if isinstance(value, str) and (match := _DURATION.match(value)):
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+        value = float(match[1]) * _UNITS[match[2] or "s"]
+    if isinstance(value, int | float):
+        # Beyond a century it is a slip, and far beyond it timedelta and Redis overflow.
+        if not abs(value) <= _LONGEST:  # so written, it is true of NaN as well
+            raise ValueError("should be a duration of at most a hundred years")
+        return timedelta(seconds=value)
+    return value
+
+
+def parse_rate(value: Any) -> Any:
+    """Return calls per second from text such as ``10/s``, ``60/m``; else leave it for the validator."""
+    if isinstance(value, str) and (match := _RATE.match(value)):
+        return float(match[1]) / _UNITS[match[2]]
     return value
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
+#: A duration that must not be zero.
+PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+Rate = Annotated[float, BeforeValidator(parse_rate), Field(gt=0, allow_inf_nan=False)]
+#: A text that says something.
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 #: TTL of an answer where neither the registry nor the flow's domain says otherwise.
 DEFAULT_TTL = timedelta(days=7)
@@ -42,8 +59,8 @@ class Flow(Model):
 
     #: The flow's name in the registry, commands and answers.
     key: Slug
-    #: The chatflow's uuid in Flowise.
-    id: str = Field(min_length=1)
+    #: The chatflow's uuid in Flowise; safe in the path of an address.
+    id: Slug
     name: str = ""
     description: str = ""
     purpose: str = ""
@@ -52,19 +69,19 @@ class Flow(Model):
     session_format: str = ""
     #: Sent as ``overrideConfig``; Flowise honours what the flow's owner has enabled.
     config: dict[str, JsonValue] = {}
-    keywords: tuple[str, ...] = Field(default=(), alias="intent_keywords")
-    topics: dict[str, tuple[str, ...]] = {}
-    examples: tuple[str, ...] = ()
-    ttl: Duration = DEFAULT_TTL
+    keywords: tuple[Phrase, ...] = Field(default=(), alias="intent_keywords")
+    topics: dict[Phrase, tuple[Phrase, ...]] = {}
+    examples: tuple[Phrase, ...] = ()
+    ttl: PositiveDuration = DEFAULT_TTL
     #: Serve an expired answer for this long while a fresh one is computed.
     stale_while_revalidate: Duration = timedelta(0)
     #: Remember a permanent failure for this long, so that it is not asked again at once.
     failure_ttl: Duration = timedelta(seconds=10)
     cache: bool = True
     #: Longest silence of the flow before the call is cut.
-    timeout: Duration = timedelta(seconds=120)
+    timeout: PositiveDuration = timedelta(seconds=120)
     #: Calls per second over all workers; None: no limit.
-    rate: Annotated[float, Field(gt=0)] | None = None
+    rate: Rate | None = None
     #: Calls at once over all workers.
     concurrency: Annotated[int, Field(ge=1)] = 200
     #: Attempts in all, the first included.

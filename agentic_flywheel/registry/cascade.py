@@ -1,0 +1,29 @@
+"""Where the registry is: the file that is named, else the nearest one, else the bundled one."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from agentic_flywheel.errors import InvalidRegistry
+
+#: Where a registry lies below a working or home folder.
+PLACE = Path(".agentic_flywheel") / "flow-registry.yaml"
+
+
+def bundled_registry() -> Path:
+    """Return the registry that comes with the package; it is never written."""
+    return Path(str(files("agentic_flywheel") / PLACE.name))
+
+
+def find_registry(explicit: Path | None, *, cwd: Path, home: Path) -> Path:
+    """Return the first registry there is. Raises InvalidRegistry where a named file does not exist."""
+    if explicit is not None:
+        named = explicit.expanduser()
+        if not named.is_file():
+            raise InvalidRegistry(str(named), 1, "(file)", "there is no such file")
+        return named
+    for folder in (cwd, home):
+        if (folder / PLACE).is_file():
+            return folder / PLACE
+    return bundled_registry()

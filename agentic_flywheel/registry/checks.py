@@ -1,0 +1,104 @@
+"""What must hold between the flows of a registry, and what is only worth a remark."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from agentic_flywheel.catalog import Flow, Policy
+from agentic_flywheel.registry import entry as entries
+from agentic_flywheel.registry.derive import OLD_INTENTS
+from agentic_flywheel.registry.entry import Fault
+from agentic_flywheel.registry.policy import MEANING as POLICY_MEANING
+from agentic_flywheel.registry.policy import SECTION
+from agentic_flywheel.registry.sections import Entry
+
+#: Keys of an entry that mean something beside those of a flow, or that older files carry.
+_OTHER_KEYS = ("status", "performance_metrics")
+
+
+def resolved_fallback(policy: Policy, flows: Mapping[str, Flow]) -> Policy:
+    """Return the policy with the flow that the fallback's name means in older files, where an intent could be named."""
+    name = policy.fallback_flow or ""
+    domain = OLD_INTENTS.get(name)
+    if domain is None or (name in flows and flows[name].active):
+        return policy
+    for key, flow in flows.items():
+        if flow.active and flow.domain == domain and key != policy.synthesis_flow:
+            return policy.model_copy(update={"fallback_flow": key})
+    return policy
+
+
+def between_flows(flows: Mapping[str, Flow], policy: Policy, found: Mapping[str, Entry]) -> Iterator[Fault]:
+    """Yield what is wrong between the flows; ``found`` says where each stands in the file."""
+    active = {key: flow for key, flow in flows.items() if flow.active}
+    if not active.keys() - {policy.synthesis_flow}:
+        yield ("operational_flows",), "needs at least one active flow that questions can go to"
+    for name in ("fallback_flow", "synthesis_flow"):
+        key = getattr(policy, name)
+        if key is not None and key not in active:
+            yield (SECTION, name), _not_there(key, flows)
+    if policy.synthesis_flow is not None and policy.synthesis_flow == policy.fallback_flow:
+        yield (SECTION, "fallback_flow"), "is the synthesis flow, which takes no questions"
+    for key, flow in active.items():
+        if flow.fallback is not None and flow.fallback not in active:
+            yield (*found[key].where, "fallback"), _not_there(flow.fallback, flows)
+    for cycle in _cycles({key: flow.fallback for key, flow in active.items() if flow.fallback in active}):
+        yield (*found[cycle[0]].where, "fallback"), f"goes round in a circle: {' → '.join(cycle)}"
+
+
+def remarks_on_flows(flows: Mapping[str, Flow], found: Mapping[str, Entry]) -> Iterator[Fault]:
+    """Yield what works but was hardly meant."""
+    first_of: dict[tuple[str | None, str], str] = {}
+    for key, flow in flows.items():
+        where = found[key].where
+        if not flow.active:
+            continue
+        first = first_of.setdefault((flow.server, flow.id), key)
+        if first != key:
+            yield (*where, "id"), f"is the id of the flow {first!r} too"
+        if not (flow.keywords or flow.topics or flow.examples or flow.description.strip()):
+            yield where, "has no topics, examples, keywords or description: only its name can route a question here"
+        known = [*entries.MEANING, *_OTHER_KEYS]
+        yield from (((*where, name), text) for name, text in _slips(found[key].fields, known))
+
+
+def remarks_on_policy(section: object) -> Iterator[Fault]:
+    """Yield the keys of ``intent_classification`` that are hardly meant as they are written."""
+    if isinstance(section, dict):
+        known = [name for name in POLICY_MEANING if name not in {"high", "medium"}]
+        yield from (((SECTION, name), text) for name, text in _slips(section, [*known, "method"]))
+
+
+def _slips(given: Mapping[str, object], known: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the unknown keys that look like a known one which is not given."""
+    for name in given:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, [each for each in known if each not in given], n=1, cutoff=0.8)
+        if near:
+            yield name, f"is not a key that is read; did you mean `{near[0]}`?"
+
+
+def _not_there(key: str, flows: Mapping[str, Flow]) -> str:
+    if key in flows:
+        return f"names the flow {key!r}, which is not active"
+    near = difflib.get_close_matches(key, flows, n=1)
+    return f"names the flow {key!r}, which does not exist" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _cycles(following: Mapping[str, str | None]) -> Iterator[list[str]]:
+    """Yield each circle once, beginning and ending with the flow that the file has first."""
+    settled: set[str] = set()
+    for start in following:
+        way: list[str] = []
+        here: str | None = start
+        while here is not None and here not in settled and here not in way:
+            way.append(here)
+            here = following.get(here)
+        settled.update(way)
+        if here is not None and here in way:
+            circle = way[way.index(here) :]
+            first = min(circle, key=list(following).index)
+            turn = circle.index(first)
+            yield [*circle[turn:], *circle[:turn], first]

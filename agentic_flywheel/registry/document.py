@@ -1,0 +1,187 @@
+"""A registry's text as plain data, with the line of every key; nothing in it is evaluated, and its size is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from agentic_flywheel.errors import InvalidRegistry
+
+MAX_BYTES = 5_000_000
+#: Values in all, with every alias written out: a few lines of aliases of aliases would otherwise fill the memory.
+MAX_VALUES = 200_000
+
+#: Keys and list positions that lead from the root to a value.
+Where = tuple[str | int, ...]
+
+_TAG = "tag:yaml.org,2002:"
+_TRUE = frozenset({"true", "yes", "on", "y"})
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """One registry file. ``faults`` are those of the text itself; with a syntax error there is no data."""
+
+    path: Path
+    text: str
+    #: The composed YAML, whose marks say where each value stands in the text.
+    root: Node | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Where, int] = field(default_factory=dict)
+    faults: tuple[InvalidRegistry, ...] = ()
+
+    def line_of(self, where: Where) -> int:
+        """Return the line of a key, or of the nearest one around it that is there."""
+        while where and where not in self.lines:
+            where = where[:-1]
+        return self.lines.get(where, 1)
+
+    def fault(self, where: Where, reason: str) -> InvalidRegistry:
+        return InvalidRegistry(str(self.path), self.line_of(where), dotted(where), reason)
+
+
+def dotted(where: Where) -> str:
+    """Return ``operational_flows.poet.examples[2]`` for the way to a value."""
+    text = ""
+    for step in where:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text or "(file)"
+
+
+def read_document(path: Path) -> Document:
+    """Read a registry file."""
+    try:
+        raw = path.read_bytes()
+    except OSError as refused:
+        return _unreadable(path, f"cannot be read: {refused.strerror}")
+    return document_of(path, raw)
+
+
+def document_of(path: Path, raw: bytes) -> Document:
+    """Read a registry from its bytes; ``path`` serves the messages."""
+    if len(raw) > MAX_BYTES:
+        return _unreadable(path, f"has {len(raw)} bytes; a registry has at most {MAX_BYTES}")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as refused:
+        return _unreadable(path, "is not UTF-8", line=raw.count(b"\n", 0, refused.start) + 1)
+    try:
+        root = YAML().compose(text)
+    except MarkedYAMLError as refused:
+        return _unreadable(path, f"is not YAML: {refused.problem}", text=text, line=_line(refused))
+    except (YAMLError, ValueError) as refused:
+        return _unreadable(path, f"is not YAML: {str(refused).splitlines()[0]}", text=text)
+    except RecursionError:
+        return _unreadable(path, "is nested too deeply", text=text)
+    if not isinstance(root, MappingNode):
+        return _unreadable(path, "should be a mapping with the section `operational_flows`", text=text)
+    reader = _PlainData(path)
+    try:
+        data = reader.value(root, ())
+    except _TooMuch:
+        return _unreadable(path, f"stands for more than {MAX_VALUES} values, or for itself, by its aliases", text=text)
+    return Document(path, text, root, data, reader.lines, tuple(reader.faults))
+
+
+class _TooMuch(Exception):
+    """The aliases of the text stand for too much."""
+
+
+class _PlainData:
+    """Turns composed nodes into plain data and notes the line of each key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[Where, int] = {}
+        self.faults: list[InvalidRegistry] = []
+        self._left = MAX_VALUES
+        self._open: set[int] = set()
+
+    def value(self, node: Node, where: Where) -> Any:
+        self._left -= 1
+        if self._left < 0 or id(node) in self._open:
+            raise _TooMuch
+        self.lines.setdefault(where, node.start_mark.line + 1)
+        if isinstance(node, ScalarNode):
+            return self._scalar(node, where)
+        self._open.add(id(node))
+        try:
+            if isinstance(node, SequenceNode):
+                return [self.value(each, (*where, number)) for number, each in enumerate(node.value)]
+            return self._mapping(node, where)
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: Node, where: Where) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key, value in node.value:
+            if key.tag == f"{_TAG}merge":
+                # The values of earlier mappings win over those of later ones.
+                for base in _bases(value):
+                    merged = self.value(base, where) | merged
+                continue
+            if not isinstance(key, ScalarNode):
+                self._refuse(key, where, "a key should be plain text")
+                continue
+            name = str(key.value)
+            if name in own:
+                self._refuse(key, (*where, name), f"is given twice, first in line {self.lines[(*where, name)]}")
+                continue
+            # A key's own line, also where a merged mapping or the value's start said otherwise.
+            self.lines[(*where, name)] = key.start_mark.line + 1
+            own[name] = self.value(value, (*where, name))
+        return merged | own
+
+    def _scalar(self, node: ScalarNode, where: Where) -> Any:
+        text = str(node.value)
+        kind = str(node.tag).removeprefix(_TAG)
+        match kind:
+            case "null":
+                return None
+            case "bool":
+                return text.lower() in _TRUE
+            case "int" | "float":
+                return _number(text)
+            case "str" | "timestamp":
+                return text
+        self._refuse(node, where, f"has a tag that a registry does not know: {kind}")
+        return None
+
+    def _refuse(self, node: Node, where: Where, reason: str) -> None:
+        self.faults.append(InvalidRegistry(str(self.path), node.start_mark.line + 1, dotted(where), reason))
+
+
+def _bases(node: Node) -> Iterator[Node]:
+    """Yield the mappings that a ``<<`` names."""
+    for base in node.value if isinstance(node, SequenceNode) else (node,):
+        if isinstance(base, MappingNode):
+            yield base
+
+
+def _number(text: str) -> int | float | str:
+    """Return the number that the text means; what Python cannot read as one stays text."""
+    plain = text.replace("_", "").lower()
+    try:
+        return int(plain, 0)
+    except ValueError:
+        pass
+    try:
+        return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError:
+        return text
+
+
+def _line(refused: MarkedYAMLError) -> int:
+    mark = refused.problem_mark or refused.context_mark
+    return mark.line + 1 if mark is not None else 1
+
+
+def _unreadable(path: Path, reason: str, *, text: str = "", line: int = 1) -> Document:
+    return Document(path, text, faults=(InvalidRegistry(str(path), line, "(file)", reason),))

@@ -1,0 +1,80 @@
+"""Which entries a registry has: its sections, the groups in them, and the archives, in the file's order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from agentic_flywheel.registry.derive import SHELVED, slug
+from agentic_flywheel.registry.document import Where
+
+SECTIONS = ("operational_flows", "routing_flows")
+#: Flows that are kept but take no questions.
+ARCHIVES = tuple(f"{state}_flows" for state in sorted(SHELVED))
+
+#: Groups within groups; no registry is deeper.
+_DEEPEST_GROUP = 4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One flow as the file has it."""
+
+    key: str
+    where: Where
+    fields: dict[str, Any]
+    #: It stands in an archive.
+    shelved: bool = False
+    #: The group that it stands in, if any.
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """Something that is no flow, where a flow should be."""
+
+    where: Where
+    reason: str
+
+
+def entries_of(data: dict[str, Any]) -> Iterator[Entry | Misplaced]:
+    """Yield every flow of a registry, active or not."""
+    for section in (*SECTIONS, *ARCHIVES):
+        if data.get(section) is not None:
+            yield from _within(data[section], (section,), shelved=section in ARCHIVES, group="")
+
+
+def _within(found: Any, where: Where, *, shelved: bool, group: str) -> Iterator[Entry | Misplaced]:
+    if isinstance(found, list):
+        yield from _listed(found, where, shelved=shelved, group=group)
+        return
+    if not isinstance(found, dict):
+        yield Misplaced(where, "should be flows by their keys, or a list of flows")
+        return
+    for key, fields in found.items():
+        here = (*where, key)
+        if not isinstance(fields, dict):
+            yield Misplaced(here, "should be a flow: a mapping with `id`, `name`, `description` and so on")
+        elif _is_group(fields) and len(here) <= _DEEPEST_GROUP:
+            yield from _within(fields, here, shelved=shelved or slug(key) in SHELVED, group=key)
+        else:
+            yield Entry(key, here, fields, shelved, group)
+
+
+def _listed(found: list[Any], where: Where, *, shelved: bool, group: str) -> Iterator[Entry | Misplaced]:
+    for number, fields in enumerate(found):
+        here = (*where, number)
+        if not isinstance(fields, dict):
+            yield Misplaced(here, "should be a flow: a mapping with `key`, `id`, `name` and so on")
+            continue
+        key = fields.get("key") or slug(str(fields.get("name") or ""))
+        if not key:
+            yield Misplaced(here, "a flow in a list needs a `key` or a `name`")
+            continue
+        yield Entry(str(key), here, fields, shelved, group)
+
+
+def _is_group(fields: dict[str, Any]) -> bool:
+    """A group has flows where a flow has its id."""
+    return "id" not in fields and any(isinstance(value, dict) and "id" in value for value in fields.values())

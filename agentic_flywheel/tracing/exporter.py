@@ -1,0 +1,237 @@
+"""The queue between the steps of queries and the sink, and the one thread that empties it.
+
+It never blocks and never grows past its bounds: what does not fit is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agentic_flywheel.tracing.observation import Observation, new_span_id, root_span_id
+from agentic_flywheel.tracing.sink import Sink, next_wait
+from agentic_flywheel.tracing.text import Mask, as_text, cut, masked
+
+logger = logging.getLogger(__name__)
+
+#: The thread looks for work this often, so recording a step needs no signal to it.
+INTERVAL = 0.25
+#: One line about dropped observations in so many seconds.
+LOG_INTERVAL = 60.0
+#: After so many observations the thread lets go of the interpreter, so that a step waits for it only briefly.
+SLICE = 8
+BREATH = 0.00005
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of the observations of this process so far."""
+
+    accepted: int
+    sent: int
+    dropped: int
+    pending: int
+    pending_bytes: int
+    #: Why the last ones were dropped or had to wait.
+    reason: str = ""
+
+
+class Exporter:
+    """Takes observations from any thread and gives them to a sink from one of its own.
+
+    That thread makes the sink too: connections are not shared with a forked child, nor made on the way of a query.
+    """
+
+    def __init__(
+        self,
+        make_sink: Callable[[], Sink],
+        *,
+        max_count: int = 50_000,
+        max_bytes: int = 32 * 2**20,
+        text_limit: int = 16_384,
+        mask: Mask | None = None,
+    ) -> None:
+        self._make_sink, self._mask, self._text_limit = make_sink, mask, text_limit
+        self._max_count, self._max_bytes = max_count, max_bytes
+        self._queue: deque[tuple[int, Observation]] = deque()
+        # Written by those who record, and by the thread alone, in this order. An addition lost between two recording
+        # threads is mended when the queue runs empty.
+        self._accepted = self._accepted_bytes = self._refused = 0
+        self._sent = self._dropped = self._done_bytes = 0
+        self._reason = ""
+        self._hold_until = 0.0
+        self._logged_at = float("-inf")
+        self._logged = 0
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        _forked.add(self)
+        atexit.register(self.close)
+
+    def offer(self, seen: Observation, weight: int) -> None:
+        """Take an observation that weighs so many bytes, or count it as dropped where there is no room."""
+        if (
+            len(self._queue) >= self._max_count
+            or self._accepted_bytes - self._done_bytes + weight > self._max_bytes
+            or self._closing
+        ):
+            self._refused += 1
+            return
+        self._accepted += 1
+        self._accepted_bytes += weight
+        self._queue.append((weight, seen))
+        if self._thread is None:
+            self._start()
+
+    def refuse(self) -> None:
+        """Count an observation that could not even be taken."""
+        self._refused += 1
+
+    @property
+    def delivery(self) -> Delivery:
+        return Delivery(
+            accepted=self._accepted,
+            sent=self._sent,
+            dropped=self._dropped + self._refused,
+            pending=max(0, self._accepted - self._sent - self._dropped),
+            pending_bytes=max(0, self._accepted_bytes - self._done_bytes),
+            reason=self._reason,
+        )
+
+    def close(self, timeout: float = 1.0) -> bool:
+        """Send what can be sent in ``timeout`` seconds. Returns whether everything went out."""
+        self._closing = True
+        self._wake.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+        atexit.unregister(self.close)
+        return not self._queue and (thread is None or not thread.is_alive())
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="flywheel-traces", daemon=True)
+                self._thread.start()
+
+    def after_fork(self) -> None:
+        """Begin anew in a child: the parent's thread is not here, and the parent sends what the parent recorded."""
+        self._queue.clear()
+        self._thread = None
+        self._start_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._accepted = self._accepted_bytes = self._refused = self._sent = self._dropped = self._done_bytes = 0
+
+    def _run(self) -> None:
+        sink = self._make_sink()
+        while True:
+            self._wake.wait(INTERVAL)
+            while self._queue:
+                try:
+                    self._export(sink, self._take(sink))
+                except Exception as why:
+                    # Whatever it is, the next batch gets its chance; a worker's answer never hangs on a trace.
+                    self._reason = f"{type(why).__name__}: {why}"
+                self._report()
+            self._report()
+            if self._closing and not self._queue:
+                sink.close()
+                return
+            if not self._queue:
+                self._done_bytes = self._accepted_bytes
+
+    def _take(self, sink: Sink) -> list[tuple[int, Observation]]:
+        taken: list[tuple[int, Observation]] = []
+        size = 0
+        while self._queue and len(taken) < sink.batch_count and size < sink.batch_bytes:
+            taken.append(self._queue.popleft())
+            size += taken[-1][0]
+        return taken
+
+    def _export(self, sink: Sink, taken: list[tuple[int, Observation]]) -> None:
+        sent_before, dropped_before = self._sent, self._dropped
+        try:
+            if time.monotonic() >= self._hold_until:
+                self._send(sink, self._encode(sink, [seen for _, seen in taken]))
+        finally:
+            # What was neither sent nor counted yet is lost, whatever went wrong.
+            self._dropped += len(taken) - (self._sent - sent_before) - (self._dropped - dropped_before)
+            self._done_bytes += sum(weight for weight, _ in taken)
+
+    def _encode(self, sink: Sink, batch: list[Observation]) -> list[bytes]:
+        encoded = []
+        for number, seen in enumerate(batch, 1):
+            encoded.append(sink.encode(self._prepare(seen)))
+            if number % SLICE == 0:
+                time.sleep(BREATH)
+        return encoded
+
+    def _prepare(self, seen: Observation) -> Observation:
+        root = root_span_id(seen.query_id)
+        return seen._replace(
+            name=self._text(seen.name),
+            span_id=root if seen.is_root else seen.span_id or new_span_id(),
+            parent=None if seen.is_root else seen.parent or root,
+            input=None if seen.input is None else self._text(seen.input),
+            output=None if seen.output is None else self._text(seen.output),
+            metadata={name: self._text(value) for name, value in seen.metadata.items() if value is not None}
+            if seen.metadata
+            else None,
+            message=seen.message and self._text(seen.message),
+        )
+
+    def _text(self, value: object) -> str:
+        return masked(cut(as_text(value), self._text_limit), self._mask)
+
+    def _send(self, sink: Sink, batch: Sequence[bytes]) -> None:
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome = sink.send(batch)
+            if outcome.kind == "delivered":
+                self._sent += len(batch) - outcome.rejected
+                self._dropped += outcome.rejected
+                self._reason = outcome.reason
+                return
+            self._reason = outcome.reason
+            if outcome.kind == "too_large" and len(batch) > 1:
+                half = len(batch) // 2
+                self._send(sink, batch[:half])
+                self._send(sink, batch[half:])
+                return
+            wait = next_wait(attempt, outcome.wait) if outcome.kind == "again" and not self._closing else None
+            if wait is None:
+                self._dropped += len(batch)
+                if outcome.kind == "refused" and outcome.wait:
+                    self._hold_until = time.monotonic() + outcome.wait
+                self._report()
+                return
+            # Set only when the end is near; then one more attempt is made at once.
+            self._wake.wait(wait)
+
+    def _report(self) -> None:
+        dropped = self._dropped + self._refused
+        now = time.monotonic()
+        if dropped > self._logged and (now - self._logged_at >= LOG_INTERVAL or self._closing):
+            logger.warning("%d trace observations dropped so far: %s", dropped, self._reason or "the queue is full")
+            self._logged, self._logged_at = dropped, now
+
+
+_forked: weakref.WeakSet[Exporter] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for exporter in list(_forked):
+        exporter.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,96 @@
+"""One observation of a query: what was done, when, with what; and the ids that need no context to be known."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from agentic_flywheel.models import Usage, trace_id_of
+
+ObservationType = Literal[
+    "span", "generation", "event", "embedding", "agent", "tool", "chain", "retriever", "guardrail", "evaluator"
+]
+Level = Literal["DEBUG", "DEFAULT", "WARNING", "ERROR"]
+
+#: What an observation weighs beside its texts: the tuple, its numbers and its place in the queue.
+BASE_WEIGHT = 400
+
+_TRACE_ID = re.compile(r"^[0-9a-f]{32}$")
+
+
+class Observation(NamedTuple):
+    """One step of a query, complete when it is recorded. Times are nanoseconds since 1970.
+
+    A plain tuple, because one is made on the way of every step of every query.
+    """
+
+    query_id: str
+    name: str
+    type: ObservationType
+    start: int
+    end: int
+    #: 16 hex digits; None: drawn when it is exported.
+    span_id: str | None = None
+    #: Span id of the step above; None: the root of the query. The root itself has none.
+    parent: str | None = None
+    is_root: bool = False
+    input: Any = None
+    output: Any = None
+    metadata: Mapping[str, Any] | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    level: Level | None = None
+    message: str | None = None
+    #: When the first token came.
+    first_token: int | None = None
+    #: Query id of another query whose trace belongs to this one.
+    link: str | None = None
+    session: str | None = None
+    user: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+def trace_id(query_id: str) -> str:
+    """Return the trace id of a query: its own digits, or their hash where a caller chose an id that is no uuid."""
+    plain = trace_id_of(query_id)
+    return plain if _TRACE_ID.match(plain) else hashlib.sha256(query_id.encode()).hexdigest()[:32]
+
+
+def derive_span_id(query_id: str, *parts: str | int) -> str:
+    """Return the span id of a named step, the same in every process: what a child needs to name its parent."""
+    return hashlib.sha256("|".join((trace_id(query_id), *map(str, parts))).encode()).hexdigest()[:16]
+
+
+def root_span_id(query_id: str) -> str:
+    """Return the span id of a query's root."""
+    return derive_span_id(query_id)
+
+
+def new_span_id() -> str:
+    """Return a span id that no other step has, such as for one attempt of many."""
+    return os.urandom(8).hex()
+
+
+def sampled(query_id: str, rate: float) -> bool:
+    """Whether a query is traced at this rate, 0..1: decided by its id alone, so every process decides alike.
+
+    By its last digits, for the first ones are the producer's.
+    """
+    return rate >= 1.0 or int(trace_id(query_id)[-8:], 16) < rate * 2**32
+
+
+def weigh(value: Any) -> int:
+    """Return about how many bytes of memory a value holds on to."""
+    if value is None or isinstance(value, bool | int | float):
+        return 32
+    if isinstance(value, str | bytes):
+        return sys.getsizeof(value)
+    if isinstance(value, Mapping):
+        return 232 + sum(weigh(key) + weigh(each) for key, each in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return 64 + sum(map(weigh, value))
+    return BASE_WEIGHT

@@ -1,0 +1,109 @@
+"""What becomes text in a trace: values as text, cut to size, with secrets and e-mail addresses taken out."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from agentic_flywheel.errors import InvalidSetting
+
+Mask = Callable[[str], str]
+
+MASKING_FAILED = "[not shown: masking failed]"
+
+_REDACTED = "[redacted]"
+#: Each with the cheap sign without which the expression cannot match.
+_RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
+    (
+        ("PRIVATE KEY-----",),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
+        _REDACTED,
+    ),
+    (
+        ("earer ", "asic ", "EARER ", "ASIC "),
+        re.compile(r"(?i)\b(bearer|basic)\s+(?=\S*\d|\S{20})[\w.~+/=-]{8,}"),
+        rf"\1 {_REDACTED}",
+    ),
+    (("://",), re.compile(r"://[^\s/@:]*:[^\s/@]+@"), rf"://{_REDACTED}@"),
+    (
+        ("=", ":"),
+        re.compile(
+            r"(?i)((?:api[_-]?key|secret(?:[_-]?key)?|access[_-]?key|token|passw(?:or)?d|passphrase|authorization)"
+            r"\\?[\"']?\s*[:=]\s*\\?[\"']?)(?!\[redacted\]|(?:bearer|basic)\b)[^\s\"'\\,;&}]{4,}"
+        ),
+        rf"\1{_REDACTED}",
+    ),
+    (
+        ("k-", "_", "xox", "AKIA", "ASIA", "AIza", "glpat-", "eyJ"),
+        re.compile(
+            r"\b(?:[spr]k-[\w-]{16,}|[spr]k_(?:live|test)_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_\w{20,}"
+            r"|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|glpat-[\w-]{16,}"
+            r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,})"
+        ),
+        _REDACTED,
+    ),
+    (("@",), re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), "[e-mail]"),
+)
+
+
+def redact(text: str) -> str:
+    """Return a text without keys, tokens, passwords and e-mail addresses, as far as their form gives them away."""
+    for signs, pattern, replacement in _RULES:
+        for sign in signs:
+            if sign in text:
+                text = pattern.sub(replacement, text)
+                break
+    return text
+
+
+def cut(text: str, limit: int) -> str:
+    """Return at most ``limit`` characters and how many are missing.
+
+    Cuts before the last word, so that no half of a secret is left that masking would not know.
+    """
+    if len(text) <= limit:
+        return text
+    space = text.rfind(" ", max(0, limit - 256), limit)
+    kept = text[: space if space > 0 else limit]
+    return f"{kept}… [{len(text) - len(kept)} characters more]"
+
+
+def as_text(value: Any) -> str:
+    """Return a text as it is and everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if dump is not None else str(value)
+
+
+def load_mask(name: str) -> Mask | None:
+    """Return the mask that a setting names: ``off``, ``redact`` or ``module:function``. Raises InvalidSetting."""
+    if name == "off":
+        return None
+    if name == "redact":
+        return redact
+    module, _, attribute = name.partition(":")
+    try:
+        found: Mask = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as why:
+        raise InvalidSetting("FLYWHEEL_TRACE_MASK", f"{name!r} is not off, redact or module:function ({why})") from None
+    if not callable(found):
+        raise InvalidSetting("FLYWHEEL_TRACE_MASK", f"{name!r} is not a function")
+    return found
+
+
+def masked(text: str, mask: Mask | None) -> str:
+    """Apply a mask that may be anybody's code: where it fails, nothing is shown."""
+    if mask is None:
+        return text
+    try:
+        return mask(text)
+    except Exception:
+        return MASKING_FAILED

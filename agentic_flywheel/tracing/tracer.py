@@ -1,0 +1,199 @@
+"""What producers and workers record their steps with: it never raises, never blocks and costs microseconds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from agentic_flywheel.models import Record, Usage
+from agentic_flywheel.settings import Settings
+from agentic_flywheel.tracing.exporter import Delivery, Exporter
+from agentic_flywheel.tracing.file_sink import FileSink
+from agentic_flywheel.tracing.observation import BASE_WEIGHT, Level, Observation, ObservationType, sampled, weigh
+from agentic_flywheel.tracing.root import root_of
+from agentic_flywheel.tracing.sink import Sink
+from agentic_flywheel.tracing.text import Mask, cut, load_mask
+
+logger = logging.getLogger(__name__)
+
+NOTHING = Delivery(accepted=0, sent=0, dropped=0, pending=0, pending_bytes=0)
+
+
+class Tracer:
+    """Records observations of queries, from any process that knows their ids.
+
+    Values handed over are not copied: do not change them afterwards.
+    """
+
+    def __init__(self, exporter: Exporter | None, *, sample_rate: float = 1.0, text_limit: int = 16_384) -> None:
+        self._exporter, self._sample_rate, self._text_limit = exporter, sample_rate, text_limit
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, *, mask: Mask | None = None, service: str = "agentic-flywheel"
+    ) -> Tracer:
+        """Return a tracer to Langfuse where its keys are set, else to a file under ``settings.home``.
+
+        ``mask`` goes before the one that the settings name. Raises InvalidSetting for one that cannot be loaded.
+        """
+        if not settings.tracing_enabled:
+            return cls(None)
+        exporter = Exporter(
+            _sink_of(settings, service),
+            max_count=settings.trace_queue_limit,
+            max_bytes=settings.trace_queue_bytes,
+            text_limit=settings.trace_io_limit,
+            mask=mask or load_mask(settings.trace_mask),
+        )
+        return cls(exporter, sample_rate=settings.langfuse_sample_rate, text_limit=settings.trace_io_limit)
+
+    def trace(
+        self, query_id: str, *, session: str | None = None, user: str | None = None, private: bool = False
+    ) -> Trace:
+        """Return the trace of one query, to record steps in. Nothing travels between processes but the query's id.
+
+        ``private``: what was asked and answered stays out of every step, such as under a confidential profile.
+        """
+        exporter = self._exporter
+        if exporter is not None and not sampled(query_id, self._sample_rate):
+            exporter = None
+        return Trace(exporter, query_id, session, user, private, self._text_limit)
+
+    @property
+    def delivery(self) -> Delivery:
+        """What became of the observations of this process so far."""
+        return self._exporter.delivery if self._exporter is not None else NOTHING
+
+    def close(self, timeout: float = 1.0) -> bool:
+        """Send what can be sent in ``timeout`` seconds. Returns whether everything went out."""
+        return self._exporter.close(timeout) if self._exporter is not None else True
+
+
+class Trace:
+    """One query's trace, as one process sees it."""
+
+    __slots__ = ("_exporter", "_private", "_query_id", "_session", "_text_limit", "_user")
+
+    def __init__(
+        self,
+        exporter: Exporter | None,
+        query_id: str,
+        session: str | None,
+        user: str | None,
+        private: bool,
+        text_limit: int,
+    ) -> None:
+        self._exporter, self._query_id, self._session, self._user = exporter, query_id, session, user
+        self._private, self._text_limit = private, text_limit
+
+    def observe(
+        self,
+        name: str,
+        type: ObservationType = "span",
+        *,
+        start: int,
+        end: int,
+        span_id: str | None = None,
+        parent: str | None = None,
+        input: Any = None,
+        output: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        usage: Usage | None = None,
+        level: Level | None = None,
+        message: str | None = None,
+        first_token: int | None = None,
+        link: str | None = None,
+    ) -> None:
+        """Record a step that is over. ``start``, ``end`` and ``first_token`` are nanoseconds since 1970.
+
+        Without a ``parent`` it lies right under the query's root. ``link`` is the id of another query whose answer
+        this step waited for.
+        """
+        exporter = self._exporter
+        if exporter is None:
+            return
+        if self._private:
+            input = output = message = None
+        try:
+            seen = Observation(
+                self._query_id,
+                name,
+                type,
+                start,
+                end,
+                span_id,
+                parent,
+                False,
+                self._bounded(input),
+                self._bounded(output),
+                metadata,
+                model,
+                usage,
+                level,
+                message,
+                first_token,
+                link,
+                self._session,
+                self._user,
+            )
+            exporter.offer(seen, BASE_WEIGHT + weigh(seen.input) + weigh(seen.output) + weigh(metadata))
+        except Exception:
+            exporter.refuse()
+            logger.debug("a step of query %s was not recorded", self._query_id, exc_info=True)
+
+    def root(self, record: Record, *, title: str | None = None) -> None:
+        """Record the whole query, once: whoever wins the write of its final state calls this.
+
+        ``title`` is the flow's title; without one it is made from the flow's key.
+        """
+        exporter = self._exporter
+        if exporter is None:
+            return
+        try:
+            seen = root_of(record, title=title, private=self._private)
+            seen = seen._replace(input=self._bounded(seen.input), output=self._bounded(seen.output))
+            exporter.offer(seen, 2 * BASE_WEIGHT + weigh(seen.input) + weigh(seen.output) + weigh(seen.metadata))
+        except Exception:
+            exporter.refuse()
+            logger.debug("the root of query %s was not recorded", self._query_id, exc_info=True)
+
+    def _bounded(self, value: Any) -> Any:
+        # A long text is cut here and not when it is sent, so that the queue does not hold on to it.
+        return cut(value, self._text_limit) if isinstance(value, str) else value
+
+
+def _sink_of(settings: Settings, service: str) -> Callable[[], Sink]:
+    base_url, public_key, secret_key = (
+        settings.langfuse_base_url,
+        settings.langfuse_public_key,
+        settings.langfuse_secret_key,
+    )
+    if not (public_key and secret_key):
+        return lambda: FileSink(settings.home / "traces")
+    url = base_url or "https://cloud.langfuse.com"
+
+    def langfuse() -> Sink:
+        # Imported where it is needed: it brings an HTTP client that most commands can do without.
+        from agentic_flywheel.tracing.langfuse_sink import LangfuseSink
+
+        return LangfuseSink(
+            url,
+            public_key,
+            secret_key,
+            environment=settings.langfuse_environment,
+            release=settings.langfuse_release,
+            version=_own_version(),
+            service=service,
+        )
+
+    return langfuse
+
+
+def _own_version() -> str:
+    try:
+        return version("agentic-flywheel")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from agentic_flywheel.tracing.langfuse_sink import HOLD, judge
+from agentic_flywheel.tracing.sink import ATTEMPTS, LONGEST_WAIT, next_wait
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "wait"),
+    [
+        (200, {}, "delivered", None),
+        (207, {}, "delivered", None),
+        (200, {"Content-Type": "text/html; charset=utf-8"}, "refused", HOLD),
+        (302, {}, "refused", HOLD),
+        (400, {}, "refused", None),
+        (401, {}, "refused", HOLD),
+        (403, {}, "refused", HOLD),
+        (404, {}, "refused", HOLD),
+        (408, {}, "again", None),
+        (413, {}, "too_large", None),
+        (429, {"Retry-After": "7"}, "again", 7.0),
+        (429, {"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}, "again", 37.0),
+        (503, {"Retry-After": "soon"}, "again", None),
+        (500, {}, "again", None),
+    ],
+)
+def test_an_answer_says_what_to_do_with_the_batch(
+    status: int, headers: dict[str, str], kind: str, wait: float | None
+) -> None:
+    outcome = judge(status, httpx.Headers(headers), now=784111740.0)
+
+    assert (outcome.kind, outcome.wait) == (kind, wait)
+
+
+def test_waits_grow_and_end() -> None:
+    waits = [next_wait(attempt, None) for attempt in range(1, ATTEMPTS + 1)]
+
+    assert waits == [0.5, 1, 2, 4, 8, 16, 30, None]
+    assert next_wait(1, 3.0) == 3.0
+    assert next_wait(1, 3600.0) == LONGEST_WAIT

@@ -16,14 +16,17 @@ def bundled_registry() -> Path:
     return Path(str(files("agentic_flywheel") / PLACE.name))
 
 
-def find_registry(explicit: Path | None, *, cwd: Path, home: Path) -> Path:
-    """Return the first registry there is. Raises InvalidRegistry where a named file does not exist."""
+def find_registry(explicit: Path | None, *, cwd: Path | None = None, home: Path | None = None) -> Path:
+    """Return the first registry there is: the named one, the working folder's, the home folder's, the bundled one.
+
+    Raises InvalidRegistry where a named file does not exist.
+    """
     if explicit is not None:
         named = explicit.expanduser()
         if not named.is_file():
             raise InvalidRegistry(str(named), 1, "(file)", "there is no such file")
         return named
-    for folder in (cwd, home):
+    for folder in (cwd or Path.cwd(), home or Path.home()):
         if (folder / PLACE).is_file():
             return folder / PLACE
     return bundled_registry()

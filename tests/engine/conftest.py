@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from processes import Process, Valkey, start_worker
+from processes import Valkey, Worker, start_worker
 
 APP = "engine.engine_app"
 #: How the same tasks must run: our pool and transport; our pool on kombu's transport; Celery's own threads.
@@ -30,7 +30,7 @@ class Station:
         self.redis = redis.Redis.from_url(self.url, decode_responses=True)
         self.client = Celery("client", broker=self.url, backend=self.url, set_as_current=False)
         self.client.conf.update(task_default_queue="celery", broker_connection_retry_on_startup=True)
-        self.workers: list[Process] = []
+        self.workers: list[Worker] = []
 
     def start(
         self,
@@ -40,7 +40,7 @@ class Station:
         concurrency: int = 100,
         options: Any = (),
         **settings: Any,
-    ) -> Process:
+    ) -> Worker:
         settings = {"broker": self.url, "name": name, **KINDS[self.kind], **settings}
         if self.kind == "kombu-transport":
             settings["conf"] = {**KINDS[self.kind]["conf"], "result_backend": self.url, **settings.get("conf", {})}
@@ -75,6 +75,8 @@ class Station:
     def close(self) -> None:
         for worker in self.workers:
             worker.kill()
+        self.client.backend.result_consumer.stop()
+        self.client.backend.result_consumer.subscribed_to.clear()  # results collected later ask nobody any more
         self.client.close()
         self.redis.close()
 

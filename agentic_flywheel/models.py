@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
+import os
 import secrets
-import uuid
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -93,9 +93,9 @@ class Query(Model):
             raise ValueError("question: is blank")
         return self
 
-    def compact(self) -> dict[str, Any]:
-        """Return the JSON form without the fields that were left at their defaults."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+    def written(self) -> str:
+        """Return the JSON form, without the fields that were left at their defaults."""
+        return self.model_dump_json(exclude_defaults=True)
 
 
 class Target(Model):
@@ -265,14 +265,19 @@ class DeadLetter(Model):
     at: AwareDatetime
 
 
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+
+
 def new_query_id(producer: str = "") -> str:
     """Return 32 lower-case hex digits in uuid4's layout, beginning with the ``producer``'s own eight digits.
 
     The id is the Celery task id, the record's key, the MCP task id and the Langfuse trace id. Its first eight digits
     name the channel on which the producer hears of its queries, so one subscription serves them all.
     """
-    fresh = uuid.uuid4().hex
-    return producer + fresh[len(producer) :] if producer else fresh
+    digits = os.urandom(16).hex()
+    # The version (4) and variant (10) bits of RFC 9562.
+    fresh = f"{digits[:12]}4{digits[13:16]}{_VARIANT[digits[16]]}{digits[17:]}"
+    return producer + fresh[len(producer) :]
 
 
 def new_producer_id() -> str:

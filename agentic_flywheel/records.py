@@ -148,7 +148,8 @@ async def remove_dead_letters(batch: Batch, query_ids: Sequence[str]) -> int:
     return int(await batch.call("ZREM", wire.DEAD_LETTERS, *query_ids))
 
 
-def _event(entry_id: str, named: dict[str, Any]) -> Event:
+def _event(entry_id: str, flat: list[str]) -> Event:
+    named: dict[str, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
     return Event(
         id=entry_id,
         kind=named["kind"],

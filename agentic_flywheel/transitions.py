@@ -126,17 +126,16 @@ class Transitions:
         self._letter_ttl = int(settings.dead_letter_ttl.total_seconds())
 
     async def submit(
-        self, query_id: str, query: Query, message: str, *, queue: str, front: str, counted: str
+        self, query_id: str, query: Query, written: str, message: str, *, front: str, domain: str | None
     ) -> Submitted:
-        """Accept a query, or say why not. ``counted``: see ``counted_queues``."""
+        """Accept a query, or say why not. ``written`` is its JSON form; ``domain`` the one it names, if any."""
         reply = await self.batch.run(
             _SUBMIT,
             query_id,
             query.user,
-            query.model_dump_json(exclude_defaults=True),
+            written,
             front,
-            wire.banded(queue, query.priority),
-            queue,
+            wire.banded(wire.CLASSIFY_QUEUE, query.priority),
             message,
             self._limit,
             _deadline_ms(query),
@@ -146,7 +145,7 @@ class Transitions:
             query.session_id or "",
             self._session_ttl,
             self._turns,
-            counted,
+            domain or "",
         )
         match reply:
             case ["hit", cache_key, answer]:
@@ -164,7 +163,7 @@ class Transitions:
             _ADOPT,
             query_id,
             query.user,
-            query.model_dump_json(exclude_defaults=True),
+            query.written(),
             wire.banded(wire.CLASSIFY_QUEUE, query.priority),
             message,
             _deadline_ms(query),
@@ -398,16 +397,6 @@ class Transitions:
         ]
         expired, moved, pumped, next_ms = await self.batch.run(_SWEEP, 200, len(queues), *queues, *flows)
         return Swept(int(expired), int(moved), int(pumped), int(next_ms))
-
-
-def counted_queues(catalog: Catalog, domain: str | None = None) -> str:
-    """Return the queues, each with its flows, whose backlog a submission's limit looks at.
-
-    One domain's where the query names it; else all, since where an unrouted query ends is not known yet.
-    """
-    domains = catalog.domains if domain is None else {domain: catalog.domains[domain]}
-    named = [f"{wire.domain_queue(name)}={','.join(flow.key for flow in flows)}" for name, flows in domains.items()]
-    return ";".join(named if domain else [f"{wire.CLASSIFY_QUEUE}=", *named])
 
 
 def _deadline_ms(query: Query) -> str:

@@ -6,11 +6,9 @@ Names are explicit, so that a rename in the code never strands a message.
 from __future__ import annotations
 
 import base64
-import json
-import uuid
-from typing import Any
+import os
 
-from agentic_flywheel.models import Priority
+from agentic_flywheel.models import Priority, Query
 
 CLASSIFY = "flywheel.classify"
 ANSWER = "flywheel.answer"
@@ -96,7 +94,6 @@ def letter_key(query_id: str) -> str:
 
 DEAD_LETTERS = f"{PREFIX}dead"
 PAUSED = f"{PREFIX}paused"
-OWNERS = f"{PREFIX}owners"
 #: Told to every worker: ``cancel <execution>``.
 CONTROL_CHANNEL = f"{PREFIX}control"
 
@@ -109,55 +106,38 @@ def news_channel(query_id: str) -> str:
 # A task message
 
 
+_NO_CALLBACKS = '{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
+
+
 def task_message(
     task: str,
     task_id: str,
-    args: list[Any],
+    args: str,
     *,
     queue: str,
     root_id: str | None = None,
     shown: str = "",
-    ignore_result: bool = False,
-    headers: dict[str, Any] | None = None,
 ) -> str:
     """Return a Celery protocol 2 message as kombu's Redis transport stores it in a list.
 
-    ``shown`` is what Flower displays as the arguments; prompts are data and do not belong there.
+    ``args`` is the JSON array of the task's arguments. ``shown`` is what Flower displays in their place: prompts are
+    data and do not belong there. Ids, names and ``shown`` hold nothing that JSON would escape.
     Source: Celery documentation, "Message Protocol", version 2; kombu 5.7 ``virtual.Channel.prepare_message``.
     """
-    body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
-    return json.dumps(
-        {
-            "body": base64.b64encode(body.encode()).decode(),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {
-                "lang": "py",
-                "task": task,
-                "id": task_id,
-                "shadow": None,
-                "eta": None,
-                "expires": None,
-                "group": None,
-                "retries": 0,
-                "timelimit": [None, None],
-                "root_id": root_id or task_id,
-                "parent_id": root_id if root_id != task_id else None,
-                "argsrepr": shown,
-                "kwargsrepr": "{}",
-                "origin": "flywheel",
-                "ignore_result": ignore_result,
-                **(headers or {}),
-            },
-            "properties": {
-                "correlation_id": task_id,
-                "reply_to": "",
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": queue},
-                "priority": 0,
-                "body_encoding": "base64",
-                "delivery_tag": uuid.uuid4().hex,
-            },
-        },
-        separators=(",", ":"),
+    body = base64.b64encode(f"[{args},{{}},{_NO_CALLBACKS}]".encode()).decode()
+    parent = "null" if root_id is None else f'"{root_id}"'
+    return (
+        f'{{"body":"{body}","content-encoding":"utf-8","content-type":"application/json","headers":{{"lang":"py",'
+        f'"task":"{task}","id":"{task_id}","shadow":null,"eta":null,"expires":null,"group":null,"retries":0,'
+        f'"timelimit":[null,null],"root_id":"{root_id or task_id}","parent_id":{parent},"argsrepr":"{shown}",'
+        f'"kwargsrepr":"{{}}","origin":"flywheel","ignore_result":true}},"properties":{{"correlation_id":"{task_id}",'
+        f'"reply_to":"","delivery_mode":2,"delivery_info":{{"exchange":"","routing_key":"{queue}"}},"priority":0,'
+        f'"body_encoding":"base64","delivery_tag":"{os.urandom(16).hex()}"}}}}'
     )
+
+
+def classify_message(query_id: str, query: Query, written: str) -> str:
+    """Return the message that starts a query's way. ``written`` is the query's JSON form."""
+    queue = banded(CLASSIFY_QUEUE, query.priority)
+    shown = f"({query_id}, {len(query.question)} characters)"
+    return task_message(CLASSIFY, query_id, f"[{written}]", queue=queue, shown=shown)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from agentic_flywheel.registry import CatalogWatch, find_registry
 from pydantic import ValidationError
 
 from agentic_flywheel import wire
@@ -29,9 +28,10 @@ from agentic_flywheel.models import (
 )
 from agentic_flywheel.persistence import front_digest, read_answer
 from agentic_flywheel.records import load_outcome, load_record, load_records, read_events, recent_queries
+from agentic_flywheel.registry import CatalogWatch, find_registry
 from agentic_flywheel.sessions import load_session, recent_turns
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.transitions import Transitions, counted_queues
+from agentic_flywheel.transitions import Transitions
 from producer.listener import Listener
 from producer.settings import caller_settings
 
@@ -208,21 +208,14 @@ class AsyncProducer:
     async def _submit(self, query_id: str, query: Query) -> Submission:
         catalog = self.catalog
         domain = catalog.flow(query.flow).domain if query.flow else query.domain
-        message = wire.task_message(
-            wire.CLASSIFY,
-            query_id,
-            [query.compact()],
-            queue=wire.banded(wire.CLASSIFY_QUEUE, query.priority),
-            shown=f"({query_id}, {len(query.question)} characters)",
-            ignore_result=True,
-        )
+        written = query.written()
         submitted = await self.transitions.submit(
             query_id,
             query,
-            message,
-            queue=wire.CLASSIFY_QUEUE,
+            written,
+            wire.classify_message(query_id, query, written),
             front=front_digest(query, catalog),
-            counted=counted_queues(catalog, domain),
+            domain=domain,
         )
         submission = Submission(query_id=query_id, trace_id=trace_id_of(query_id), session_id=query.session_id)
         match submitted.outcome:

@@ -140,12 +140,4 @@ def _own(query_id: str, flow: Flow) -> Execution:
 
 
 def _again(query_id: str, query: Query) -> str:
-    queue = wire.banded(wire.CLASSIFY_QUEUE, query.priority)
-    return wire.task_message(
-        wire.CLASSIFY,
-        query_id,
-        [query.compact()],
-        queue=queue,
-        shown=f"({query_id}, {len(query.question)} characters)",
-        ignore_result=True,
-    )
+    return wire.classify_message(query_id, query, query.written())

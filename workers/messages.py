@@ -13,11 +13,10 @@ def answer_message(query_id: str, query: Query, flow: Flow, part: str = "") -> t
     message = wire.task_message(
         wire.ANSWER,
         f"{query_id}-{part}" if part else query_id,
-        [query_id, query.compact(), flow.key, part],
+        f'["{query_id}",{query.written()},"{flow.key}","{part}"]',
         queue=queue,
-        root_id=query_id,
+        root_id=query_id if part else None,
         shown=_shown(query_id, query, flow.key),
-        ignore_result=True,
     )
     return queue, message
 
@@ -28,10 +27,9 @@ def synthesis_message(query_id: str, query: Query) -> tuple[str, str]:
     message = wire.task_message(
         wire.SYNTHESIZE,
         query_id,
-        [query_id, query.compact()],
+        f'["{query_id}",{query.written()}]',
         queue=queue,
         shown=_shown(query_id, query, "synthesis"),
-        ignore_result=True,
     )
     return queue, message
 

@@ -13,7 +13,7 @@ end
 redis.call('HSET', key, 'state', 'pending', 'owner', owner, 'query', query, 'created', now, 'ttl', ttl,
   'priority', priority)
 redis.call('ZADD', P .. 'owned:' .. owner, now, id)
-redis.call('SADD', P .. 'owners', owner)
+redis.call('HINCRBY', LOAD, '*', 1)
 if foreign then return {'foreign'} end
 if deadline ~= '' then
   redis.call('HSET', key, 'deadline', deadline)

@@ -38,11 +38,13 @@ local function emit(id, kind, data)
   redis.call('PUBLISH', P .. 'news:' .. id, kind)
 end
 
-local function backlog(queue, flows)
-  local n = redis.call('LLEN', queue) + redis.call('LLEN', queue .. '.high') + redis.call('LLEN', queue .. '.low')
-    + redis.call('ZCARD', P .. 'delayed:' .. queue)
-  for flow in string.gmatch(flows, '[^,]+') do n = n + redis.call('ZCARD', P .. 'parked:' .. flow) end
-  return n
+-- Queries under way: of all domains, and of each. Exact, since each is accepted once and ends once.
+local LOAD = P .. 'load'
+
+local function move_load(from, to)
+  if from == to then return end
+  if from then redis.call('HINCRBY', LOAD, from, -1) end
+  if to then redis.call('HINCRBY', LOAD, to, 1) end
 end
 
 -- A turn enters the queue when the one before it has ended; so turns of one session never overlap, in the order of
@@ -101,9 +103,11 @@ end
 -- `outcome`: answer (JSON), error (JSON), failure (Celery's form of it), reason, attached_to.
 local function finalise(id, state, outcome, now)
   local key = record(id)
-  local state_before, ttl, front, session, deadline, leader =
-    unpack(redis.call('HMGET', key, 'state', 'ttl', 'front', 'session', 'deadline', 'attached_to'))
+  local state_before, ttl, front, session, deadline, leader, domain =
+    unpack(redis.call('HMGET', key, 'state', 'ttl', 'front', 'session', 'deadline', 'attached_to', 'domain'))
   if not state_before or TERMINAL[state_before] then return false end
+  redis.call('HINCRBY', LOAD, '*', -1)
+  move_load(domain, nil)
   redis.call('HSET', key, 'state', state, 'finished', now, 'reason', outcome.reason or '')
   if outcome.error then redis.call('HSET', key, 'error', outcome.error) end
   if outcome.attached_to then redis.call('HSET', key, 'attached_to', outcome.attached_to) end
@@ -304,6 +308,14 @@ local function drained(queue, now)
   local key = P .. 'drained:' .. queue .. ':' .. math.floor(now / 10000)
   redis.call('INCR', key)
   redis.call('EXPIRE', key, 90)
+end
+
+local function drained_lately(queue, now)
+  local sum = 0
+  for bucket = math.floor(now / 10000) - 5, math.floor(now / 10000) do
+    sum = sum + tonumber(redis.call('GET', P .. 'drained:' .. queue .. ':' .. bucket) or 0)
+  end
+  return sum
 end
 
 local function holds(lease, execution_id, fence)

@@ -16,6 +16,7 @@ local key = record(id)
 local state = redis.call('HGET', key, 'state')
 if not state or TERMINAL[state] then promote(me) return {'gone'} end
 if part == '' then
+  move_load(redis.call('HGET', key, 'domain'), fallback_domain)
   redis.call('HSET', key, 'state', 'queued', 'reason', '', 'flow', fallback, 'domain', fallback_domain, 'attempts', 0)
 else
   redis.call('HDEL', key, 'attempts|' .. part)

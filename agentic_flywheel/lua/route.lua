@@ -3,11 +3,12 @@
 -- Returns {'routed'} | {'already'} | {'gone'} | {'unknown'}.
 local id, route, flow, domain, event, synthesis = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local key = record(id)
-local state = redis.call('HGET', key, 'state')
+local state, domain_before = unpack(redis.call('HMGET', key, 'state', 'domain'))
 if not state then return {'unknown'} end
 if TERMINAL[state] then promote(id) return {'gone'} end
 if state ~= 'pending' then return {'already'} end
 local now = now_ms()
+move_load(domain_before, domain)
 redis.call('HSET', key, 'state', 'queued', 'route', route, 'flow', flow, 'domain', domain, 'routed', now)
 if synthesis ~= '' then
   redis.call('HSET', key, 'parts', (#ARGV - 6) / 2, 'synthesis', synthesis)

@@ -1,17 +1,20 @@
 -- Accept a query: answer from the cache front, attach to an identical one under way, or record and enqueue.
 -- Returns {'hit', cache key, answer} | {'attached', leader} | {'accepted'} | {'exists'} | {'full', length, drained/min}
 --         | {'foreign'} where the session belongs to somebody else.
-local id, owner, query, front, queue, base, message = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local limit, deadline, ttl, policy, priority = tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local session, session_ttl, turns, limited = ARGV[13], ARGV[14], ARGV[15], ARGV[16]
+local id, owner, query, front, queue, message = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local limit, deadline, ttl, policy, priority = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local session, session_ttl, turns, domain = ARGV[12], ARGV[13], ARGV[14], ARGV[15]
 local now = now_ms()
 local key = record(id)
-if redis.call('EXISTS', key) == 1 then return {'exists'} end
+if redis.call('HSETNX', key, 'owner', owner) == 0 then return {'exists'} end
 
 local held = false
 if session ~= '' then
   local holder = redis.call('HGET', P .. 'session:' .. session, 'owner')
-  if holder and holder ~= owner then return {'foreign'} end
+  if holder and holder ~= owner then
+    redis.call('DEL', key)
+    return {'foreign'}
+  end
   if not holder then
     redis.call('HSET', P .. 'session:' .. session, 'owner', owner, 'created', now)
     redis.call('EXPIRE', P .. 'session:' .. session, session_ttl)
@@ -24,26 +27,25 @@ end
 
 local leader
 if front ~= '' and policy == 'use' then
-  local memo = redis.call('GET', P .. 'front:' .. front)
+  local memo, flight = unpack(redis.call('MGET', P .. 'front:' .. front, P .. 'flight:' .. front))
   if memo then
     local cache_key, stale, flow = string.match(memo, '^([^\n]+)\n(%d+)\n(.*)$')
     local answer = redis.call('GET', cache_key)
     -- Past its TTL a worker serves it, and renews it.
     if answer and fresh(cache_key, tonumber(stale)) then
       count(flow, 'hits')
-      redis.call('HSET', key, 'state', 'succeeded', 'owner', owner, 'query', query, 'created', now, 'finished', now,
+      redis.call('HSET', key, 'state', 'succeeded', 'query', query, 'created', now, 'finished', now,
         'ttl', ttl, 'cache_key', cache_key, 'flow', flow)
       if session ~= '' then
         redis.call('HSET', key, 'session', session, 'session_ttl', session_ttl, 'turns', turns)
         append_turn(session, id, answer, false, now)
       end
       redis.call('ZADD', P .. 'owned:' .. owner, now, id)
-      redis.call('SADD', P .. 'owners', owner)
       redis.call('EXPIRE', key, math.min(tonumber(ttl), 3600))
       return {'hit', cache_key, answer}
     end
   end
-  leader = redis.call('GET', P .. 'flight:' .. front)
+  leader = flight
   if leader then
     local state, rank = unpack(redis.call('HMGET', record(leader), 'state', 'priority'))
     -- A more urgent query does not wait for one in a slower band, unless that one runs already.
@@ -52,30 +54,22 @@ if front ~= '' and policy == 'use' then
   end
 end
 
-if not leader and not held then
-  local total = 0
-  for name, flows in string.gmatch(limited, '([^=;]+)=([^;]*)') do total = total + backlog(name, flows) end
-  if total >= limit then
-    local rate = 0
-    for name in string.gmatch(limited, '([^=;]+)=') do
-      for bucket = math.floor(now / 10000) - 5, math.floor(now / 10000) do
-        rate = rate + tonumber(redis.call('GET', P .. 'drained:' .. name .. ':' .. bucket) or 0)
-      end
-    end
-    return {'full', total, rate}
-  end
-elseif held and redis.call('LLEN', P .. 'line:' .. session) >= limit then
-  return {'full', redis.call('LLEN', P .. 'line:' .. session), 0}
+local under_way = tonumber(redis.call('HGET', LOAD, domain == '' and '*' or domain) or 0)
+if under_way >= limit then
+  redis.call('DEL', key)
+  return {'full', under_way, drained_lately(domain == '' and 'classify' or 'domain.' .. domain, now)}
 end
 
-local fields = {'state', 'pending', 'owner', owner, 'query', query, 'created', now, 'ttl', ttl, 'priority', priority}
+local fields = {'state', 'pending', 'query', query, 'created', now, 'ttl', ttl, 'priority', priority}
 local function put(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
 if front ~= '' then put('front', front) end
 if session ~= '' then put('session', session) put('session_ttl', session_ttl) put('turns', turns) end
 if deadline ~= '' then put('deadline', deadline) end
+if domain ~= '' then put('domain', domain) end
 redis.call('HSET', key, unpack(fields))
 redis.call('ZADD', P .. 'owned:' .. owner, now, id)
-redis.call('SADD', P .. 'owners', owner)
+redis.call('HINCRBY', LOAD, '*', 1)
+if domain ~= '' then redis.call('HINCRBY', LOAD, domain, 1) end
 if deadline ~= '' then redis.call('ZADD', P .. 'deadlines', deadline, id) end
 
 if leader then

@@ -1,0 +1,105 @@
+"""What one Flowise installation holds: its flows, how each behaves, what was said, and what is under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from workers.sandbox.behaviour import Behaviour, Conduct
+from workers.sandbox.chats import Chats
+from workers.sandbox.counts import Counts
+from workers.sandbox.flows import BUNDLED, SandboxFlow
+from workers.sandbox.script import Run
+
+
+@dataclass(eq=False)
+class Live:
+    """A run under way, and the ways to disturb it."""
+
+    run: Run
+    interrupt: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Another stream took this one's chat: Flowise then never says another word here.
+    superseded: bool = False
+
+    async def pause(self, seconds: float, *, interruptible: bool) -> None:
+        if not interruptible:
+            await asyncio.sleep(seconds)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self.interrupt.wait()
+        except TimeoutError:
+            pass
+
+
+class Installation:
+    """The state behind the server. ``api_key`` guards the management API; without one it is open."""
+
+    def __init__(
+        self, flows: Iterable[SandboxFlow] = (), *, behaviour: Behaviour | None = None, api_key: str | None = None
+    ) -> None:
+        self.api_key = api_key
+        #: How a flow behaves for which nothing else is set.
+        self.default = behaviour or Behaviour()
+        self._given_flows = {flow.id: flow for flow in (*BUNDLED, *flows)}
+        self.closing = asyncio.Event()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but the flows that were given at the start."""
+        self.flows = dict(self._given_flows)
+        self.chats = Chats()
+        self.counts = Counts()
+        self._conducts: dict[str, Conduct] = {}
+        self._live: dict[tuple[str, str], list[Live]] = {}
+
+    def behave(self, flow_id: str, behaviour: Behaviour) -> None:
+        """Set a flow's behaviour, from its first call on."""
+        self._conducts[flow_id] = Conduct(behaviour)
+
+    def behave_by_default(self, behaviour: Behaviour) -> None:
+        """Set the behaviour of every flow for which none was set."""
+        kept = {flow_id: conduct for flow_id, conduct in self._conducts.items() if conduct.behaviour != self.default}
+        self.default = behaviour
+        self._conducts = kept
+
+    def conduct(self, flow_id: str) -> Conduct:
+        found = self._conducts.get(flow_id)
+        if found is None:
+            found = self._conducts[flow_id] = Conduct(self.default)
+        return found
+
+    def is_key(self, given: str | None) -> bool:
+        """Return whether a key opens the management API."""
+        return self.api_key is None or given == self.api_key or (given is not None and given in self.flow_keys)
+
+    @property
+    def flow_keys(self) -> dict[str, str]:
+        """The flows that are bound to a key, by key."""
+        bound = ((self.conduct(flow_id).behaviour.key, flow_id) for flow_id in self.flows)
+        return {key: flow_id for key, flow_id in bound if key}
+
+    # What is under way
+
+    def begin(self, run: Run, *, streamed: bool) -> Live:
+        live = Live(run)
+        others = self._live.setdefault((run.flow.id, run.chat_id), [])
+        if streamed:
+            for other in others:
+                other.superseded = True
+        others.append(live)
+        return live
+
+    def end(self, live: Live) -> None:
+        place = (live.run.flow.id, live.run.chat_id)
+        others = self._live.get(place, [])
+        if live in others:
+            others.remove(live)
+        if not others:
+            self._live.pop(place, None)
+
+    def abort(self, flow_id: str, chat_id: str) -> None:
+        for live in self._live.get((flow_id, chat_id), ()):
+            live.run.aborted = True
+            live.interrupt.set()

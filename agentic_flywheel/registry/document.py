@@ -57,16 +57,24 @@ def dotted(where: Where) -> str:
 def read_document(path: Path) -> Document:
     """Read a registry file."""
     try:
-        raw = path.read_bytes()
+        return document_of(path, content_of(path))
+    except InvalidRegistry as refused:
+        return Document(path, "", faults=(refused,))
+
+
+def content_of(path: Path) -> bytes:
+    """Return a registry's bytes, at most one more than is acceptable. Raises InvalidRegistry."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
     except OSError as refused:
-        return _unreadable(path, f"cannot be read: {refused.strerror}")
-    return document_of(path, raw)
+        raise InvalidRegistry(str(path), 1, "(file)", f"cannot be read: {refused.strerror}") from None
 
 
 def document_of(path: Path, raw: bytes) -> Document:
     """Read a registry from its bytes; ``path`` serves the messages."""
     if len(raw) > MAX_BYTES:
-        return _unreadable(path, f"has {len(raw)} bytes; a registry has at most {MAX_BYTES}")
+        return _unreadable(path, f"is too large: a registry has at most {MAX_BYTES} bytes")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as refused:

@@ -1,0 +1,137 @@
+"""Add and change flows in a registry file: whole or not at all, one writer at a time, nothing else touched."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from agentic_flywheel.errors import InvalidRegistry, UnknownFlow
+from agentic_flywheel.registry.cascade import PLACE, bundled_registry
+from agentic_flywheel.registry.document import Document, content_of, document_of
+from agentic_flywheel.registry.patch import Append, Change, at, patched
+from agentic_flywheel.registry.reading import reading_of
+from agentic_flywheel.registry.sections import SECTIONS, Entry, entries_of
+from agentic_flywheel.registry.splice import NotInPlace, spliced
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def add_flow(path: Path, flow_fields: Mapping[str, Any], *, cwd: Path) -> Path:
+    """Add a flow to a registry and return the file that was written.
+
+    ``flow_fields`` are a flow's keys as the file has them, and ``key``. The bundled registry is copied into ``cwd``
+    first. Raises InvalidRegistry, and leaves the file as it was, where the result would be faulty.
+    """
+    with _locked(_writable(path, cwd)) as target:
+        document = _current(target)
+        fields = _plain(document, flow_fields)
+        key = str(fields.pop("key", None) or "")
+        if not key:
+            raise document.fault((SECTIONS[0],), "a new flow needs a `key`")
+        found = _entries(document)
+        if key in found:
+            raise document.fault(found[key].where, "is there already")
+        section = document.data.get(SECTIONS[0])
+        change = Append({"key": key, **fields}) if isinstance(section, list) else {key: fields}
+        _replace(target, document, at((SECTIONS[0],), change))
+    return target
+
+
+def update_flow(path: Path, key: str, changes: Mapping[str, Any], *, cwd: Path) -> Path:
+    """Change a flow of a registry and return the file that was written.
+
+    A mapping among the changes is changed key by key, None removes a key (RFC 7396), and anything else replaces. The
+    bundled registry is copied into ``cwd`` first. Raises UnknownFlow; and InvalidRegistry, which leaves the file as it
+    was, where the result would be faulty.
+    """
+    with _locked(_writable(path, cwd)) as target:
+        document = _current(target)
+        found = _entries(document)
+        if key not in found:
+            raise UnknownFlow(key, sorted(found))
+        _replace(target, document, at(found[key].where, _plain(document, changes)))
+    return target
+
+
+def _writable(path: Path, cwd: Path) -> Path:
+    """Return the file that an edit of ``path`` goes to. A link is followed, so that it stays one."""
+    real = path.resolve()
+    return (cwd / PLACE).resolve() if real == bundled_registry().resolve() else real
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[Path]:
+    """Hold the registry's lock. It is a file of its own, because the registry's is replaced; the kernel frees it."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (target.parent / f".{target.name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield target
+    except OSError as refused:
+        raise InvalidRegistry(str(target), 1, "(file)", f"cannot be written: {refused.strerror}") from None
+
+
+def _current(target: Path) -> Document:
+    """Read what is to be changed. Raises its first fault."""
+    source = target if target.exists() else bundled_registry()
+    document = document_of(target, content_of(source))
+    reading_of(document).catalog_or_raise()
+    return document
+
+
+def _entries(document: Document) -> dict[str, Entry]:
+    """Return the entry of each key; an active one before an archived one, as in the catalog."""
+    found: dict[str, Entry] = {}
+    for entry in entries_of(document.data):
+        if isinstance(entry, Entry) and (entry.key not in found or found[entry.key].shelved):
+            found[entry.key] = entry
+    return found
+
+
+def _plain(document: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(fields)))
+        json.dumps(plain, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as refused:
+        raise document.fault((SECTIONS[0],), f"the new values are not plain data: {refused}") from None
+    return plain
+
+
+def _replace(target: Path, document: Document, change: Change) -> None:
+    """Write the changed registry in place of the old one, if it says what it should and has no fault."""
+    try:
+        text = spliced(document, change)
+    except NotInPlace as refused:
+        raise document.fault((), f"cannot be changed in place, edit it by hand: {refused}") from None
+    raw = text.encode()
+    changed = document_of(target, raw)
+    reading_of(changed).catalog_or_raise()
+    if _canonical(changed.data) != _canonical(patched(document.data, change)):
+        raise document.fault((), "is written in a way that cannot be changed in place; edit it by hand")
+    had_mark = target.exists() and content_of(target).startswith(_BOM)
+    _write(target, _BOM + raw if had_mark else raw)
+
+
+def _canonical(data: Any) -> str:
+    return json.dumps(data, sort_keys=True)
+
+
+def _write(target: Path, raw: bytes) -> None:
+    """Replace a file in one step: a reader sees the old content or the new, also after a crash."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

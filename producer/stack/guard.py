@@ -39,6 +39,14 @@ def signal_group(pid: int, signum: int) -> bool:
     return True
 
 
+def ended(pid: int) -> bool:
+    """A zombie has ended too: in a container nobody may be there to collect it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:  # it is gone, or this system has no /proc
+        return not signal_group(pid, 0)
+
+
 def stop(group: dict[int, float]) -> None:
     """Ask the processes to end, and end those that have not after their grace."""
     for pid in group:
@@ -46,7 +54,7 @@ def stop(group: dict[int, float]) -> None:
             os.kill(pid, signal.SIGTERM)
     started = time.monotonic()
     for pid, grace in group.items():
-        while signal_group(pid, 0) and time.monotonic() < started + grace:
+        while not ended(pid) and time.monotonic() < started + grace:
             time.sleep(0.05)
         signal_group(pid, signal.SIGKILL)
 

@@ -111,9 +111,8 @@ class Running:
             self._stack.tell_guard(f"- {self.service.stage} {self.process.pid}")
             deaths = 1 if clock() - born > RECOVERED.total_seconds() else deaths + 1
             delay = restart_delay(deaths).total_seconds()
-            self._stack.say(
-                f"{self.service.name} ended with status {status}; it starts again in {delay:g} s ({self.log})"
-            )
+            again = f"ended with status {status} and starts again in {delay:g} s"
+            self._stack.say(f"{self.service.name} {again}; its log is {self.log}")
             await asyncio.sleep(delay)
             born = clock()
             await self.spawn()
@@ -164,8 +163,11 @@ class Stack:
     def info(self) -> StackInfo:
         """How to reach it, and its processes as they are now."""
         assert self._info is not None, "not started"
-        pids = {each.service.name: each.process.pid for each in self._running}
-        return self._info.model_copy(update={"pids": pids})
+        return self._info.model_copy(update={"pids": self.pids})
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {each.service.name: each.process.pid for each in self._running}
 
     def tell_guard(self, line: str) -> None:
         assert self._guard.stdin is not None

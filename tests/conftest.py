@@ -1,0 +1,100 @@
+"""What every test may use: one real Valkey, a clean database on it, a sandbox Flowise, and real workers."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from processes import Process, Valkey, wait_for
+from redis.asyncio import Redis
+
+from agentic_flywheel.batch import connect
+from agentic_flywheel.settings import Settings
+
+#: Starts one `python -m workers` and returns when it is ready. Keyword arguments are further environment variables.
+StartWorker = Callable[..., Process]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="the fault storms in full, not their short form")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--faults"):
+        return
+    for item in items:
+        if "faults" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="a full storm: python3 run.py test --faults"))
+
+
+@pytest.fixture(scope="session")
+def full_storm(pytestconfig: pytest.Config) -> bool:
+    """Whether storms run in full. Without ``--faults`` a test takes its short form."""
+    return bool(pytestconfig.getoption("--faults"))
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    server = Valkey(tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def broker_url(valkey: Valkey) -> str:
+    return valkey.url
+
+
+@pytest.fixture
+async def redis_client(broker_url: str) -> AsyncIterator[Redis]:
+    """A client as the product makes them, on an empty database."""
+    client = connect(broker_url)
+    await client.flushdb()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def settings(broker_url: str, tmp_path: Path) -> Settings:
+    """Settings of the session's broker, with a home of their own."""
+    return Settings(redis_url=broker_url, home=tmp_path / ".flywheel")
+
+
+@pytest.fixture(scope="session")
+def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one sandbox Flowise for the whole session."""
+    log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
+    server = Process([sys.executable, "-u", "-m", "workers.sandbox", "--port", "0"], log=log)
+    try:
+        said = wait_for(lambda: re.search(r"http://\S+", server.log), within=20, what="the sandbox says its address")
+        yield said[0].rstrip("/")
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def start_flywheel_worker(broker_url: str, tmp_path: Path) -> Iterator[StartWorker]:
+    """Start workers of the product; they are stopped, in the end by force, when the test is over."""
+    started: list[Process] = []
+
+    def start(
+        name: str = "worker", *, queues: str = "", flowise: str = "", events: bool = False, **env: str
+    ) -> Process:
+        ready = tmp_path / f"{name}.ready"
+        command = [sys.executable, "-m", "workers", "--name", name, "--ready-file", str(ready)]
+        command += ["--queues", queues] if queues else []
+        addresses = {"REDIS_URL": broker_url, **({"FLOWISE_BASE_URL": flowise} if flowise else {})}
+        worker = Process(command, log=tmp_path / f"{name}.log", env={**addresses, **env})
+        started.append(worker)
+        wait_for(lambda: ready.exists() or not worker.alive, within=30, what=f"{name} ready")
+        assert worker.alive, f"{name} did not start:\n{worker.log[-2000:]}"
+        return worker
+
+    yield start
+    for worker in started:
+        if worker.alive:
+            worker.terminate(within=20)
+        worker.kill()

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from processes import Valkey
+
+from agentic_flywheel.batch import connect
+from agentic_flywheel.errors import BrokerUnavailable
+from agentic_flywheel.settings import Settings
+from producer.stack import start_stack
+from producer.stack.broker import find_broker, free_port, server_binary
+
+
+def settings_without_a_broker(home: Path) -> Settings:
+    found = Settings(home=home)
+    return found.model_construct(found.model_fields_set - {"redis_url"}, **dict(found))
+
+
+def on_path(folder: Path, name: str, says: str) -> None:
+    folder.mkdir(exist_ok=True)
+    script = folder / name
+    script.write_text(f"#!/bin/sh\necho '{says}'\n")
+    script.chmod(0o755)
+
+
+async def test_a_broker_that_answers_is_used_as_it_is(settings: Settings) -> None:
+    found = await find_broker(settings)
+
+    assert found.url == settings.redis_url
+    assert found.service is None
+
+
+async def test_where_nothing_answers_on_this_machine_a_server_is_started_on_that_port(tmp_path: Path) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    async with start_stack(
+        Settings(home=tmp_path, redis_url=url), workers=0, flower=False, sandbox=False, on_line=lambda _: None
+    ) as stack:
+        assert stack.info.redis_url == url
+        async with connect(url) as client:
+            config = await client.config_get("*")
+
+    assert config["maxmemory-policy"] == "noeviction"
+    assert (config["appendonly"], config["appendfsync"]) == ("yes", "everysec")
+    assert config["bind"] == "127.0.0.1"
+
+
+async def test_without_an_address_a_free_port_is_taken(tmp_path: Path) -> None:
+    found = await find_broker(settings_without_a_broker(tmp_path))
+
+    assert found.service is not None
+    assert found.url.startswith("redis://127.0.0.1:")
+
+
+async def test_what_the_broker_holds_is_there_after_the_next_start(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    for expected in (None, "kept"):
+        broker_alone = start_stack(settings, workers=0, flower=False, sandbox=False, on_line=lambda _: None)
+        async with broker_alone, connect(settings.redis_url) as client:
+            assert await client.get("key") == expected
+            await client.set("key", "kept")
+
+
+async def test_a_remote_broker_that_is_away_is_an_error_and_nothing_is_started(tmp_path: Path) -> None:
+    away = Settings(home=tmp_path, redis_url="redis://:hidden@127.0.0.1:1/0")
+
+    with pytest.raises(BrokerUnavailable, match="nothing answers") as failed:
+        await find_broker(away)
+
+    assert "hidden" not in str(failed.value.describe())
+    assert not (tmp_path / "broker").exists()
+
+
+async def test_a_broker_that_wants_a_password_says_so(tmp_path: Path) -> None:
+    locked = Valkey(tmp_path / "locked").start()
+    try:
+        with locked.client() as client:
+            client.config_set("requirepass", "secret")
+        with pytest.raises(BrokerUnavailable, match=r"(?i)auth"):
+            await find_broker(Settings(home=tmp_path, redis_url=locked.url))
+    finally:
+        locked.kill()
+
+
+def test_a_server_on_the_path_that_is_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path(tmp_path / "old", "redis-server", "Redis server v=5.0.14 sha=00000000:0 malloc=libc bits=64")
+    monkeypatch.setenv("PATH", str(tmp_path / "old") + os.pathsep + "/usr/bin:/bin")
+
+    assert not server_binary().startswith(str(tmp_path))
+
+
+def test_a_server_on_the_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path(tmp_path / "new", "valkey-server", "Valkey server v=8.1.1 sha=00000000:0 malloc=libc bits=64")
+    monkeypatch.setenv("PATH", str(tmp_path / "new"))
+
+    assert server_binary() == str(tmp_path / "new" / "valkey-server")
+
+
+def test_a_preferred_port_in_use_is_not_taken(valkey: Valkey) -> None:
+    assert free_port(prefer=valkey.port) != valkey.port

@@ -1,0 +1,89 @@
+"""Nothing stays behind, however the one that started the stack ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from processes import Process, free_port, wait_for
+
+from producer.stack.guard import left_over
+from producer.stack.state import claim, running_stack
+
+
+class Starter:
+    """A process of its own that runs a stack: a broker, a companion and two workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        command = [sys.executable, "-m", "stack.actors", str(self.home), str(free_port())]
+        self.process = Process(command, log=folder / "starter.log")
+        wait_for(lambda: '"worker-2"' in self.process.log, within=20, what="the stack stands")
+        line = next(line for line in self.process.log.splitlines() if line.startswith("{"))
+        self.pids: dict[str, int] = json.loads(line)
+
+    def alive(self) -> list[str]:
+        return [name for name, pid in self.pids.items() if _alive(pid)]
+
+    def drained_in_order(self) -> bool:
+        """Whether the workers ended before the companion, and all while the broker was there."""
+        diary = (self.home / "diary").read_text().splitlines()
+        endings = [line.split()[0] for line in diary if line.endswith("ended")]
+        return (
+            sorted(endings[:2]) == ["worker-1", "worker-2"]
+            and endings[2:] == ["companion"]
+            and "gone" not in str(diary)
+        )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A machine whose first process does not collect orphans keeps them as zombies.
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> Starter:
+    return Starter(tmp_path)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_workers_before_the_broker_goes(tmp_path: Path, signum: signal.Signals) -> None:
+    starter = Starter(tmp_path)
+    starter.process.send(signum)
+
+    assert starter.process.wait() == 0
+    assert starter.process.log.endswith("left with an interruption\n")
+    assert starter.alive() == []
+    assert starter.drained_in_order()
+    assert running_stack(starter.home) is None
+
+
+def test_a_starter_that_is_killed_leaves_no_process_behind(starter: Starter) -> None:
+    starter.process.kill()
+
+    wait_for(lambda: not starter.alive(), what="every process is gone")
+    assert starter.drained_in_order()
+
+
+def test_the_home_of_a_killed_starter_is_free_once_everything_is_cleared_away(starter: Starter) -> None:
+    starter.process.kill()
+
+    assert running_stack(starter.home) is None or starter.alive()
+    wait_for(lambda: not starter.alive(), what="every process is gone")
+    with claim(starter.home):
+        assert running_stack(starter.home) is None
+
+
+def test_the_guard_knows_what_is_left_and_in_which_order_it_goes() -> None:
+    lines = ["+ 0 10 5.0", "+ 1 11 2.5", "+ 2 12 9.0", "+ 2 13 9.0", "- 2 12", "- 1 11", "+ 1 14 2.5"]
+
+    assert left_over(lines) == [{13: 9.0}, {14: 2.5}, {10: 5.0}]
+    assert left_over([]) == []

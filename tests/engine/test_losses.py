@@ -1,0 +1,187 @@
+"""Whatever dies, restarts, hangs or fills up: no task is lost, and none runs twice that need not."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine.conftest import KINDS, Station
+from processes import Valkey, wait_for
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A broker that the test may hurt."""
+    server = Valkey(tmp_path / "own", aof=True).start()
+    yield server
+    server.process.kill()
+
+
+def done(station: Station) -> Counter[int]:
+    return Counter(int(mark.split()[0]) for mark in station.marks("done"))
+
+
+def started(station: Station) -> list[int]:
+    return [int(mark.split()[0]) for mark in station.marks("started")]
+
+
+def idle(station: Station, *queues: str) -> bool:
+    return station.unacknowledged() == 0 and not any(station.queued(queue) for queue in queues or ("celery",))
+
+
+def test_nothing_is_lost_when_workers_are_killed_again_and_again(station: Station) -> None:
+    queues = ["one", "two"]
+    settings = {"queues": ",".join(queues), "visibility": 2.0}
+    workers = [station.start(f"first{number}", **settings) for number in range(2)]
+    sent: list[int] = []
+    enough = threading.Event()
+
+    def send() -> None:
+        while not enough.wait(0.01):
+            for queue in queues:
+                sent.append(len(sent))
+                station.send("mark", sent[-1], 0.05, queue=queue)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for kill in range(6):
+            already = len(station.marks("done"))
+            wait_for(lambda: len(station.marks("done")) > already + 20)  # noqa: B023
+            workers.pop(0).kill()
+            workers.append(station.start(f"next{kill}", **settings))
+    finally:
+        enough.set()
+        sender.join()
+
+    wait_for(lambda: idle(station, *queues), within=15, what="all is done")
+    assert set(sent) - done(station).keys() == set()
+    assert len(sent) > 200
+
+
+def test_a_killed_worker_is_relieved_within_seconds_of_its_visibility_timeout(station: Station) -> None:
+    lost = station.start("lost", visibility=2.0)
+    station.send("mark", 1, 60.0)
+    wait_for(lambda: started(station) == [1])
+    station.start("relief", visibility=2.0)
+    lost.kill()
+
+    wait_for(lambda: started(station) == [1, 1], within=6)
+
+
+@pytest.mark.parametrize("station", list(KINDS), indirect=True)
+def test_a_task_longer_than_the_visibility_timeout_runs_once(station: Station) -> None:
+    for number in range(2):
+        station.start(f"worker{number}", visibility=1.5)
+    results = [station.send("mark", number, 3.0) for number in range(4)]
+
+    assert [result.get(timeout=8) for result in results] == [0, 1, 2, 3]
+    assert sorted(started(station)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_broker_that_crashes_and_returns_costs_no_task(own_valkey: Valkey, station: Station, kind: str) -> None:
+    broken = Station(own_valkey, station.folder, kind=kind)
+    try:
+        worker = broken.start(marks=station.url, concurrency=30)
+        for number in range(60):
+            broken.send("mark", number, 1.0 if number < 30 else 0.05, ignore_result=True)
+        wait_for(lambda: len(started(station)) == 30)
+        own_valkey.kill()
+        wait_for(lambda: len(done(station)) == 30, what="running tasks go on without a broker")
+        own_valkey.start()
+
+        wait_for(lambda: idle(broken), within=15, what="the rest is done")
+        assert done(station) == dict.fromkeys(range(60), 1)
+        assert worker.alive
+    finally:
+        broken.close()
+
+
+def test_a_broker_that_hangs_longer_than_the_visibility_timeout_makes_no_task_run_twice(
+    own_valkey: Valkey, station: Station
+) -> None:
+    hanging = Station(own_valkey, station.folder)
+    try:
+        workers = [
+            hanging.start(f"worker{number}", visibility=1.5, marks=station.url, concurrency=20) for number in (0, 1)
+        ]
+        for number in range(40):
+            hanging.send("mark", number, 4.0, ignore_result=True)
+        wait_for(lambda: len(started(station)) == 40)
+        own_valkey.process.send(signal.SIGSTOP)
+        time.sleep(2.5)
+        own_valkey.process.send(signal.SIGCONT)
+
+        wait_for(lambda: len(done(station)) == 40 and idle(hanging))
+        assert len(started(station)) == 40
+        assert all(worker.alive for worker in workers)
+    finally:
+        hanging.close()
+
+
+def test_a_broker_out_of_memory_still_has_its_queues_drained(own_valkey: Valkey, station: Station) -> None:
+    full = Station(own_valkey, station.folder)
+    try:
+        worker = full.start(concurrency=20)
+        results = [full.send("add", number, 1, 0.1) for number in range(200)]
+        full.redis.config_set("maxmemory", 1)
+
+        assert [result.get(timeout=15) for result in results] == list(range(1, 201))
+        wait_for(lambda: idle(full))
+        assert worker.alive
+    finally:
+        full.close()
+
+
+def test_a_plain_celery_worker_and_ours_share_a_queue_and_relieve_each_other(station: Station) -> None:
+    ours = station.start("ours", visibility=2.0, concurrency=10)
+    plain = station.start("plain", visibility=2.0, concurrency=10, engine="stock")
+    for number in range(100):
+        station.send("mark", number, 0.1)
+    wait_for(lambda: len(done(station)) == 100 and idle(station))
+    assert {mark.split()[1] for mark in station.marks("done")} == {"ours", "plain"}
+
+    ours.send(signal.SIGSTOP)  # so that the plain worker takes them
+    for number in range(100, 105):
+        station.send("mark", number, 1.5)
+    wait_for(lambda: len(started(station)) == 105)
+    plain.kill()
+    ours.send(signal.SIGCONT)
+    wait_for(lambda: all(done(station)[number] for number in range(100, 105)))
+
+    for number in range(105, 110):
+        station.send("mark", number, 1.5)
+    wait_for(lambda: started(station)[-5:] == list(range(105, 110)))
+    ours.kill()
+    station.start("plain-again", visibility=2.0, engine="stock")
+    wait_for(lambda: all(done(station)[number] for number in range(105, 110)))
+
+
+def test_what_is_no_task_message_is_dropped_and_the_next_one_runs(station: Station) -> None:
+    station.start()
+    station.redis.lpush(
+        "celery", "not json", '{"properties": {}}', '["a list"]', '{"properties": {"delivery_tag": "x"}}'
+    )
+
+    assert station.send("add", 1, 2).get(timeout=5) == 3
+    wait_for(lambda: idle(station))
+
+
+def test_urgent_queues_are_served_first_and_low_ones_are_not_forgotten(station: Station) -> None:
+    station.start(queues="work.low,work,work.high", concurrency=1)
+    station.send("mark", 0, 0.5, queue="work")
+    wait_for(lambda: started(station) == [0])
+    for number, queue in enumerate(["work.low", "work", "work.high"] * 6, start=1):
+        station.send("mark", number, 0.0, queue=queue)
+
+    wait_for(lambda: len(started(station)) == 19)
+    bands = [("low", "normal", "high")[(number - 1) % 3] for number in started(station)[1:]]
+    assert bands.index("high") < bands.index("normal") < bands.index("low")
+    assert bands[:4].count("high") >= 3
+    assert "low" in bands[:9]

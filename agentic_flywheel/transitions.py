@@ -69,10 +69,21 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What the record says of a query that begins. Times are milliseconds since 1970, empty where not yet."""
+
+    route: str = ""
+    created: str = ""
+    routed: str = ""
+    started: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """Whether an execution may call its flow, and if not, why."""
 
     verdict: Literal["run", "hit", "stale", "failed", "attach", "busy", "park", "gone", "exhausted"]
+    about: About = About()
     fence: str = "0"
     #: The fence of the attempt before; empty for the first.
     previous: str = ""
@@ -81,7 +92,6 @@ class Begun:
     stored: str = ""
     #: Celery's form of a stored failure.
     failure: str = ""
-    route: str = ""
     leader: str = ""
     reason: str = ""
     wait_ms: int = 0
@@ -105,10 +115,27 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """What became of a route. ``created`` is when the query was accepted, milliseconds since 1970."""
+
+    verdict: Literal["routed", "already", "gone", "unknown"]
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Whether an outcome was the first, and which attached queries ended by it."""
+
+    won: bool
+    followers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Swept:
     """What a sweep did, and after how many milliseconds the next one is due."""
 
-    expired: int
+    #: The queries whose deadline had passed.
+    expired: tuple[str, ...]
     moved: int
     pumped: int
     next_ms: int
@@ -185,13 +212,12 @@ class Transitions:
         event: str,
         messages: Sequence[tuple[str, str]],
         synthesis: tuple[str, str] | None = None,
-    ) -> Literal["routed", "already", "gone", "unknown"]:
+    ) -> Routed:
         """Store a route and enqueue the messages, each with its queue, that answer it."""
         flat = [text for pair in messages for text in pair]
         last = "\n".join(synthesis) if synthesis else ""
         reply = await self.batch.run(_ROUTE, query_id, route, flow.key, flow.domain, event, last, *flat)
-        verdict: Literal["routed", "already", "gone", "unknown"] = reply[0]
-        return verdict
+        return Routed(reply[0], int(reply[1]) if len(reply) > 1 else 0)
 
     async def begin(self, execution: Execution, *, policy: str, attempts_max: int) -> Begun:
         """Ask whether an execution may call its flow now."""
@@ -212,22 +238,22 @@ class Transitions:
             attempts_max,
         )
         match reply:
-            case ["run", fence, attempts, route, previous]:
-                return Begun("run", fence=fence, attempts=int(attempts), route=route, previous=previous)
-            case ["hit", answer, route]:
-                return Begun("hit", stored=answer, route=route)
-            case ["stale", answer, route, fence]:
-                return Begun("stale", stored=answer, route=route, fence=fence)
-            case ["failed", error, failure, route]:
-                return Begun("failed", stored=error, failure=failure, route=route)
+            case ["run", about, fence, attempts, previous]:
+                return Begun("run", About(*about), fence=fence, attempts=int(attempts), previous=previous)
+            case ["hit", about, answer]:
+                return Begun("hit", About(*about), stored=answer)
+            case ["stale", about, answer, fence]:
+                return Begun("stale", About(*about), stored=answer, fence=fence)
+            case ["failed", about, error, failure]:
+                return Begun("failed", About(*about), stored=error, failure=failure)
+            case ["exhausted", about, attempts]:
+                return Begun("exhausted", About(*about), attempts=int(attempts))
             case ["attach", leader]:
                 return Begun("attach", leader=leader)
             case ["busy", left]:
                 return Begun("busy", wait_ms=int(left))
             case ["park", reason, wait]:
                 return Begun("park", reason=reason, wait_ms=int(wait))
-            case ["exhausted", attempts, route]:
-                return Begun("exhausted", attempts=int(attempts), route=route)
             case _:
                 return Begun("gone")
 
@@ -255,8 +281,8 @@ class Transitions:
             flow.rate or 0,
         )
 
-    async def finish(self, execution: Execution, outcome: Outcome, *, queue: str) -> tuple[bool, int]:
-        """Write an execution's outcome. Returns whether it was the first, and how many attached queries it answered."""
+    async def finish(self, execution: Execution, outcome: Outcome, *, queue: str) -> Finished:
+        """Write an execution's outcome, unless it has ended before or another worker holds its lease."""
         flow = execution.flow
         cached = outcome.cacheable and flow.cache
         reply = await self.batch.run(
@@ -284,7 +310,7 @@ class Transitions:
             outcome.letter,
             self._letter_ttl,
         )
-        return reply[0] == "won", int(reply[1]) if len(reply) > 1 else 0
+        return Finished(reply[0] == "won", tuple(reply[1:]))
 
     async def defer(
         self,
@@ -396,7 +422,7 @@ class Transitions:
             for value in (flow.key, flow.domain, flow.concurrency, flow.rate or 0)
         ]
         expired, moved, pumped, next_ms = await self.batch.run(_SWEEP, 200, len(queues), *queues, *flows)
-        return Swept(int(expired), int(moved), int(pumped), int(next_ms))
+        return Swept(tuple(expired), int(moved), int(pumped), int(next_ms))
 
 
 def _deadline_ms(query: Query) -> str:

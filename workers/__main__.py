@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from agentic_flywheel.registry import find_registry, load_catalog
 from celery import signals
 
 from agentic_flywheel import wire
 from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.settings import load_settings
 
 

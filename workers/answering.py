@@ -6,17 +6,28 @@ import asyncio
 import contextlib
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 from agentic_flywheel import wire
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import CircuitOpen, ErrorInfo, FlowError, FlywheelError, QueryFailed, UnknownFlow, rebuild
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    CircuitOpen,
+    ErrorInfo,
+    FlowError,
+    FlywheelError,
+    QueryFailed,
+    UnknownFlow,
+    rebuild,
+)
 from agentic_flywheel.flowise import FlowAnswer, FlowCall
-from agentic_flywheel.models import Answer, Query, Route
+from agentic_flywheel.models import Answer, Query
 from agentic_flywheel.persistence import generate_cache_key, read_answer
 from agentic_flywheel.sessions import recent_turns
 from agentic_flywheel.transitions import Begun, Execution, Outcome
 from workers.context import HISTORY_TURNS, Context, compose
+from workers.journal import Journal
 from workers.messages import answer_message, place
 from workers.outcomes import answer_of, cached_answer, failure, success
 from workers.retry import decide
@@ -48,6 +59,7 @@ class Answering:
         self.runtime = runtime
         self.query_id, self.query, self.flow, self.part = query_id, query, flow, part
         self.queue = wire.domain_queue(flow.domain)
+        self.journal = Journal(runtime, query_id, query, part)
 
     async def run(self) -> FlywheelError | None:
         """Bring the execution to its end, to waiting, or to a retry. Returns the error it ended with."""
@@ -67,26 +79,33 @@ class Answering:
     async def _follow(self, begun: Begun) -> FlywheelError | None:
         match begun.verdict:
             case "run":
+                self.journal.began(begun, self.execution, self.context, self.queue)
                 return await self._call(begun)
             case "hit":
+                self.journal.began(begun, self.execution, self.context, self.queue)
                 await self._serve(begun, stale=False)
             case "stale":
+                self.journal.began(begun, self.execution, self.context, self.queue)
                 await self._serve(begun, stale=True)
                 if begun.fence != "0":
                     await self._refresh(begun)
             case "failed":
+                self.journal.began(begun, self.execution, self.context, self.queue)
                 error = rebuild(ErrorInfo.model_validate_json(begun.stored))
-                await self._end(Outcome("failed", error=begun.stored, failure=begun.failure, transient=True))
+                await self._end(
+                    Outcome("failed", error=begun.stored, failure=begun.failure, transient=True), error=error
+                )
                 return error
             case "busy":
                 await self._defer(begun.wait_ms + self.runtime.draw.randrange(50, 250))
             case "park":
                 await self._park(begun)
             case "exhausted":
+                self.journal.began(begun, self.execution, self.context, self.queue)
                 error = QueryFailed(
                     self.query_id, "WorkerLost", f"{begun.attempts} workers were lost while they ran it"
                 )
-                await self._end(failure(error, self.execution, self.query, begun.attempts))
+                await self._fail(error, begun.attempts)
                 return error
             case _:
                 logger.debug("query %s had ended before", self.query_id)
@@ -105,62 +124,63 @@ class Answering:
         return Execution(self.query_id, self.part, self.flow, key if shared else "", key if shared else name)
 
     async def _serve(self, begun: Begun, *, stale: bool) -> None:
-        route = Route.model_validate_json(begun.route)
         kept = read_answer(begun.stored, self.flow.key)
-        await self._end(success(cached_answer(self.execution, self.query, route, kept, stale=stale), self.flow))
+        answer = cached_answer(self.execution, self.query, self.journal.route, kept, stale=stale)
+        await self._end(success(answer, self.flow), answer=answer)
 
     async def _park(self, begun: Begun) -> None:
-        transitions = self.runtime.transitions
         if begun.reason == "circuit" and self.flow.fallback:
-            error = CircuitOpen(self.flow.key, begun.wait_ms / 1000)
-            await self._fall_back(error, transient=False)
-        else:
-            await transitions.park(self.execution, self._place(), reason=begun.reason, priority=self.query.priority)
+            await self._fall_back(CircuitOpen(self.flow.key, begun.wait_ms / 1000), transient=False)
+            return
+        await self.runtime.transitions.park(
+            self.execution, self._place(), reason=begun.reason, priority=self.query.priority
+        )
 
     async def _call(self, begun: Begun) -> FlywheelError | None:
-        self.execution = _with_fence(self.execution, begun.fence)
-        route = Route.model_validate_json(begun.route)
+        self.execution = replace(self.execution, fence=begun.fence)
         tokens = TokenStream(self.runtime.transitions, self.execution)
         try:
             found = await self._ask(begun, tokens)
         except FlowError as error:
             tokens.discard()
-            return await self._recover(error, begun.attempts, route)
+            return await self._recover(error, begun.attempts)
         except asyncio.CancelledError:
             tokens.discard()
             if not await self._stopped():
                 raise
             return None
-        await self._end(success(self._answer(route, found, begun.attempts), self.flow, self.context))
+        answer = self._answer(found, begun.attempts)
+        await self._end(success(answer, self.flow, self.context), answer=answer)
         return None
 
-    def _answer(self, route: Route, found: FlowAnswer, attempts: int) -> Answer:
-        return answer_of(self.execution, self.query, route, found, self.context, attempts)
+    def _answer(self, found: FlowAnswer, attempts: int) -> Answer:
+        return answer_of(self.execution, self.query, self.journal.route, found, self.context, attempts)
 
     async def _refresh(self, begun: Begun) -> None:
         """Renew a stale answer after it was served. Nobody waits for it: a failure leaves the old one to its time."""
-        part = f"~refresh.{self.flow.key}"
-        shared = self.execution
-        self.execution = Execution(self.query_id, part, self.flow, shared.cache_key, shared.lease, begun.fence)
-        route = Route.model_validate_json(begun.route)
+        self.execution = replace(self.execution, part=f"~refresh.{self.flow.key}", fence=begun.fence)
         try:
             found = await self._ask(begun, None)
         except FlowError as error:
-            await self._end(failure(error, self.execution, self.query, 1))
-            return
+            await self._end(failure(error, self.execution, self.query, 1), error=error)
         except asyncio.CancelledError:
             if not await self._stopped():
                 raise
-            return
-        await self._end(success(self._answer(route, found, 1), self.flow, self.context))
+        else:
+            answer = self._answer(found, 1)
+            await self._end(success(answer, self.flow, self.context), answer=answer)
 
     async def _ask(self, begun: Begun, tokens: TokenStream | None) -> FlowAnswer:
         flow, flowise, key = self.flow, self.runtime.flowise, self.runtime.key_of(self.flow)
-        with self.runtime.leases.held(self.execution):
+        with (
+            self.runtime.leases.held(self.execution),
+            self.journal.attempt(self.execution, self.context, begun) as seen,
+        ):
             if begun.previous:
                 with contextlib.suppress(FlowError):
                     late = await flowise.find_answer(flow, self._chat_id(begun.previous), api_key=key)
                     if late is not None:
+                        seen.answered(late, late=True)
                         return late
             call = FlowCall(
                 flow=flow,
@@ -172,13 +192,13 @@ class Answering:
                 stream=flow.streaming and await flowise.can_stream(flow),
             )
             found = await flowise.predict(call, api_key=key, on_token=tokens.push if tokens else None)
+            seen.answered(found)
             if tokens is not None:
                 await tokens.close()
             return found
 
-    async def _recover(self, error: FlowError, attempts: int, route: Route) -> FlywheelError | None:
+    async def _recover(self, error: FlowError, attempts: int) -> FlywheelError | None:
         decision = decide(error, attempts, self.flow, self.runtime.draw)
-        hold_ms = int(decision.hold.total_seconds() * 1000)
         if decision.action == "retry":
             event = {"error_type": type(error).__name__, "error": error.message, "attempt": attempts}
             await self.runtime.transitions.defer(
@@ -189,24 +209,24 @@ class Answering:
                 reason="retry",
                 event=json.dumps({**event, "delay_s": round(decision.delay.total_seconds(), 3)}),
                 transient=True,
-                hold_ms=hold_ms,
+                hold_ms=int(decision.hold.total_seconds() * 1000),
                 counted=decision.counted,
             )
             return None
         if decision.action == "fallback":
             await self._fall_back(error, transient=error.transient)
             return None
-        return await self._give_up(error, attempts, route)
+        return await self._give_up(error, attempts)
 
-    async def _give_up(self, error: FlowError, attempts: int, route: Route) -> FlywheelError | None:
-        await self._end(failure(error, self.execution, self.query, attempts))
+    async def _give_up(self, error: FlowError, attempts: int) -> FlywheelError | None:
+        await self._fail(error, attempts)
         return error
 
     async def _fall_back(self, error: FlowError, *, transient: bool) -> None:
         try:
             fallback = self.runtime.catalog.flow(self.flow.fallback or "")
         except UnknownFlow:
-            await self._end(failure(error, self.execution, self.query, 1))
+            await self._fail(error, 1)
             return
         queue, message = answer_message(self.query_id, self.query, fallback, self.part)
         event = {"error_type": type(error).__name__, "error": error.message, "fallback": fallback.key}
@@ -226,22 +246,22 @@ class Answering:
                     await runtime.flowise.abort(self.flow, self._chat_id(self.execution.fence))
             await runtime.transitions.release(self.execution)
             return True
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BrokerUnavailable, TimeoutError):
             await asyncio.shield(asyncio.wait_for(runtime.transitions.release(self.execution), 1.0))
         return False
 
     async def _defer(self, delay_ms: int) -> None:
         await self.runtime.transitions.defer(self.execution, self._place(), queue=self.queue, delay_ms=delay_ms)
 
-    async def _end(self, outcome: Outcome) -> None:
-        await self.runtime.transitions.finish(self.execution, outcome, queue=self.queue)
+    async def _fail(self, error: FlywheelError, attempts: int) -> None:
+        await self._end(failure(error, self.execution, self.query, attempts), error=error)
+
+    async def _end(self, outcome: Outcome, *, answer: Answer | None = None, error: FlywheelError | None = None) -> None:
+        finished = await self.runtime.transitions.finish(self.execution, outcome, queue=self.queue)
+        self.journal.ended(finished, self.execution, answer, error)
 
     def _place(self) -> str:
         return place(answer_message(self.query_id, self.query, self.flow, self.part))
 
     def _chat_id(self, fence: str) -> str:
         return f"{self.query_id}-{fence}"
-
-
-def _with_fence(execution: Execution, fence: str) -> Execution:
-    return Execution(execution.query_id, execution.part, execution.flow, execution.cache_key, execution.lease, fence)

@@ -15,6 +15,7 @@ from agentic_flywheel.models import Answer, Choice, Query, Route, trace_id_of
 from agentic_flywheel.routing import choose_route
 from agentic_flywheel.sessions import recent_turns
 from agentic_flywheel.transitions import Execution
+from workers.journal import Journal, now
 from workers.messages import answer_message, synthesis_message
 from workers.outcomes import failure, success
 from workers.runtime import Runtime
@@ -33,7 +34,8 @@ async def classify_query(runtime: Runtime, query_id: str, given: Any) -> Flywhee
         first = refused.errors(include_input=False, include_url=False)[0]
         error = InvalidQuery(".".join(map(str, first["loc"])) or "query", first["msg"])
         return await _refuse(runtime, query_id, Query(question="(not a valid query)"), error)
-    verdict = await _route(runtime, query_id, query)
+    began = now()
+    verdict = await _route(runtime, query_id, query, began)
     if isinstance(verdict, FlywheelError):
         return verdict
     if verdict != "unknown":
@@ -44,11 +46,11 @@ async def classify_query(runtime: Runtime, query_id: str, given: Any) -> Flywhee
         case "held":
             return None
         case _:
-            verdict = await _route(runtime, query_id, query)
+            verdict = await _route(runtime, query_id, query, began)
             return verdict if isinstance(verdict, FlywheelError) else None
 
 
-async def _route(runtime: Runtime, query_id: str, query: Query) -> str | FlywheelError:
+async def _route(runtime: Runtime, query_id: str, query: Query, began: int) -> str | FlywheelError:
     """Return what the script said, or the error that the query ended with."""
     turns = await recent_turns(runtime.batch, query.session_id, _TURNS) if query.session_id else []
     catalog = runtime.catalog
@@ -59,6 +61,7 @@ async def _route(runtime: Runtime, query_id: str, query: Query) -> str | Flywhee
         return await _end(
             runtime, query_id, query, UnknownSession(query.session_id or "") if adopted == "foreign" else error
         )
+    decided = now()
     targets = [catalog.flow(target.flow) for target in route.targets]
     event = json.dumps(
         {
@@ -78,7 +81,7 @@ async def _route(runtime: Runtime, query_id: str, query: Query) -> str | Flywhee
         messages = [answer_message(query_id, query, targets[0])]
     else:
         messages = [answer_message(query_id, query, flow, flow.key) for flow in targets]
-    verdict = await runtime.transitions.route(
+    routed = await runtime.transitions.route(
         query_id,
         route=written,
         flow=targets[0],
@@ -86,12 +89,15 @@ async def _route(runtime: Runtime, query_id: str, query: Query) -> str | Flywhee
         messages=messages,
         synthesis=synthesis_message(query_id, query) if len(messages) > 1 else None,
     )
-    if verdict == "routed" and route.decision == "clarify":
-        await _clarify(runtime, query_id, query, route)
-    return verdict
+    if routed.verdict == "routed":
+        journal = Journal(runtime, query_id, query)
+        journal.classified(route, routed.created, began, decided)
+        if route.decision == "clarify":
+            await _clarify(runtime, query_id, query, route, journal)
+    return routed.verdict
 
 
-async def _clarify(runtime: Runtime, query_id: str, query: Query, route: Route) -> None:
+async def _clarify(runtime: Runtime, query_id: str, query: Query, route: Route, journal: Journal) -> None:
     catalog = runtime.catalog
     offered = [*route.targets, *route.alternatives]
     choices = tuple(
@@ -119,8 +125,10 @@ async def _clarify(runtime: Runtime, query_id: str, query: Query, route: Route) 
         choices=choices,
         trace_id=trace_id_of(query_id),
     )
-    flow = catalog.flow(route.best.flow)
-    await runtime.transitions.finish(_own(query_id, flow), success(answer, flow), queue=wire.CLASSIFY_QUEUE)
+    execution = _own(query_id, catalog.flow(route.best.flow))
+    journal.route = route
+    finished = await runtime.transitions.finish(execution, success(answer, execution.flow), queue=wire.CLASSIFY_QUEUE)
+    journal.ended(finished, execution, answer, None)
 
 
 async def _refuse(runtime: Runtime, query_id: str, query: Query, error: FlywheelError) -> FlywheelError:
@@ -131,7 +139,8 @@ async def _refuse(runtime: Runtime, query_id: str, query: Query, error: Flywheel
 async def _end(runtime: Runtime, query_id: str, query: Query, error: FlywheelError) -> FlywheelError:
     execution = _own(query_id, runtime.catalog.default)
     outcome = failure(error, execution, query, 0)
-    await runtime.transitions.finish(execution, outcome, queue=wire.CLASSIFY_QUEUE)
+    finished = await runtime.transitions.finish(execution, outcome, queue=wire.CLASSIFY_QUEUE)
+    Journal(runtime, query_id, query).ended(finished, execution, None, error)
     return error
 
 

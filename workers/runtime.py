@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from agentic_flywheel.registry import CatalogWatch, find_registry
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
@@ -17,8 +18,11 @@ from agentic_flywheel.batch import Batch, connect
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import BrokerUnavailable, InvalidSetting
 from agentic_flywheel.flowise import FlowiseClient
+from agentic_flywheel.records import load_records
+from agentic_flywheel.registry import CatalogWatch, find_registry
 from agentic_flywheel.routing import FittedRouter, RouterSlot
 from agentic_flywheel.settings import Settings, flow_key
+from agentic_flywheel.tracing import Tracer
 from agentic_flywheel.transitions import Transitions
 from workers.leases import Leases
 
@@ -36,7 +40,9 @@ class Runtime:
         self.watch = CatalogWatch(find_registry(settings.registry))
         self.slot = RouterSlot(self.watch.current(), cache_dir=settings.home / "routers")
         self.watch.on_change(self.slot.refit)
+        self.tracer = Tracer.from_settings(settings, service="flywheel-worker")
         self.draw = random.Random()
+        self._tracing: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         self.batch = Batch(connect(self.settings.redis_url), patience=PATIENCE)
@@ -52,8 +58,11 @@ class Runtime:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._tracing:
+            await asyncio.wait(self._tracing, timeout=1)
         await self.flowise.close()
         await self.batch.close()
+        await asyncio.to_thread(self.tracer.close, 1.0)
 
     @property
     def catalog(self) -> Catalog:
@@ -67,9 +76,35 @@ class Runtime:
         """Return the API key for a flow."""
         return flow_key(flow.api_key_env, self.settings.flowise_api_key)
 
+    def trace_attached(self, query_ids: Sequence[str], leader: str) -> None:
+        """Trace queries that ended by another one's answer."""
+        self._later(self._trace_all(query_ids, leader))
+
+    def trace_ended(self, query_ids: Sequence[str]) -> None:
+        """Trace queries that ended without an answer."""
+        self._later(self._trace_all(query_ids, None))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tracing.add(task)
+        task.add_done_callback(self._tracing.discard)
+
+    async def _trace_all(self, query_ids: Sequence[str], leader: str | None) -> None:
+        for record in await load_records(self.batch, query_ids):
+            if record is None:
+                continue
+            trace = self.tracer.trace(record.query_id, session=record.query.session_id, user=record.owner)
+            if leader is not None:
+                trace.observe(
+                    "attach", start=nanoseconds(record.created), end=nanoseconds(record.finished), link=leader
+                )
+            trace.root(record)
+
     async def _sweep(self) -> None:
         while True:
             swept = await self.transitions.sweep(self.catalog)
+            if swept.expired:
+                self.trace_ended(swept.expired)
             # Several workers sweep; jitter spreads them.
             await asyncio.sleep(swept.next_ms / 1000 * self.draw.uniform(0.8, 1.2))
 
@@ -90,3 +125,8 @@ async def _forever(loop: Callable[[], Awaitable[None]]) -> None:
         except (BrokerUnavailable, RedisError, OSError) as failure:
             logger.warning("%s pauses: %s", loop.__qualname__, failure)
             await asyncio.sleep(random.uniform(0.2, 1.0))
+
+
+def nanoseconds(moment: datetime | None) -> int:
+    """Return a moment as nanoseconds since 1970; now, where it is not known."""
+    return int(moment.timestamp() * 1e9) if moment is not None else time.time_ns()

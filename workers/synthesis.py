@@ -12,9 +12,11 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import ErrorInfo, FlowError, FlywheelError, rebuild
 from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, Part, Query, Route, Target, trace_id_of
+from agentic_flywheel.records import load_records
 from agentic_flywheel.transitions import Execution
 from workers.answering import Answering
 from workers.context import Context
+from workers.journal import Journal
 from workers.messages import place, synthesis_message
 from workers.outcomes import failure, success
 from workers.runtime import Runtime
@@ -31,13 +33,12 @@ _NOT_ASKED = ErrorInfo(error="The flow was not asked", error_type="QueryFailed")
 async def synthesize_query(runtime: Runtime, query_id: str, given: Any) -> FlywheelError | None:
     """End a fanned-out query whose parts are all there. Returns the error that it ended with."""
     query = Query.model_validate(given)
-    stored, written = await asyncio.gather(
-        runtime.batch.call("HGETALL", wire.parts_key(query_id)),
-        runtime.batch.call("HGET", wire.record_key(query_id), "route"),
+    stored, record = await asyncio.gather(
+        runtime.batch.call("HGETALL", wire.parts_key(query_id)), load_records(runtime.batch, [query_id])
     )
-    if written is None or not stored:
+    if record[0] is None or record[0].route is None or not stored:
         return None  # it has ended meanwhile
-    route = Route.model_validate_json(written)
+    route = record[0].route
     parts = tuple(_part(target, stored.get(target.flow)) for target in route.targets)
     answered = [part for part in parts if part.error is None]
     policy = runtime.catalog.policy
@@ -46,11 +47,15 @@ async def synthesize_query(runtime: Runtime, query_id: str, given: Any) -> Flywh
     flow = runtime.catalog.active.get(route.best.flow, runtime.catalog.default)
     execution = Execution(query_id, "", flow, "", query_id)
     if answered:
-        answer = _merged_answer(runtime.catalog, execution, query, route, parts)
-        await runtime.transitions.finish(execution, success(answer, flow), queue=wire.SYNTHESIS_QUEUE)
-        return None
-    error = rebuild(parts[0].error or _NOT_ASKED)
-    await runtime.transitions.finish(execution, failure(error, execution, query, 1), queue=wire.SYNTHESIS_QUEUE)
+        answer, error = _merged_answer(runtime.catalog, execution, query, route, parts), None
+        outcome = success(answer, flow)
+    else:
+        answer, error = None, rebuild(parts[0].error or _NOT_ASKED)
+        outcome = failure(error, execution, query, 1)
+    finished = await runtime.transitions.finish(execution, outcome, queue=wire.SYNTHESIS_QUEUE)
+    journal = Journal(runtime, query_id, query)
+    journal.continued(record[0])
+    journal.ended(finished, execution, answer, error)
     return error
 
 
@@ -69,16 +74,16 @@ class Synthesis(Answering):
     def _execution(self) -> Execution:
         return Execution(self.query_id, "", self.flow, "", self.query_id)
 
-    def _answer(self, route: Route, found: FlowAnswer, attempts: int) -> Answer:
-        answer = super()._answer(route, found, attempts)
+    def _answer(self, found: FlowAnswer, attempts: int) -> Answer:
+        answer = super()._answer(found, attempts)
         return answer.model_copy(
             update={"parts": self.parts, "domains": tuple(part.domain for part in self.parts), "remembered": False}
         )
 
-    async def _give_up(self, error: FlowError, attempts: int, route: Route) -> FlywheelError | None:
+    async def _give_up(self, error: FlowError, attempts: int) -> FlywheelError | None:
         logger.warning("the synthesis of query %s failed, its parts are merged: %s", self.query_id, error.message)
-        answer = _merged_answer(self.runtime.catalog, self.execution, self.query, route, self.parts)
-        await self._end(success(answer, self.flow))
+        answer = _merged_answer(self.runtime.catalog, self.execution, self.query, self.journal.route, self.parts)
+        await self._end(success(answer, self.flow), answer=answer)
         return None
 
     def _place(self) -> str:

@@ -1,15 +1,17 @@
 -- May this execution call its flow now? Cache, identical calls under way, admission, in that order.
--- Returns {'run', fence, attempts, route, fence before} | {'hit', answer, route} | {'stale', answer, route, fence}
---         | {'failed', error, failure, route} | {'attach', leader} | {'busy', milliseconds}
---         | {'park', reason, milliseconds} | {'gone'} | {'exhausted', attempts, route}
+-- Returns {'run', ABOUT, fence, attempts, fence before} | {'hit', ABOUT, answer} | {'stale', ABOUT, answer, fence}
+--         | {'failed', ABOUT, error, failure} | {'exhausted', ABOUT, attempts} | {'attach', leader}
+--         | {'busy', milliseconds} | {'park', reason, milliseconds} | {'gone'}
+-- where ABOUT is {route, created, routed, started}, times in milliseconds since 1970, '' where not yet.
 local id, part, flow, domain, cache_key, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local lease_ms, policy, stale_ms = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local concurrency, rate, attempts_max = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local now = now_ms()
 local key = record(id)
 local me = execution(id, part)
-local state, route = unpack(redis.call('HMGET', key, 'state', 'route'))
+local state, route, created, routed, started = unpack(redis.call('HMGET', key, 'state', 'route', 'created', 'routed', 'started'))
 if not state or TERMINAL[state] then promote(me) return {'gone'} end
+local about = {route, created, routed or '', started or ''}
 if part ~= '' and redis.call('HEXISTS', P .. 'parts:' .. id, part) == 1 then return {'gone'} end
 
 local stale
@@ -18,7 +20,7 @@ if cache_key ~= '' and policy == 'use' then
   if answer then
     if fresh(cache_key, stale_ms) then
       count(flow, 'hits')
-      return {'hit', answer, route}
+      return {'hit', about, answer}
     end
     stale = answer
   end
@@ -27,7 +29,7 @@ if cache_key ~= '' and policy == 'use' then
     if failure then
       count(flow, 'failure_hits')
       local split_at = string.find(failure, '\n', 1, true)
-      return {'failed', string.sub(failure, 1, split_at - 1), string.sub(failure, split_at + 1), route}
+      return {'failed', about, string.sub(failure, 1, split_at - 1), string.sub(failure, split_at + 1)}
     end
   end
 end
@@ -37,7 +39,7 @@ if held then
   local leader = string.match(held, '^(.-)#')
   if stale then
     count(flow, 'stale')
-    return {'stale', stale, route, '0'}
+    return {'stale', about, stale, '0'}
   end
   if leader == me then return {'busy', redis.call('PTTL', P .. 'lease:' .. lease)} end
   return {'attach', leader}
@@ -47,7 +49,7 @@ local reason, wait = obstacle(flow, domain, concurrency, rate, now)
 if reason then
   if stale then
     count(flow, 'stale')
-    return {'stale', stale, route, '0'}
+    return {'stale', about, stale, '0'}
   end
   return {'park', reason, wait}
 end
@@ -56,7 +58,7 @@ local attempts = 0
 if not stale then
   attempts = redis.call('HINCRBY', key, part == '' and 'attempts' or 'attempts|' .. part, 1)
   -- Far more beginnings than attempts: the message kills whoever touches it.
-  if attempts > attempts_max then return {'exhausted', attempts, route} end
+  if attempts > attempts_max then return {'exhausted', about, attempts} end
 end
 -- The renewal of a stale answer runs under a name of its own: its query is answered already.
 if stale then me = execution(id, '~refresh.' .. flow) end
@@ -65,12 +67,12 @@ redis.call('SET', P .. 'lease:' .. lease, me .. '#' .. fence, 'PX', lease_ms)
 take_slot(flow, me, rate, lease_ms, now)
 if stale then
   count(flow, 'stale')
-  return {'stale', stale, route, tostring(fence)}
+  return {'stale', about, stale, tostring(fence)}
 end
 if policy ~= 'bypass' and cache_key ~= '' then count(flow, 'misses') end
 local fences = part == '' and 'fence' or 'fence|' .. part
 local previous = redis.call('HGET', key, fences) or ''
 redis.call('HSET', key, 'state', 'running', 'reason', '', fences, fence)
-redis.call('HSETNX', key, 'started', now)
+if not started then redis.call('HSET', key, 'started', now) end
 emit(id, 'started', cjson.encode({flow = flow, attempt = attempts}))
-return {'run', tostring(fence), attempts, route, previous}
+return {'run', about, tostring(fence), attempts, previous}

@@ -1,6 +1,7 @@
 -- Write the outcome of an execution once: cache, record, session turn, result, events, for it and all attached to it.
 -- `fence` 0: nothing was called (a cache hit, a merged answer, a refusal), so there is no lease to hold.
--- Returns {'won', followers} | {'late'}: another execution holds the lease now | {'gone'}: it had ended before.
+-- Returns {'won' | 'gone', ids of the attached queries that ended by it} ('gone': it had ended itself before)
+--         | {'late'}: another execution holds the lease now.
 local id, part, fence, lease, flow, domain = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local state, answer, err, failure = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local cache_key, metadata, cache_ms, stale_ms = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14]
@@ -52,6 +53,7 @@ if part == '' then
 elseif not renewal(part) then
   complete_part(id, part, outcome)
 end
-local followers = settle(me, state, outcome, now)
-if followers > 0 then count(flow, 'stampedes_avoided', followers) end
-return {won and 'won' or 'gone', followers}
+local followers = {}
+settle(me, state, outcome, now, followers)
+if #followers > 0 then count(flow, 'stampedes_avoided', #followers) end
+return {won and 'won' or 'gone', unpack(followers)}

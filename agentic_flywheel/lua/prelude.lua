@@ -155,23 +155,22 @@ local function complete_part(id, part, outcome)
   redis.call('LPUSH', queue, message)
 end
 
--- Give an execution's outcome to everybody attached to it.
-local function settle(leader, state, outcome, now)
+-- Give an execution's outcome to everybody attached to it. The ids of the queries that end by it are added to `ended`.
+local function settle(leader, state, outcome, now, ended)
   local key = P .. 'followers:' .. leader
   local followers = redis.call('HKEYS', key)
-  if #followers == 0 then return 0 end
+  if #followers == 0 then return end
   redis.call('DEL', key)
   for _, follower in ipairs(followers) do
     local id, part = split(follower)
     if part ~= '' then
       complete_part(id, part, outcome)
     else
-      finalise(id, state, {answer = outcome.answer, error = outcome.error, failure = outcome.failure,
-        reason = outcome.reason, attached_to = leader}, now)
+      local shared = {answer = outcome.answer, error = outcome.error, failure = outcome.failure, attached_to = leader}
+      if finalise(id, state, shared, now) then ended[#ended + 1] = id end
     end
-    settle(follower, state, outcome, now)
+    settle(follower, state, outcome, now, ended)
   end
-  return #followers
 end
 
 -- The leader is gone without an answer: the first of those attached takes its place with its own message.

@@ -1,9 +1,9 @@
 -- Store the route and enqueue what answers: one message, or one per part and the synthesis that follows them.
 -- Atomic, so a redelivered classification enqueues nothing twice.
--- Returns {'routed'} | {'already'} | {'gone'} | {'unknown'}.
+-- Returns {'routed', created} | {'already'} | {'gone'} | {'unknown'}.
 local id, route, flow, domain, event, synthesis = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local key = record(id)
-local state, domain_before = unpack(redis.call('HMGET', key, 'state', 'domain'))
+local state, domain_before, created = unpack(redis.call('HMGET', key, 'state', 'domain', 'created'))
 if not state then return {'unknown'} end
 if TERMINAL[state] then promote(id) return {'gone'} end
 if state ~= 'pending' then return {'already'} end
@@ -16,4 +16,4 @@ end
 emit(id, 'routed', event)
 for i = 7, #ARGV, 2 do redis.call('LPUSH', ARGV[i], ARGV[i + 1]) end
 drained('classify', now)
-return {'routed'}
+return {'routed', created}

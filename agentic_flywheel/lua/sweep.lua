@@ -1,16 +1,16 @@
 -- What time brings: deadlines that passed, retries that are due, flows that may be called again.
 -- ARGV: limit, number of queues, queues, then quadruples of flow, domain, concurrency, rate.
--- Returns {expired, moved, pumped, milliseconds until the next known event}.
+-- Returns {ids of the queries that expired, moved, pumped, milliseconds until the next known event}.
 local limit, queues = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_ms()
-local expired, moved, pumped, soon = 0, 0, 0, 250
+local expired, moved, pumped, soon = {}, 0, 0, 250
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, limit)) do
   local state, reason = unpack(redis.call('HMGET', record(id), 'state', 'reason'))
   local stage = state == 'running' and 'its flow was running' or reason and reason ~= '' and 'waiting: ' .. reason
     or 'queued'
   if finalise(id, 'expired', {reason = stage}, now) then
-    expired = expired + 1
+    expired[#expired + 1] = id
     if state ~= 'running' then
       promote(id)
     elseif redis.call('EXISTS', P .. 'followers:' .. id) == 0 then

@@ -40,7 +40,9 @@ class CatalogWatch:
     calls it (about 4 ms per kilobyte); it costs well under a microsecond otherwise.
     """
 
-    def __init__(self, explicit: Path | None, *, cwd: Path, home: Path, interval: float = 0.5) -> None:
+    def __init__(
+        self, explicit: Path | None, *, cwd: Path | None = None, home: Path | None = None, interval: float = 0.5
+    ) -> None:
         """Read the registry. ``interval``: seconds between two looks at the file. Raises InvalidRegistry."""
         self._explicit, self._cwd, self._home, self._interval = explicit, cwd, home, interval
         self._listeners: list[OnChange] = []

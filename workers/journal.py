@@ -1,0 +1,185 @@
+"""What a worker did for one query, told to its trace: every step once, the root by whoever wrote the final state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from agentic_flywheel.errors import FlowError, FlywheelError
+from agentic_flywheel.flowise import FlowAnswer
+from agentic_flywheel.models import Answer, Query, Record, Route, State
+from agentic_flywheel.transitions import About, Begun, Execution, Finished
+from workers.context import Context
+from workers.runtime import Runtime
+
+now = time.time_ns
+
+
+class Attempt:
+    """One call of a flow, while it runs."""
+
+    def __init__(self) -> None:
+        self.found: FlowAnswer | None = None
+        self.late = False
+
+    def answered(self, found: FlowAnswer, *, late: bool = False) -> None:
+        """Note the answer; ``late``: an earlier attempt had got it after its caller had given up."""
+        self.found, self.late = found, late
+
+
+class Journal:
+    """Writes the trace of one delivery."""
+
+    def __init__(self, runtime: Runtime, query_id: str, query: Query, part: str = "") -> None:
+        self._runtime = runtime
+        self._query_id, self._query, self._part = query_id, query, part
+        self._trace = runtime.tracer.trace(query_id, session=query.session_id, user=query.user)
+        self._arrived = now()
+        self._begun = Begun("gone")
+        self._answered_at = 0
+        self.route = _NOWHERE
+
+    def classified(self, route: Route, created_ms: int, began: int, decided: int) -> None:
+        """Record the wait for the classification, the classification, and what was selected."""
+        observe = self._trace.observe
+        observe("queue-wait", start=created_ms * 1_000_000, end=began, metadata={"queue": "classify"})
+        observe(
+            "intent-classification",
+            start=began,
+            end=decided,
+            input=self._query.question,
+            output={"flow": route.best.flow, "confidence": route.confidence, "scores": route.scores},
+            metadata={
+                "band": route.band,
+                "novelty": route.novelty,
+                "reasoning": [f"{each.flow}: {each.detail} ({each.weight:+.2f})" for each in route.evidence],
+            },
+        )
+        observe(
+            "flow-selection",
+            start=decided,
+            end=now(),
+            output=[target.flow for target in route.targets],
+            metadata={
+                "decision": route.decision,
+                "reason": route.reason,
+                "alternatives": [target.flow for target in route.alternatives],
+            },
+        )
+
+    def began(self, begun: Begun, execution: Execution, context: Context, queue: str) -> None:
+        """Record the wait for the worker, the look into the cache, and the context that was put together."""
+        self._begun = begun
+        self.route = Route.model_validate_json(begun.about.route)
+        observe, at = self._trace.observe, now()
+        queued = int(begun.about.routed or begun.about.created) * 1_000_000
+        observe("queue-wait", start=queued, end=self._arrived, metadata={"queue": queue, "part": self._part or None})
+        observe(
+            "cache-check",
+            start=self._arrived,
+            end=at,
+            output={"hit": begun.verdict in ("hit", "stale", "failed"), "found": begun.verdict},
+            metadata={"key": execution.cache_key or None, "policy": self._query.cache},
+        )
+        observe(
+            "context",
+            start=self._arrived,
+            end=at,
+            metadata={
+                "turns": len(context.history) // 2,
+                "profile": self._query.profile,
+                "flowise_session": context.session_id,
+            },
+        )
+
+    def continued(self, record: Record) -> None:
+        """Take over what the record tells of the steps before."""
+        self.route = record.route or _NOWHERE
+        created, routed, started = (
+            str(int(moment.timestamp() * 1000)) if moment else ""
+            for moment in (record.created, record.routed, record.started)
+        )
+        self._begun = Begun("run", About("", created, routed, started), attempts=record.attempts)
+
+    @contextmanager
+    def attempt(self, execution: Execution, context: Context, begun: Begun) -> Iterator[Attempt]:
+        """Record one call of the flow, whatever comes of it."""
+        seen, start = Attempt(), now()
+        flow = execution.flow
+        error: BaseException | None = None
+        try:
+            yield seen
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            self._answered_at = end = now()
+            found = seen.found
+            usage = found.usage if found else None
+            first = found.first_token if found else None
+            self._trace.observe(
+                "flow-execution",
+                "generation",
+                start=start,
+                end=end,
+                input=context.question,
+                output=(found.data or found.text) if found else None,
+                metadata={
+                    "flow_id": flow.id,
+                    "flow_key": flow.key,
+                    "flow_name": flow.title,
+                    "config_used": context.config,
+                    "attempt": begun.attempts,
+                    "part": self._part or None,
+                    "late_answer": seen.late or None,
+                    "status": "ok" if error is None else type(error).__name__,
+                },
+                model=usage.model if usage else None,
+                usage=usage,
+                first_token=start + int(first.total_seconds() * 1e9) if first else None,
+                level="ERROR" if error is not None else None,
+                message=error.message if isinstance(error, FlowError) else None,
+            )
+
+    def ended(
+        self, finished: Finished, execution: Execution, answer: Answer | None, error: FlywheelError | None
+    ) -> None:
+        """Record the end of the execution; of the query too, where this was its final state; and of those attached."""
+        name = "synthesis" if answer is not None and answer.parts else "response-formatting"
+        self._trace.observe(name, start=self._answered_at or now(), end=now(), metadata={"part": self._part or None})
+        if finished.won and not execution.part:
+            self.root(execution, answer, error)
+        if finished.followers:
+            self._runtime.trace_attached(finished.followers, self._query_id)
+
+    def root(self, execution: Execution, answer: Answer | None, error: FlywheelError | None) -> None:
+        """Record the whole query."""
+        about = self._begun.about
+        self._trace.root(
+            Record.model_construct(
+                query_id=self._query_id,
+                owner=self._query.user,
+                state=State.FAILED if answer is None else State.SUCCEEDED,
+                query=self._query,
+                route=None if self.route is _NOWHERE else self.route,
+                answer=answer,
+                error=None if error is None else error.describe(self._query_id),
+                flow=execution.flow.key,
+                domain=execution.flow.domain,
+                attempts=self._begun.attempts,
+                created=_moment(about.created) or datetime.fromtimestamp(self._arrived / 1e9, UTC),
+                routed=_moment(about.routed),
+                started=_moment(about.started),
+                finished=datetime.now(UTC),
+            ),
+            title=execution.flow.title,
+        )
+
+
+_NOWHERE = Route.model_construct(targets=(), decision="default", band="low", confidence=0.0)
+
+
+def _moment(milliseconds: str) -> datetime | None:
+    return datetime.fromtimestamp(int(float(milliseconds)) / 1000, UTC) if milliseconds else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,7 +52,7 @@ def plain_answer(flow: str, body: bytes) -> FlowAnswer:
             raise FlowProtocolError(flow, "the answer has neither text nor a chatId")
         data = {key: value for key, value in found.items() if key not in _ENVELOPE}
         text = ""
-    return _answer(found, text=text, data=data, nodes=_nodes(found.get("agentFlowExecutedData")))
+    return _answer(found, text=text, data=data, outputs=_outputs(found.get("agentFlowExecutedData")))
 
 
 def stored_answer(messages: Any, chat_id: str) -> FlowAnswer | None:
@@ -74,7 +73,7 @@ def stored_answer(messages: Any, chat_id: str) -> FlowAnswer | None:
             {**message, "chatMessageId": message.get("id")},
             text=message["content"],
             data=None,
-            nodes=_nodes(execution.get("executionData") if isinstance(execution, dict) else None),
+            outputs=_outputs(execution.get("executionData") if isinstance(execution, dict) else None),
         )
         elapsed = max(at - asked, timedelta()) if at and asked else timedelta()
         found = answer.model_copy(update={"elapsed": elapsed})
@@ -147,9 +146,9 @@ class StreamedAnswer:
             if not self._ended:
                 raise FlowiseUnreachable(self._flow, "the stream broke off before the answer was whole")
             raise FlowProtocolError(self._flow, "the stream ended without an answer")
-        nodes = _nodes(_data_of(self._executed))
-        text = "".join(self._tokens) or _last_content(nodes)
-        answer = _answer(whole(self._fields), text=text, data=None, nodes=nodes)
+        outputs = _outputs(_data_of(self._executed))
+        text = "".join(self._tokens) or _last_content(outputs)
+        answer = _answer(whole(self._fields), text=text, data=None, outputs=outputs)
         return answer.model_copy(
             update={
                 "usage": answer.usage or _usage(self._usage, model=None),
@@ -180,12 +179,12 @@ def decode_follow_ups(value: Any) -> tuple[str, ...]:
 
 
 def _answer(
-    found: dict[str, Any], *, text: str, data: dict[str, Any] | None, nodes: list[dict[str, Any]]
+    found: dict[str, Any], *, text: str, data: dict[str, Any] | None, outputs: list[dict[str, Any]]
 ) -> FlowAnswer:
     action = _decoded(found.get("action"))
     artifacts = _decoded(found.get("artifacts"))
     tools = _objects(found.get("usedTools")) or tuple(
-        tool for output in _outputs(nodes) for tool in _objects(output.get("usedTools"))
+        tool for output in outputs for tool in _objects(output.get("usedTools"))
     )
     return FlowAnswer(
         text=text,
@@ -195,7 +194,7 @@ def _answer(
         session_id=_text(found.get("sessionId")),
         execution_id=_text(found.get("executionId")),
         sources=_objects(found.get("sourceDocuments")),
-        usage=_usage([output.get("usageMetadata") for output in _outputs(nodes)], model=_model(nodes)),
+        usage=_usage([output.get("usageMetadata") for output in outputs], model=_model(outputs)),
         used_tools=tools,
         artifacts=tuple(artifacts) if isinstance(artifacts, list) else (),
         action=action if isinstance(action, dict) else None,
@@ -235,25 +234,20 @@ def _objects(value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
 
 
-def _nodes(value: Any) -> list[dict[str, Any]]:
-    return list(_objects(value))
+def _outputs(executed: Any) -> list[dict[str, Any]]:
+    """Return what each executed node put out."""
+    datas = [node.get("data") for node in _objects(executed)]
+    outputs = [data.get("output") for data in datas if isinstance(data, dict)]
+    return [output for output in outputs if isinstance(output, dict)]
 
 
-def _outputs(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for node in nodes:
-        data = node.get("data")
-        output = data.get("output") if isinstance(data, dict) else None
-        if isinstance(output, dict):
-            yield output
-
-
-def _last_content(nodes: list[dict[str, Any]]) -> str:
-    contents = [output.get("content") for output in _outputs(nodes)]
+def _last_content(outputs: list[dict[str, Any]]) -> str:
+    contents = [output.get("content") for output in outputs]
     return next((each for each in reversed(contents) if isinstance(each, str)), "")
 
 
-def _model(nodes: list[dict[str, Any]]) -> str | None:
-    told = [output.get("responseMetadata") for output in _outputs(nodes)]
+def _model(outputs: list[dict[str, Any]]) -> str | None:
+    told = [output.get("responseMetadata") for output in outputs]
     names = [each.get("model_name") for each in told if isinstance(each, dict)]
     return next((each for each in reversed(names) if isinstance(each, str)), None)
 

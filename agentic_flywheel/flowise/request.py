@@ -13,6 +13,8 @@ from agentic_flywheel.models import MAX_QUESTION
 
 #: Flowise's own limit (FLOWISE_FILE_SIZE_LIMIT).
 MAX_BODY = 50 * 1024 * 1024
+# Made once: with other than its defaults, json.dumps makes a new one for every call.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def effective_config(call: FlowCall) -> dict[str, JsonValue]:
@@ -67,7 +69,7 @@ def prediction_body(call: FlowCall) -> dict[str, Any]:
 def encoded(call: FlowCall) -> bytes:
     """Return the body of a call as JSON. Raises FlowRefused where it is unusable or too large."""
     try:
-        body = json.dumps(prediction_body(call), allow_nan=False, separators=(",", ":")).encode()
+        body = _ENCODER.encode(prediction_body(call)).encode()
     except ValueError:
         raise FlowRefused(call.flow.key, "a number in the configuration or form is not finite") from None
     if len(body) > MAX_BODY:

@@ -9,10 +9,16 @@ from aiohttp import web
 
 #: What any wrong path or method gets, with status 200.
 PAGE = "<!DOCTYPE html><html><head><title>Flowise</title></head><body><div id='root'></div></body></html>"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def encode(value: Any) -> bytes:
+    """Return JSON as JavaScript writes it."""
+    return _ENCODER.encode(value).encode()
 
 
 def json_response(value: Any, headers: dict[str, str] | None = None, *, status: int = 200) -> web.Response:
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    body = encode(value)
     return web.Response(
         status=status, body=body, headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})}
     )

@@ -18,7 +18,7 @@ from workers.sandbox.behaviour import Fault, Window
 from workers.sandbox.chats import message, now_text
 from workers.sandbox.flows import SandboxFlow, Style, is_uuid
 from workers.sandbox.installation import Installation, Live
-from workers.sandbox.pages import PAGE, given_key, json_body, json_response, problem
+from workers.sandbox.pages import PAGE, encode, given_key, json_body, json_response, problem
 from workers.sandbox.script import Drop, Event, Pause, Run, Step
 
 Json = dict[str, Any]
@@ -247,8 +247,8 @@ class _Line:
         self._gone = False
 
     def add(self, event: Event) -> None:
-        told = json.dumps({"event": event.name, "data": event.data}, ensure_ascii=False, separators=(",", ":"))
-        self._waiting.append(b"message:\ndata:" + told.encode() + b"\n\n")
+        told = encode({"event": event.name, "data": event.data})
+        self._waiting.append(b"message:\ndata:" + told + b"\n\n")
 
     async def flush(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -1,0 +1,165 @@
+"""``flywheel demo``: six questions through the whole of it, in one table."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.models import Answer, CachePolicy
+from agentic_flywheel.registry import bundled_registry, find_registry, load_catalog
+from agentic_flywheel.settings import Settings, load_settings
+from producer.cli import options
+from producer.cli.safe_text import one_line
+from producer.cli.screen import Screen
+from producer.cli.up import show_stack
+from producer.client import AsyncProducer
+from producer.stack import StackInfo, running_stack, start_stack
+
+#: Seconds after which an answer is no longer waited for.
+_PATIENCE = 60.0
+
+
+class Question(NamedTuple):
+    """One question of the demonstration, and what it shows."""
+
+    text: str
+    shows: str
+    cache: CachePolicy = "refresh"
+
+
+_BUNDLED = (
+    Question("How do I find a vision for the garden that my neighbours and I dream of?", "one domain: creative"),
+    Question("Why does our checkout service lose its database connection every night?", "one domain: technical"),
+    Question("How much may a hotel cost according to our travel policy?", "one domain: documents"),
+    Question("Why does our checkout service lose its database connection every night?", "asked again: cached", "use"),
+    Question("Explain the deployment manual to a new colleague", "ambiguous: routed with an explanation"),
+    Question(
+        "Why does our checkout API time out, and what does the service contract say about downtime?",
+        "two domains: asked in parallel, put together",
+    ),
+)
+
+
+def questions(catalog: Catalog) -> tuple[Question, ...]:
+    """Return the questions to ask: for another registry than the bundled one, made from its own examples."""
+    if catalog.source == str(bundled_registry()):
+        return _BUNDLED
+    examples: dict[str, str] = {}
+    for flow in catalog.routable.values():
+        texts = [*flow.examples, *(text for topic in flow.topics.values() for text in topic)]
+        if texts:
+            examples.setdefault(flow.domain, texts[0])
+    asked = list(examples.values()) or ["What can you do for me?"]
+    found = [Question(text, f"one domain: {domain}") for domain, text in examples.items()]
+    found += [Question(asked[0], "asked again: cached", "use"), Question("Can you help me with this?", "ambiguous")]
+    if len(asked) > 1:
+        found.append(Question(f"{asked[0].rstrip('.?! ')}, and {asked[1]}", "two domains"))
+    return tuple(found)
+
+
+class Shown(NamedTuple):
+    """One question with its answer, and the milliseconds that its caller waited."""
+
+    question: Question
+    answer: Answer
+    elapsed_ms: float
+
+    def object(self) -> dict[str, Any]:
+        answer = self.answer
+        return {
+            "question": self.question.text,
+            "shows": self.question.shows,
+            "query_id": answer.query_id,
+            "flow": answer.flow,
+            "domain": answer.domain,
+            "domains": list(answer.domains or (answer.domain,)),
+            "band": answer.band,
+            "confidence": round(answer.confidence, 4),
+            "cached": answer.cached,
+            "elapsed_ms": self.elapsed_ms,
+            "explanation": answer.explanation,
+            "text": answer.text,
+        }
+
+
+def demo(
+    leave: Annotated[bool, typer.Option("--exit", help="Leave after the answers instead of staying.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Start the stack, ask six questions, and show what became of each.
+
+    One question for each bundled domain, one of them again, one that is ambiguous, and one that concerns two domains.
+    It stays until Ctrl-C, so that Flower can be looked at.
+    """
+    screen = Screen(json)
+    with screen.reporting():
+        settings = load_settings()
+        catalog = load_catalog(find_registry(settings.registry))
+        asyncio.run(_demo(screen, settings, questions(catalog), leave=leave))
+
+
+async def _demo(screen: Screen, settings: Settings, asked: tuple[Question, ...], *, leave: bool) -> None:
+    running = running_stack(settings.home)
+    if running is not None:
+        screen.note(("A stack runs here already; the demo uses it.", "dim"))
+        await _show_all(screen, asked, running)
+        return
+    async with start_stack(settings, on_line=lambda line: screen.note((line, "dim")), flower=not leave) as stack:
+        await _show_all(screen, asked, stack.info)
+        if not leave:
+            screen.note('It stays until Ctrl-C. In another terminal: flywheel ask "…"')
+            await stack.wait()
+
+
+async def _show_all(screen: Screen, asked: tuple[Question, ...], info: StackInfo) -> None:
+    shown: list[Shown] = []
+    async with _producer(info) as producer:
+        for question in asked:
+            began = time.perf_counter()
+            answer = await producer.ask(question.text, wait=_PATIENCE, cache=question.cache)
+            each = Shown(question, answer, round((time.perf_counter() - began) * 1000, 1))
+            shown.append(each)
+            if screen.json:
+                screen.object(each.object())
+    if not screen.json:
+        _table(screen, shown)
+        show_stack(screen, info)
+
+
+@asynccontextmanager
+async def _producer(info: StackInfo) -> AsyncIterator[AsyncProducer]:
+    settings = load_settings().model_copy(update={"redis_url": info.redis_url, "flowise_base_url": info.flowise_url})
+    async with AsyncProducer(settings, owner="demo", client="demo") as producer:
+        await producer.recent(limit=1)  # the connection is there before the first question is timed
+        yield producer
+
+
+def _table(screen: Screen, shown: list[Shown]) -> None:
+    screen.line()
+    screen.table(
+        ("question", "domain", "band", "sure", "cached", "ms", "answer"),
+        [
+            (
+                each.question.text,
+                " + ".join(each.answer.domains or (each.answer.domain,)),
+                each.answer.band,
+                f"{each.answer.confidence:.0%}",
+                ("yes", "green") if each.answer.cached else "no",
+                f"{each.elapsed_ms:.1f}",
+                one_line(each.answer.text, 110),
+            )
+            for each in shown
+        ],
+        right=("sure", "ms"),
+    )
+    screen.line()
+    for each in shown:
+        if each.answer.band != "high" or len(each.answer.domains) > 1:
+            screen.line((f"“{one_line(each.question.text, 60)}”  ", "dim"), each.answer.explanation)
+    screen.line()

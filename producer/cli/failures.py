@@ -1,0 +1,46 @@
+"""Which exit code an error stands for."""
+
+from __future__ import annotations
+
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    FlywheelError,
+    InvalidQuery,
+    InvalidRegistry,
+    InvalidSetting,
+    QueryCancelled,
+    QueueFull,
+    ServiceFailed,
+    StackRunning,
+    UnknownDeadLetter,
+    UnknownDomain,
+    UnknownFlow,
+    UnknownProfile,
+    UnknownQuery,
+    UnknownSession,
+    WaitTimeout,
+)
+from producer.cli.exits import Exit
+
+_EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
+    Exit.UNUSABLE: (
+        InvalidQuery,
+        InvalidRegistry,
+        InvalidSetting,
+        UnknownDeadLetter,
+        UnknownDomain,
+        UnknownFlow,
+        UnknownProfile,
+        UnknownQuery,
+        UnknownSession,
+    ),
+    Exit.UNAVAILABLE: (BrokerUnavailable, QueueFull, ServiceFailed, StackRunning),
+    Exit.TIMED_OUT: (WaitTimeout,),
+    Exit.CANCELLED: (QueryCancelled, DeadlineExceeded),
+}
+
+
+def exit_of(error: FlywheelError) -> Exit:
+    """Return the exit code for an error; one that no other code is for has failed."""
+    return next((code for code, kinds in _EXITS.items() if isinstance(error, kinds)), Exit.FAILED)

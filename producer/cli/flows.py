@@ -1,0 +1,158 @@
+"""``flywheel flows``: the flows of the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agentic_flywheel.errors import InvalidRegistry
+from agentic_flywheel.registry import (
+    Reading,
+    add_flow,
+    bundled_registry,
+    find_registry,
+    load_catalog,
+    read_registry,
+)
+from agentic_flywheel.settings import load_settings
+from producer.cli import options
+from producer.cli.exits import Exit
+from producer.cli.flow_check import FlowReport, check_flows
+from producer.cli.safe_text import one_line
+from producer.cli.screen import Screen
+from producer.stack import stack_settings
+
+flows = typer.Typer(add_completion=False, no_args_is_help=True, help="List, check and add the flows of the registry.")
+
+
+@flows.command("list")
+def list_(json: options.Json = False) -> None:
+    """List the flows, and which registry they come from."""
+    screen = Screen(json)
+    with screen.reporting():
+        catalog = load_catalog(find_registry(load_settings().registry))
+    if json:
+        for flow in catalog.flows.values():
+            value = flow.model_dump(mode="json")
+            screen.object({**value, "revision": flow.revision, "default": flow.key == catalog.default.key})
+        return
+    screen.table(
+        ("flow", "domain", "active", "answers kept", "memory", "what for"),
+        [
+            (
+                flow.key,
+                flow.domain,
+                "default" if flow.key == catalog.default.key else "yes" if flow.active else ("no", "dim"),
+                _span(flow.ttl.total_seconds()) if flow.cache else "not",
+                flow.memory,
+                one_line(flow.purpose or flow.description or flow.title, 70),
+            )
+            for flow in catalog.flows.values()
+        ],
+    )
+    screen.line((f"from {catalog.source}", "dim"))
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s"
+
+
+@flows.command("show-bundled")
+def show_bundled() -> None:
+    """Print the bundled registry: the example to start from, with a comment at each key."""
+    sys.stdout.write(bundled_registry().read_text("utf-8"))
+
+
+@flows.command()
+def add(
+    key: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="Its name here.")],
+    id_: Annotated[str, typer.Option("--id", metavar="UUID", show_default=False, help="The chatflow's id in Flowise.")],
+    domain: Annotated[str | None, typer.Option("--domain", metavar="DOMAIN")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT")] = None,
+    description: Annotated[str | None, typer.Option("--description", metavar="TEXT")] = None,
+    keyword: Annotated[list[str] | None, typer.Option("--keyword", metavar="WORD", help="Repeatable.")] = None,
+    example: Annotated[list[str] | None, typer.Option("--example", metavar="QUESTION", help="Repeatable.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other key, such as ttl=1d or memory=history; repeatable."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Add a flow to the registry. Running workers take it over by themselves."""
+    screen = Screen(json)
+    fields: dict[str, Any] = {
+        "key": key,
+        "id": id_,
+        "name": name,
+        "description": description,
+        "domain": domain,
+        "intent_keywords": keyword,
+        "examples": example,
+        **options.pairs(setting or [], "--set"),
+    }
+    with screen.reporting():
+        given = {field: value for field, value in fields.items() if value}
+        written = add_flow(find_registry(load_settings().registry), given, cwd=Path.cwd())
+    if json:
+        screen.object({"flow": key, "registry": str(written)})
+    else:
+        screen.line(f"The flow {key} is in {written}.")
+
+
+@flows.command()
+def check(json: options.Json = False) -> None:
+    """Check the registry, then ask Flowise about each flow: is it there, is its key right, what will be ignored."""
+    screen = Screen(json)
+    with screen.reporting():
+        settings = stack_settings()
+        path = find_registry(settings.registry)
+        reading = read_registry(path)
+        _show_reading(screen, path, reading)
+        if reading.catalog is None:
+            raise typer.Exit(Exit.UNUSABLE)
+        if settings.flowise_base_url is None:
+            if not json:
+                screen.note("FLOWISE_BASE_URL is not set and no stack runs here: only the registry was checked.")
+            return
+        reports = asyncio.run(check_flows(reading.catalog, settings))
+    for report in reports:
+        _show_report(screen, report)
+    if any(report.problems for report in reports):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _show_reading(screen: Screen, path: Path, reading: Reading) -> None:
+    if screen.json:
+        faults = [{"line": fault.line, "key": fault.key, "reason": fault.reason} for fault in reading.faults]
+        warnings = [{"line": each.line, "key": each.key, "text": each.text} for each in reading.warnings]
+        screen.object({"registry": str(path), "ok": not faults, "faults": faults, "warnings": warnings})
+        return
+    for fault in reading.faults:
+        _show_fault(screen, fault)
+    for warning in reading.warnings:
+        screen.line(("! ", "yellow"), f"{path}:{warning.line}: {warning.key}: {warning.text}")
+    if not reading.faults:
+        screen.line(("✓ ", "green"), f"{path} is acceptable")
+
+
+def _show_fault(screen: Screen, fault: InvalidRegistry) -> None:
+    screen.line(("✗ ", "bold red"), f"{fault.path}:{fault.line}: {fault.key}: {fault.reason}")
+
+
+def _show_report(screen: Screen, report: FlowReport) -> None:
+    if screen.json:
+        screen.object({**report.model_dump(mode="json"), "ok": not report.problems})
+        return
+    mark = ("✗ ", "bold red") if report.problems else ("! ", "yellow") if report.remarks else ("✓ ", "green")
+    known = [f"key {report.key}"] if report.key != "not known" else []
+    known += ["streams" if report.streams else "does not stream"] if report.streams is not None else []
+    screen.line(mark, (report.flow, "bold"), (f"  {report.name}" if report.name else ""), f"  {', '.join(known)}")
+    for text in (*report.problems, *report.remarks):
+        screen.line("    ", text)

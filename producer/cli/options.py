@@ -1,0 +1,103 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+
+def duration(text: str) -> timedelta:
+    """Return the duration that ``30``, ``30s``, ``15m`` or ``7d`` means."""
+    from agentic_flywheel.catalog import parse_duration
+
+    try:
+        span = parse_duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+    except ValueError as refused:
+        raise typer.BadParameter(str(refused)) from None
+    if not isinstance(span, timedelta):
+        raise typer.BadParameter(f"{text!r} is no duration: give seconds, or text such as 500ms, 30s, 15m, 7d.")
+    return span
+
+
+def event_id(text: str) -> str:
+    """Return the id of an event, as ``stream`` prints it."""
+    if not re.fullmatch(r"\d{1,19}(-\d{1,19})?", text):
+        raise typer.BadParameter(f"{text!r} is no event id: `flywheel stream` prints them, such as 1763958000000-0.")
+    return text
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, and nothing else.")]
+User = Annotated[str, typer.Option("--user", metavar="NAME", help="Whose queries and sessions.")]
+QueryId = Annotated[str, typer.Argument(metavar="QUERY_ID", show_default=False)]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", show_default=False, help="`-` reads it from stdin.")]
+Flow = Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Ask this flow; no classification.")]
+Domain = Annotated[str | None, typer.Option("--domain", metavar="DOMAIN", help="Ask a flow of this domain.")]
+SessionId = Annotated[str | None, typer.Option("--session", metavar="ID", help="The conversation it belongs to.")]
+Profile = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="The domain profile to use.")]
+Timeout = Annotated[
+    timedelta | None,
+    typer.Option("--timeout", metavar="TIME", parser=duration, help="Give the query up after this: 30, 90s, 5m."),
+]
+Wait = Annotated[
+    timedelta | None,
+    typer.Option("--wait", metavar="TIME", parser=duration, help="Stop waiting after this; the query goes on."),
+]
+PriorityName = Annotated[str, typer.Option("--priority", metavar="BAND", help="high, normal or low.")]
+Config = Annotated[
+    list[str] | None,
+    typer.Option("--config", metavar="KEY=VALUE", help="Override one value of the flow's configuration; repeatable."),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor fill the cache.")]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Do not read the cache, but fill it.")]
+
+
+def question_text(given: str) -> str:
+    """Return the question, from stdin where ``-`` was given."""
+    return sys.stdin.read() if given == "-" else given
+
+
+def query_fields(
+    *,
+    flow: str | None,
+    domain: str | None,
+    session: str | None,
+    profile: str | None,
+    timeout: timedelta | None,
+    priority: str,
+    config: list[str] | None,
+    no_cache: bool,
+    refresh: bool,
+) -> dict[str, Any]:
+    """Return what was given as fields of a query."""
+    if no_cache and refresh:
+        raise typer.BadParameter("--no-cache and --refresh exclude each other.")
+    fields: dict[str, Any] = {
+        "flow": flow,
+        "domain": domain,
+        "session_id": session,
+        "profile": profile,
+        "timeout": timeout,
+        "priority": priority,
+        "config": pairs(config or [], "--config"),
+        "cache": "bypass" if no_cache else "refresh" if refresh else "use",
+    }
+    return {name: value for name, value in fields.items() if value not in (None, {})}
+
+
+def pairs(given: list[str], option: str) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` pairs as a mapping; a value that is JSON counts as such, any other as text."""
+    found: dict[str, Any] = {}
+    for pair in given:
+        key, separator, value = pair.partition("=")
+        if not key or not separator:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE.", param_hint=option)
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found

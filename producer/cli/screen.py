@@ -1,0 +1,125 @@
+"""What a command says: text for people, or JSON alone; and how it says that it failed.
+
+Every text is data: shown as it is, never as markup, and without what a terminal would obey.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from agentic_flywheel.errors import ErrorInfo, FlywheelError
+from producer.cli.failures import exit_of
+from producer.cli.safe_text import clean, json_line
+
+#: Columns where the output is no terminal, so that tables stay whole in a file.
+_FILE_WIDTH = 140
+
+#: A text, or a text and its style.
+Piece = str | tuple[str, str]
+
+
+class Screen:
+    """Where a command's results go. With ``json`` stdout holds JSON lines and nothing else."""
+
+    def __init__(self, json: bool = False) -> None:
+        self.json = json
+        self._out = _console(stderr=False)
+        self._err = _console(stderr=True)
+        #: Whether the last line of stdout is still open.
+        self._open = False
+
+    def object(self, value: Any) -> None:
+        """Print one JSON object on one line."""
+        sys.stdout.write(json_line(value) + "\n")
+        sys.stdout.flush()
+
+    def line(self, *pieces: Piece) -> None:
+        """Print a line."""
+        self._out.print(_text(pieces), soft_wrap=True)
+
+    def part(self, text: str) -> None:
+        """Print text without ending the line: a token."""
+        shown = clean(text)
+        self._out.print(Text(shown), end="", soft_wrap=True)
+        self._open = not shown.endswith("\n") if shown else self._open
+        sys.stdout.flush()
+
+    def end_part(self) -> None:
+        """End the line that a token left open."""
+        if self._open:
+            self.line()
+            self._open = False
+
+    def note(self, *pieces: Piece) -> None:
+        """Print a line beside the results, to stderr."""
+        self._err.print(_text(pieces), soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Piece]], *, right: Sequence[str] = ()) -> None:
+        """Print a table; ``right``: the columns of numbers."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for name in columns:
+            numbers = name in right
+            table.add_column(Text(name), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
+        for row in rows:
+            table.add_row(*(_text([cell]) for cell in row))
+        self._out.print(table)
+
+    def facts(self, facts: Sequence[tuple[str, Piece]]) -> None:
+        """Print names and values in two columns; a value that is empty is left out."""
+        shown = [(name, value) for name, value in facts if value]
+        width = max((len(name) for name, _ in shown), default=0)
+        for name, value in shown:
+            self._out.print(Text(f"{name:<{width}}  ", "dim").append_text(_text([value])), soft_wrap=True)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Show an expected failure of the block and end the command with its exit code."""
+        try:
+            yield
+        except FlywheelError as error:
+            self.failure(error.describe())
+            raise typer.Exit(exit_of(error)) from None
+
+    def failure(self, info: ErrorInfo) -> None:
+        """Say on stderr, or as JSON, what happened, what can be done, and when to try again."""
+        if self.json:
+            self.object(info.model_dump(mode="json"))
+        else:
+            _explain(self._err, info)
+
+    def explanation(self, info: ErrorInfo) -> None:
+        """Print the same as a result: what a query ended with."""
+        _explain(self._out, info)
+
+
+def _explain(console: Console, info: ErrorInfo) -> None:
+    console.print(_text([("✗ ", "bold red"), (info.error, "bold")]), soft_wrap=True)
+    for suggestion in info.recovery_suggestions:
+        console.print(_text(["  - ", suggestion]), soft_wrap=True)
+    if info.retry_after:
+        console.print(_text([(f"  Try again in {info.retry_after:g} s.", "dim")]), soft_wrap=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console
+
+
+def _text(pieces: Sequence[Piece]) -> Text:
+    text = Text()
+    for piece in pieces:
+        said, style = (piece, "") if isinstance(piece, str) else piece
+        text.append(clean(said), style)
+    return text

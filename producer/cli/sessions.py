@@ -1,0 +1,75 @@
+"""``flywheel sessions``: the conversations."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from agentic_flywheel.sessions import list_sessions, load_session
+from producer.cli import options
+from producer.cli.safe_text import one_line
+from producer.cli.screen import Screen
+from producer.cli.status import age
+from producer.client import AsyncProducer
+
+sessions = typer.Typer(add_completion=False, no_args_is_help=True, help="List and show conversations.")
+
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many.")]
+
+
+@sessions.command("list")
+def list_(limit: Limit = 50, user: options.User = "local", json: options.Json = False) -> None:
+    """List your sessions, the latest first."""
+    screen = Screen(json)
+    with screen.reporting():
+        asyncio.run(_list(screen, user, limit))
+
+
+async def _list(screen: Screen, user: str, limit: int) -> None:
+    async with AsyncProducer(owner=user, client="cli") as producer:
+        found = await list_sessions(producer.batch, user, limit=limit)
+    if screen.json:
+        for session in found:
+            screen.object(session.model_dump(mode="json"))
+    elif found:
+        screen.table(
+            ("session", "turns", "under way", "profile", "last turn"),
+            [
+                (each.session_id, str(each.turns), str(len(each.under_way)), each.profile or "", age(each.updated))
+                for each in found
+            ],
+            right=("turns", "under way", "last turn"),
+        )
+    else:
+        screen.line('No sessions of yours: `flywheel ask --session ID "…"` begins one.')
+
+
+@sessions.command()
+def show(
+    session: Annotated[str, typer.Argument(metavar="SESSION", show_default=False)],
+    limit: Limit = 50,
+    user: options.User = "local",
+    json: options.Json = False,
+) -> None:
+    """Show a session's turns, the oldest first."""
+    screen = Screen(json)
+    with screen.reporting():
+        asyncio.run(_show(screen, user, session, limit))
+
+
+async def _show(screen: Screen, user: str, session_id: str, limit: int) -> None:
+    async with AsyncProducer(owner=user, client="cli") as producer:
+        session = await load_session(producer.batch, session_id, owner=user)
+        turns = await producer.history(session_id, limit=limit)
+    if screen.json:
+        screen.object({**session.model_dump(mode="json"), "turns": [turn.model_dump(mode="json") for turn in turns]})
+        return
+    for turn in turns:
+        screen.line(("› ", "bold"), (one_line(turn.question), "bold"))
+        screen.line(turn.answer)
+        screen.line((f"  {turn.flow}, {age(turn.at)} ago, {turn.query_id}", "dim"))
+        screen.line()
+    for query_id in session.under_way:
+        screen.line((f"under way: {query_id}", "cyan"))

@@ -1,0 +1,136 @@
+"""``flywheel status``: one query, or what runs and waits."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from agentic_flywheel.control import held, queue_lengths
+from agentic_flywheel.models import Record, State
+from producer.cli import options
+from producer.cli.objects import record_object
+from producer.cli.safe_text import one_line
+from producer.cli.screen import Piece, Screen
+from producer.client import AsyncProducer
+
+STYLES = {
+    State.SUCCEEDED: "green",
+    State.FAILED: "red",
+    State.CANCELLED: "yellow",
+    State.EXPIRED: "yellow",
+    State.RUNNING: "cyan",
+}
+
+
+def status(
+    query_id: Annotated[str | None, typer.Argument(metavar="[QUERY_ID]", show_default=False)] = None,
+    user: options.User = "local",
+    json: options.Json = False,
+) -> None:
+    """Show all that is known of a query; without an id, the queues and your latest queries."""
+    screen = Screen(json)
+    with screen.reporting():
+        asyncio.run(_overview(screen, user) if query_id is None else _query(screen, user, query_id))
+
+
+async def _query(screen: Screen, user: str, query_id: str) -> None:
+    async with AsyncProducer(owner=user, client="cli") as producer:
+        record = await producer.status(query_id)
+    if screen.json:
+        screen.object(record_object(record))
+    else:
+        _show(screen, record)
+
+
+def _show(screen: Screen, record: Record) -> None:
+    attempts = str(record.attempts) if record.attempts > 1 else ""
+    route = record.route
+    screen.facts(
+        [
+            ("query", record.query_id),
+            ("state", (record.state, STYLES.get(record.state, "")) if not record.reason else _waiting(record)),
+            ("question", one_line(record.query.question, 200)),
+            ("session", record.query.session_id or ""),
+            ("flow", f"{record.flow} ({record.domain})" if record.flow else ""),
+            ("route", f"{route.decision}, {route.confidence:.0%} ({route.band}): {route.reason}" if route else ""),
+            ("attempts", attempts),
+            ("shares", f"the answer of query {record.attached_to}" if record.attached_to else ""),
+            ("created", _when(record.created)),
+            ("routed", _after(record, record.routed)),
+            ("started", _after(record, record.started)),
+            ("finished", _after(record, record.finished)),
+            ("answer", one_line(record.answer.text, 400) if record.answer else ""),
+        ]
+    )
+    if record.error is not None:
+        screen.line()
+        screen.explanation(record.error)
+
+
+def _waiting(record: Record) -> Piece:
+    return f"{record.state}: {record.reason}", STYLES.get(record.state, "")
+
+
+def _when(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _after(record: Record, moment: datetime | None) -> str:
+    return f"+{(moment - record.created).total_seconds():.3f} s" if moment else ""
+
+
+async def _overview(screen: Screen, user: str) -> None:
+    async with AsyncProducer(owner=user, client="cli") as producer:
+        queues, paused, records = await asyncio.gather(
+            queue_lengths(producer.batch, producer.catalog), held(producer.batch), producer.recent(limit=10)
+        )
+    if screen.json:
+        screen.object(
+            {
+                "queues": [queue.model_dump(mode="json") for queue in queues],
+                "paused": paused.model_dump(mode="json"),
+                "recent": [record_object(record) for record in records],
+            }
+        )
+        return
+    screen.table(
+        ("queue", "ready", "delayed", "parked"),
+        [(each.queue, str(each.ready), str(each.delayed), str(each.parked)) for each in queues],
+        right=("ready", "delayed", "parked"),
+    )
+    screen.facts([("paused domains", ", ".join(paused.domains)), ("paused flows", ", ".join(paused.flows))])
+    screen.line()
+    if records:
+        show_records(screen, records)
+    else:
+        screen.line('No queries of yours yet: `flywheel ask "…"`.')
+
+
+def show_records(screen: Screen, records: list[Record]) -> None:
+    """Print queries as a table, one a row."""
+    screen.table(
+        ("query", "state", "flow", "age", "question"),
+        [
+            (
+                record.query_id,
+                (record.state, STYLES.get(record.state, "")),
+                record.flow or "",
+                age(record.created),
+                one_line(record.query.question, 60),
+            )
+            for record in records
+        ],
+        right=("age",),
+    )
+
+
+def age(moment: datetime) -> str:
+    """Return how long ago a moment was, in its largest unit."""
+    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

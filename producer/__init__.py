@@ -1,6 +1,21 @@
 """Ask questions of Flowise through the queue: ``with Producer() as producer: producer.ask("…")``."""
 
-from producer.blocking import Producer
-from producer.client import AsyncProducer, Submission
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from producer.blocking import Producer
+    from producer.client import AsyncProducer, Submission
 
 __all__ = ["AsyncProducer", "Producer", "Submission"]
+
+_PLACES = {"AsyncProducer": "client", "Producer": "blocking", "Submission": "client"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is asked for: `flywheel --help` needs none of them, and they take half a second."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

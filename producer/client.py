@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
@@ -28,12 +29,14 @@ from agentic_flywheel.models import (
 )
 from agentic_flywheel.persistence import front_digest, read_answer
 from agentic_flywheel.records import load_outcome, load_record, load_records, read_events, recent_queries
-from agentic_flywheel.registry import CatalogWatch, find_registry
 from agentic_flywheel.sessions import load_session, recent_turns
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.transitions import Transitions
 from producer.listener import Listener
-from producer.settings import caller_settings
+from producer.stack.state import stack_settings
+
+if TYPE_CHECKING:
+    from agentic_flywheel.registry import CatalogWatch
 
 #: Seconds for which a waiting caller bears a broker that is away.
 _PATIENCE = 60.0
@@ -56,11 +59,10 @@ class AsyncProducer:
     """Submits and follows the queries of one owner. Use it as an async context manager, from one event loop."""
 
     def __init__(self, settings: Settings | None = None, *, owner: str = "local", client: str = "python") -> None:
-        """Read the registry; nothing is connected yet. Raises InvalidSetting, InvalidRegistry."""
-        self.settings = settings or caller_settings()
+        """Take the settings; nothing is read or connected yet. Raises InvalidSetting."""
+        self.settings = stack_settings(settings)
         self.owner = owner
         self.client = client
-        self._watch = CatalogWatch(find_registry(self.settings.registry))
         self._prefix = new_producer_id()
         self.batch = Batch(connect(self.settings.redis_url))
         self.transitions = Transitions(self.batch, self.settings)
@@ -77,16 +79,24 @@ class AsyncProducer:
         await self._listener.close()
         await self.batch.close()
 
+    @cached_property
+    def _watch(self) -> CatalogWatch:
+        # Read when a query is submitted: who only looks at one needs no registry, and its parser takes a while.
+        from agentic_flywheel.registry import CatalogWatch
+
+        return CatalogWatch(self.settings.registry)
+
     @property
     def catalog(self) -> Catalog:
-        """The registry in force; a changed file is noticed."""
+        """The registry in force; a changed file is noticed. Raises InvalidRegistry if it is faulty from the start."""
         return self._watch.current()
 
     async def submit(self, question: str | Query, **fields: Any) -> Submission:
         """Accept a question into the queue and return its id.
 
         ``fields`` are those of ``Query``; ``timeout`` (seconds or timedelta) may stand for ``deadline``. Raises
-        InvalidQuery, UnknownFlow, UnknownDomain, UnknownSession, QueueFull, BrokerUnavailable; then nothing is left.
+        InvalidQuery, InvalidRegistry, UnknownFlow, UnknownDomain, UnknownSession, QueueFull, BrokerUnavailable; then
+        nothing is left.
         """
         return await self._submit(new_query_id(self._prefix), self._query(question, fields))
 

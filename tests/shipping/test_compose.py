@@ -1,0 +1,216 @@
+"""compose.yaml is right, as far as that can be said without a container engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft201909Validator
+from processes import REPOSITORY
+from shipping.compose_file import COMPOSE, Missing, interpolated, load_compose, read_env
+
+from agentic_flywheel.catalog import parse_duration
+from agentic_flywheel.settings import Settings
+
+DEPLOY = REPOSITORY / "deploy"
+SCHEMA = json.loads((Path(__file__).parent / "data" / "compose-spec.json").read_text())
+
+
+def new_env(folder: Path) -> dict[str, str]:
+    target = folder / "env"
+    subprocess.run([sys.executable, str(DEPLOY / "new_env.py"), str(target)], check=True, capture_output=True)
+    return read_env(target.read_text())
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return new_env(tmp_path_factory.mktemp("env"))
+
+
+@pytest.fixture(scope="module")
+def compose(env: dict[str, str]) -> dict[str, Any]:
+    return load_compose(env)
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose["services"]
+    return found
+
+
+def test_it_follows_the_compose_specification(compose: dict[str, Any]) -> None:
+    complaints = [f"{error.json_path}: {error.message}" for error in Draft201909Validator(SCHEMA).iter_errors(compose)]
+
+    assert complaints == []
+
+
+def test_the_schema_would_notice_a_misspelt_key(compose: dict[str, Any]) -> None:
+    compose = json.loads(json.dumps(compose))
+    compose["services"]["valkey"]["heathcheck"] = compose["services"]["valkey"].pop("healthcheck")
+
+    assert not Draft201909Validator(SCHEMA).is_valid(compose)
+
+
+def test_every_service_is_probed_and_started_again(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        assert service["healthcheck"]["test"], name
+        assert service["restart"] == "unless-stopped", name
+
+
+def test_volumes_and_networks_that_are_used_are_declared_and_the_other_way_round(compose: dict[str, Any]) -> None:
+    services = compose["services"].values()
+    mounted = {mount.split(":")[0] for service in services for mount in service.get("volumes", [])}
+    joined = {network for service in services for network in service["networks"]}
+
+    assert {name for name in mounted if not name.startswith(".")} == set(compose["volumes"])
+    assert joined == set(compose["networks"])
+
+
+def test_no_volume_is_shared_by_services_of_different_images(services: dict[str, dict[str, Any]]) -> None:
+    owners: dict[str, set[str]] = {}
+    for service in services.values():
+        for mount in service.get("volumes", []):
+            owners.setdefault(mount.split(":")[0], set()).add(service["image"])
+
+    assert all(len(images) == 1 for images in owners.values())
+
+
+def test_what_a_service_waits_for_exists_and_can_get_healthy(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            assert how == {"condition": "service_healthy"}
+            assert "healthcheck" in services[needed], f"{name} -> {needed}"
+
+
+def test_the_order_of_starting_has_no_circle(services: dict[str, dict[str, Any]]) -> None:
+    started: set[str] = set()
+    while len(started) < len(services):
+        ready = {name for name, each in services.items() if set(each.get("depends_on", {})) <= started}
+        assert ready > started
+        started = ready
+
+
+def test_a_profile_has_everything_it_needs_and_nobody_outside_waits_for_it(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        for needed in service.get("depends_on", {}):
+            of_needed = set(services[needed].get("profiles", []))
+            assert not of_needed or of_needed == set(service.get("profiles", [])), f"{name} -> {needed}"
+
+
+def test_every_address_names_a_service_on_a_common_network_and_a_port_it_serves(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    served = {
+        "valkey": "6379",
+        "flowise": "3000",
+        "langfuse-web": "3000",
+        "langfuse-postgres": "5432",
+        "langfuse-clickhouse": "9000 8123",
+        "langfuse-valkey": "6379",
+        "langfuse-minio": "9000",
+    }
+    seen = set()
+    for name, service in services.items():
+        for variable, value in (service.get("environment") or {}).items():
+            for host, port in re.findall(r"(?:://|@)(?:[^@/\s]*@)?([\w.-]+):(\d+)", str(value or "")):
+                if host == "localhost":
+                    continue
+                assert port in served[host].split(), f"{name}: {variable}"
+                assert set(services[host]["networks"]) & set(service["networks"]), f"{name} cannot reach {host}"
+                seen.add(host)
+
+    assert seen == set(served) - {"langfuse-web", "langfuse-valkey"}  # the one only with the profile, the other by name
+
+
+def test_ports_are_bound_to_this_machine_and_do_not_collide(services: dict[str, dict[str, Any]]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    outside = [port.split(":")[1] for port in published]
+
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    assert len(set(outside)) == len(outside)
+
+
+def test_default_ports_are_those_of_the_example(env: dict[str, str]) -> None:
+    secrets = {name: value for name, value in env.items() if not name.endswith("_PORT")}
+
+    assert load_compose(secrets) == load_compose(env)
+
+
+def test_there_is_no_secret_in_the_file_and_none_has_a_default() -> None:
+    with pytest.raises(Missing):
+        load_compose({})
+    for name, how in re.findall(r"\$\{(\w+)(:[-?+])?", COMPOSE.read_text()):
+        if re.search("PASSWORD|SECRET|SALT|_KEY$", name):
+            assert how in (":?", ""), name
+
+
+def test_every_secret_that_is_required_is_generated_and_every_generated_one_is_used(env: dict[str, str]) -> None:
+    used = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text())) - {"COMPOSE_PROFILES"}
+
+    assert used == set(env)
+
+
+def test_generated_secrets_differ_from_each_other_and_from_run_to_run(env: dict[str, str], tmp_path: Path) -> None:
+    def secrets(found: dict[str, str]) -> list[str]:
+        return [value for value in found.values() if len(value) > 20]
+
+    both = secrets(env) + secrets(new_env(tmp_path))
+
+    assert len(set(both)) == len(both) > 30
+    assert "<hex>" not in "".join(both)
+
+
+def test_a_file_of_secrets_is_private_and_never_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "env"
+    first = new_env(tmp_path)
+    again = subprocess.run(
+        [sys.executable, str(DEPLOY / "new_env.py"), str(target)], capture_output=True, text=True, check=False
+    )
+
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+    assert read_env(target.read_text()) == first
+
+
+def test_traces_go_to_langfuse_only_where_its_profile_runs(env: dict[str, str]) -> None:
+    without = load_compose(env)["services"]["worker"]["environment"]
+    with_it = load_compose({**env, "COMPOSE_PROFILES": "langfuse"})["services"]["worker"]["environment"]
+
+    assert {without[f"LANGFUSE_{name}"] for name in ("BASE_URL", "PUBLIC_KEY", "SECRET_KEY")} == {None}
+    assert with_it["LANGFUSE_BASE_URL"] == "http://langfuse-web:3000"
+    assert with_it["LANGFUSE_SECRET_KEY"] == env["LANGFUSE_SECRET_KEY"]
+
+
+def test_a_stopping_worker_gets_longer_than_its_own_grace(services: dict[str, dict[str, Any]]) -> None:
+    allowed = parse_duration(services["worker"]["stop_grace_period"])
+
+    assert allowed > Settings.model_fields["grace"].default
+
+
+def test_the_image_is_built_from_files_that_exist_and_runs_as_nobody_special(compose: dict[str, Any]) -> None:
+    build = compose["services"]["worker"]["build"]
+    dockerfile = (REPOSITORY / build["context"] / build["dockerfile"]).read_text()
+    copied = [
+        source for line in re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE) for source in line.split()
+    ]
+    allowed = re.findall(r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), re.MULTILINE)
+
+    assert sorted(copied) == sorted(allowed)
+    assert all((REPOSITORY / source).exists() for source in copied)
+    assert re.search(r"^USER (?!root)\w+$", dockerfile, re.MULTILINE)
+
+
+def test_variables_are_put_in_as_compose_does() -> None:
+    values = {"SET": "value", "EMPTY": ""}
+
+    assert interpolated("${SET} ${EMPTY:-default} ${UNSET:-default} ${UNSET}", values) == "value default default "
+    assert interpolated("${SET:+other ${SET}} ${EMPTY:+other}", values) == "other value "
+    assert interpolated("$$SET and $${SET}", values) == "$SET and ${SET}"
+    with pytest.raises(Missing, match="EMPTY"):
+        interpolated("${EMPTY:?is needed}", values)

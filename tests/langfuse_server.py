@@ -10,13 +10,14 @@ import asyncio
 import base64
 import itertools
 import json
+import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from aiohttp import web
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -422,3 +423,18 @@ def _page(found: list[dict[str, Any]], asked: dict[str, str]) -> web.Response:
     if at + limit < len(found):
         meta["cursor"] = str(at + limit)
     return web.json_response({"data": found[at : at + limit], "meta": meta})
+
+
+def main() -> None:
+    """Serve until standard input closes; say the port first. Counts spans, and says at the end how many came."""
+    with LangfuseServer() as server:
+        server.count_only = True
+        if len(sys.argv) > 1:
+            server.fail(cast(Failure, sys.argv[1]))
+        print(server.port, flush=True)
+        sys.stdin.read()
+        print(server.received, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agentic_flywheel.tracing.observation import Observation, new_span_id, root_span_id
 from agentic_flywheel.tracing.sink import Sink, next_wait
@@ -25,9 +26,13 @@ logger = logging.getLogger(__name__)
 INTERVAL = 0.25
 #: One line about dropped observations in so many seconds.
 LOG_INTERVAL = 60.0
-#: After so many observations the thread lets go of the interpreter, so that a step waits for it only briefly.
+#: After so many observations the thread lets go of the interpreter, so that a step waits for it only briefly; after
+#: more where many wait, for in a busy process every letting go costs a switch interval until it is its turn again.
 SLICE = 8
+BACKLOG_PER_SLICE = 100
 BREATH = 0.00005
+#: Texts of so many characters are names more often than not.
+SHORT = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class Exporter:
     ) -> None:
         self._make_sink, self._mask, self._text_limit = make_sink, mask, text_limit
         self._max_count, self._max_bytes = max_count, max_bytes
+        # Names of flows, queues and domains come again with every query.
+        self._short_text = lru_cache(maxsize=2048)(lambda text: masked(cut(text, text_limit), mask))
         self._queue: deque[tuple[int, Observation]] = deque()
         # Written by those who record, and by the thread alone, in this order. An addition lost between two recording
         # threads is mended when the queue runs empty.
@@ -160,7 +167,9 @@ class Exporter:
         sent_before, dropped_before = self._sent, self._dropped
         try:
             if time.monotonic() >= self._hold_until:
-                self._send(sink, self._encode(sink, [seen for _, seen in taken]))
+                encoded = self._encode(sink, [seen for _, seen in taken])
+                if encoded:
+                    self._send(sink, encoded)
         finally:
             # What was neither sent nor counted yet is lost, whatever went wrong.
             self._dropped += len(taken) - (self._sent - sent_before) - (self._dropped - dropped_before)
@@ -168,9 +177,15 @@ class Exporter:
 
     def _encode(self, sink: Sink, batch: list[Observation]) -> list[bytes]:
         encoded = []
+        slice_size = SLICE + (len(batch) + len(self._queue)) // BACKLOG_PER_SLICE
         for number, seen in enumerate(batch, 1):
-            encoded.append(sink.encode(self._prepare(seen)))
-            if number % SLICE == 0:
+            try:
+                encoded.append(sink.encode(self._prepare(seen)))
+            except Exception as why:
+                # One that cannot be written, such as with a time that is none, does not take the others with it.
+                self._dropped += 1
+                self._reason = f"{type(why).__name__}: {why}"
+            if number % slice_size == 0:
                 time.sleep(BREATH)
         return encoded
 
@@ -189,6 +204,10 @@ class Exporter:
         )
 
     def _text(self, value: object) -> str:
+        if type(value) is str and len(value) <= SHORT:
+            return self._short_text(value)
+        if type(value) in (int, float, bool):
+            return as_text(value)
         return masked(cut(as_text(value), self._text_limit), self._mask)
 
     def _send(self, sink: Sink, batch: Sequence[bytes]) -> None:

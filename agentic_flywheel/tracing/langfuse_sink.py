@@ -7,8 +7,10 @@ import gzip
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from time import time
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import httpx
+import urllib3
 from pydantic import SecretStr
 
 from agentic_flywheel.tracing.observation import Observation
@@ -18,7 +20,7 @@ from agentic_flywheel.tracing.sink import DELIVERED, Outcome
 #: After a refusal that only a person can mend, such as a wrong key, nothing is sent for so many seconds.
 HOLD = 30.0
 #: A server may take its time; the thread that waits is nobody else's.
-TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
 
 INGESTION_VERSION = "4"
 SCOPE = "agentic-flywheel"
@@ -44,16 +46,15 @@ class LangfuseSink:
     ) -> None:
         credentials = base64.b64encode(f"{public_key}:{secret_key.get_secret_value()}".encode()).decode()
         self._url = base_url.rstrip("/") + "/api/public/otel/v1/traces"
-        self._client = httpx.Client(
-            timeout=TIMEOUT,
-            headers={
-                "Authorization": f"Basic {credentials}",
-                "Content-Type": "application/x-protobuf",
-                "Content-Encoding": "gzip",
-                "x-langfuse-ingestion-version": INGESTION_VERSION,
-                "x-langfuse-public-key": public_key,
-            },
-        )
+        self._headers = {
+            "Authorization": f"Basic {credentials}",
+            "Content-Type": "application/x-protobuf",
+            "Content-Encoding": "gzip",
+            "User-Agent": f"{SCOPE}/{version}",
+            "x-langfuse-ingestion-version": INGESTION_VERSION,
+            "x-langfuse-public-key": public_key,
+        }
+        self._pool = _pool_to(self._url)
         self._resource = {"service.name": service, "service.version": version}
         self._version = version
         self._constant = constant_attributes({"langfuse.environment": environment, "langfuse.release": release})
@@ -64,20 +65,36 @@ class LangfuseSink:
     def send(self, batch: Sequence[bytes]) -> Outcome:
         body = encode_request(batch, resource=self._resource, scope=SCOPE, version=self._version)
         try:
-            answer = self._client.post(self._url, content=gzip.compress(body, compresslevel=1))
-        except httpx.HTTPError as why:
-            return Outcome("again", f"{type(why).__name__}: {why}")
-        outcome = judge(answer.status_code, answer.headers, now=time())
+            answer = self._pool.request(
+                "POST",
+                self._url,
+                body=gzip.compress(body, compresslevel=1),
+                headers=self._headers,
+                timeout=TIMEOUT,
+                retries=False,
+                redirect=False,
+            )
+        except urllib3.exceptions.LocationValueError as why:
+            return Outcome("refused", f"LANGFUSE_BASE_URL: {why}", wait=HOLD)
+        except urllib3.exceptions.HTTPError as why:
+            return Outcome("again", f"no answer from Langfuse: {type(why).__name__}")
+        outcome = judge(answer.status, answer.headers, now=time())
         if outcome is not DELIVERED:
             return outcome
-        try:
-            rejected = rejected_spans(answer.content, answer.headers.get("content-type", ""))
-        except ValueError as why:
-            return Outcome("again", f"the answer is not OTLP: {why}")
+        rejected = rejected_spans(answer.data, answer.headers.get("content-type", ""))
         return Outcome("delivered", "left out by the server" if rejected else "", rejected)
 
     def close(self) -> None:
-        self._client.close()
+        self._pool.clear()
+
+
+def _pool_to(url: str) -> urllib3.PoolManager:
+    """Return connections to a server, through the proxy that the environment names for it."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        return urllib3.ProxyManager(proxy)
+    return urllib3.PoolManager()
 
 
 def judge(status: int, headers: Mapping[str, str], *, now: float) -> Outcome:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Mapping
+from functools import lru_cache
+from sys import getsizeof
 from typing import Any, Literal, NamedTuple
 
 from agentic_flywheel.models import Usage, trace_id_of
@@ -19,6 +20,7 @@ Level = Literal["DEBUG", "DEFAULT", "WARNING", "ERROR"]
 #: What an observation weighs beside its texts: the tuple, its numbers and its place in the queue.
 BASE_WEIGHT = 400
 
+_SMALL = frozenset({type(None), bool, int, float})
 _TRACE_ID = re.compile(r"^[0-9a-f]{32}$")
 
 
@@ -54,6 +56,8 @@ class Observation(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
+# The steps of one query are exported close to each other.
+@lru_cache(maxsize=1024)
 def trace_id(query_id: str) -> str:
     """Return the trace id of a query: its own digits, or their hash where a caller chose an id that is no uuid."""
     plain = trace_id_of(query_id)
@@ -65,6 +69,7 @@ def derive_span_id(query_id: str, *parts: str | int) -> str:
     return hashlib.sha256("|".join((trace_id(query_id), *map(str, parts))).encode()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=1024)
 def root_span_id(query_id: str) -> str:
     """Return the span id of a query's root."""
     return derive_span_id(query_id)
@@ -85,12 +90,16 @@ def sampled(query_id: str, rate: float) -> bool:
 
 def weigh(value: Any) -> int:
     """Return about how many bytes of memory a value holds on to."""
-    if value is None or isinstance(value, bool | int | float):
+    kind = type(value)
+    if kind is str:
+        return getsizeof(value)
+    if kind in _SMALL:
         return 32
-    if isinstance(value, str | bytes):
-        return sys.getsizeof(value)
-    if isinstance(value, Mapping):
-        return 232 + sum(weigh(key) + weigh(each) for key, each in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
+    if kind is dict:
+        size = 232
+        for key, each in value.items():
+            size += weigh(key) + weigh(each)
+        return size
+    if kind is list or kind is tuple:
         return 64 + sum(map(weigh, value))
     return BASE_WEIGHT

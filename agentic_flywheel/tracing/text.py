@@ -15,21 +15,21 @@ Mask = Callable[[str], str]
 MASKING_FAILED = "[not shown: masking failed]"
 
 _REDACTED = "[redacted]"
-#: Each with the cheap sign without which the expression cannot match.
+#: Each with cheap signs, in lower case, without one of which the expression cannot match.
 _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (
-        ("PRIVATE KEY-----",),
+        ("private key-----",),
         re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
         _REDACTED,
     ),
     (
-        ("earer ", "asic ", "EARER ", "ASIC "),
+        ("bearer ", "basic "),
         re.compile(r"(?i)\b(bearer|basic)\s+(?=\S*\d|\S{20})[\w.~+/=-]{8,}"),
         rf"\1 {_REDACTED}",
     ),
     (("://",), re.compile(r"://[^\s/@:]*:[^\s/@]+@"), rf"://{_REDACTED}@"),
     (
-        ("=", ":"),
+        ("key", "secret", "token", "passw", "passphrase", "authorization"),
         re.compile(
             r"(?i)((?:api[_-]?key|secret(?:[_-]?key)?|access[_-]?key|token|passw(?:or)?d|passphrase|authorization)"
             r"\\?[\"']?\s*[:=]\s*\\?[\"']?)(?!\[redacted\]|(?:bearer|basic)\b)[^\s\"'\\,;&}]{4,}"
@@ -37,7 +37,7 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
         rf"\1{_REDACTED}",
     ),
     (
-        ("k-", "_", "xox", "AKIA", "ASIA", "AIza", "glpat-", "eyJ"),
+        ("k-", "k_live", "k_test", "gh", "hf_", "xox", "akia", "asia", "aiza", "glpat-", "eyj"),
         re.compile(
             r"\b(?:[spr]k-[\w-]{16,}|[spr]k_(?:live|test)_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_\w{20,}"
             r"|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|glpat-[\w-]{16,}"
@@ -51,9 +51,10 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
 
 def redact(text: str) -> str:
     """Return a text without keys, tokens, passwords and e-mail addresses, as far as their form gives them away."""
+    lowered = text.lower()
     for signs, pattern, replacement in _RULES:
         for sign in signs:
-            if sign in text:
+            if sign in lowered:
                 text = pattern.sub(replacement, text)
                 break
     return text
@@ -73,14 +74,15 @@ def cut(text: str, limit: int) -> str:
 
 def as_text(value: Any) -> str:
     """Return a text as it is and everything else as JSON."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, default=_plain, ensure_ascii=False)
+    return value if isinstance(value, str) else _encode(value)
 
 
 def _plain(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     return dump(mode="json") if dump is not None else str(value)
+
+
+_encode = json.JSONEncoder(default=_plain, ensure_ascii=False).encode
 
 
 def load_mask(name: str) -> Mask | None:

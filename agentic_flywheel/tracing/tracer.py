@@ -18,6 +18,8 @@ from agentic_flywheel.tracing.text import Mask, cut, load_mask
 
 logger = logging.getLogger(__name__)
 
+#: Where Langfuse is when only its keys are set, as its own SDK has it.
+DEFAULT_URL = "https://cloud.langfuse.com"
 NOTHING = Delivery(accepted=0, sent=0, dropped=0, pending=0, pending_bytes=0)
 
 
@@ -173,23 +175,18 @@ def _sink_of(settings: Settings, service: str) -> Callable[[], Sink]:
     )
     if not (public_key and secret_key):
         return lambda: FileSink(settings.home / "traces")
-    url = base_url or "https://cloud.langfuse.com"
+    # Imported where it is needed: it brings an HTTP client that most commands can do without.
+    from agentic_flywheel.tracing.langfuse_sink import LangfuseSink
 
-    def langfuse() -> Sink:
-        # Imported where it is needed: it brings an HTTP client that most commands can do without.
-        from agentic_flywheel.tracing.langfuse_sink import LangfuseSink
-
-        return LangfuseSink(
-            url,
-            public_key,
-            secret_key,
-            environment=settings.langfuse_environment,
-            release=settings.langfuse_release,
-            version=_own_version(),
-            service=service,
-        )
-
-    return langfuse
+    return lambda: LangfuseSink(
+        base_url or DEFAULT_URL,
+        public_key,
+        secret_key,
+        environment=settings.langfuse_environment,
+        release=settings.langfuse_release,
+        version=_own_version(),
+        service=service,
+    )
 
 
 def _own_version() -> str:

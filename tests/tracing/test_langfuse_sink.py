@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import httpx
 import pytest
+from urllib3 import HTTPHeaderDict
 
 from agentic_flywheel.tracing.langfuse_sink import HOLD, judge
 from agentic_flywheel.tracing.sink import ATTEMPTS, LONGEST_WAIT, next_wait
@@ -29,7 +29,7 @@ from agentic_flywheel.tracing.sink import ATTEMPTS, LONGEST_WAIT, next_wait
 def test_an_answer_says_what_to_do_with_the_batch(
     status: int, headers: dict[str, str], kind: str, wait: float | None
 ) -> None:
-    outcome = judge(status, httpx.Headers(headers), now=784111740.0)
+    outcome = judge(status, HTTPHeaderDict(headers), now=784111740.0)
 
     assert (outcome.kind, outcome.wait) == (kind, wait)
 

@@ -113,9 +113,13 @@ def test_lone_surrogates_do_not_stop_a_trace() -> None:
 
 def test_spans_that_the_server_left_out_are_counted() -> None:
     answer = ExportTraceServiceResponse()
-    answer.partial_success.rejected_spans = 3
-
-    assert rejected_spans(answer.SerializeToString(), "application/x-protobuf") == 3
+    for number in (0, 3, 70_000):
+        answer.partial_success.rejected_spans = number
+        for message in ("", "x" * 300):
+            answer.partial_success.error_message = message
+            assert rejected_spans(answer.SerializeToString(), "application/x-protobuf") == number
     assert rejected_spans(b'{"partialSuccess": {"rejectedSpans": "2"}}', "application/json") == 2
     assert rejected_spans(b"{}", "application/json") == 0
     assert rejected_spans(b"", "") == 0
+    assert rejected_spans(b"not json", "application/json") == 0
+    assert rejected_spans(b"\xff\xff", "application/x-protobuf") == 0

@@ -179,21 +179,26 @@ def test_without_keys_traces_go_to_a_file(tmp_path: Path, make_tracer: MakeTrace
     assert {each.parent for each in seen if each.name == "queue-wait"} == {root_span_id(query_id)}
 
 
-def test_recording_never_raises(make_tracer: MakeTracer) -> None:
-    tracer = make_tracer()
+def test_what_cannot_be_recorded_raises_nothing_and_takes_nothing_with_it(
+    server: LangfuseServer, make_tracer: MakeTracer
+) -> None:
+    tracer = make_tracer(server)
 
     class Odd:
         def __str__(self) -> str:
             raise RuntimeError("no text of me")
 
-    trace = tracer.trace("an id that is no uuid")
-    trace.observe("step", start=1, end=2, input=Odd())
-    trace.observe("step", start=1, end=2, metadata=5)  # type: ignore[arg-type]
-    trace.observe("step", start="then", end=2)  # type: ignore[arg-type]
+    trace = tracer.trace(new_query_id())
+    trace.observe("odd input", start=1, end=2, input=Odd())
+    trace.observe("odd metadata", start=1, end=2, metadata=5)  # type: ignore[arg-type]
+    trace.observe("odd time", start="then", end=2)  # type: ignore[arg-type]
+    trace.observe("odd parent", start=1, end=2, parent="the one above")
     trace.root(None)  # type: ignore[arg-type]
+    tracer.trace("an id that is no uuid").observe("good", start=1, end=2)
     tracer.close()
 
-    assert tracer.delivery.dropped >= 2
+    assert tracer.delivery.dropped == 5
+    assert [span.name for span in server.spans.values()] == ["good"]
 
 
 # Failures

@@ -12,7 +12,7 @@ from producer.cli import options
 from producer.cli.screen import Screen
 from producer.client import AsyncProducer
 
-cache = typer.Typer(add_completion=False, no_args_is_help=True, help="Show what the cache saves, or empty it.")
+cache = options.command_group("Show what the cache saves, or empty it.")
 
 
 @cache.command()

@@ -18,9 +18,7 @@ from producer.cli.screen import Screen
 from producer.cli.status import age
 from producer.client import AsyncProducer
 
-dead_letters = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="List, show, retry and purge failed queries."
-)
+dead_letters = options.command_group("List, show, retry and purge failed queries.")
 
 #: More dead letters than anybody looks at.
 _MANY = 100_000

@@ -34,7 +34,7 @@ class Question(NamedTuple):
 
 
 _BUNDLED = (
-    Question("How do I find a vision for the garden that my neighbours and I dream of?", "one domain: creative"),
+    Question("Which vision could guide the garden that my neighbours dream of?", "one domain: creative"),
     Question("Why does our checkout service lose its database connection every night?", "one domain: technical"),
     Question("How much may a hotel cost according to our travel policy?", "one domain: documents"),
     Question("Why does our checkout service lose its database connection every night?", "asked again: cached", "use"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,12 +21,13 @@ from agentic_flywheel.registry import (
 from agentic_flywheel.settings import load_settings
 from producer.cli import options
 from producer.cli.exits import Exit
-from producer.cli.flow_check import FlowReport, check_flows
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
-from producer.stack import stack_settings
 
-flows = typer.Typer(add_completion=False, no_args_is_help=True, help="List, check and add the flows of the registry.")
+if TYPE_CHECKING:
+    from producer.cli.flow_check import FlowReport
+
+flows = options.command_group("List, check and add the flows of the registry.")
 
 
 @flows.command("list")
@@ -109,6 +110,9 @@ def add(
 @flows.command()
 def check(json: options.Json = False) -> None:
     """Check the registry, then ask Flowise about each flow: is it there, is its key right, what will be ignored."""
+    from producer.cli.flow_check import check_flows
+    from producer.stack import stack_settings
+
     screen = Screen(json)
     with screen.reporting():
         settings = stack_settings()

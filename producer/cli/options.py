@@ -11,6 +11,11 @@ from typing import Annotated, Any
 import typer
 
 
+def command_group(summary: str) -> typer.Typer:
+    """Return a command that has commands of its own. Help is plain text: rich help would take a second to import."""
+    return typer.Typer(help=summary, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+
 def duration(text: str) -> timedelta:
     """Return the duration that ``30``, ``30s``, ``15m`` or ``7d`` means."""
     from agentic_flywheel.catalog import parse_duration

@@ -61,7 +61,12 @@ class Commands(TyperGroup):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         for name, command in COMMANDS.items():
-            self.add_command(TyperCommand(name=name, help=command.summary, rich_help_panel=command.panel))
+            self.add_command(TyperCommand(name=name, help=command.summary))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for panel in (_ASK, _LOOK, _RUN):
+            with formatter.section(panel):
+                formatter.write_dl([(name, each.summary) for name, each in COMMANDS.items() if each.panel == panel])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
@@ -73,12 +78,12 @@ def _load(name: str) -> Any:
     found = getattr(import_module(f"producer.cli.{place.module}"), place.name)
     if isinstance(found, typer.Typer):
         return get_command(found)
-    single = typer.Typer(add_completion=False)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name)(found)
     return get_command(single)
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, epilog=_EPILOG)
+app = typer.Typer(cls=Commands, no_args_is_help=True, epilog=_EPILOG, rich_markup_mode=None)
 
 
 def _version(wanted: bool) -> None:

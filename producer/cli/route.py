@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import InvalidQuery
@@ -15,7 +16,6 @@ from agentic_flywheel.routing import choose_route, fit_router
 from agentic_flywheel.settings import Settings, load_settings
 from producer.cli import options
 from producer.cli.screen import Screen
-from producer.client import AsyncProducer
 
 #: As many of a session's turns as a worker looks at.
 _TURNS = 3
@@ -46,8 +46,6 @@ def route(
 
 
 def _query(question: str, flow: str | None, domain: str | None, session: str | None) -> Query:
-    from pydantic import ValidationError
-
     try:
         return Query(question=question, flow=flow, domain=domain, session_id=session)
     except ValidationError as refused:
@@ -56,6 +54,8 @@ def _query(question: str, flow: str | None, domain: str | None, session: str | N
 
 
 async def _turns(user: str, session: str) -> list[Turn]:
+    from producer.client import AsyncProducer
+
     async with AsyncProducer(owner=user, client="cli") as producer:
         return await producer.history(session, limit=_TURNS)
 

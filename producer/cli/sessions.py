@@ -14,7 +14,7 @@ from producer.cli.screen import Screen
 from producer.cli.status import age
 from producer.client import AsyncProducer
 
-sessions = typer.Typer(add_completion=False, no_args_is_help=True, help="List and show conversations.")
+sessions = options.command_group("List and show conversations.")
 
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many.")]
 

@@ -1,0 +1,456 @@
+"""The client and a Flowise that misbehaves in every way, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import (
+    FlowError,
+    FlowFailed,
+    FlowiseUnreachable,
+    FlowNotFound,
+    FlowProtocolError,
+    FlowRateLimited,
+    FlowTimeout,
+    FlowUnauthorized,
+    InvalidSetting,
+    ProviderUnavailable,
+)
+from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
+from agentic_flywheel.flowise.connection import new_session
+from agentic_flywheel.flowise.models import HumanInput
+from agentic_flywheel.models import Message
+from workers.sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
+
+KEY = SecretStr("management-key")
+DIALECTS = [Style.CHAT, Style.DOCUMENTS, Style.LLM, Style.AGENT, Style.CODE]
+
+Maker = Callable[..., Flow]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(api_key=KEY.get_secret_value()) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[FlowiseClient]:
+    async with FlowiseClient(sandbox.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def new_flow(sandbox: Sandbox) -> Maker:
+    def make(style: Style = Style.CHAT, **behaviour: Any) -> Flow:
+        made = sandbox.add(SandboxFlow(id=str(uuid.uuid4()), name=style, style=style), Behaviour(**behaviour))
+        return Flow(key=f"{style}-flow", id=made.id, domain="tests")
+
+    return make
+
+
+def call_of(flow: Flow, *, stream: bool = False, **fields: Any) -> FlowCall:
+    question = fields.pop("question", "How does the lighthouse signal ships at night?")
+    return FlowCall(flow=flow, question=question, stream=stream, **fields)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+# Answers
+
+
+@pytest.mark.parametrize("style", [*DIALECTS, Style.FUNCTION, Style.SCRIPT])
+async def test_a_stream_and_a_plain_call_give_the_same_answer(
+    style: Style, client: FlowiseClient, new_flow: Maker
+) -> None:
+    flow = new_flow(style)
+    tokens: list[str] = []
+
+    plain = await client.predict(call_of(flow, chat_id="a"))
+    streamed = await client.predict(call_of(flow, chat_id="b", stream=True), on_token=tokens.append)
+
+    assert "lighthouse" in plain.text
+    assert streamed.text == plain.text
+    assert (streamed.sources, streamed.usage, streamed.used_tools) == (plain.sources, plain.usage, plain.used_tools)
+    assert "".join(tokens) == (streamed.text if style.streams else "")
+
+
+async def test_an_object_of_a_custom_function_is_data(client: FlowiseClient, new_flow: Maker) -> None:
+    answer = await client.predict(call_of(new_flow(Style.OBJECT)))
+
+    assert answer.text == ""
+    assert answer.data is not None
+    assert set(answer.data) == {"answer", "length"}
+
+
+async def test_tokens_arrive_while_the_flow_still_speaks(client: FlowiseClient, new_flow: Maker) -> None:
+    first = asyncio.Event()
+    flow = new_flow(Style.LLM, latency=0.05, token_delay=0.01)
+
+    asking = asyncio.create_task(client.predict(call_of(flow, stream=True), on_token=lambda _: first.set()))
+    await asyncio.wait_for(first.wait(), timeout=3)
+    assert not asking.done()
+    answer = await asking
+
+    assert answer.first_token is not None
+    assert 0.05 <= answer.first_token.total_seconds() < answer.elapsed.total_seconds()
+
+
+async def test_a_stopped_flow_is_resumed_by_a_decision(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(Style.APPROVAL)
+    stopped = await client.predict(call_of(flow, session_id="s", stream=True))
+    resumed = await client.predict(FlowCall(flow=flow, session_id="s", human_input=HumanInput(type="proceed")))
+
+    assert stopped.action is not None
+    assert resumed.text == "approved"
+    assert resumed.action is None
+
+
+async def test_a_conversation_is_remembered_by_session_or_by_history(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(Style.CHAT)
+    alone = await client.predict(call_of(flow))
+    await client.predict(call_of(flow, session_id="s", chat_id="1", question="Who built it?"))
+    remembered = await client.predict(call_of(flow, session_id="s", chat_id="2"))
+    told = await client.predict(call_of(flow, history=(Message(role="userMessage", content="Who built it?"),)))
+
+    assert remembered.text == told.text == f"Following up on “Who built it?”: {alone.text}"
+
+
+# Failures
+
+FAULTS: list[tuple[Fault, type[FlowError]]] = [
+    (Fault.ERROR, FlowFailed),
+    (Fault.UNAUTHORIZED, FlowUnauthorized),
+    (Fault.PROVIDER_KEY, FlowUnauthorized),
+    (Fault.PROVIDER_LIMIT, ProviderUnavailable),
+    (Fault.PROVIDER_DOWN, ProviderUnavailable),
+    (Fault.PROVIDER_CUT, ProviderUnavailable),
+    (Fault.DROP, FlowiseUnreachable),
+    (Fault.HANG, FlowTimeout),
+    (Fault.PAGE, FlowProtocolError),
+    (Fault.GATEWAY, FlowiseUnreachable),
+    (Fault.EMPTY, FlowFailed),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("style", [Style.CHAT, Style.LLM])
+@pytest.mark.parametrize(("fault", "expected"), FAULTS)
+async def test_a_fault_gets_its_name(
+    fault: Fault, expected: type[FlowError], style: Style, stream: bool, client: FlowiseClient, new_flow: Maker
+) -> None:
+    flow = new_flow(style, fault=fault, token_delay=0.0005, heartbeat=0.02)
+
+    silence = 0.15 if fault is Fault.HANG else 5
+
+    with pytest.raises(FlowError) as caught:
+        await asyncio.wait_for(client.predict(call_of(flow, stream=stream), timeout=silence), timeout=10)
+
+    assert type(caught.value) is expected
+    assert caught.value.flow == flow.key
+
+
+async def test_a_broken_stream_has_passed_its_tokens_on(client: FlowiseClient, new_flow: Maker) -> None:
+    tokens: list[str] = []
+
+    with pytest.raises(FlowiseUnreachable, match="before the answer was whole"):
+        await client.predict(call_of(new_flow(fault=Fault.DROP), stream=True), on_token=tokens.append)
+
+    assert tokens
+
+
+async def test_heartbeats_are_no_progress(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(Style.LLM, latency=30, heartbeat=0.02)
+
+    with pytest.raises(FlowTimeout) as caught:
+        await asyncio.wait_for(client.predict(call_of(flow, stream=True), timeout=0.2), timeout=5)
+
+    assert caught.value.seconds >= 0.2
+
+
+async def test_a_slow_stream_that_keeps_speaking_is_not_cut(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(Style.LLM, token_delay=0.02)
+
+    answer = await client.predict(call_of(flow, stream=True), timeout=0.5)
+
+    assert answer.elapsed.total_seconds() > 0.5
+
+
+async def test_a_deadline_cuts_even_a_stream_that_keeps_speaking(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(Style.LLM, token_delay=0.02)
+
+    with pytest.raises(FlowTimeout):
+        await asyncio.wait_for(client.predict(call_of(flow, stream=True), timeout=5, deadline=0.2), timeout=3)
+    with pytest.raises(FlowTimeout):
+        await asyncio.wait_for(client.predict(call_of(flow), deadline=-1), timeout=3)
+
+
+async def test_the_flows_own_timeout_is_the_default(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(latency=30).model_copy(update={"timeout": timedelta(milliseconds=100)})
+
+    with pytest.raises(FlowTimeout):
+        await asyncio.wait_for(client.predict(call_of(flow)), timeout=3)
+
+
+async def test_a_rate_limit_says_when_to_come_back(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(rate_limit=RateLimit(calls=1, seconds=30))
+    await client.predict(call_of(flow))
+
+    with pytest.raises(FlowRateLimited) as caught:
+        await client.predict(call_of(flow, stream=True))
+
+    assert 29 <= caught.value.retry_after <= 30
+
+
+async def test_a_key_opens_its_own_flow_only(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(key="flow-key")
+
+    answer = await client.predict(call_of(flow), api_key=SecretStr("flow-key"))
+    with pytest.raises(FlowUnauthorized) as caught:
+        await client.predict(call_of(flow), api_key=KEY)
+
+    assert answer.text
+    assert KEY.get_secret_value() not in str(caught.value.describe())
+
+
+async def test_no_server_is_unreachable_at_once(unused_tcp_port: int) -> None:
+    flow = Flow(key="f", id=str(uuid.uuid4()), domain="tests")
+
+    async with FlowiseClient(f"http://127.0.0.1:{unused_tcp_port}") as client:
+        with pytest.raises(FlowiseUnreachable, match="Cannot connect"):
+            await asyncio.wait_for(client.predict(call_of(flow)), timeout=3)
+        with pytest.raises(FlowiseUnreachable):
+            await client.ping()
+
+
+async def test_a_server_that_speaks_no_http_is_named(unused_tcp_port: int) -> None:
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail ready\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(shout, "127.0.0.1", unused_tcp_port)
+    async with server, FlowiseClient(f"http://127.0.0.1:{unused_tcp_port}") as client:
+        with pytest.raises((FlowProtocolError, FlowiseUnreachable)):
+            await asyncio.wait_for(client.version(), timeout=3)
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:3000", "ftp://flowise", "http://", "http://host:port"])
+def test_an_unusable_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidSetting):
+        FlowiseClient(address)
+
+
+async def test_an_address_may_end_as_users_write_it(sandbox: Sandbox) -> None:
+    for ending in ("", "/", "/api/v1", "/api/v1/"):
+        async with FlowiseClient(sandbox.url + ending) as client:
+            assert await client.version() == "3.1.4"
+
+
+async def test_a_wrong_path_is_no_answer(sandbox: Sandbox, new_flow: Maker) -> None:
+    async with FlowiseClient(f"{sandbox.url}/elsewhere") as client:
+        with pytest.raises(FlowProtocolError, match="text/html"):
+            await client.predict(call_of(new_flow()))
+        with pytest.raises(FlowProtocolError, match="pong"):
+            await client.ping()
+
+
+async def test_an_answer_without_bound_is_cut(
+    client: FlowiseClient, new_flow: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_flywheel.flowise.connection.MAX_ANSWER", 100)
+
+    with pytest.raises(FlowProtocolError, match="larger"):
+        await client.predict(call_of(new_flow()))
+
+
+# Late answers, cancellation, concurrency
+
+
+@pytest.mark.parametrize("style", DIALECTS)
+async def test_the_answer_of_a_call_that_was_given_up_is_found_later(
+    style: Style, client: FlowiseClient, new_flow: Maker
+) -> None:
+    flow = new_flow(style, latency=0.4)
+    with pytest.raises(FlowTimeout):
+        await client.predict(call_of(flow, chat_id="attempt-1", stream=True), timeout=0.05)
+    assert await client.find_answer(flow, "attempt-1", api_key=KEY) is None
+
+    found: list[FlowAnswer] = []
+    async with asyncio.timeout(3):
+        while not found:
+            late = await client.find_answer(flow, "attempt-1", api_key=KEY)
+            found += [late] if late else []
+            await asyncio.sleep(0.02)
+
+    assert "lighthouse" in found[0].text
+    assert found[0].elapsed.total_seconds() >= 0.4
+    with pytest.raises(FlowUnauthorized):
+        await client.find_answer(flow, "attempt-1")
+
+
+async def test_a_chat_can_be_forgotten(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow()
+    await client.predict(call_of(flow, chat_id="c"))
+
+    assert await client.forget(flow, "c", api_key=KEY) == 2
+    assert await client.find_answer(flow, "c", api_key=KEY) is None
+
+
+async def test_an_abort_ends_a_run(client: FlowiseClient, sandbox: Sandbox, new_flow: Maker) -> None:
+    flow = new_flow(Style.LLM, latency=30)
+    asking = asyncio.create_task(client.predict(call_of(flow, chat_id="c", stream=True)))
+    await until(lambda: sandbox.counts.flows[flow.id] == 1)
+
+    await client.abort(flow, "c")
+
+    with pytest.raises(FlowFailed, match="aborted"):
+        await asyncio.wait_for(asking, timeout=3)
+
+
+async def test_cancelling_closes_the_connection(sandbox: Sandbox, new_flow: Maker) -> None:
+    flow = new_flow(latency=30)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        client = FlowiseClient(sandbox.url, session=session)
+        asking = asyncio.create_task(client.predict(call_of(flow, stream=True)))
+        await until(lambda: sandbox.counts.flows[flow.id] == 1)
+
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+        assert not connector._acquired
+        assert not any(connector._conns.values())
+        await client.close()
+        assert not session.closed
+
+
+async def test_a_finished_stream_leaves_its_connection_for_the_next(sandbox: Sandbox, new_flow: Maker) -> None:
+    flow = new_flow(Style.LLM)
+    async with new_session() as session:
+        client = FlowiseClient(sandbox.url, session=session)
+        await client.predict(call_of(flow, stream=True))
+        connector = session.connector
+        assert connector is not None
+        (kept,) = [protocol for (protocol, _) in next(iter(connector._conns.values()))]
+
+        await client.predict(call_of(flow, stream=True))
+
+        assert [protocol for (protocol, _) in next(iter(connector._conns.values()))] == [kept]
+
+
+async def test_fifty_calls_at_once(client: FlowiseClient, sandbox: Sandbox, new_flow: Maker) -> None:
+    flows = [new_flow(style, latency=0.05) for style in DIALECTS]
+    calls = [
+        call_of(
+            flows[number % 5], question=f"What about harbour{number}?", chat_id=f"c{number}", stream=number % 2 == 0
+        )
+        for number in range(50)
+    ]
+
+    answers = await asyncio.gather(*(client.predict(call) for call in calls))
+
+    assert all(f"harbour{number}" in answer.text for number, answer in enumerate(answers))
+    assert [answer.chat_id for answer in answers] == [f"c{number}" for number in range(50)]
+    assert sandbox.counts.total == 50
+    assert sandbox.counts.repeated == 0
+
+
+async def test_a_second_stream_on_one_chat_leaves_the_first_to_its_timeout(
+    client: FlowiseClient, sandbox: Sandbox, new_flow: Maker
+) -> None:
+    flow = new_flow(Style.LLM, latency=0.2)
+    first = asyncio.create_task(client.predict(call_of(flow, chat_id="same", stream=True), timeout=0.6))
+    await until(lambda: sandbox.counts.flows[flow.id] == 1)
+
+    second = await client.predict(call_of(flow, chat_id="same", stream=True))
+
+    assert second.text
+    with pytest.raises(FlowTimeout):
+        await asyncio.wait_for(first, timeout=3)
+
+
+# Streaming probe
+
+
+async def test_whether_a_flow_streams_is_asked_once(sandbox: Sandbox, client: FlowiseClient, new_flow: Maker) -> None:
+    streams, cannot = new_flow(Style.LLM), new_flow(Style.FUNCTION)
+
+    assert set(await asyncio.gather(*(client.can_stream(streams) for _ in range(20)))) == {True}
+    assert not await client.can_stream(cannot)
+
+    del sandbox.installation.flows[streams.id]
+    assert await client.can_stream(streams)
+
+
+async def test_a_flow_that_appears_later_is_found(sandbox: Sandbox, client: FlowiseClient) -> None:
+    flow = Flow(key="f", id=str(uuid.uuid4()), domain="tests")
+    with pytest.raises(FlowNotFound):
+        await client.can_stream(flow)
+
+    sandbox.add(SandboxFlow(id=flow.id))
+
+    assert await client.can_stream(flow)
+
+
+async def test_one_callers_cancellation_leaves_the_probe_to_the_others(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow()
+    impatient = asyncio.create_task(client.can_stream(flow))
+    patient = asyncio.create_task(client.can_stream(flow))
+    await asyncio.sleep(0)
+    impatient.cancel()
+
+    assert await patient
+
+
+# Flows, feedback, servers
+
+
+async def test_flows_are_listed_with_what_their_owners_allow(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(Style.LLM, overrides=True, key="k", rate_limit=RateLimit(calls=3, seconds=10))
+
+    listed = await client.chatflows(api_key=KEY)
+    one = await client.chatflow(flow, api_key=KEY)
+
+    assert one in listed
+    assert {"technical-analysis", "creative-orientation", "document-qa"} <= {each.name for each in listed}
+    assert (one.kind, one.keyed, one.overrides) == ("AGENTFLOW", True, True)
+    assert "temperature" in one.overridable
+    assert one.rate is not None
+    assert one.rate.calls == 3
+    assert await client.chatflows_of_key(SecretStr("k")) == (one,)
+
+
+async def test_feedback_is_given_listed_and_revised(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow()
+    answer = await client.predict(call_of(flow, chat_id="c"))
+    assert answer.message_id
+
+    given = await client.feedback(
+        flow, chat_id="c", message_id=answer.message_id, rating="THUMBS_UP", content="good", api_key=KEY
+    )
+    await client.revise_feedback(flow, given.id, rating="THUMBS_DOWN", content="meh", api_key=KEY)
+
+    (kept,) = await client.feedbacks(flow, api_key=KEY)
+    assert (kept.id, kept.rating, kept.content) == (given.id, "THUMBS_DOWN", "meh")
+
+
+async def test_a_flow_may_live_on_another_server(sandbox: Sandbox, new_flow: Maker, unused_tcp_port: int) -> None:
+    flow = new_flow().model_copy(update={"server": sandbox.url})
+
+    async with FlowiseClient(f"http://127.0.0.1:{unused_tcp_port}") as client:
+        assert (await client.predict(call_of(flow))).text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from celery import states
@@ -9,21 +12,49 @@ from celery.backends.redis import RedisBackend
 from kombu.utils.encoding import bytes_to_str
 
 from workers.engine.ledger import ledger
+from workers.engine.plain_json import write
 
 
 class Backend(RedisBackend):  # type: ignore[misc]
     """Stock keys and values: any Celery client reads them."""
 
-    def _store_result(
+    def store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
         if not ledger.is_open:
-            return super()._store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
-        meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
+            return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
+        result = self.encode_result(result, state)
+        meta = self._meta(result, state, traceback, request)
         meta["task_id"] = bytes_to_str(task_id)
         ttl = self.failure_expires if state == states.FAILURE else self.expires
-        ledger.result(bytes_to_str(self.get_key_for_task(task_id)), ttl or 0, self.encode(meta))
+        ledger.result(bytes_to_str(self.get_key_for_task(task_id)), ttl or 0, self._text(meta))
         return result
+
+    def _meta(self, result: Any, state: str, traceback: Any, request: Any) -> dict[str, Any]:
+        """Return what Celery's ``_get_result_meta`` does, without its detours through time zones."""
+        if self._extended:
+            return dict(self._get_result_meta(result=result, state=state, traceback=traceback, request=request))
+        meta = {
+            "status": state,
+            "result": result,
+            "traceback": traceback,
+            "children": self.current_task_children(request),
+            "date_done": datetime.now(UTC).isoformat() if state in states.READY_STATES else None,
+        }
+        if request is not None:
+            about = {"group_id": getattr(request, "group", None), "parent_id": getattr(request, "parent_id", None)}
+            meta.update((name, value) for name, value in about.items() if value)
+        return meta
+
+    @cached_property
+    def _extended(self) -> bool:
+        return bool(self.app.conf.find_value_for_key("extended", "result"))
+
+    def _text(self, meta: dict[str, Any]) -> str:
+        if self.serializer == "json" and not self.compression:
+            with suppress(TypeError, ValueError):
+                return write(meta)
+        return str(bytes_to_str(self.encode(meta)))  # and if it cannot be, this is who raises the EncodeError
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, propagate: Any = None, **kwargs: Any) -> None:
         # The last part may read the results of all parts, its own among them: they must be there.

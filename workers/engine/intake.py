@@ -16,11 +16,11 @@ from time import monotonic
 from typing import Any
 
 import redis
-from kombu.utils.json import dumps, loads
 from redis.exceptions import ResponseError
 
 from workers.engine.ledger import Ledger
 from workers.engine.link import BROKER_AWAY, Call, Link
+from workers.engine.plain_json import read, write
 from workers.engine.queues import fetch_order
 from workers.engine.scripts import EXPIRED, FETCH, RENEW, SETTLE
 from workers.engine.waiter import Waiter
@@ -116,7 +116,7 @@ class Intake:
 
     def _receive(self, queue: str, raw: bytes) -> None:
         try:
-            message = loads(raw.decode())
+            message = read(raw.decode())
             message["properties"]["delivery_tag"]
         except (ValueError, KeyError, TypeError):
             logger.critical("a message of %d bytes in queue %s is not a task message: dropped", len(raw), queue)
@@ -175,7 +175,7 @@ class Intake:
 
     def _return(self, tag: str, seen: str, record: str) -> None:
         try:
-            message, exchange, routing_key = loads(record)
+            message, exchange, routing_key = read(record)
             queues = self._channel._lookup(exchange, routing_key)
             payload = redelivery(message)
         except (ValueError, TypeError, KeyError):
@@ -197,4 +197,4 @@ def redelivery(message: dict[str, Any]) -> str:
     """Return the message as kombu writes one that was delivered before."""
     message["headers"]["redelivered"] = True
     message["properties"]["delivery_info"]["redelivered"] = True
-    return str(dumps(message))
+    return write(message)

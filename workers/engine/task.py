@@ -17,7 +17,9 @@ from celery import Task
 from celery.exceptions import Ignore, Retry
 from pydantic import BaseModel
 
+from workers.engine.ledger import ledger
 from workers.engine.loops import in_event_loop, shared_loop
+from workers.engine.producer import LedgerProducer
 
 
 class RetryLater(Retry):  # type: ignore[misc]
@@ -103,6 +105,12 @@ class AsyncTask(Task):  # type: ignore[misc]
                 raise error
             case error:
                 raise RuntimeError(f"the task called for the end of the process: {error!r}")
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, producer: Any = None, **options: Any) -> Any:
+        """Send the task; inside a worker through its ledger, which neither blocks nor fails."""
+        if producer is None and ledger.is_open:
+            producer = LedgerProducer(self.app)
+        return super().apply_async(args, kwargs, producer=producer, **options)
 
     def retry(
         self,

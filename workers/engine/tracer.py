@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
-from celery import group, signals, states
+from celery import Task, group, signals, states
 from celery._state import _task_stack
 from celery.app.task import Context, get_actual_ignore_result
 from celery.app.trace import (
@@ -59,6 +59,12 @@ class Ended(NamedTuple):
     runtime: float
 
 
+class Bare(NamedTuple):
+    """An ExceptionInfo with nothing but the exception."""
+
+    exception: BaseException
+
+
 class Run:
     """One run of one task."""
 
@@ -81,7 +87,7 @@ class TaskTracer:
 
     def __init__(self, task: Any, app: Any, hostname: str) -> None:
         self.task, self.app, self.hostname = task, app, hostname
-        self._call = task if task_has_custom(task, "__call__") else task.run
+        self._call = task.run if type(task).__call__ is Task.__call__ else task
         self._hooks = {name for name in _HOOKS if task_has_custom(task, name)}
         self._inherit_priority = app.conf.task_inherit_parent_priority
         self._pid = os.getpid()
@@ -151,12 +157,16 @@ class TaskTracer:
                 raise run.error
             replaying(outcome)
             retval = self._call(*run.args, **run.kwargs)
-        except (Reject, Ignore) as predicate:
-            info = TraceInfo(REJECTED if isinstance(predicate, Reject) else IGNORED, predicate)
+        except Reject as predicate:
             error = ExceptionInfo(internal=True)
-            info.handle_reject(task, request)  # handle_ignore is the same: one line in the log
+            TraceInfo(REJECTED, predicate).handle_reject(task, request)
             traceback_clear(predicate)
-            return Ended(1, error, 0.0), info.state, predicate
+            return Ended(1, error, 0.0), REJECTED, predicate
+        except Ignore as predicate:  # every replaced task ends here: no traceback is rendered that nobody will read
+            if logger.isEnabledFor(logging.INFO):
+                TraceInfo(IGNORED, predicate).handle_ignore(task, request)
+            traceback_clear(predicate)
+            return Ended(1, Bare(predicate), 0.0), IGNORED, predicate
         except Retry as predicate:
             return self._failed(run, predicate, RETRY, call_errbacks=False)
         except Exception as error:

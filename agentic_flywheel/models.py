@@ -6,11 +6,12 @@ import enum
 import os
 import secrets
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from agentic_flywheel.errors import ErrorInfo
+from agentic_flywheel.errors import ErrorInfo, InvalidQuery
 
 MAX_QUESTION = 32_000
 
@@ -90,12 +91,21 @@ class Query(Model):
     @model_validator(mode="after")
     def _question_has_text(self) -> Self:
         if not self.question.strip():
-            raise ValueError("question: is blank")
+            raise PydanticCustomError("blank", "it holds nothing but white space")
         return self
 
     def written(self) -> str:
         """Return the JSON form, without the fields that were left at their defaults."""
         return self.model_dump_json(exclude_defaults=True)
+
+
+def read_query(fields: Any) -> Query:
+    """Return the query that these fields describe. Raises InvalidQuery, naming the first that is not acceptable."""
+    try:
+        return Query.model_validate(fields)
+    except ValidationError as refused:
+        first = refused.errors(include_input=False, include_url=False)[0]
+        raise InvalidQuery(".".join(map(str, first["loc"])) or "question", first["msg"]) from None
 
 
 class Target(Model):

@@ -9,12 +9,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError
-
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch, connect
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.errors import FlywheelError, InvalidQuery, QueueFull, UnknownSession, WaitTimeout
+from agentic_flywheel.errors import FlywheelError, QueueFull, UnknownSession, WaitTimeout
 from agentic_flywheel.models import (
     Answer,
     Event,
@@ -25,6 +23,7 @@ from agentic_flywheel.models import (
     Turn,
     new_producer_id,
     new_query_id,
+    read_query,
     trace_id_of,
 )
 from agentic_flywheel.persistence import front_digest, read_answer
@@ -201,14 +200,8 @@ class AsyncProducer:
         if timeout is not None:
             span = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
             given["deadline"] = datetime.now(UTC) + span
-        try:
-            if isinstance(question, Query):
-                query = Query.model_validate({**question.model_dump(exclude_unset=True), **given})
-            else:
-                query = Query.model_validate({"question": question, **given})
-        except ValidationError as refused:
-            first = refused.errors(include_input=False, include_url=False)[0]
-            raise InvalidQuery(".".join(map(str, first["loc"])) or "question", first["msg"]) from None
+        asked = question.model_dump(exclude_unset=True) if isinstance(question, Query) else {"question": question}
+        query = read_query({**asked, **given})
         if query.flow is not None:
             self.catalog.flow(query.flow)
         if query.domain is not None:

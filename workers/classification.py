@@ -6,12 +6,10 @@ import json
 import logging
 from typing import Any
 
-from pydantic import ValidationError
-
 from agentic_flywheel import wire
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, UnknownSession
-from agentic_flywheel.models import Answer, Choice, Query, Route, trace_id_of
+from agentic_flywheel.models import Answer, Choice, Query, Route, read_query, trace_id_of
 from agentic_flywheel.routing import choose_route
 from agentic_flywheel.sessions import recent_turns
 from agentic_flywheel.transitions import Execution
@@ -29,10 +27,8 @@ _TURNS = 3
 async def classify_query(runtime: Runtime, query_id: str, given: Any) -> FlywheelError | None:
     """Route a query. ``given`` is its JSON form, from any Celery client. Returns the error that it ended with."""
     try:
-        query = Query.model_validate({"question": given} if isinstance(given, str) else given)
-    except ValidationError as refused:
-        first = refused.errors(include_input=False, include_url=False)[0]
-        error = InvalidQuery(".".join(map(str, first["loc"])) or "query", first["msg"])
+        query = read_query({"question": given} if isinstance(given, str) else given)
+    except InvalidQuery as error:
         return await _refuse(runtime, query_id, Query(question="(not a valid query)"), error)
     began = now()
     verdict = await _route(runtime, query_id, query, began)

@@ -6,11 +6,9 @@ import asyncio
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.errors import InvalidQuery
-from agentic_flywheel.models import Query, Route, Turn
+from agentic_flywheel.models import Query, Route, Turn, read_query
 from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.routing import choose_route, fit_router
 from agentic_flywheel.settings import Settings, load_settings
@@ -36,21 +34,15 @@ def route(
     with screen.reporting():
         settings = load_settings()
         catalog = load_catalog(find_registry(settings.registry))
-        query = _query(options.question_text(question), flow, domain, session)
+        query = read_query(
+            {"question": options.question_text(question), "flow": flow, "domain": domain, "session_id": session}
+        )
         turns = asyncio.run(_turns(user, session)) if session else []
         found = route_of(query, catalog, settings, turns)
     if json:
         screen.object({"question": query.question, **found.model_dump(mode="json")})
     else:
         _show(screen, found, catalog)
-
-
-def _query(question: str, flow: str | None, domain: str | None, session: str | None) -> Query:
-    try:
-        return Query(question=question, flow=flow, domain=domain, session_id=session)
-    except ValidationError as refused:
-        first = refused.errors(include_input=False, include_url=False)[0]
-        raise InvalidQuery(".".join(map(str, first["loc"])) or "question", first["msg"]) from None
 
 
 async def _turns(user: str, session: str) -> list[Turn]:

@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from agentic_flywheel.tracing.observation import Observation, new_span_id, root_span_id
+from agentic_flywheel.tracing.observation import Observation
 from agentic_flywheel.tracing.sink import Sink, next_wait
 from agentic_flywheel.tracing.text import Mask, as_text, cut, masked
 
@@ -31,8 +32,8 @@ LOG_INTERVAL = 60.0
 SLICE = 8
 BACKLOG_PER_SLICE = 100
 BREATH = 0.00005
-#: Texts of so many characters are names more often than not.
-SHORT = 48
+#: Texts up to so many characters are remembered as they are shown.
+SHORT = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Exporter:
     ) -> None:
         self._make_sink, self._mask, self._text_limit = make_sink, mask, text_limit
         self._max_count, self._max_bytes = max_count, max_bytes
-        # Names of flows, queues and domains come again with every query.
-        self._short_text = lru_cache(maxsize=2048)(lambda text: masked(cut(text, text_limit), mask))
+        # A question comes with several steps of its query, the names and settings of a flow with every query.
+        self._shown_again = lru_cache(maxsize=512)(self._shown)
         self._queue: deque[tuple[int, Observation]] = deque()
         # Written by those who record, and by the thread alone, in this order. An addition lost between two recording
         # threads is mended when the queue runs empty.
@@ -180,7 +181,7 @@ class Exporter:
         slice_size = SLICE + (len(batch) + len(self._queue)) // BACKLOG_PER_SLICE
         for number, seen in enumerate(batch, 1):
             try:
-                encoded.append(sink.encode(self._prepare(seen)))
+                encoded.append(sink.encode(seen, self._text))
             except Exception as why:
                 # One that cannot be written, such as with a time that is none, does not take the others with it.
                 self._dropped += 1
@@ -189,26 +190,12 @@ class Exporter:
                 time.sleep(BREATH)
         return encoded
 
-    def _prepare(self, seen: Observation) -> Observation:
-        root = root_span_id(seen.query_id)
-        return seen._replace(
-            name=self._text(seen.name),
-            span_id=root if seen.is_root else seen.span_id or new_span_id(),
-            parent=None if seen.is_root else seen.parent or root,
-            input=None if seen.input is None else self._text(seen.input),
-            output=None if seen.output is None else self._text(seen.output),
-            metadata={name: self._text(value) for name, value in seen.metadata.items() if value is not None}
-            if seen.metadata
-            else None,
-            message=seen.message and self._text(seen.message),
-        )
+    def _text(self, value: Any) -> str:
+        text = as_text(value)
+        return self._shown_again(text) if len(text) <= SHORT else self._shown(text)
 
-    def _text(self, value: object) -> str:
-        if type(value) is str and len(value) <= SHORT:
-            return self._short_text(value)
-        if type(value) in (int, float, bool):
-            return as_text(value)
-        return masked(cut(as_text(value), self._text_limit), self._mask)
+    def _shown(self, text: str) -> str:
+        return masked(cut(text, self._text_limit), self._mask)
 
     def _send(self, sink: Sink, batch: Sequence[bytes]) -> None:
         attempt = 0

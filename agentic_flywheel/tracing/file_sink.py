@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from agentic_flywheel.models import Usage
-from agentic_flywheel.tracing.observation import Observation
-from agentic_flywheel.tracing.sink import DELIVERED, Outcome
+from agentic_flywheel.tracing.observation import Observation, span_and_parent
+from agentic_flywheel.tracing.sink import DELIVERED, Outcome, Text
 
 CURRENT = "observations.jsonl"
 _ROTATED = "observations-*.jsonl"
@@ -27,8 +27,8 @@ class FileSink:
     def __init__(self, folder: Path, *, file_bytes: int = 32_000_000, files: int = 8) -> None:
         self._folder, self._file_bytes, self._files = folder, file_bytes, files
 
-    def encode(self, seen: Observation) -> bytes:
-        return to_line(seen)
+    def encode(self, seen: Observation, text: Text) -> bytes:
+        return to_line(seen, text)
 
     def send(self, batch: Sequence[bytes]) -> Outcome:
         try:
@@ -58,11 +58,17 @@ class FileSink:
                 old.unlink(missing_ok=True)
 
 
-def to_line(seen: Observation) -> bytes:
+def to_line(seen: Observation, text: Text) -> bytes:
     """Return an observation as one line of JSON; what is not there is left out."""
-    fields: dict[str, Any] = {
-        name: value for name, value in zip(Observation._fields, seen, strict=True) if value or value == ""
-    }
+    fields: dict[str, Any] = {name: value for name, value in zip(Observation._fields, seen, strict=True) if value}
+    fields["span_id"], fields["parent"] = span_and_parent(seen)
+    fields["name"] = text(seen.name)
+    for name in ("input", "output", "message"):
+        value = fields.get(name)
+        if value is not None:
+            fields[name] = text(value)
+    if seen.metadata:
+        fields["metadata"] = {name: text(value) for name, value in seen.metadata.items() if value is not None}
     if seen.usage:
         fields["usage"] = seen.usage.model_dump(exclude_defaults=True)
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from agentic_flywheel.tracing.observation import Observation
 from agentic_flywheel.tracing.otlp import constant_attributes, encode_request, encode_span, rejected_spans
-from agentic_flywheel.tracing.sink import DELIVERED, Outcome
+from agentic_flywheel.tracing.sink import DELIVERED, Outcome, Text
 
 #: After a refusal that only a person can mend, such as a wrong key, nothing is sent for so many seconds.
 HOLD = 30.0
@@ -59,8 +59,8 @@ class LangfuseSink:
         self._version = version
         self._constant = constant_attributes({"langfuse.environment": environment, "langfuse.release": release})
 
-    def encode(self, seen: Observation) -> bytes:
-        return encode_span(seen, constant=self._constant)
+    def encode(self, seen: Observation, text: Text) -> bytes:
+        return encode_span(seen, text, constant=self._constant)
 
     def send(self, batch: Sequence[bytes]) -> Outcome:
         body = encode_request(batch, resource=self._resource, scope=SCOPE, version=self._version)

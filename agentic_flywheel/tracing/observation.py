@@ -57,7 +57,7 @@ class Observation(NamedTuple):
 
 
 # The steps of one query are exported close to each other.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def trace_id(query_id: str) -> str:
     """Return the trace id of a query: its own digits, or their hash where a caller chose an id that is no uuid."""
     plain = trace_id_of(query_id)
@@ -69,10 +69,17 @@ def derive_span_id(query_id: str, *parts: str | int) -> str:
     return hashlib.sha256("|".join((trace_id(query_id), *map(str, parts))).encode()).hexdigest()[:16]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def root_span_id(query_id: str) -> str:
     """Return the span id of a query's root."""
     return derive_span_id(query_id)
+
+
+def span_and_parent(seen: Observation) -> tuple[str, str | None]:
+    """Return an observation's span id, drawn where it has none, and that of the step above it."""
+    if seen.is_root:
+        return root_span_id(seen.query_id), None
+    return seen.span_id or new_span_id(), seen.parent or root_span_id(seen.query_id)
 
 
 def new_span_id() -> str:

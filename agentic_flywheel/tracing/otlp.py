@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from agentic_flywheel.models import Usage
-from agentic_flywheel.tracing.observation import Observation, root_span_id, trace_id
+from agentic_flywheel.tracing.observation import Level, Observation, root_span_id, span_and_parent, trace_id
+from agentic_flywheel.tracing.sink import Text
 
 #: ``ExportTraceServiceResponse.partial_success.rejected_spans``, a number after a tag, a length and a tag.
 _REJECTED = re.compile(rb"\x0a[\x80-\xff]*[\x00-\x7f]\x08([\x80-\xff]*[\x00-\x7f])", re.S)
@@ -72,17 +73,18 @@ def _array_attribute(tag: bytes, name: str, texts: Iterable[str]) -> bytes:
     return _field(tag, _key(name) + _field(b"", _field(b"\x2a", values)))
 
 
-def encode_span(seen: Observation, *, constant: bytes = b"") -> bytes:
-    """Return a span as field ``spans`` of ``ScopeSpans``. Ids are set; inputs, outputs and metadata values are texts.
+def encode_span(seen: Observation, text: Text, *, constant: bytes = b"") -> bytes:
+    """Return a span as field ``spans`` of ``ScopeSpans``.
 
     ``constant`` are attributes that every span has, encoded before by ``constant_attributes``.
     """
-    trace, span = bytes.fromhex(trace_id(seen.query_id)), bytes.fromhex(seen.span_id or "")
-    parts = [b"\x0a\x10", trace, b"\x12\x08", span]
-    if seen.parent:
-        parts += (b"\x22\x08", bytes.fromhex(seen.parent))
+    span_id, parent = span_and_parent(seen)
+    name = text(seen.name)
+    parts = [b"\x0a\x10", bytes.fromhex(trace_id(seen.query_id)), b"\x12\x08", bytes.fromhex(span_id)]
+    if parent is not None:
+        parts += (b"\x22\x08", bytes.fromhex(parent))
     parts += (
-        _field(b"\x2a", seen.name.encode("utf-8", "replace")),
+        _field(b"\x2a", name.encode("utf-8", "replace")),
         _INTERNAL_KIND,
         struct.pack("<BQBQ", 0x39, seen.start, 0x41, max(seen.start, seen.end)),
         constant,
@@ -92,39 +94,48 @@ def encode_span(seen: Observation, *, constant: bytes = b"") -> bytes:
         parts.append(_recurring("session.id", seen.session))
     if seen.user:
         parts.append(_recurring("user.id", seen.user))
-    parts += [_attribute(b"\x4a", name, text) for name, text in _attributes(seen)]
+    if seen.input is not None:
+        parts.append(_attribute(b"\x4a", "langfuse.observation.input", text(seen.input)))
+    if seen.output is not None:
+        parts.append(_attribute(b"\x4a", "langfuse.observation.output", text(seen.output)))
+    if seen.metadata:
+        parts += [
+            _attribute(b"\x4a", f"langfuse.observation.metadata.{key}", text(value))
+            for key, value in seen.metadata.items()
+            if value is not None
+        ]
+    if seen.level or seen.message:
+        parts += _status(seen.level, text(seen.message) if seen.message else "")
+    if seen.type == "generation":
+        parts += _generation(seen)
+    if seen.is_root:
+        parts.append(_attribute(b"\x4a", "langfuse.trace.name", name))
     if seen.tags:
         parts.append(_array_attribute(b"\x4a", "langfuse.trace.tags", seen.tags))
     if seen.link:
         linked = bytes.fromhex(trace_id(seen.link)), bytes.fromhex(root_span_id(seen.link))
         parts.append(_field(b"\x6a", b"\x0a\x10" + linked[0] + b"\x12\x08" + linked[1]))
-    if seen.level == "ERROR":
-        message = _field(b"\x12", (seen.message or "").encode("utf-8", "replace"))
-        parts.append(_field(b"\x7a", message + bytes((0x18, _ERROR_STATUS))))
     return _field(b"\x12", b"".join(parts))
 
 
-def _attributes(seen: Observation) -> Iterator[tuple[str, str]]:
-    if seen.is_root:
-        yield "langfuse.trace.name", seen.name
-    if seen.input is not None:
-        yield "langfuse.observation.input", seen.input
-    if seen.output is not None:
-        yield "langfuse.observation.output", seen.output
-    if seen.metadata:
-        for name, text in seen.metadata.items():
-            yield f"langfuse.observation.metadata.{name}", text
+def _status(level: Level | None, message: str) -> Iterator[bytes]:
+    if level:
+        yield _recurring("langfuse.observation.level", level)
+    if message:
+        yield _attribute(b"\x4a", "langfuse.observation.status_message", message)
+    if level == "ERROR":
+        told = _field(b"\x12", message.encode("utf-8", "replace"))
+        yield _field(b"\x7a", told + bytes((0x18, _ERROR_STATUS)))
+
+
+def _generation(seen: Observation) -> Iterator[bytes]:
     if seen.model:
-        yield "langfuse.observation.model.name", seen.model
+        yield _recurring("langfuse.observation.model.name", seen.model)
     if seen.usage:
-        yield "langfuse.observation.usage_details", json.dumps(usage_details(seen.usage))
-    if seen.level:
-        yield "langfuse.observation.level", seen.level
-    if seen.message:
-        yield "langfuse.observation.status_message", seen.message
+        yield _attribute(b"\x4a", "langfuse.observation.usage_details", json.dumps(usage_details(seen.usage)))
     if seen.first_token:
         moment = datetime.fromtimestamp(seen.first_token / 1e9, UTC).isoformat()
-        yield "langfuse.observation.completion_start_time", json.dumps(moment)
+        yield _attribute(b"\x4a", "langfuse.observation.completion_start_time", json.dumps(moment))
 
 
 def usage_details(usage: Usage) -> dict[str, int]:

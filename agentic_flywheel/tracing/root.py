@@ -27,8 +27,16 @@ def trace_name(title: str, question: str = "") -> str:
 
     "How do I connect PostgreSQL with Python?" becomes "Technical Analysis: connect PostgreSQL Python".
     """
-    words = [word.rstrip(".-'") for word in _WORD.findall(question[:2000])]
-    telling = [word for word in words if word.lower() not in _EMPTY_WORDS] or words
+    words: list[str] = []
+    telling: list[str] = []
+    for match in _WORD.finditer(question, 0, 2000):
+        word = match[0].rstrip(".-'")
+        words.append(word)
+        if word.lower() not in _EMPTY_WORDS:
+            telling.append(word)
+            if len(telling) == MAX_NAME_WORDS:
+                break
+    telling = telling or words
     name = f"{title}: {' '.join(telling[:MAX_NAME_WORDS])}" if telling else title
     return name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from agentic_flywheel.tracing.observation import Observation
+
+#: Makes a value of an observation the text that may be shown.
+Text = Callable[[Any], str]
 
 #: Waits between attempts double from here to there, in seconds.
 FIRST_WAIT = 0.5
@@ -38,7 +41,7 @@ class Sink(Protocol):
     batch_count: int
     batch_bytes: int
 
-    def encode(self, seen: Observation) -> bytes:
+    def encode(self, seen: Observation, text: Text) -> bytes:
         """Return one observation as it is kept until its batch is sent."""
 
     def send(self, batch: Sequence[bytes]) -> Outcome:

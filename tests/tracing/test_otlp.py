@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from agentic_flywheel.models import Usage
 from agentic_flywheel.tracing import Observation, root_span_id, trace_id
 from agentic_flywheel.tracing.otlp import constant_attributes, encode_request, encode_span, rejected_spans
+from agentic_flywheel.tracing.text import as_text
 
 QUERY_ID = "0123456789abcdef0123456789abcdef"
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -24,7 +25,7 @@ times = st.integers(min_value=1, max_value=2**63)
 
 def decoded(seen: Observation, constant: dict[str, str | None]) -> Any:
     body = encode_request(
-        [encode_span(seen, constant=constant_attributes(constant))],
+        [encode_span(seen, as_text, constant=constant_attributes(constant))],
         resource={"service.name": "x"},
         scope="s",
         version="1",

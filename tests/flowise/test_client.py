@@ -29,6 +29,7 @@ from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
 from agentic_flywheel.flowise.connection import new_session
 from agentic_flywheel.flowise.models import HumanInput
 from agentic_flywheel.models import Message
+from flowise.recordings import RECORDINGS, replaying
 from workers.sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
 
 KEY = SecretStr("management-key")
@@ -302,12 +303,10 @@ async def test_the_answer_of_a_call_that_was_given_up_is_found_later(
         await client.find_answer(flow, "attempt-1")
 
 
-async def test_looking_for_a_late_answer_is_bounded_too(unused_tcp_port: int) -> None:
-    server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", unused_tcp_port)
-    async with FlowiseClient(f"http://127.0.0.1:{unused_tcp_port}") as client:
+async def test_looking_for_a_late_answer_is_bounded_too() -> None:
+    async with replaying(RECORDINGS["err_unknown_flow_stream"]) as silent, FlowiseClient(silent.url) as client:
         with pytest.raises(FlowTimeout):
             await client.find_answer(Flow(key="f", id="f", domain="tests"), "c", timeout=0.1)
-    server.close()
 
 
 async def test_a_chat_can_be_forgotten(client: FlowiseClient, new_flow: Maker) -> None:

@@ -11,10 +11,12 @@ from workers.sandbox.flows import SandboxFlow, Style, Voice
 
 _WORD = re.compile(r"[^\W\d_][\w'-]*")
 _COMMON_WORDS = """
-about after again also another because been before being between both could does doing down during each every
-from further have having here into just like made make more most much need only other over please same should
-some such than that their them then there these they this those through tell under until very want were what
-when where which while will with without would your explain describe write give show help know think
+about after again also analyse analyze another because been before being between both build check compare
+compose could create debug describe design does doing down draft during each every explain find fix from
+further give have having help here improve into just know like made make mean means more most much need only
+other over plan please review same say says should show some such suggest summarise summarize tell than that
+their them then there these they think this those through under until very want were what when where which
+while will with without would write your
 """
 _COMMON = frozenset(_COMMON_WORDS.split())
 
@@ -64,7 +66,7 @@ _TEXTS = {
 _MISSING = {
     Voice.TECHNICAL: ("the component", "its interface", "the caller"),
     Voice.CREATIVE: ("the idea", "its shadow", "the memory"),
-    Voice.DOCUMENTS: ("the subject", "the condition", "the exception"),
+    Voice.DOCUMENTS: ("the subject", "the condition", "the transitional period"),
     Voice.GENERAL: ("the question", "its context", "the rest"),
 }
 
@@ -96,13 +98,17 @@ def reply(
 
 
 def topics(question: str) -> list[str]:
-    """Return the words that a question is about, at most three, in its own order."""
+    """Return the phrases that a question is about, at most three, in its own order."""
     # A prepended context ends with a blank line; the question comes last.
     asked = question.strip().rpartition("\n\n")[2]
-    found = dict.fromkeys(
-        word.lower() for word in _WORD.findall(asked) if len(word) > 3 and word.lower() not in _COMMON
-    )
-    return list(found)[:3]
+    phrases: list[list[str]] = [[]]
+    for word in _WORD.findall(asked.lower()):
+        if len(word) > 3 and word not in _COMMON:
+            phrases[-1].append(word)
+        elif phrases[-1]:
+            # Words that belong together stand together; what is common divides them.
+            phrases.append([])
+    return list(dict.fromkeys(" ".join(phrase[:3]) for phrase in phrases if phrase))[:3]
 
 
 def tokens(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from agentic_flywheel.errors import (
     CircuitOpen,
     ErrorInfo,
     FlowError,
+    FlowTimeout,
     FlywheelError,
     QueryFailed,
     UnknownFlow,
@@ -176,12 +177,10 @@ class Answering:
             self.runtime.leases.held(self.execution),
             self.journal.attempt(self.execution, self.context, begun) as seen,
         ):
-            if begun.previous:
-                with contextlib.suppress(FlowError):
-                    late = await flowise.find_answer(flow, self._chat_id(begun.previous), api_key=key)
-                    if late is not None:
-                        seen.answered(late, late=True)
-                        return late
+            late = await self._late(begun)
+            if late is not None:
+                seen.answered(late, late=True)
+                return late
             call = FlowCall(
                 flow=flow,
                 question=self.context.question,
@@ -191,11 +190,25 @@ class Answering:
                 history=self.context.history,
                 stream=flow.streaming and await flowise.can_stream(flow),
             )
-            found = await flowise.predict(call, api_key=key, on_token=tokens.push if tokens else None)
+            try:
+                found = await flowise.predict(call, api_key=key, on_token=tokens.push if tokens else None)
+            except FlowTimeout:
+                late = await self._late(begun)
+                if late is None:
+                    raise
+                found = late
             seen.answered(found)
             if tokens is not None:
                 await tokens.close()
             return found
+
+    async def _late(self, begun: Begun) -> FlowAnswer | None:
+        """Return the answer that the attempt before got after it was given up; a time-out does not stop a flow."""
+        if begun.previous:
+            with contextlib.suppress(FlowError):
+                key = self.runtime.key_of(self.flow)
+                return await self.runtime.flowise.find_answer(self.flow, self._chat_id(begun.previous), api_key=key)
+        return None
 
     async def _recover(self, error: FlowError, attempts: int) -> FlywheelError | None:
         decision = decide(error, attempts, self.flow, self.runtime.draw)

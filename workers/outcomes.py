@@ -21,7 +21,8 @@ def answer_of(
     flow = execution.flow
     return Answer(
         query_id=execution.query_id,
-        text=found.text,
+        # A custom function may answer with an object instead of text.
+        text=found.text or (json.dumps(found.data, ensure_ascii=False) if found.data else ""),
         flow=flow.key,
         domain=flow.domain,
         domains=(flow.domain,),

@@ -1,0 +1,1 @@
+"""What the benchmarks start: a private broker, a flow server, workers; and how they measure."""

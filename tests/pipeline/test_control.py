@@ -1,0 +1,300 @@
+"""What keeps a flow from being called, and what ends a query early: limits, retries, deadlines, cancelling, pausing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+
+import pytest
+
+from agentic_flywheel.control import held, hold, let_go
+from agentic_flywheel.errors import DeadlineExceeded, FlowFailed, FlowTimeout, QueryCancelled, QueueFull
+from agentic_flywheel.models import State
+from agentic_flywheel.records import dead_letters, remove_dead_letters
+from pipeline.house import BACKUP, NARROW, SPARING, STUBBORN, TECHNICAL, House
+from producer import AsyncProducer
+
+
+def fresh(question: str) -> str:
+    return f"{question} ({uuid.uuid4().hex[:8]})"
+
+
+async def until(condition: object, seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # type: ignore[operator]
+            await asyncio.sleep(0.02)
+
+
+async def test_a_flow_is_never_called_more_often_at_once_than_it_allows(producer: AsyncProducer, house: House) -> None:
+    house.behave(NARROW, latency=0.2)
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, house.client.zcard("flywheel:running:narrow"))
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    answers = await asyncio.gather(*(producer.ask(fresh("n"), flow="narrow", wait=30) for _ in range(10)))
+    watching.cancel()
+
+    assert len(answers) == 10
+    assert 1 <= most <= 2
+
+
+async def test_a_slow_flow_does_not_delay_another_one(producer: AsyncProducer, house: House) -> None:
+    house.behave(NARROW, latency=1.0)
+    slow = [await producer.submit(fresh("slow"), flow="narrow") for _ in range(12)]
+
+    start = time.monotonic()
+    await producer.ask(fresh("How do I use a python database?"), wait=20)
+
+    assert time.monotonic() - start < 5
+    states = {(await producer.status(each.query_id)).reason for each in slow}
+    assert "concurrency" in states
+    for each in slow:
+        await producer.cancel(each.query_id)
+
+
+async def test_the_rate_of_a_flow_is_kept_over_all_its_queries(producer: AsyncProducer, house: House) -> None:
+    start = time.monotonic()
+    await asyncio.gather(*(producer.ask(fresh("r"), flow="sparing", wait=60) for _ in range(16)))
+
+    # Five at once are one second's worth; the other eleven come five a second.
+    assert time.monotonic() - start >= 1.5
+    assert SPARING
+
+
+async def test_a_rate_limit_of_flowise_is_waited_out(producer: AsyncProducer, house: House) -> None:
+    house.behave(BACKUP, rate_limit={"calls": 2, "seconds": 1.0})
+
+    answers = await asyncio.gather(*(producer.ask(fresh("q"), flow="backup", wait=60) for _ in range(5)))
+
+    assert len({answer.query_id for answer in answers}) == 5
+
+
+async def test_a_transient_failure_is_tried_again(producer: AsyncProducer, house: House) -> None:
+    house.behave(BACKUP, fault="drop", fault_first=1)
+    submission = await producer.submit(fresh("q"), flow="backup")
+
+    events = [event async for event in producer.stream(submission.query_id)]
+
+    assert "retrying" in [event.kind for event in events]
+    record = await producer.status(submission.query_id)
+    assert record.state == State.SUCCEEDED
+    assert record.attempts == 2
+
+
+async def test_a_permanent_failure_is_not_tried_again_and_leaves_a_dead_letter(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.behave(BACKUP, fault="error_500")
+    question = fresh("q")
+
+    with pytest.raises(FlowFailed):
+        await producer.ask(question, flow="backup", wait=20)
+    with pytest.raises(FlowFailed):  # remembered for a while
+        await producer.ask(question, flow="backup", wait=20)
+
+    assert house.calls(question) == 1
+    letters = [letter for letter in await dead_letters(producer.batch) if letter.query.question == question]
+    assert letters
+    assert letters[0].error.error_type == "FlowFailed"
+    assert await remove_dead_letters(producer.batch, [letter.query_id for letter in letters]) == len(letters)
+
+
+async def test_attempts_run_out(producer: AsyncProducer, house: House) -> None:
+    house.behave(STUBBORN, fault="hang")
+
+    with pytest.raises(FlowTimeout):
+        await producer.ask(fresh("q"), flow="stubborn", wait=40)
+
+
+async def test_a_late_answer_is_found_instead_of_asking_again(producer: AsyncProducer, house: House) -> None:
+    house.behave(STUBBORN, latency=0.5)
+    question = fresh("q")
+
+    answer = await producer.ask(question, flow="stubborn", wait=40)
+
+    assert answer.text
+    assert house.calls(question) == 1
+
+
+async def test_a_deadline_cuts_a_running_query_and_the_caller_hears_at_once(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.behave(TECHNICAL, latency=8.0)
+    start = time.monotonic()
+
+    with pytest.raises(DeadlineExceeded):
+        await producer.ask(fresh("How late is a python database?"), timeout=0.7, wait=30)
+
+    assert time.monotonic() - start < 5
+
+    async def nothing_runs() -> bool:
+        return bool(house.client.zcard("flywheel:running:technical-analysis") == 0)
+
+    await until(nothing_runs)
+
+
+async def test_a_deadline_ends_a_query_that_still_waits(producer: AsyncProducer) -> None:
+    await hold(producer.batch, flow="backup")
+    try:
+        with pytest.raises(DeadlineExceeded):
+            await producer.ask(fresh("q"), flow="backup", timeout=0.6, wait=30)
+    finally:
+        await let_go(producer.batch, flow="backup")
+
+
+async def test_a_cancelled_query_is_cut_and_its_waiter_hears(producer: AsyncProducer, house: House) -> None:
+    house.behave(TECHNICAL, latency=8.0)
+    submission = await producer.submit(fresh("How long is a python database?"))
+    waiting = asyncio.create_task(producer.wait(submission.query_id, 30))
+
+    async def running() -> bool:
+        return (await producer.status(submission.query_id)).state == State.RUNNING
+
+    await until(running)
+    assert await producer.cancel(submission.query_id) == {submission.query_id: State.RUNNING}
+
+    with pytest.raises(QueryCancelled):
+        await asyncio.wait_for(waiting, 5)
+
+    async def freed() -> bool:
+        return bool(house.client.zcard("flywheel:running:technical-analysis") == 0)
+
+    await until(freed)
+    assert await producer.cancel(submission.query_id) == {submission.query_id: State.CANCELLED}
+
+
+async def test_cancelling_the_leader_leaves_those_attached_their_answer(producer: AsyncProducer, house: House) -> None:
+    house.behave(TECHNICAL, latency=0.8)
+    question = fresh("How shared is a python database?")
+    leader = await producer.submit(question)
+
+    async def running() -> bool:
+        return (await producer.status(leader.query_id)).state == State.RUNNING
+
+    await until(running)
+    follower = await producer.submit(question)
+    await producer.cancel(leader.query_id)
+
+    assert (await producer.wait(follower.query_id, 20)).text
+    assert (await producer.status(leader.query_id)).state == State.CANCELLED
+    assert house.calls(question) == 1
+
+
+async def test_a_leader_cancelled_before_it_started_hands_over(producer: AsyncProducer) -> None:
+    await hold(producer.batch, domain="technical")
+    try:
+        question = fresh("How queued is a python database?")
+        leader = await producer.submit(question)
+
+        async def parked() -> bool:
+            return (await producer.status(leader.query_id)).reason == "paused"
+
+        await until(parked)
+        follower = await producer.submit(question)
+        assert follower.attached_to == leader.query_id
+        await producer.cancel(leader.query_id)
+    finally:
+        await let_go(producer.batch, domain="technical")
+
+    assert (await producer.wait(follower.query_id, 20)).text
+
+
+async def test_a_whole_session_is_cancelled(producer: AsyncProducer, house: House) -> None:
+    house.behave(TECHNICAL, latency=5.0)
+    session = f"s-{uuid.uuid4().hex}"
+    submitted = [await producer.submit(fresh(f"python database {n}"), session_id=session) for n in range(3)]
+
+    cancelled = await producer.cancel(session_id=session)
+
+    assert set(cancelled) == {each.query_id for each in submitted}
+    assert {(await producer.status(each.query_id)).state for each in submitted} == {State.CANCELLED}
+
+
+async def test_everything_of_an_owner_is_cancelled_and_nothing_of_another(house: House) -> None:
+    house.behave(TECHNICAL, latency=1.5)
+    async with (
+        AsyncProducer(house.settings, owner=f"a-{uuid.uuid4().hex}") as mine,
+        AsyncProducer(house.settings, owner=f"b-{uuid.uuid4().hex}") as theirs,
+    ):
+        ours = [await mine.submit(fresh("python database")) for _ in range(3)]
+        other = await theirs.submit(fresh("python database"))
+
+        assert len(await mine.cancel(everything=True)) == 3
+
+        assert {(await mine.status(each.query_id)).state for each in ours} == {State.CANCELLED}
+        assert (await theirs.wait(other.query_id, 20)).text
+
+
+async def test_a_paused_flow_waits_and_goes_on(producer: AsyncProducer, house: House) -> None:
+    await hold(producer.batch, flow="backup")
+    assert (await held(producer.batch)).flows == ("backup",)
+    submission = await producer.submit(fresh("q"), flow="backup")
+
+    async def parked() -> bool:
+        return (await producer.status(submission.query_id)).reason == "paused"
+
+    await until(parked)
+    assert await let_go(producer.batch, flow="backup")
+
+    assert (await producer.wait(submission.query_id, 20)).flow == "backup"
+
+
+async def test_a_full_domain_refuses_and_says_when_to_come_back(producer: AsyncProducer, house: House) -> None:
+    settings = house.settings.model_copy(update={"queue_limit": 3})
+    await hold(producer.batch, domain="backup")
+    try:
+        async with AsyncProducer(settings) as limited:
+            accepted = [await limited.submit(fresh("q"), domain="backup") for _ in range(3)]
+            with pytest.raises(QueueFull) as caught:
+                await limited.submit(fresh("q"), domain="backup")
+            assert caught.value.retry_after > 0
+            assert caught.value.queue == "domain.backup"
+            await limited.submit(fresh("How do I use a python database?"), domain="technical")
+    finally:
+        await let_go(producer.batch, domain="backup")
+    for each in accepted:
+        assert (await producer.wait(each.query_id, 20)).text
+
+
+async def test_urgent_queries_overtake_and_slow_ones_still_come(producer: AsyncProducer, house: House) -> None:
+    house.behave(NARROW, latency=0.1)
+    await hold(producer.batch, flow="narrow")
+    low = [await producer.submit(fresh("low"), flow="narrow", priority="low") for _ in range(6)]
+    high = [await producer.submit(fresh("high"), flow="narrow", priority="high") for _ in range(2)]
+
+    async def all_parked() -> bool:
+        return bool(house.client.zcard("flywheel:parked:narrow") == 8)
+
+    await until(all_parked)
+    await let_go(producer.batch, flow="narrow")
+    await asyncio.gather(*(producer.wait(each.query_id, 30) for each in [*low, *high]))
+
+    finished = {each.query_id: (await producer.status(each.query_id)).finished for each in [*low, *high]}
+    last_high = max(finished[each.query_id] for each in high)  # type: ignore[type-var]
+    first_low = min(finished[each.query_id] for each in low)  # type: ignore[type-var]
+    assert last_high <= first_low  # type: ignore[operator]
+
+
+async def test_a_flow_that_keeps_failing_is_left_alone_and_probed(producer: AsyncProducer, house: House) -> None:
+    house.behave(BACKUP, fault="gateway_502")
+    submitted = [await producer.submit(fresh("q"), flow="backup") for _ in range(8)]
+
+    async def opened() -> bool:
+        return bool(house.client.hexists("flywheel:circuit:backup", "open_until"))
+
+    await until(opened, 30)
+    house.behave(BACKUP)
+
+    outcomes = await asyncio.gather(*(producer.wait(each.query_id, 60) for each in submitted), return_exceptions=True)
+    assert any(not isinstance(outcome, Exception) for outcome in outcomes)
+
+    async def closed() -> bool:
+        return not house.client.exists("flywheel:circuit:backup")
+
+    await until(closed)

@@ -103,9 +103,17 @@ end
 -- `outcome`: answer (JSON), error (JSON), failure (Celery's form of it), reason, attached_to.
 local function finalise(id, state, outcome, now)
   local key = record(id)
-  local state_before, ttl, front, session, deadline, leader, domain =
-    unpack(redis.call('HMGET', key, 'state', 'ttl', 'front', 'session', 'deadline', 'attached_to', 'domain'))
+  local state_before, ttl, front, session, deadline, leader, domain, flow, owner, route, created, started =
+    unpack(redis.call('HMGET', key, 'state', 'ttl', 'front', 'session', 'deadline', 'attached_to', 'domain', 'flow',
+      'owner', 'route', 'created', 'started'))
   if not state_before or TERMINAL[state_before] then return false end
+  local how = state
+  if outcome.attached_to then
+    how = 'attached'
+  elseif outcome.answer and string.find(outcome.answer, '"cached":true', 1, true) then
+    how = 'cached'
+  end
+  tally(flow, owner, route, how, outcome.error, created, started, now)
   redis.call('HINCRBY', LOAD, '*', -1)
   move_load(domain, nil)
   redis.call('HSET', key, 'state', state, 'finished', now, 'reason', outcome.reason or '')

@@ -34,6 +34,7 @@ if front ~= '' and policy == 'use' then
     -- Past its TTL a worker serves it, and renews it.
     if answer and fresh(cache_key, tonumber(stale)) then
       count(flow, 'hits')
+      tally(flow, owner, nil, 'cached', nil, now, nil, now)
       redis.call('HSET', key, 'state', 'succeeded', 'query', query, 'created', now, 'finished', now,
         'ttl', ttl, 'cache_key', cache_key, 'flow', flow)
       if session ~= '' then

@@ -29,7 +29,7 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
     """Celery's consumer with our reconnects and acknowledgements."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: What the lost connection had delivered and running tasks still hold, by delivery tag.
+        #: What lost connections had delivered and running tasks may still hold, by delivery tag.
         self.kept: dict[str, Any] = {}
         #: Acknowledgements that could not be written.
         self.owed: deque[Callable[[], None]] = deque()
@@ -42,22 +42,27 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
         )
         return super().ensure_connected(conn)
 
+    def create_task_handler(self, **_: Any) -> Any:
+        # Celery wraps each acknowledgement in a promise of vine's, whose chaining nobody uses here.
+        return super().create_task_handler(promise=_calling)
+
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
         """Acknowledge or reject; at once when the pool reports on the hub's thread, else on the hub's next turn."""
-        settle = functools.partial(self._settle, functools.partial(p, *args, **kwargs), p.__self__)
         if getattr(self.pool, "reports_on_hub", False):
-            settle()
+            self._settle(p, args)
         else:
-            self.hub.call_soon(settle)
+            self.hub.call_soon(self._settle, p, args)
         return p
 
-    def _settle(self, write: Callable[[], None], message: Any) -> None:
+    def _settle(self, write: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """Call a message's ``ack_log_error`` or ``reject_log_error``; keep it to be called again if that fails."""
+        message = write.__self__  # type: ignore[attr-defined]
         try:
-            write()
+            write(*args)
         except Exception as error:  # a closed channel fails in many ways
             logger.warning("message %s is not acknowledged yet: %r", message.delivery_tag, error)
         if not message.acknowledged:
-            self.owed.append(functools.partial(self._settle, write, message))
+            self.owed.append(functools.partial(self._settle, write, args))
             self.kept[message.delivery_tag] = message
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
@@ -73,11 +78,10 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
     def adopt_kept(self) -> None:
         """Let the new channel hold what the lost one held, then write the acknowledgements that are due."""
         channel = self.task_consumer.channel
-        kept, self.kept = self.kept, {}
-        for tag, message in kept.items():
-            if not message.acknowledged:
-                message.channel = channel
-                channel.qos._delivered[tag] = message
+        self.kept = {tag: message for tag, message in self.kept.items() if not message.acknowledged}
+        for tag, message in self.kept.items():
+            message.channel = channel
+            channel.qos._delivered[tag] = message
         for _ in range(len(self.owed)):
             self.owed.popleft()()
 
@@ -126,6 +130,10 @@ def _renew_stock(channel: Any) -> None:
         now = time.time()
         with channel.conn_or_acquire() as client:
             client.zadd(channel.unacked_index_key, dict.fromkeys(held, now), xx=True)
+
+
+def _calling(function: Callable[..., Any], args: tuple[Any, ...], on_error: Any = None) -> Callable[..., Any]:
+    return functools.partial(function, *args)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

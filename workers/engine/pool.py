@@ -7,6 +7,7 @@ through two queues, and each is woken once for however many jobs there are.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -76,6 +77,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         self._threads = ThreadPoolExecutor(PLAIN_TASK_THREADS, thread_name_prefix="plain-task")
         signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_process_init.send(sender=None)
+        gc.freeze()  # what was imported stays: the collector need not look at it again and again
 
     def register_with_event_loop(self, loop: Any) -> None:
         self._hub = loop
@@ -139,7 +141,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
 
     # Hub: from a request to a running body
 
-    def on_apply(
+    def apply_async(
         self,
         target: Callable[..., Any],
         args: Any = None,
@@ -149,6 +151,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         timeout: float | None = None,
         **_: Any,
     ) -> Job:
+        """Run a request's task, or have it wait for a place."""
         # Celery gives the callbacks of a request; the request itself has its payload decoded already.
         job = Job(self, callback.__self__, lambda: target(*args), self._tracer_of(args[0]))
         job.soft_limit = soft_timeout or self.options.get("soft_timeout")

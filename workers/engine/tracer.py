@@ -90,6 +90,7 @@ class TaskTracer:
         self._call = task.run if type(task).__call__ is Task.__call__ else task
         self._hooks = {name for name in _HOOKS if task_has_custom(task, name)}
         self._inherit_priority = app.conf.task_inherit_parent_priority
+        self._backend, self._loader = task.backend, app.loader
         self._pid = os.getpid()
 
     # Before the body
@@ -108,10 +109,10 @@ class TaskTracer:
                 raise InvalidTaskError("Task keyword arguments is not a mapping")
             if signals.task_prerun.receivers:
                 signals.task_prerun.send(sender=task, task_id=task_id, task=task, args=args, kwargs=kwargs)
-            self.app.loader.on_task_init(task_id, task)
+            self._loader.on_task_init(task_id, task)
             if task.track_started and not ignore_result:
                 meta = {"pid": self._pid, "hostname": self.hostname}
-                task.backend.store_result(task_id, meta, states.STARTED, request=context)
+                self._backend.store_result(task_id, meta, states.STARTED, request=context)
             if "before_start" in self._hooks:
                 task.before_start(task_id, args, kwargs)
         except Exception as error:
@@ -187,7 +188,7 @@ class TaskTracer:
         try:
             # Callbacks before the result, so that the result can name its children.
             self._continue_with(retval, run)
-            task.backend.mark_as_done(run.id, retval, request, run.publish_result)
+            self._backend.mark_as_done(run.id, retval, request, run.publish_result)
         except EncodeError as error:
             return self._failed(run, error)
         runtime = monotonic() - run.started
@@ -257,8 +258,8 @@ class TaskTracer:
             _task_stack.pop()
             task.request_stack.pop()
             try:
-                task.backend.process_cleanup()
-                self.app.loader.on_process_cleanup()
+                self._backend.process_cleanup()
+                self._loader.on_process_cleanup()
             except Exception:
                 logger.exception("Process cleanup failed")
 

@@ -14,6 +14,8 @@ Kind = Literal["example", "topic", "name", "description", "keyword"]
 
 #: A description is cut here: beyond it a text says less and less about what users ask.
 _LONGEST_TEXT = 600
+#: More texts than this are thinned: the work of a fit grows with their number's cube.
+_MOST_TEXTS = 3000
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
@@ -64,7 +66,22 @@ def corpus_of(catalog: Catalog) -> Corpus:
             samples.extend(Sample(text, len(intents), kind) for text, kind in texts)
             intents.append(intent)
     keywords = {key: tuple(word for word in flow.keywords if word.strip()) for key, flow in catalog.routable.items()}
-    return Corpus(tuple(intents), tuple(samples), keywords)
+    return Corpus(tuple(intents), tuple(_thinned(samples, len(intents))), keywords)
+
+
+def _thinned(samples: list[Sample], intents: int) -> list[Sample]:
+    """Return at most about _MOST_TEXTS samples; intents with many give up some, evenly over their order."""
+    if len(samples) <= _MOST_TEXTS:
+        return samples
+    each = max(2, _MOST_TEXTS // intents)
+    by_intent: dict[int, list[Sample]] = {}
+    for sample in samples:
+        by_intent.setdefault(sample.intent, []).append(sample)
+    return [
+        own[at * len(own) // each] if len(own) > each else own[at]
+        for own in by_intent.values()
+        for at in range(min(each, len(own)))
+    ]
 
 
 def _intents_of(flow: Flow) -> Iterator[tuple[Intent, list[tuple[str, Kind]]]]:

@@ -1,21 +1,23 @@
-"""Fit a router to a catalog: one linear solve, and everything that must be measured is measured by leaving one out.
+"""Fit a router to a catalog: kernel logistic regression on the catalog's own texts, calibrated by leaving one out.
 
-The classifier is kernel ridge regression on one-hot intents. Its leave-one-out predictions have a closed form
-(Rifkin and Lippert 2007), so the temperature that makes scores into probabilities, and the threshold below which a
-question is foreign, come from the user's own examples; nothing is held out.
+A ridge solution (closed form) is the start, a few damped Newton steps with its inverse sharpen it to the logistic loss.
+Leave-one-out scores follow from the dual coefficients (Rifkin and Lippert 2007; for the logistic loss to first order),
+so the temperature that makes scores into probabilities, and the threshold below which a question is foreign, come from
+the user's own examples; nothing is held out.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Kind, corpus_of
 from agentic_flywheel.routing.encoder import Encoder, static_encoder
 from agentic_flywheel.routing.features import NgramIndex, clip
@@ -25,14 +27,20 @@ from agentic_flywheel.routing.store import FitStore
 logger = logging.getLogger(__name__)
 
 Matrix = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.float32]
 
-#: Ridge: how much an example may be contradicted by its neighbours.
-_RIDGE = 0.1
+#: Penalty of the coefficients, and the curvature of the loss that the Newton steps assume.
+_PENALTY, _CURVATURE = 0.02, 0.1
+_STEPS, _MOMENTUM = 15, 0.5
+#: The curvature at an example that is left out: small, since most are then still decided.
+_LEFT_OUT_CURVATURE = 0.01
 #: How much a text of each kind is believed; a user's own example is 1.
 _TRUST: dict[Kind, float] = {"example": 1.0, "topic": 1.0, "name": 1.0, "keyword": 0.5, "description": 0.5}
 #: Temperatures tried, and the one believed before any example is seen, as if so many examples had asked for it.
-_TEMPERATURES = np.exp(np.linspace(0.0, 5.0, 101))
-_USUAL_TEMPERATURE, _PSEUDO_EXAMPLES = 8.0, 5.0
+_TEMPERATURES = np.exp(np.linspace(-1.0, 2.5, 71))
+_USUAL_TEMPERATURE, _PSEUDO_EXAMPLES = 2.0, 5.0
+#: The ridge solution's usual temperature, with which the Newton steps begin.
+_RIDGE_TEMPERATURE = 15.0
 #: This share of the catalog's own examples looks foreign when left out.
 _FOREIGN_SHARE = 0.05
 
@@ -44,27 +52,36 @@ class LeftOut:
     #: Scores of the examples (rows) for every intent (columns).
     scores: Matrix
     intents: npt.NDArray[np.int64]
+    #: Likeness to the nearest other sample.
+    nearest: Matrix
 
 
-def fit_router(catalog: Catalog, *, encoder: Encoder | None = None, cache_dir: Path | None = None) -> FittedRouter:
+def fit_router(
+    catalog: Catalog,
+    *,
+    encoder: Encoder | None = None,
+    stronger: Encoder | None = None,
+    cache_dir: Path | None = None,
+) -> FittedRouter:
     """Return the router that the catalog's own texts give.
 
-    ``encoder`` is the static table of the package unless another is given. With ``cache_dir`` a fit is stored there by
-    the digest of what it was made from, and read back instead of made again; a damaged file is made anew.
+    ``encoder`` is the static table of the package unless another is given; a question that it leaves unsure is read
+    again with ``stronger``, where given. With ``cache_dir`` a fit is stored there by the digest of what it was made
+    from, and read back instead of made again; a damaged file is made anew.
     """
-    encoder = encoder or static_encoder()
     corpus = corpus_of(catalog)
     store = FitStore(cache_dir) if cache_dir is not None else None
+    second = _stored_or_fitted(corpus, stronger, store) if stronger is not None else None
+    return replace(_stored_or_fitted(corpus, encoder or static_encoder(), store), stronger=second)
+
+
+def _stored_or_fitted(corpus: Corpus, encoder: Encoder, store: FitStore | None) -> FittedRouter:
     if store is not None and (stored := store.load(corpus, encoder)) is not None:
         return stored
     began = time.perf_counter()
     router = _fit(corpus, encoder)
-    logger.info(
-        "routing fitted: %d flows, %d texts, %.2f s",
-        len(router.flows),
-        len(corpus.samples),
-        time.perf_counter() - began,
-    )
+    took = time.perf_counter() - began
+    logger.info("routing fitted (%s): %d texts, %.2f s", encoder.name, len(corpus.samples), took)
     if store is not None:
         store.save(router)
     return router
@@ -73,27 +90,54 @@ def fit_router(catalog: Catalog, *, encoder: Encoder | None = None, cache_dir: P
 def _fit(corpus: Corpus, encoder: Encoder) -> FittedRouter:
     texts = [clip(sample.text) for sample in corpus.samples]
     index = NgramIndex.of(texts)
+    alignment = Alignment([static_encoder().tokens(text) for text in texts], static_encoder().table)
     dense = np.stack([encoder.encode(text) for text in texts]).astype(np.float32)
     lexical = np.stack([index.similarity(text) for text in texts])
-    gram = kernel(lexical, dense @ dense.T).astype(np.float64)
+    aligned = np.stack([alignment.similarity(static_encoder().tokens(text)) for text in texts])
+    gram = kernel(encoder, lexical, dense @ dense.T, (aligned + aligned.T) * np.float32(0.5))
 
     labels = np.array([sample.intent for sample in corpus.samples])
-    targets = np.zeros((len(labels), len(corpus.intents)))
-    targets[np.arange(len(labels)), labels] = 1
     trust = np.array([_TRUST[sample.kind] for sample in corpus.samples])
-    inverse = np.linalg.inv(gram + np.diag(_RIDGE / trust))
-    weights = inverse @ targets
-
+    weights = _solve(gram, labels, trust, len(corpus.intents))
     asked = np.array([sample.kind in ("example", "topic") for sample in corpus.samples])
-    left_out = LeftOut((targets - weights / np.diag(inverse)[:, None])[asked], labels[asked])
+    left_out = _leave_out(gram, weights, trust, labels, asked)
     return FittedRouter(
         corpus=corpus,
         encoder=encoder,
         index=index,
+        alignment=alignment,
         dense=dense,
-        weights=weights.astype(np.float32),
+        weights=weights,
         calibration=calibrate(left_out, flow_starts(corpus.intents)),
     )
+
+
+def _solve(gram: Vector, labels: npt.NDArray[np.int64], trust: Matrix, intents: int) -> Vector:
+    """Minimise the trusted logistic loss plus the penalty; each row says what one text speaks for."""
+    targets = np.zeros((len(labels), intents), np.float32)
+    targets[np.arange(len(labels)), labels] = 1
+    inverse = np.linalg.inv(gram + np.diag(_PENALTY / (_CURVATURE * trust))).astype(np.float32)
+    weights = inverse @ targets * np.float32(_RIDGE_TEMPERATURE)
+    penalty = (_PENALTY / trust).astype(np.float32)[:, None]
+    step = np.zeros_like(weights)
+    for _ in range(_STEPS):
+        chances = gram @ weights
+        chances -= chances.max(1, keepdims=True)
+        np.exp(chances, out=chances)
+        chances /= chances.sum(1, keepdims=True)
+        step = np.float32(_MOMENTUM) * step - inverse @ (chances - targets + penalty * weights) / np.float32(_CURVATURE)
+        weights = weights + step
+    return weights
+
+
+def _leave_out(
+    gram: Vector, weights: Vector, trust: Matrix, labels: npt.NDArray[np.int64], asked: npt.NDArray[np.bool_]
+) -> LeftOut:
+    ridge = _PENALTY / (_LEFT_OUT_CURVATURE * trust)
+    own = 1 / np.diag(np.linalg.inv(gram + np.diag(ridge))) - ridge
+    scores = (gram @ weights - weights * own[:, None].astype(np.float32)).astype(np.float64)
+    others = gram - np.diag(np.full(len(gram), np.inf, np.float32))
+    return LeftOut(scores[asked], labels[asked], others.max(1)[asked].astype(np.float64))
 
 
 def calibrate(left_out: LeftOut, starts: npt.NDArray[np.int64]) -> Calibration:
@@ -111,9 +155,15 @@ def calibrate(left_out: LeftOut, starts: npt.NDArray[np.int64]) -> Calibration:
             loss -= float(np.log(flows[np.arange(count), truth] / flows.sum(1) + 1e-12).sum())
         if loss < best:
             best, temperature = loss, float(candidate)
-    if not count:
-        return Calibration(temperature=temperature, foreign_below=0.0, foreign_spread=0.05)
-    own = left_out.scores.max(1)
-    # With few examples the quantile is a guess: shrink it towards "nothing is foreign".
-    threshold = float(np.quantile(own, _FOREIGN_SHARE)) * count / (count + 10)
-    return Calibration(temperature, threshold, max(float(own.std()) / 2, 0.02))
+    if count < 2:
+        # Nothing to measure by: nothing is foreign.
+        return Calibration(temperature, (0.0, 1.0), (0.0, 1.0), -100.0)
+    top = left_out.scores.max(1)
+    usual = Calibration(temperature, _spread(top), _spread(left_out.nearest), 0.0)
+    seen = [usual.familiarity(score, near) for score, near in zip(top, left_out.nearest, strict=True)]
+    # With few examples the quantile is a guess: keep away from it.
+    return replace(usual, foreign_below=float(np.quantile(seen, _FOREIGN_SHARE)) - 30 / (count + 10))
+
+
+def _spread(values: Matrix) -> tuple[float, float]:
+    return float(values.mean()), max(float(values.std()), 1e-3)

@@ -10,14 +10,17 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Intent, Sample
-from agentic_flywheel.routing.encoder import Encoder
+from agentic_flywheel.routing.encoder import Encoder, static_encoder
 from agentic_flywheel.routing.features import NgramIndex, clip, words
 
 Vector = npt.NDArray[np.float32]
 
-#: The share of meaning (encoder) against wording (n-grams), and how fast likeness falls off.
-_MEANING, _SHARPNESS = 2.0, 2.0
+#: How fast likeness falls off.
+_SHARPNESS = 2.0
+#: A stronger encoder is asked unless a flow's log-probability reaches this and the text is at most so foreign.
+_SURE, _FAMILIAR = math.log(0.95), 0.1
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,15 @@ class Calibration:
     """How scores become probabilities, and which are too low to be believed. Measured on left-out examples."""
 
     temperature: float
-    #: A question whose best score is below this is foreign to the catalog.
+    #: Mean and deviation of an example's best score, and of its likeness to the nearest other text.
+    score: tuple[float, float]
+    nearest: tuple[float, float]
+    #: A question less familiar than this is foreign to the catalog.
     foreign_below: float
-    #: How quickly novelty passes from 0 to 1 around that threshold.
-    foreign_spread: float
+
+    def familiarity(self, score: float, nearest: float) -> float:
+        """Return how usual a question looks, in deviations: by its best score, and half as much by its nearest text."""
+        return (score - self.score[0]) / self.score[1] + (nearest - self.nearest[0]) / self.nearest[1] / 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,8 @@ class Reading:
     novelty: float
     #: Likeness to every sample; the reason for all of the above.
     likeness: Vector
+    #: Who read it: a cascade's second router where the first was not sure.
+    reader: FittedRouter
 
     @property
     def novel(self) -> bool:
@@ -55,11 +65,14 @@ class FittedRouter:
     corpus: Corpus
     encoder: Encoder
     index: NgramIndex
+    alignment: Alignment
     #: The encoder's vector of every sample.
     dense: Vector
     #: What each sample (row) says for each intent (column).
     weights: Vector
     calibration: Calibration
+    #: The same catalog fitted with a stronger, slower encoder, for what this one leaves unsure.
+    stronger: FittedRouter | None = None
 
     @cached_property
     def flows(self) -> tuple[str, ...]:
@@ -77,20 +90,31 @@ class FittedRouter:
 
     def read(self, text: str) -> Reading:
         """Score ``text``. Bounded work, whatever its length; a text without a known word scores low everywhere."""
+        reading = self._read(text)
+        sure = float(reading.flows.max()) >= _SURE and reading.novelty <= _FAMILIAR
+        return reading if sure or self.stronger is None else self.stronger.read(text)
+
+    def _read(self, text: str) -> Reading:
         text = clip(text)
-        likeness = kernel(self.index.similarity(text), self.dense @ self.encoder.encode(text))
+        likeness = kernel(
+            self.encoder,
+            self.index.similarity(text),
+            self.dense @ self.encoder.encode(text),
+            self.alignment.similarity(static_encoder().tokens(text)),
+        )
         scores = likeness @ self.weights
         best = float(scores.max())
         logits = (scores - best) * self.calibration.temperature
         odds = np.exp(logits)
         total = float(odds.sum())
         flows = np.log(np.add.reduceat(odds, self.starts) / total + 1e-12)
-        margin = (best - self.calibration.foreign_below) / self.calibration.foreign_spread
+        margin = self.calibration.familiarity(best, float(likeness.max())) - self.calibration.foreign_below
         return Reading(
             intents=logits - math.log(total),
             flows=flows,
-            novelty=1.0 / (1.0 + math.exp(min(max(2 * margin, -30.0), 30.0))),
+            novelty=1.0 / (1.0 + math.exp(min(max(margin, -30.0), 30.0))),
             likeness=likeness,
+            reader=self,
         )
 
     def topic(self, reading: Reading, flow: str) -> Intent:
@@ -99,7 +123,8 @@ class FittedRouter:
 
     def contributions(self, reading: Reading, flow: str, count: int = 3) -> list[tuple[Sample, float]]:
         """Return the samples that speak most for ``flow``, each with its part of the score in log-odds."""
-        part = reading.likeness * self.weights[:, self._best_intent(reading, flow)] * self.calibration.temperature
+        reader = reading.reader
+        part = reading.likeness * reader.weights[:, self._best_intent(reading, flow)] * reader.calibration.temperature
         order = np.argsort(-part, kind="stable")[:count]
         return [(self.corpus.samples[number], float(part[number])) for number in order if part[number] > 0]
 
@@ -132,9 +157,10 @@ class FittedRouter:
         return list(found)
 
 
-def kernel(lexical: Vector, meaning: Vector) -> Vector:
-    """Join likeness of wording and of meaning (cosines) into one, 1 for the same text."""
-    joined = (lexical + _MEANING * meaning) / (1 + _MEANING)
+def kernel(encoder: Encoder, wording: Vector, meaning: Vector, aligned: Vector) -> Vector:
+    """Join three likenesses (cosines) into one, 1 for the same text."""
+    total = 1 + encoder.meaning + encoder.alignment
+    joined = (wording + encoder.meaning * meaning + encoder.alignment * aligned) / total
     result: Vector = np.exp(_SHARPNESS * (joined - 1))
     return result
 

@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 class RouterSlot:
     """Holds the current router. Readers never wait: they get the old one until the new one is fitted."""
 
-    def __init__(self, catalog: Catalog, *, encoder: Encoder | None = None, cache_dir: Path | None = None) -> None:
+    def __init__(self, catalog: Catalog, *, stronger: Encoder | None = None, cache_dir: Path | None = None) -> None:
         """Fit for ``catalog`` before returning: the first question needs a router."""
-        self._encoder = encoder
+        self._stronger = stronger
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
         self._wanted: Catalog | None = None
@@ -64,4 +64,4 @@ class RouterSlot:
                 logger.exception("routing could not be fitted to catalog %s; the old fit stays", catalog.revision)
 
     def _fit(self, catalog: Catalog) -> FittedRouter:
-        return fit_router(catalog, encoder=self._encoder, cache_dir=self._cache_dir)
+        return fit_router(catalog, stronger=self._stronger, cache_dir=self._cache_dir)

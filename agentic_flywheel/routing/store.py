@@ -9,18 +9,20 @@ import tempfile
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus
-from agentic_flywheel.routing.encoder import Encoder
-from agentic_flywheel.routing.features import NgramIndex
+from agentic_flywheel.routing.encoder import Encoder, static_encoder
+from agentic_flywheel.routing.features import NgramIndex, clip
 from agentic_flywheel.routing.router import Calibration, FittedRouter
 
 logger = logging.getLogger(__name__)
 
 #: Part of every file's name: a change of the method makes older files unread.
-_METHOD = 1
+_METHOD = 2
 _KEPT = 8
 
 
@@ -44,14 +46,21 @@ class FitStore:
                     stored["postings"],
                     len(corpus.samples),
                 )
+                table = static_encoder()
                 router = FittedRouter(
-                    corpus, encoder, index, stored["dense"], stored["weights"], Calibration(**told["calibration"])
+                    corpus=corpus,
+                    encoder=encoder,
+                    index=index,
+                    alignment=Alignment([table.tokens(clip(each.text)) for each in corpus.samples], table.table),
+                    dense=stored["dense"],
+                    weights=stored["weights"],
+                    calibration=_calibration(told["calibration"]),
                 )
             _refuse_misfit(router)
             return router
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as damaged:
+        except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as damaged:
             logger.warning("stored routing fit %s is unusable and is made anew: %s", path.name, damaged)
             return None
 
@@ -81,6 +90,13 @@ class FitStore:
 
     def _path(self, corpus: Corpus, encoder: Encoder) -> Path:
         return self._folder / f"routing-{_METHOD}-{encoder.name}-{corpus.digest}.npz"
+
+
+def _calibration(told: dict[str, Any]) -> Calibration:
+    score, nearest = (tuple(map(float, told[name])) for name in ("score", "nearest"))
+    return Calibration(
+        float(told["temperature"]), (score[0], score[1]), (nearest[0], nearest[1]), float(told["foreign_below"])
+    )
 
 
 def _refuse_misfit(router: FittedRouter) -> None:

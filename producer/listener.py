@@ -82,12 +82,15 @@ class Listener:
                 logger.debug("no confirmation for %s yet", channel)
 
     async def _read(self) -> None:
-        while True:
+        while self._confirmed:
             client = connect(self._url, timeout=timedelta(seconds=_GONE_AFTER))
             try:
                 async with client.pubsub() as pubsub:
-                    await pubsub.subscribe(*self._confirmed)
+                    wanted = list(self._confirmed)
+                    await pubsub.subscribe(*wanted)
                     self._pubsub = pubsub
+                    if late := [channel for channel in self._confirmed if channel not in wanted]:
+                        await pubsub.subscribe(*late)
                     self._ring_all()
                     await self._follow(pubsub)
             except (RedisError, OSError) as failure:
@@ -116,6 +119,8 @@ class Listener:
                 self._ring(told["channel"], told["data"])
             elif told["type"] == "subscribe" and (confirmed := self._confirmed.get(told["channel"])):
                 confirmed.set()
+                # What was said before the subscription was in force has to be looked for.
+                self._ring_all(told["channel"])
 
     def _ring(self, channel: str, said: str) -> None:
         bells = self._bells.get(channel, {})
@@ -123,8 +128,9 @@ class Listener:
             for bell in bells.get(key, ()):
                 bell.set()
 
-    def _ring_all(self) -> None:
-        for bells in self._bells.values():
-            for ringing in bells.values():
+    def _ring_all(self, *channels: str) -> None:
+        """Ring every bell of these channels; of all where none is named."""
+        for channel in channels or self._bells:
+            for ringing in self._bells.get(channel, {}).values():
                 for bell in ringing:
                     bell.set()

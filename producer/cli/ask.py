@@ -115,13 +115,18 @@ def show_answer(screen: Screen, answer: Answer, *, already: str = "") -> None:
         screen.line(f"  {choice.name} ", (f"--flow {choice.flow}", "cyan"), f"  {choice.description}")
     screen.line()
     pieces: list[Piece] = [("→ ", "dim"), (_went_to(answer), "bold cyan"), f"  {answer.confidence:.0%} ({answer.band})"]
-    pieces += [f"  {answer.elapsed.total_seconds():.2f} s", f"  {_cached(answer)}", (f"  {answer.query_id}", "dim")]
+    pieces += [f"  {_time(answer.elapsed)}", f"  {_cached(answer)}", (f"  {answer.query_id}", "dim")]
     screen.line(*pieces)
     if answer.band != "high" or len(answer.domains) > 1:
         screen.line(("  ", ""), (answer.explanation, "dim"))
     for part in answer.parts:
         if part.error is not None:
             screen.note(("  ", ""), (f"{part.flow}: {part.error.error}", "yellow"))
+
+
+def _time(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _went_to(answer: Answer) -> str:

@@ -71,6 +71,15 @@ class Settings(BaseSettings):
     trace_queue_bytes: Annotated[int, Field(ge=1024)] = 32 * 2**20
 
     @property
+    def langfuse_login(self) -> tuple[str, str, str] | None:
+        """Langfuse's address, public and secret key; None where traces go to a file, or nowhere."""
+        public, secret = self.langfuse_public_key, self.langfuse_secret_key
+        if not (self.tracing_enabled and public and secret):
+            return None
+        address = self.langfuse_base_url or "https://cloud.langfuse.com"
+        return address.rstrip("/"), public, secret.get_secret_value()
+
+    @property
     def broker_address(self) -> str:
         """The broker's address without its password, for messages."""
         return without_credentials(self.redis_url)

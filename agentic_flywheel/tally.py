@@ -1,4 +1,4 @@
-"""The figures that ended queries leave behind, hour by hour, read and added up. They are written by ``lua/tally.lua``."""
+"""The figures that ended queries leave behind, hour by hour, read and added up. ``lua/tally.lua`` writes them."""
 
 from __future__ import annotations
 
@@ -47,11 +47,6 @@ class Tally:
     intents: Counter[str]
 
 
-def tally_key(hour: int) -> str:
-    """Return the key of an hour's figures; hours are counted since 1970."""
-    return f"{wire.PREFIX}tally:{hour}"
-
-
 def hour_of(moment: datetime) -> int:
     return int(moment.timestamp() // 3600)
 
@@ -63,7 +58,7 @@ def start_of(hour: int) -> datetime:
 async def read_hours(batch: Batch, hours: Iterable[int]) -> dict[int, dict[str, int]]:
     """Return the raw figures of hours. Raises BrokerUnavailable."""
     wanted = list(hours)
-    found = await asyncio.gather(*(batch.call("HGETALL", tally_key(hour)) for hour in wanted))
+    found = await asyncio.gather(*(batch.call("HGETALL", wire.tally_key(hour)) for hour in wanted))
     return {
         hour: {name: int(value) for name, value in fields.items()} for hour, fields in zip(wanted, found, strict=True)
     }

@@ -84,6 +84,14 @@ def sessions_key(owner: str) -> str:
     return f"{PREFIX}sessions:{owner}"
 
 
+def bundle_key(batch_id: str) -> str:
+    return f"{PREFIX}bundle:{batch_id}"
+
+
+def successor_key(query_id: str) -> str:
+    return f"{PREFIX}successor:{query_id}"
+
+
 def stats_key(flow: str) -> str:
     return f"{PREFIX}stats:{flow}"
 
@@ -92,8 +100,29 @@ def letter_key(query_id: str) -> str:
     return f"{PREFIX}letter:{query_id}"
 
 
+def circuit_key(flow: str) -> str:
+    return f"{PREFIX}circuit:{flow}"
+
+
+def running_key(flow: str) -> str:
+    return f"{PREFIX}running:{flow}"
+
+
+def scores_key(query_id: str) -> str:
+    return f"{PREFIX}scores:{query_id}"
+
+
+def tally_key(hour: int) -> str:
+    """Return the key of the figures of an hour; hours are counted since 1970."""
+    return f"{PREFIX}tally:{hour}"
+
+
 DEAD_LETTERS = f"{PREFIX}dead"
 PAUSED = f"{PREFIX}paused"
+#: Queries that have a score, by its time.
+SCORED = f"{PREFIX}scored"
+#: Scores that Langfuse has not got yet, by when to try next.
+UNSENT_SCORES = f"{PREFIX}unsent"
 #: Told to every worker: ``cancel <execution>``.
 CONTROL_CHANNEL = f"{PREFIX}control"
 

@@ -1,4 +1,4 @@
--- The figures of an hour: how many queries ended, how, after how long, by flow, user and intent.
+-- The figures of an hour (see agentic_flywheel/tally.py): how many queries ended, how, after how long, by flow, user and intent.
 -- One hash an hour, so that a query costs a handful of increments and reading never scans a query:
 --   q|flow|outcome|octave   time from acceptance to answer     w|flow|octave   time until its flow was called
 --   e|flow|class            errors                             u|user  i|intent   queries

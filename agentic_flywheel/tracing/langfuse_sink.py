@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from pydantic import SecretStr
 
 from agentic_flywheel.tracing.observation import Observation
 from agentic_flywheel.tracing.otlp import constant_attributes, encode_request, encode_span, rejected_spans
@@ -37,14 +36,14 @@ class LangfuseSink:
         self,
         base_url: str,
         public_key: str,
-        secret_key: SecretStr,
+        secret_key: str,
         *,
         environment: str = "default",
         release: str | None = None,
         version: str = "",
         service: str = SCOPE,
     ) -> None:
-        credentials = base64.b64encode(f"{public_key}:{secret_key.get_secret_value()}".encode()).decode()
+        credentials = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode()
         self._url = base_url.rstrip("/") + "/api/public/otel/v1/traces"
         self._headers = {
             "Authorization": f"Basic {credentials}",

@@ -18,8 +18,6 @@ from agentic_flywheel.tracing.text import Mask, cut, load_mask
 
 logger = logging.getLogger(__name__)
 
-#: Where Langfuse is when only its keys are set, as its own SDK has it.
-DEFAULT_URL = "https://cloud.langfuse.com"
 NOTHING = Delivery(accepted=0, sent=0, dropped=0, pending=0, pending_bytes=0)
 
 
@@ -168,20 +166,14 @@ class Trace:
 
 
 def _sink_of(settings: Settings, service: str) -> Callable[[], Sink]:
-    base_url, public_key, secret_key = (
-        settings.langfuse_base_url,
-        settings.langfuse_public_key,
-        settings.langfuse_secret_key,
-    )
-    if not (public_key and secret_key):
+    login = settings.langfuse_login
+    if login is None:
         return lambda: FileSink(settings.home / "traces")
     # Imported where it is needed: it brings an HTTP client that most commands can do without.
     from agentic_flywheel.tracing.langfuse_sink import LangfuseSink
 
     return lambda: LangfuseSink(
-        base_url or DEFAULT_URL,
-        public_key,
-        secret_key,
+        *login,
         environment=settings.langfuse_environment,
         release=settings.langfuse_release,
         version=_own_version(),

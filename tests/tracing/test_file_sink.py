@@ -10,9 +10,18 @@ from agentic_flywheel.tracing.file_sink import CURRENT, FileSink, from_line, rea
 from agentic_flywheel.tracing.text import as_text
 
 SEEN = Observation(
-    "q", "flow-execution", "generation", 1, 2, span_id="ab" * 8, parent="cd" * 8, input="What?", usage=Usage(input_tokens=1),
-    tags=("a", "b"), metadata={"flow": "x"},
-)  # fmt: skip
+    "q",
+    "flow-execution",
+    "generation",
+    1,
+    2,
+    span_id="ab" * 8,
+    parent="cd" * 8,
+    input="What?",
+    usage=Usage(input_tokens=1),
+    tags=("a", "b"),
+    metadata={"flow": "x"},
+)
 
 
 def test_an_observation_survives_its_line() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, JsonValue
 
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch
@@ -23,6 +24,8 @@ class Session(Model):
     #: Queries of it that have no final answer yet, in their order.
     under_way: tuple[str, ...] = ()
     profile: str | None = None
+    #: Merged over the flows' configuration for every query of the session.
+    config: dict[str, JsonValue] = {}
 
 
 async def recent_turns(batch: Batch, session_id: str, limit: int = 5) -> list[Turn]:
@@ -47,6 +50,7 @@ async def load_session(batch: Batch, session_id: str, *, owner: str) -> Session:
         turns=turns,
         under_way=tuple(line),
         profile=about.get("profile"),
+        config=json.loads(about.get("config", "{}")),
     )
 
 
@@ -68,6 +72,29 @@ async def use_profile(batch: Batch, session_id: str, profile: str | None, *, own
         await batch.call("HDEL", wire.session_key(session_id), "profile")
     else:
         await batch.call("HSET", wire.session_key(session_id), "profile", profile)
+
+
+async def configure_session(
+    batch: Batch, session_id: str, config: dict[str, JsonValue], *, owner: str, ttl: timedelta
+) -> Session:
+    """Set the configuration that a session's queries carry from now on; begins the session where there is none.
+
+    Raises UnknownSession where it is another owner's; BrokerUnavailable.
+    """
+    key, now = wire.session_key(session_id), int(datetime.now(UTC).timestamp() * 1000)
+    if await batch.call("HSETNX", key, "owner", owner):
+        await batch.call("HSET", key, "created", now)
+        await batch.call("EXPIRE", key, int(ttl.total_seconds()))
+        await batch.call("ZADD", wire.sessions_key(owner), now, session_id)
+    await load_session(batch, session_id, owner=owner)
+    await batch.call("HSET", key, "config", json.dumps(config))
+    return await load_session(batch, session_id, owner=owner)
+
+
+async def session_config(batch: Batch, session_id: str, *, owner: str) -> dict[str, JsonValue]:
+    """Return the configuration that a session's queries carry; empty for a session that is not known, or not theirs."""
+    holder, config = await batch.call("HMGET", wire.session_key(session_id), "owner", "config")
+    return json.loads(config) if config and holder == owner else {}
 
 
 def _moment(milliseconds: str) -> datetime:

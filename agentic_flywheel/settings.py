@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from agentic_flywheel.catalog import Duration
+from agentic_flywheel.catalog import Duration, Rate
 from agentic_flywheel.errors import InvalidSetting
 
 
@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     #: Observations, and bytes of them, that one process keeps while they cannot be sent; more are dropped and counted.
     trace_queue_limit: Annotated[int, Field(ge=1)] = 50_000
     trace_queue_bytes: Annotated[int, Field(ge=1024)] = 32 * 2**20
+
+    #: Bearer tokens of the MCP bridge over HTTP: `name=token`, separated by commas or lines. The name is the owner.
+    mcp_tokens: SecretStr | None = None
+    #: A file with further tokens, one `name=token` a line; `#` begins a comment.
+    mcp_tokens_file: Path | None = None
+    #: Calls per second of one token, over HTTP.
+    mcp_rate: Rate = 50.0
 
     @property
     def langfuse_login(self) -> tuple[str, str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -77,6 +78,12 @@ class AsyncProducer:
         """Close the connections. Queries under way go on."""
         await self._listener.close()
         await self.batch.close()
+
+    def acting_for(self, owner: str) -> AsyncProducer:
+        """Return a producer for another owner over the same connections. Close the first one only."""
+        twin = copy.copy(self)
+        twin.owner = owner
+        return twin
 
     @cached_property
     def _watch(self) -> CatalogWatch:

@@ -1,0 +1,50 @@
+"""Expected failures as tool results: the project's error object, with advice in the words of the tools."""
+
+from __future__ import annotations
+
+import json
+
+from mcp_types import CallToolResult, TextContent
+from pydantic import ValidationError
+
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
+
+#: What a model can do next, before what a person can do.
+_ADVICE: dict[str, tuple[str, ...]] = {
+    "InvalidQuery": ("Correct the named argument and call the tool again; its input schema says what is accepted.",),
+    "UnknownFlow": ("Call flowise_list_flows: it gives the flow_key of every flow.",),
+    "UnknownDomain": ("Call flowise_list_flows: it gives the domain of every flow.",),
+    "UnknownQuery": ("Use a query_id as flowise_query, flowise_submit or flowise_batch returned it.",),
+    "UnknownBatch": ("Use a batch_id as flowise_batch returned it.",),
+    "UnknownSession": ("Call flowise_session_info without arguments: it lists your sessions.",),
+    "BrokerUnavailable": ("Tell the user that the queue is not running; `flywheel up` starts it.",),
+    "QueueFull": ("Wait for retry_after seconds, then call the tool again.",),
+    "DeadlineExceeded": ("Ask again with a larger timeout_s, or with none.",),
+    "FlowiseUnreachable": ("Call flowise_flow_health to see which flows answer; another flow may.",),
+    "FlowTimeout": ("Call flowise_flow_health to see which flows answer; another flow may.",),
+    "CircuitOpen": ("Ask another flow meanwhile: flow_override takes a flow_key of flowise_list_flows.",),
+    "QueryCancelled": ("Nothing is lost: call flowise_query with the same question to ask again.",),
+}
+
+
+def failure_result(error: FlywheelError | ErrorInfo) -> CallToolResult:
+    """Return the result that shows an error to a model, as text and as structured content."""
+    info = error if isinstance(error, ErrorInfo) else error.describe()
+    advice = _ADVICE.get(info.error_type, ())
+    told = info.model_copy(update={"recovery_suggestions": (*advice, *info.recovery_suggestions)})
+    value = told.model_dump(mode="json")
+    return CallToolResult(
+        content=[TextContent(type="text", text=json.dumps(value, ensure_ascii=False))],
+        structured_content=value,
+        is_error=True,
+    )
+
+
+def refused_arguments(refused: ValidationError) -> InvalidQuery:
+    """Return the error for arguments that do not fit; it names every one of them, and no value."""
+    faults = [
+        (".".join(map(str, fault["loc"])) or "arguments", fault["msg"])
+        for fault in refused.errors(include_input=False, include_url=False)
+    ]
+    names = ", ".join(dict.fromkeys(name for name, _ in faults))
+    return InvalidQuery(names, "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults))

@@ -1,0 +1,124 @@
+"""Wait for a query, and tell the client how far it is meanwhile: also while it is queued, and with every token."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+
+from agentic_flywheel.errors import FlywheelError, WaitTimeout
+from agentic_flywheel.models import Answer, Event
+from agentic_flywheel.records import read_events
+from mcp_bridge.tool import Call
+from producer import AsyncProducer
+
+#: Seconds between two reports at least; and at most, because a silent call trips the clients' idle timers.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
+
+_WAITS = {
+    "retry": "waits before another attempt",
+    "rate": "waits: the flow's rate limit is reached",
+    "concurrency": "waits: the flow has all the calls it may have",
+    "breaker": "waits: the flow failed too often and is left alone for a while",
+    "paused": "waits: the flow or its domain is paused",
+    "attached": "shares the call of an identical question",
+    "session": "waits for the turn before it in its session",
+}
+
+
+async def await_answer(call: Call, query_id: str, wait_s: float) -> Answer | None:
+    """Return the answer of a query of the caller, None when it is not there after ``wait_s`` seconds.
+
+    Raises the error that the query ended with, UnknownQuery, BrokerUnavailable.
+    """
+    async with _reporting(call, query_id):
+        try:
+            return await call.producer.wait(query_id, wait_s)
+        except WaitTimeout:
+            return None
+
+
+async def partial_answer(producer: AsyncProducer, query_id: str) -> str:
+    """Return what a query's flow has said so far."""
+    events = await read_events(producer.batch, query_id)
+    return "".join(_token(event) for event in events if event.kind == "token" and "part" not in event.data)
+
+
+class Story:
+    """What is known of a query under way, in one sentence."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self._flow = ""
+        self._said = 0
+        self.sentence = "queued"
+
+    def note(self, event: Event) -> None:
+        """Take an event into account."""
+        data = event.data
+        match event.kind:
+            case "routed":
+                self._flow = str(data.get("flow", ""))
+                confidence = data.get("confidence")
+                sure = f" ({confidence:.0%})" if isinstance(confidence, float | int) else ""
+                self.sentence = f"goes to {self._flow}{sure}, queued there"
+            case "started":
+                self._flow = str(data.get("flow") or self._flow)
+                self.sentence = f"{self._flow or 'the flow'} is answering"
+            case "token":
+                self._said += len(_token(event))
+                self.sentence = f"{self._flow or 'the flow'} is answering: {self._said} characters so far"
+            case "attached":
+                self.sentence = _WAITS["attached"]
+            case "retrying":
+                self.sentence = _WAITS["retry"]
+            case "waiting":
+                self.sentence = _WAITS.get(str(data.get("reason")), "waits")
+            case "final":
+                self.sentence = f"ended: {data.get('state', 'done')}"
+        self.changed.set()
+
+
+@asynccontextmanager
+async def _reporting(call: Call, query_id: str) -> AsyncIterator[None]:
+    if call.progress is None:
+        yield
+        return
+    story = Story()
+    reader = asyncio.create_task(_read(call.producer, query_id, story))
+    teller = asyncio.create_task(_tell(call, story))
+    try:
+        yield
+    finally:
+        reader.cancel()
+        teller.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(reader, teller, return_exceptions=True)
+
+
+async def _read(producer: AsyncProducer, query_id: str, story: Story) -> None:
+    # What goes wrong here goes wrong for the waiting call too, and that says so.
+    with suppress(FlywheelError):
+        async for event in producer.stream(query_id):
+            story.note(event)
+
+
+async def _tell(call: Call, story: Story) -> None:
+    assert call.progress is not None
+    began = time.monotonic()
+    while True:
+        # Seconds, because progress has to increase with every report, in a queue too.
+        await call.progress(round(time.monotonic() - began, 3), None, story.sentence)
+        await asyncio.sleep(SHORTEST_PAUSE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_PAUSE):
+                await story.changed.wait()
+        story.changed.clear()
+
+
+def _token(event: Event) -> str:
+    text = event.data.get("text")
+    return text if isinstance(text, str) else ""

@@ -1,0 +1,123 @@
+"""Questions with the context of a domain: named here and now, or kept as a profile."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agentic_flywheel.models import MAX_QUESTION, Model
+from mcp_bridge.arguments import USUAL_WAIT, Cache, FlowKey, SessionId, Timeout, Wait
+from mcp_bridge.asking import Ask, start, submit, wait_for
+from mcp_bridge.tool import ASKS, Arguments, Call, Started, tool
+from mcp_bridge.views import QueryView
+
+ContextType = Literal["technical", "cultural", "strategic", "general"]
+_Text = Annotated[str, Field(max_length=4_000)]
+
+
+class DomainAsk(Arguments):
+    """A question and the domain that it is asked in."""
+
+    question: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION // 2, description="What is asked.")]
+    domain_name: Annotated[str, Field(min_length=1, max_length=200, description="What the domain is called.")]
+    domain_description: Annotated[_Text, Field(min_length=1, description="What the flow must know of the domain.")]
+    context_type: Annotated[ContextType, Field(description="Which kind of context matters for the answer.")]
+    stack_info: Annotated[_Text | None, Field(description="The technologies in use, for a technical context.")] = None
+    cultural_info: Annotated[_Text | None, Field(description="Whom and which culture it concerns.")] = None
+    flow_override: FlowKey | None = None
+    session_id: SessionId | None = None
+    cache: Cache = "use"
+    timeout_s: Timeout | None = None
+    wait_s: Wait = USUAL_WAIT
+
+
+def in_context(given: DomainAsk) -> str:
+    """Return the question as the flow gets it: the context first, plainly marked."""
+    facts = [
+        ("Domain", f"{given.domain_name}: {given.domain_description}"),
+        ("Kind of context", given.context_type),
+        ("Technologies", given.stack_info),
+        ("People and culture", given.cultural_info),
+    ]
+    context = "\n".join(f"{name}: {fact.strip()}" for name, fact in facts if fact)
+    return f"{context}\n\nQuestion: {given.question}"
+
+
+def _asked(call: Call, given: DomainAsk) -> tuple[Ask, dict[str, str]]:
+    ask = Ask(
+        question=in_context(given),
+        flow_override=given.flow_override,
+        session_id=given.session_id,
+        cache=given.cache,
+        timeout_s=given.timeout_s,
+        wait_s=given.wait_s,
+    )
+    fields: dict[str, str] = {"context_type": given.context_type}
+    # A domain of the registry has workers of its own.
+    if given.flow_override is None and given.domain_name in call.producer.catalog.domains:
+        fields["domain"] = given.domain_name
+    return ask, fields
+
+
+async def start_in_domain(call: Call, given: DomainAsk) -> Started:
+    """Begin a query in a domain without waiting for it."""
+    ask, fields = _asked(call, given)
+    return await start(call, ask, **fields)
+
+
+@tool("Ask within a domain", ASKS, start=start_in_domain)
+async def flowise_domain_query(call: Call, given: DomainAsk) -> QueryView:
+    """Ask a question within a domain that you describe: what it is, the technologies in use, the people it concerns.
+    The context goes to the flow in front of the question and steers the routing. A domain_name that is a domain of
+    flowise_list_flows goes straight to it. Waits and returns like flowise_query; for a context that is kept, give
+    flowise_query a profile instead."""
+    ask, fields = _asked(call, given)
+    return await wait_for(call, await submit(call, ask, **fields), given.wait_s)
+
+
+class ContextTemplate(Model):
+    """What to tell of a domain for one kind of context."""
+
+    context_type: ContextType
+    when: str
+    tell: tuple[str, ...]
+
+
+class DomainTemplates(Model):
+    """How to describe a domain, and the domains that the registry has."""
+
+    domains: tuple[str, ...]
+    templates: tuple[ContextTemplate, ...]
+
+
+_TEMPLATES = (
+    ContextTemplate(
+        context_type="technical",
+        when="The answer depends on how something is built or run.",
+        tell=("stack_info: languages, frameworks, versions", "constraints: load, budget, rules", "what was tried"),
+    ),
+    ContextTemplate(
+        context_type="cultural",
+        when="The answer depends on who is spoken to, and on their ways and words.",
+        tell=("cultural_info: people, language, place", "what is honoured, what is to be avoided", "tone"),
+    ),
+    ContextTemplate(
+        context_type="strategic",
+        when="The answer is a choice with long effects.",
+        tell=("the outcome that is wanted", "where things stand now", "who decides, and by when"),
+    ),
+    ContextTemplate(
+        context_type="general",
+        when="None of the others.",
+        tell=("domain_description: what a newcomer must know",),
+    ),
+)
+
+
+def domain_templates(call: Call) -> DomainTemplates:
+    """Return how a domain can be described."""
+    return DomainTemplates(domains=tuple(call.producer.catalog.domains), templates=_TEMPLATES)
+
+
+TOOLS = (flowise_domain_query,)

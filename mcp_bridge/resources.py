@@ -1,0 +1,159 @@
+"""What can be read without calling a tool: JSON with the moment it was true, never older than a few seconds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mcp_types import Resource, ResourceTemplate
+
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import UnknownQuery
+from agentic_flywheel.sessions import load_session
+from agentic_flywheel.settings import Settings
+from mcp_bridge.asking import Submit
+from mcp_bridge.conversations import session_view, sessions_of, turn_view
+from mcp_bridge.flows import flow_list
+from mcp_bridge.insight import cache_metrics, flow_health, recent_traces
+from mcp_bridge.profiles import domain_templates
+from mcp_bridge.tool import Call
+
+JSON = "application/json"
+SCHEME = "flowise://"
+
+Reader = Callable[[Call], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Readable:
+    """One address and what it tells."""
+
+    name: str
+    title: str
+    description: str
+    read: Reader
+
+    @property
+    def uri(self) -> str:
+        return SCHEME + self.name
+
+    def listed(self) -> Resource:
+        """Return the resource as clients see it."""
+        return Resource(uri=self.uri, name=self.name, title=self.title, description=self.description, mime_type=JSON)
+
+
+async def _flows(call: Call) -> dict[str, Any]:
+    return flow_list(call.producer.catalog).model_dump(mode="json", exclude_none=True)
+
+
+async def _sessions(call: Call) -> dict[str, Any]:
+    return (await sessions_of(call, 50)).model_dump(mode="json", exclude_none=True)
+
+
+async def _config_schema(call: Call) -> dict[str, Any]:
+    """The fields of a question, of a flow and of the environment. Values of settings are nobody's business here."""
+    settings = [
+        {"name": f"FLYWHEEL_{name.upper()}", "default": _plain(field.get_default(call_default_factory=True))}
+        for name, field in Settings.model_fields.items()
+    ]
+    return {
+        "question": Submit.model_json_schema(),
+        "flow": Flow.model_json_schema(by_alias=True),
+        "settings": settings,
+        "overrides": {flow.key: flow.config for flow in call.producer.catalog.active.values()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+async def _traces(call: Call) -> dict[str, Any]:
+    return (await recent_traces(call)).model_dump(mode="json", exclude_none=True)
+
+
+async def _cache(call: Call) -> dict[str, Any]:
+    return (await cache_metrics(call)).model_dump(mode="json", exclude_none=True)
+
+
+async def _health(call: Call) -> dict[str, Any]:
+    return (await flow_health(call)).model_dump(mode="json", exclude_none=True)
+
+
+async def _domains(call: Call) -> dict[str, Any]:
+    return domain_templates(call).model_dump(mode="json", exclude_none=True)
+
+
+RESOURCES = (
+    Readable("flows", "Flows", "The flows there are, what each is for, and the default one.", _flows),
+    Readable("sessions", "Sessions", "Your conversations, the latest first.", _sessions),
+    Readable(
+        "config-schema",
+        "Configuration",
+        "What a question, a flow and the environment may say, as JSON Schema.",
+        _config_schema,
+    ),
+    Readable("traces", "Traces", "Your latest queries, each with its trace_id.", _traces),
+    Readable("cache-metrics", "Cache", "What the answer cache saves, per flow.", _cache),
+    Readable("flow-health", "Flow health", "How each flow and its queue are doing.", _health),
+    Readable("domain-templates", "Domains", "Templates and profiles of domain context.", _domains),
+)
+_BY_URI = {each.uri: each for each in RESOURCES}
+
+TEMPLATES = (
+    ResourceTemplate(
+        uri_template=f"{SCHEME}query/{{id}}",
+        name="query",
+        title="A query",
+        description="All that is known of one of your queries: state, route, answer or error, timings.",
+        mime_type=JSON,
+    ),
+    ResourceTemplate(
+        uri_template=f"{SCHEME}session/{{id}}",
+        name="session",
+        title="A session",
+        description="One of your conversations with its turns.",
+        mime_type=JSON,
+    ),
+)
+_TEMPLATE = re.compile(r"^flowise://(query|session)/([^\s/]{1,200})$")
+
+
+async def _query(call: Call, query_id: str) -> dict[str, Any]:
+    record = await call.producer.status(query_id)
+    told = record.model_dump(mode="json", exclude={"query"}, exclude_none=True)
+    return {**told, "query": record.query.model_dump(mode="json", exclude_defaults=True)}
+
+
+async def _session(call: Call, session_id: str) -> dict[str, Any]:
+    session = await load_session(call.producer.batch, session_id, owner=call.owner)
+    turns = await call.producer.history(session_id)
+    return {
+        **session_view(session).model_dump(mode="json", exclude_none=True),
+        "history": [turn_view(turn).model_dump(mode="json") for turn in turns],
+    }
+
+
+async def read(call: Call, uri: str) -> dict[str, Any] | None:
+    """Return what an address tells; None where it is none. Raises UnknownQuery, UnknownSession, BrokerUnavailable."""
+    if (readable := _BY_URI.get(uri)) is not None:
+        return await readable.read(call)
+    match = _TEMPLATE.match(uri)
+    if match is None:
+        return None
+    kind, name = match.groups()
+    if kind == "session":
+        return await _session(call, name)
+    if not re.fullmatch(r"[0-9a-f-]{32,36}", name):
+        raise UnknownQuery(name[:64])
+    return await _query(call, name)
+
+
+def written(value: dict[str, Any]) -> str:
+    """Return what is told as JSON, with the moment."""
+    as_of = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"as_of": as_of, **value}, ensure_ascii=False)

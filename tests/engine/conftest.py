@@ -81,13 +81,6 @@ class Station:
         self.redis.close()
 
 
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    server = Valkey(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def station(valkey: Valkey, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Station]:
     """A broker of its own, emptied. Parametrise it indirectly with a kind of engine."""

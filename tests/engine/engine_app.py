@@ -167,6 +167,11 @@ async def leave() -> None:
     raise SystemExit(3)
 
 
+@app.task
+def plain_leave() -> None:
+    raise SystemExit(3)
+
+
 class Number(BaseModel):
     value: int
 

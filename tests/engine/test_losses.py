@@ -125,6 +125,19 @@ def test_a_broker_that_hangs_longer_than_the_visibility_timeout_makes_no_task_ru
         hanging.close()
 
 
+def test_a_worker_that_is_told_to_stop_while_its_broker_is_away_stops(own_valkey: Valkey, station: Station) -> None:
+    away = Station(own_valkey, station.folder)
+    try:
+        worker = away.start(marks=station.url, grace=0.5)
+        away.send("mark", 1, 60.0, ignore_result=True)
+        wait_for(lambda: started(station) == [1])
+        own_valkey.kill()
+
+        worker.terminate()
+    finally:
+        away.close()
+
+
 def test_a_broker_out_of_memory_still_has_its_queues_drained(own_valkey: Valkey, station: Station) -> None:
     full = Station(own_valkey, station.folder)
     try:
@@ -147,20 +160,26 @@ def test_a_plain_celery_worker_and_ours_share_a_queue_and_relieve_each_other(sta
     wait_for(lambda: len(done(station)) == 100 and idle(station))
     assert {mark.split()[1] for mark in station.marks("done")} == {"ours", "plain"}
 
-    ours.send(signal.SIGSTOP)  # so that the plain worker takes them
-    for number in range(100, 105):
-        station.send("mark", number, 1.5)
-    wait_for(lambda: len(started(station)) == 105)
+    control(station, "cancel_consumer", "ours")
+    send_and_see_started(station, range(100, 105))
+    control(station, "add_consumer", "ours")
     plain.kill()
-    ours.send(signal.SIGCONT)
     wait_for(lambda: all(done(station)[number] for number in range(100, 105)))
 
-    for number in range(105, 110):
-        station.send("mark", number, 1.5)
-    wait_for(lambda: started(station)[-5:] == list(range(105, 110)))
+    send_and_see_started(station, range(105, 110))
     ours.kill()
     station.start("plain-again", visibility=2.0, engine="stock")
     wait_for(lambda: all(done(station)[number] for number in range(105, 110)))
+
+
+def control(station: Station, command: str, worker: str) -> None:
+    getattr(station.client.control, command)("celery", destination=[f"{worker}@test"], reply=True, timeout=5)
+
+
+def send_and_see_started(station: Station, numbers: range) -> None:
+    for number in numbers:
+        station.send("mark", number, 1.0)
+    wait_for(lambda: set(started(station)) >= set(numbers))
 
 
 def test_what_is_no_task_message_is_dropped_and_the_next_one_runs(station: Station) -> None:

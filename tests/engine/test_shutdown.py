@@ -13,8 +13,8 @@ from processes import wait_for
 ON_BOTH_TRANSPORTS = pytest.mark.parametrize("station", ["asyncio", "kombu-transport"], indirect=True)
 
 
-def begin(station: Station, count: int, seconds: float, *, already: int = 0) -> list[Any]:
-    results = [station.send("mark", number, seconds) for number in range(count)]
+def begin(station: Station, count: int, seconds: float, *, already: int = 0, task: str = "mark") -> list[Any]:
+    results = [station.send(task, number, seconds) for number in range(count)]
     wait_for(lambda: len(station.marks("started")) == already + count)
     return results
 
@@ -37,7 +37,8 @@ def test_a_warm_shutdown_lets_tasks_finish(station: Station) -> None:
 @ON_BOTH_TRANSPORTS
 def test_a_worker_past_its_grace_time_hands_tasks_back_at_once(station: Station) -> None:
     worker = station.start(grace=0.5)
-    begin(station, 20, 60.0)
+    begin(station, 18, 60.0)
+    begin(station, 2, 60.0, already=18, task="plain_mark")
     told = time.monotonic()
 
     assert worker.terminate() == 0

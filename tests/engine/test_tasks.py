@@ -181,10 +181,9 @@ def test_an_ignored_task_is_acknowledged(at: Station) -> None:
 
 def test_a_task_that_exits_takes_no_other_with_it(at: Station) -> None:
     only_asyncio(at, "Celery takes the exit of a thread for a lost worker")
-    leaving = at.send("leave")
-
-    with pytest.raises(RuntimeError, match="end of the process"):
-        leaving.get(timeout=5)
+    for leaving in at.send("leave"), at.send("plain_leave"):
+        with pytest.raises(RuntimeError, match="end of the process"):
+            leaving.get(timeout=5)
     assert at.send("add", 1, 2).get(timeout=5) == 3
 
 

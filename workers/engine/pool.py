@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -30,6 +30,7 @@ from workers.engine.ledger import ledger
 from workers.engine.link import BROKER_AWAY
 from workers.engine.loops import shared_loop
 from workers.engine.task import Outcome
+from workers.engine.threads import DaemonThreads
 from workers.engine.tracer import TaskTracer
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.limit: int
         self._jobs: set[Job] = set()
         self._waiting: deque[Job] = deque()
         self._tracers: dict[str, TaskTracer | None] = {}
@@ -74,7 +76,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             raise ImproperlyConfigured("the asyncio pool needs a broker with an event loop: Redis")
         self._grace: float | None = self.app.conf.get("flywheel_grace")
         self._loop = shared_loop.get().loop
-        self._threads = ThreadPoolExecutor(PLAIN_TASK_THREADS, thread_name_prefix="plain-task")
+        self._threads = DaemonThreads(PLAIN_TASK_THREADS)
         signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_process_init.send(sender=None)
         gc.freeze()  # what was imported stays: the collector need not look at it again and again
@@ -115,11 +117,12 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         for job in list(self._jobs):
             self._hand_back(job)
         deadline = time.monotonic() + LAST_WORDS
-        while not self._drain_and_settle() and time.monotonic() < deadline:
+        while not (written := self._drain_and_settle()) and time.monotonic() < deadline:
             time.sleep(DRAIN_STEP)
+        if not written:
+            logger.error("the broker is away at the end: what was in hand comes again when its lease runs out")
         shared_loop.stop()
         self._drain()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _hand_back(self, job: Job) -> None:
         """Cancel a job and put its message back where other workers see it."""
@@ -128,14 +131,13 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         job.request.reject(requeue=True)
 
     def _drain_and_settle(self) -> bool:
-        """Take in what has finished, write what is owed, keep the leases. Returns whether the broker was there."""
+        """Take in what has finished, write what is owed, keep the leases. Return whether the broker was there."""
         self._drain()
         try:
             ledger.settle()
             if self.leases is not None:
                 self.leases.renew_if_due()
-        except BROKER_AWAY as error:
-            logger.warning("the broker is away while the worker stops: %s", error)
+        except BROKER_AWAY:
             return False
         return True
 
@@ -177,7 +179,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         if job.fate is not Fate.NONE or request._already_revoked:
             self._release(job)
         elif job.tracer is None:
-            self._threads.submit(self._run_plain, job)
+            self._threads.submit(partial(self._run_plain, job))
         else:
             self._start_coroutine(job, job.tracer)
 
@@ -207,10 +209,12 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
 
     def _run_plain(self, job: Job) -> None:
         try:
-            failed, result, runtime = job.call()
-        except BaseException:
-            failed, result, runtime = 1, ExceptionInfo(), 0.0
-        self.report(lambda: self._finish_plain(job, (failed, result, runtime)))
+            ended: Any = job.call()
+        except Exception:
+            ended = ExceptionInfo()
+        except BaseException as error:
+            ended = _as_failure(error)
+        self.report(partial(self._finish_plain, job, ended))
 
     # Any thread: back to the hub
 
@@ -248,15 +252,27 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             try:
                 ended: Any = job.context.run(tracer.finish, run, outcome)
             except Exception:
-                ended = 1, ExceptionInfo(), 0.0
+                ended = ExceptionInfo()
         finally:
             self._release(job)
-        job.request.on_success(ended)
+        self._conclude(job, ended)
 
-    def _finish_plain(self, job: Job, ended: tuple[int, Any, float]) -> None:
+    def _finish_plain(self, job: Job, ended: Any) -> None:
         self._release(job)
         if not self._is_void(job, Outcome()):
-            job.request.on_success(ended)
+            self._conclude(job, ended)
+
+    def _conclude(self, job: Job, ended: Any) -> None:
+        """Report what a tracer returned, or the ExceptionInfo of what it raised."""
+        request = job.request
+        try:
+            if isinstance(ended, ExceptionInfo):
+                request.on_failure(ended)
+            else:
+                request.on_success(ended)
+        except Exception:
+            logger.exception("the end of %s could not be recorded: its lease runs out, it comes again", request)
+            request.message.channel.qos._quick_ack(request.message.delivery_tag)
 
     def _is_void(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the end of a job no longer counts. One that was to stop but finished well still does."""
@@ -282,3 +298,11 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), "active": len(self._jobs), "waiting": len(self._waiting)}
+
+
+def _as_failure(error: BaseException) -> ExceptionInfo:
+    """Return a task's SystemExit or KeyboardInterrupt as what it is here: the failure of that task."""
+    try:
+        raise RuntimeError(f"the task called for the end of the process: {error!r}") from error
+    except RuntimeError:
+        return ExceptionInfo()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -18,11 +17,11 @@ REFUSED = 0.3
 class Waiter:
     """Waits on one list, without taking, on a connection of its own."""
 
-    def __init__(self, pool: redis.ConnectionPool, hub: Any, queue: str, on_message: Callable[[], None]) -> None:
+    def __init__(self, pool: Any, hub: Any, queue: str, on_message: Callable[[], None]) -> None:
         self._hub, self._queue, self._on_message = hub, queue, on_message
         self._pool = pool
         self._connection: Any = pool.get_connection()
-        self._fd = self._connection._sock.fileno()
+        self._fd: int = self._connection._sock.fileno()
         self._asked: float | None = None
         hub.add_reader(self._fd, self._read)
 

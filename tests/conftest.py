@@ -69,7 +69,7 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
     server = Process([sys.executable, "-u", "-m", "workers.sandbox", "--port", "0"], log=log)
     try:
-        said = wait_for(lambda: re.search(r"http://\S+", server.log), within=20, what="the sandbox says its address")
+        said = wait_for(lambda: re.search(r"http://\S+", server.log), within=60, what="the sandbox says its address")
         yield said[0].rstrip("/")
     finally:
         server.kill()
@@ -89,7 +89,7 @@ def start_flywheel_worker(broker_url: str, tmp_path: Path) -> Iterator[StartWork
         addresses = {"REDIS_URL": broker_url, **({"FLOWISE_BASE_URL": flowise} if flowise else {})}
         worker = Process(command, log=tmp_path / f"{name}.log", env={**addresses, **env})
         started.append(worker)
-        wait_for(lambda: ready.exists() or not worker.alive, within=30, what=f"{name} ready")
+        wait_for(lambda: ready.exists() or not worker.alive, within=60, what=f"{name} ready")
         assert worker.alive, f"{name} did not start:\n{worker.log[-2000:]}"
         return worker
 

@@ -78,7 +78,7 @@ class FlywheelWorkerContainer(CeleryWorkerContainer):  # type: ignore[misc]
     def ready(self) -> bool:
         wait_for(
             lambda: self._container.status == "exited" or self._container.said_since_start(self.ready_prompt),
-            within=30,
+            within=60,
             what="the worker is ready",
         )
         assert self._container.status == "running", self.logs()[-2000:]

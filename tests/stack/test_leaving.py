@@ -22,7 +22,7 @@ class Starter:
         self.home = folder / "home"
         command = [sys.executable, "-m", "stack.actors", str(self.home), str(free_port())]
         self.process = Process(command, log=folder / "starter.log")
-        wait_for(lambda: '"worker-2"' in self.process.log, within=20, what="the stack stands")
+        wait_for(lambda: '"worker-2"' in self.process.log, within=60, what="the stack stands")
         line = next(line for line in self.process.log.splitlines() if line.startswith("{"))
         self.pids: dict[str, int] = json.loads(line)
 

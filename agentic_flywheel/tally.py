@@ -102,17 +102,17 @@ def _count(flow: FlowTally, kind: str, details: list[str], number: int) -> None:
 
 def percentile(histogram: Histogram, share: float) -> timedelta | None:
     """Return the latency that this share of queries, 0..1, did not exceed; exact to a tenth. None without any."""
-    total = histogram.total()
-    if not total:
-        return None
-    left = share * total
+    left = share * histogram.total()
     for octave in sorted(histogram):
         left -= histogram[octave]
         if left <= 0:
-            # Within its octave by how many of it are needed.
-            within = 1 + left / histogram[octave]
-            return timedelta(milliseconds=2 ** ((octave + within) / STEPS))
-    raise AssertionError("unreachable: the shares add up")
+            return timedelta(seconds=middle(octave))
+    return None
+
+
+def middle(octave: int) -> float:
+    """Return the middle latency of an octave, in seconds: within 9.1 % of any in it."""
+    return math.pow(2, (octave + 0.5) / STEPS) / 1000
 
 
 def upper_bound(octave: int) -> float:

@@ -119,6 +119,8 @@ def tally_key(hour: int) -> str:
 
 DEAD_LETTERS = f"{PREFIX}dead"
 PAUSED = f"{PREFIX}paused"
+#: How many queries are under way: of each domain, and `*` of all.
+LOAD = f"{PREFIX}load"
 #: Queries that have a score, by its time.
 SCORED = f"{PREFIX}scored"
 #: Scores that Langfuse has not got yet, by when to try next.

@@ -32,13 +32,13 @@ def test_the_version_is_printed(bare_flywheel: Flywheel) -> None:
 
 
 def test_a_route_is_explained_without_a_broker(bare_flywheel: Flywheel) -> None:
-    told = bare_flywheel("route", "Explain the deployment manual to a new colleague", "--json").object
-    shown = bare_flywheel("route", "Explain the deployment manual to a new colleague").out
+    told = bare_flywheel("route", "What is the best way to explain our API policy?", "--json").object
+    shown = bare_flywheel("route", "What is the best way to explain our API policy?").out
 
     assert told["band"] == "medium"
     assert told["targets"][0]["flow"] == "document-qa"
     assert {each["flow"] for each in told["alternatives"]} == {"technical-analysis", "creative-orientation"}
-    assert any("manual" in each["detail"] for each in told["evidence"])
+    assert any("policy" in each["detail"] for each in told["evidence"])
     assert told["reason"] in shown
     assert "technical-analysis" in shown
 

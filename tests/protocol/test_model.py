@@ -1,0 +1,294 @@
+"""The record and lease protocol under every interleaving that hypothesis finds: workers that die, come back late, are
+given a message twice; queries that are cancelled amid it all. On a real Valkey, through the real scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
+from processes import Valkey
+
+from agentic_flywheel import wire
+from agentic_flywheel.batch import Batch, connect
+from agentic_flywheel.catalog import Catalog, Flow
+from agentic_flywheel.models import TERMINAL, Answer, Query, Route, Target, new_query_id
+from agentic_flywheel.settings import Settings
+from agentic_flywheel.transitions import Execution, Outcome, Transitions
+from workers.messages import answer_message, place
+from workers.outcomes import celery_failure, failure
+
+T = TypeVar("T")
+
+FLOW = Flow(key="t", id="t-1", domain="technical", concurrency=2)
+CATALOG = Catalog(flows={"t": FLOW})
+ROUTE = Route(
+    targets=(Target(flow="t", domain="technical", confidence=0.9),), decision="single", band="high", confidence=0.9
+).model_dump_json()
+QUEUES = ("classify", "domain.technical")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message in a worker's hands, not acknowledged."""
+
+    queue: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A flow that is being called; its worker may have died meanwhile without knowing."""
+
+    execution: Execution
+    delivery: Delivery
+    query: Query
+
+
+class Protocol(RuleBasedStateMachine):
+    """Workers are whoever holds a delivery; the model remembers what was accepted and which lease is the last."""
+
+    url: ClassVar[str]
+    deliveries = Bundle("deliveries")
+    calls = Bundle("calls")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.batch = Batch(connect(self.url))
+        self.run(self.batch.call("FLUSHDB"))
+        self.transitions = Transitions(self.batch, Settings(redis_url=self.url))
+        self.accepted: list[str] = []
+        self.ended: dict[str, str] = {}
+        #: The last fence that was given for each lease.
+        self.last_fence: dict[str, str] = {}
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    # What callers do
+
+    @rule(number=st.integers(0, 2), session=st.sampled_from([None, None, "a", "b"]))
+    def submit(self, number: int, session: str | None) -> None:
+        query = Query(question=f"question {number}", session_id=session)
+        query_id, written = new_query_id(), query.written()
+        message = wire.classify_message(query_id, query, written)
+        submitted = self.run(
+            self.transitions.submit(query_id, query, written, message, front=f"front-{number}", domain=None)
+        )
+        again = self.run(
+            self.transitions.submit(query_id, query, written, message, front=f"front-{number}", domain=None)
+        )
+        assert submitted.outcome in ("accepted", "attached", "hit")
+        assert again.outcome == "exists"
+        self.accepted.append(query_id)
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if self.accepted:
+            query_id = data.draw(st.sampled_from(self.accepted))
+            self.run(self.transitions.cancel([query_id], owner="local", reason="model"))
+
+    # What workers do
+
+    @rule(target=deliveries, queue=st.sampled_from(QUEUES))
+    def take(self, queue: str) -> Delivery | Any:
+        message = self.run(self.batch.call("RPOP", queue))
+        return Delivery(queue, message) if message else Delivery(queue, "")
+
+    @rule(delivery=deliveries)
+    def deliver_again(self, delivery: Delivery) -> None:
+        if delivery.message:
+            self.run(self.batch.call("LPUSH", delivery.queue, delivery.message))
+
+    @rule(target=calls, delivery=consumes(deliveries))
+    def work(self, delivery: Delivery) -> Any:
+        return self.carry_out(delivery)
+
+    @rule(call=consumes(calls))
+    def succeed(self, call: Call | None) -> None:
+        if call is not None:
+            self.end(call, Outcome("succeeded", answer=_answer(call)))
+
+    @rule(call=consumes(calls))
+    def fail(self, call: Call | None) -> None:
+        if call is not None:
+            from agentic_flywheel.errors import FlowFailed
+
+            self.end(call, failure(FlowFailed("t", "model"), call.execution, call.query, 1))
+
+    @rule(call=consumes(calls))
+    def put_off(self, call: Call | None) -> None:
+        if call is not None:
+            again = place(answer_message(call.execution.query_id, call.query, FLOW))
+            self.run(
+                self.transitions.defer(
+                    call.execution, again, queue="domain.technical", delay_ms=0, reason="retry", transient=True
+                )
+            )
+
+    @rule(call=consumes(calls))
+    def hand_back(self, call: Call | None) -> None:
+        if call is not None:
+            self.run(self.transitions.release(call.execution))
+            self.run(self.batch.call("RPUSH", call.delivery.queue, call.delivery.message))
+
+    @rule(target=calls, call=consumes(calls))
+    def lose_the_worker(self, call: Call | None) -> Call | None:
+        """Its lease runs out and its message comes back; it may still be there and end its call late."""
+        if call is not None:
+            self.run(self.batch.call("DEL", f"{wire.PREFIX}lease:{call.execution.lease}"))
+            self.run(self.batch.call("RPUSH", call.delivery.queue, call.delivery.message))
+        return call
+
+    @rule()
+    def sweep(self) -> None:
+        self.run(self.transitions.sweep(CATALOG))
+
+    # What must always hold
+
+    @invariant()
+    def a_terminal_state_is_never_left(self) -> None:
+        for query_id in self.accepted:
+            state = self.run(self.batch.call("HGET", wire.record_key(query_id), "state"))
+            if query_id in self.ended:
+                assert state == self.ended[query_id]
+            elif state in TERMINAL:
+                self.ended[query_id] = state
+
+    def teardown(self) -> None:
+        try:
+            self.drain()
+            self.nothing_is_left()
+        finally:
+            self.run(self.batch.close())
+            self.loop.close()
+
+    def drain(self) -> None:
+        """Whatever happened: healthy workers bring every query to its end."""
+        for lease in self.run(self.batch.call("KEYS", f"{wire.PREFIX}lease:*")):
+            holder = self.run(self.batch.call("GET", lease))
+            self.run(self.batch.call("DEL", lease))
+            query = Query(question="question 0")
+            self.run(self.batch.call("RPUSH", *answer_message(holder.partition("#")[0], query, FLOW)))
+        self.run(self.batch.call("DEL", f"{wire.PREFIX}running:t", f"{wire.PREFIX}circuit:t", f"{wire.PREFIX}probe:t"))
+        for _ in range(200):
+            self.sweep()
+            took = False
+            for queue in QUEUES:
+                while message := self.run(self.batch.call("RPOP", queue)):
+                    took = True
+                    call = self.carry_out(Delivery(queue, message))
+                    if call is not None:
+                        self.end(call, Outcome("succeeded", answer=_answer(call)))
+            if not took and not self.run(self.batch.call("KEYS", f"{wire.PREFIX}delayed:*")):
+                return
+
+    def nothing_is_left(self) -> None:
+        for query_id in self.accepted:
+            record = self.run(self.batch.call("HGETALL", wire.record_key(query_id)))
+            assert record["state"] in TERMINAL, (query_id, record)
+            if "cache_key" in record:
+                continue
+            events = self.run(self.batch.call("XRANGE", wire.events_key(query_id), "-", "+"))
+            finals = [fields for _, fields in events if "final" in fields]
+            assert len(finals) == 1, (query_id, events)
+        assert int(self.run(self.batch.call("HGET", f"{wire.PREFIX}load", "*")) or 0) == 0
+        for pattern in ("followers:*", "lease:*", "held:*", "line:*", "parked:*", "flight:*", "parts:*"):
+            assert self.run(self.batch.call("KEYS", f"{wire.PREFIX}{pattern}")) == [], pattern
+
+    def carry_out(self, delivery: Delivery) -> Call | None:
+        if not delivery.message:
+            return None
+        headers = json.loads(delivery.message)["headers"]
+        arguments = json.loads(base64.b64decode(json.loads(delivery.message)["body"]))[0]
+        if headers["task"] == wire.CLASSIFY:
+            query = Query.model_validate(arguments[0])
+            self.run(
+                self.transitions.route(
+                    headers["id"],
+                    route=ROUTE,
+                    flow=FLOW,
+                    event="{}",
+                    messages=[answer_message(headers["id"], query, FLOW)],
+                )
+            )
+            return None
+        query_id, query = arguments[0], Query.model_validate(arguments[1])
+        key = wire.answer_key("t", query.question[-1])
+        execution = Execution(query_id, "", FLOW, key, key)
+        for _ in range(3):
+            begun = self.run(self.transitions.begin(execution, policy="use", attempts_max=1000))
+            again = place(answer_message(query_id, query, FLOW))
+            match begun.verdict:
+                case "run":
+                    self.last_fence[key] = begun.fence
+                    return Call(replace(execution, fence=begun.fence), delivery, query)
+                case "hit":
+                    self.run(self.transitions.finish(execution, Outcome("succeeded", answer=begun.stored), queue="q"))
+                case "failed":
+                    outcome = Outcome("failed", error=begun.stored, failure=begun.failure, transient=True)
+                    self.run(self.transitions.finish(execution, outcome, queue="q"))
+                case "attach":
+                    if self.run(self.transitions.attach(execution, again)) == "again":
+                        continue
+                case "busy":
+                    self.run(self.transitions.defer(execution, again, queue="domain.technical", delay_ms=0))
+                case "park":
+                    self.run(self.transitions.park(execution, again, reason=begun.reason, priority=query.priority))
+            return None
+        return None
+
+    def end(self, call: Call, outcome: Outcome) -> None:
+        key = call.execution.lease
+        before = self.run(self.batch.call("GET", call.execution.cache_key))
+        finished = self.run(self.transitions.finish(call.execution, outcome, queue="domain.technical"))
+        if self.last_fence[key] != call.execution.fence:
+            assert not finished.won, "a late worker has overwritten"
+            assert self.run(self.batch.call("GET", call.execution.cache_key)) == before
+
+
+def _answer(call: Call) -> str:
+    return Answer(query_id=call.execution.query_id, text="a", flow="t", domain="technical").model_dump_json()
+
+
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    server = Valkey(tmp_path_factory.mktemp("model")).start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.timeout(1200)
+def test_every_interleaving_ends_each_query_once(own_broker: Valkey, full_storm: bool) -> None:
+    Protocol.url = own_broker.url
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Protocol,
+        settings=settings(
+            max_examples=1500 if full_storm else 60,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=not full_storm,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_celery_reads_our_failures() -> None:
+    from celery.backends.redis import RedisBackend
+
+    from agentic_flywheel.errors import FlowRateLimited
+    from workers.app import app
+
+    stored = json.loads(celery_failure(FlowRateLimited("t", 3.0)))
+    rebuilt = RedisBackend(app=app, url="redis://127.0.0.1:1/0").exception_to_python(stored)
+
+    assert isinstance(rebuilt, FlowRateLimited)
+    assert rebuilt.seconds == 3.0

@@ -22,8 +22,8 @@ _LONGEST = 100 * 366 * 86400
 
 def parse_duration(value: Any) -> Any:
     """Return seconds, or text such as ``90s``, ``15m``, ``7d``, as a timedelta; else leave it for the validator."""
-    if isinstance(value, bool):
-        return value
+    if isinstance(value, bool):  # else it would pass for 0 or 1 second
+        raise ValueError("should be a duration such as 90s, 15m, 7d")
     if isinstance(value, str) and (match := _DURATION.match(value)):
         value = float(match[1]) * _UNITS[match[2] or "s"]
     if isinstance(value, int | float):
@@ -133,7 +133,7 @@ class Policy(Model):
     #: A flow that turns several domains' answers into one; without it the parts are merged.
     synthesis_flow: Slug | None = None
     #: Weights of the signals beside the text, as log-priors.
-    scoring_weights: dict[str, float] = {}
+    scoring_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
 
 
 class Catalog(Model):

@@ -74,7 +74,7 @@ OLD_INTENTS: Mapping[str, str] = {
 }
 
 #: A flow of this status takes no questions, whatever its `active` says.
-SHELVED = frozenset({"archived", "deprecated", "disabled", "inactive", "retired"})
+SHELVED = frozenset({"archive", "archived", "deprecated", "disabled", "inactive", "retired"})
 #: A flow of this status takes questions only if its `active` says so.
 UNFINISHED = frozenset({"conceptual", "draft", "planned", "testing"})
 

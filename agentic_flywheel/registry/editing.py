@@ -14,7 +14,7 @@ from typing import Any
 from agentic_flywheel.errors import InvalidRegistry, UnknownFlow
 from agentic_flywheel.registry.cascade import PLACE, bundled_registry
 from agentic_flywheel.registry.document import Document, content_of, document_of
-from agentic_flywheel.registry.patch import Append, Change, at, patched
+from agentic_flywheel.registry.patch import Append, Change, at, patched, same
 from agentic_flywheel.registry.reading import reading_of
 from agentic_flywheel.registry.sections import SECTIONS, Entry, entries_of
 from agentic_flywheel.registry.splice import NotInPlace, spliced
@@ -112,14 +112,10 @@ def _replace(target: Path, document: Document, change: Change) -> None:
     raw = text.encode()
     changed = document_of(target, raw)
     reading_of(changed).catalog_or_raise()
-    if _canonical(changed.data) != _canonical(patched(document.data, change)):
+    if not same(changed.data, patched(document.data, change)):
         raise document.fault((), "is written in a way that cannot be changed in place; edit it by hand")
     had_mark = target.exists() and content_of(target).startswith(_BOM)
     _write(target, _BOM + raw if had_mark else raw)
-
-
-def _canonical(data: Any) -> str:
-    return json.dumps(data, sort_keys=True)
 
 
 def _write(target: Path, raw: bytes) -> None:

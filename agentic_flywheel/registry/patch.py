@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import reduce
 from typing import Any, NamedTuple
@@ -48,3 +49,8 @@ def patched(data: Any, change: Change) -> Any:
         else:
             result[key] = patched(result.get(key), inner)
     return result
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values are the same as JSON, in which 1, 1.0 and true differ."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

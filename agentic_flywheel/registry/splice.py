@@ -8,21 +8,17 @@ caller compares what the new text says with what it should say.
 from __future__ import annotations
 
 import difflib
-import io
 import re
-import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from agentic_flywheel.registry.block_style import Layout, block, scalar
 from agentic_flywheel.registry.document import Document
-from agentic_flywheel.registry.patch import Append, Change, Item, patched
+from agentic_flywheel.registry.patch import Append, Change, Item, patched, same
 
-_WIDTH = 120
-_ONE_LINE = 1_000_000
 _DASH = re.compile(r"[ ]*-[ ]+")
 _COMMENT_LINE = re.compile(r"([ ]*)#.*\r?\n")
 
@@ -44,10 +40,11 @@ def spliced(document: Document, change: Change) -> str:
     page = _Page(document)
     text = page.text
     edits = [*page.root(document, change)]
-    # From the end to the start, so that no edit moves another's place. Of insertions at one place the outer one,
-    # which came last, goes first: the inner one then pushes it down.
+    # From the end to the start, so that no edit moves another's place. Where several begin at one place, what is
+    # replaced goes before what is added there. Of additions the outer one, which came last, goes first: the inner one
+    # then pushes it down.
     edits.reverse()
-    edits.sort(key=lambda each: each.start, reverse=True)
+    edits.sort(key=lambda each: (each.start, each.end > each.start), reverse=True)
     for edit in edits:
         text = text[: edit.start] + edit.text.replace("\n", page.newline) + text[edit.end :]
     return text
@@ -60,7 +57,7 @@ class _Page:
         self.newline = "\r\n" if "\r\n" in document.text else "\n"
         # Every line ends with its newline, so that lines can be added and removed whole.
         self.text = document.text if document.text.endswith("\n") else document.text + self.newline
-        self.step, self.offset = _layout(document.root)
+        self.layout = _layout(document.root)
 
     def root(self, document: Document, change: Change) -> Iterator[Edit]:
         """Yield the edits that make the change to the whole document."""
@@ -81,6 +78,8 @@ class _Page:
             return
         added: dict[str, Any] = {}
         for name, inner in change.items():
+            if inner is not None and name in data and same(patched(data[name], inner), data[name]):
+                continue
             if name not in entries:
                 if inner is not None:
                     added[name] = patched(data.get(name), inner)
@@ -99,21 +98,21 @@ class _Page:
         new = patched(data, change)
         if value.start_mark.index < key.start_mark.index:
             raise NotInPlace(f"the value of `{key.value}` is an alias")
-        block = isinstance(value, CollectionNode) and not value.flow_style
-        if block and isinstance(value, MappingNode) and isinstance(change, Mapping) and new:
+        in_block = isinstance(value, CollectionNode) and not value.flow_style
+        if in_block and isinstance(value, MappingNode) and isinstance(change, Mapping) and new:
             yield from self._mapping(value, data, change)
-        elif block and isinstance(value, SequenceNode) and isinstance(change, Item):
+        elif in_block and isinstance(value, SequenceNode) and isinstance(change, Item):
             yield from self._item(value.value[change.number], data[change.number], change.change)
-        elif block and isinstance(value, SequenceNode) and isinstance(change, Append):
+        elif in_block and isinstance(value, SequenceNode) and isinstance(change, Append):
             yield self._below(self._end(value, key), [change.item], value.start_mark.column, apart=False)
-        elif block and isinstance(value, SequenceNode) and self._is_plain_list(value) and _is_list_of_scalars(new):
+        elif in_block and isinstance(value, SequenceNode) and self._is_plain_list(value) and _is_list_of_scalars(new):
             yield from self._list(value, data, new)
-        elif not block and not _is_block_scalar(value) and not isinstance(new, list | dict):
+        elif not in_block and not _is_block_scalar(value) and not isinstance(new, list | dict):
             before = "" if value.start_mark.index > key.end_mark.index + 1 else " "
-            yield Edit(value.start_mark.index, value.end_mark.index, before + self._inline(new))
+            yield Edit(value.start_mark.index, value.end_mark.index, before + scalar(new))
         else:
             start = key.start_mark.index
-            yield Edit(start, self._end(value, key), self._dump({str(key.value): new}, key.start_mark.column))
+            yield Edit(start, self._end(value, key), block({str(key.value): new}, key.start_mark.column, self.layout))
 
     def _item(self, node: Node, data: Any, change: Change) -> Iterator[Edit]:
         if isinstance(node, MappingNode) and not node.flow_style:
@@ -133,7 +132,7 @@ class _Page:
             for number in range(start, end):
                 yield Edit(lines[number], ends[number], "")
             place = ends[end - 1] if end else lines[0]
-            yield Edit(place, place, "".join(f"{dash}{self._inline(each)}\n" for each in new[first:last]))
+            yield Edit(place, place, "".join(f"{dash}{scalar(each)}\n" for each in new[first:last]))
 
     def _is_plain_list(self, node: SequenceNode) -> bool:
         """Return whether each item of a list is a plain value on lines of its own, with a dash before it."""
@@ -146,7 +145,7 @@ class _Page:
 
     def _put(self, node: Node, new: Any, column: int) -> Edit:
         """Put a new value where the node stands."""
-        return Edit(node.start_mark.index, self._end(node, node), self._dump(new, column))
+        return Edit(node.start_mark.index, self._end(node, node), block(new, column, self.layout))
 
     def _below(self, end: int, added: Any, column: int, *, apart: bool) -> Edit:
         """Add lines below what ends here, and below the comments that are indented as part of it."""
@@ -154,7 +153,7 @@ class _Page:
         while (line := _COMMENT_LINE.match(self.text, place)) and len(line[1]) > column:
             place = line.end()
         gap = "\n" if apart else ""
-        return Edit(place, place, f"{gap}{' ' * column}{self._dump(added, column)}\n")
+        return Edit(place, place, f"{gap}{' ' * column}{block(added, column, self.layout)}\n")
 
     def _are_apart(self, node: MappingNode) -> bool:
         """Return whether a blank line stands between the last two entries."""
@@ -202,37 +201,6 @@ class _Page:
     def _next_line(self, index: int) -> int:
         return self.text.index("\n", index) + 1
 
-    def _inline(self, value: Any) -> str:
-        return self._write({"k": value}, _ONE_LINE).removeprefix("k:").strip()
-
-    def _dump(self, value: Any, column: int) -> str:
-        """Return the value in block style, for a place that is already indented."""
-        text = self._write(value, _WIDTH - column)
-        if isinstance(value, list):
-            # At the root, ruamel indents a list; below a key it does as it was told.
-            text = textwrap.dedent(text)
-        return textwrap.indent(text, " " * column).strip()
-
-    def _write(self, value: Any, width: int) -> str:
-        yaml = YAML()
-        yaml.default_flow_style = False
-        yaml.width = width
-        yaml.indent(mapping=self.step, sequence=self.offset + 2, offset=self.offset)
-        stream = io.StringIO()
-        yaml.dump(_one_line_texts(value), stream)
-        return stream.getvalue()
-
-
-def _one_line_texts(value: Any) -> Any:
-    """Return the value with texts of several lines in quotes, so that every text can be indented."""
-    if isinstance(value, dict):
-        return {key: _one_line_texts(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_one_line_texts(each) for each in value]
-    if isinstance(value, str) and not value.isprintable():
-        return DoubleQuotedScalarString(value)
-    return value
-
 
 def _is_list_of_scalars(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and not any(isinstance(each, list | dict) for each in value)
@@ -242,20 +210,26 @@ def _is_block_scalar(node: Node) -> bool:
     return isinstance(node, ScalarNode) and node.style in ("|", ">")
 
 
-def _layout(root: Node | None) -> tuple[int, int]:
-    """Return by how much the document indents mappings, and the dashes of lists below their keys."""
-    step, offset = 2, 2
-    seen_step = seen_offset = False
-    waiting = [root] if isinstance(root, MappingNode) and not root.flow_style else []
+def _layout(root: Node | None) -> Layout:
+    """Return by how much the document mostly indents mappings, and the dashes of lists, below their keys."""
+    steps: Counter[int] = Counter()
+    offsets: Counter[int] = Counter()
+    waiting = [root]
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.pop()
+        if not isinstance(node, MappingNode) or node.flow_style:
+            continue
         for key, value in node.value:
-            if value.start_mark.index < key.start_mark.index or isinstance(value, ScalarNode) or value.flow_style:
+            below = value.start_mark.column - key.start_mark.column
+            if value.start_mark.index < key.start_mark.index or not isinstance(value, CollectionNode):
                 continue
-            if isinstance(value, MappingNode):
+            if isinstance(value, MappingNode) and not value.flow_style:
+                steps[below] += 1
                 waiting.append(value)
-                if not seen_step:
-                    step, seen_step = value.value[0][0].start_mark.column - key.start_mark.column, True
-            elif not seen_offset:
-                offset, seen_offset = value.start_mark.column - key.start_mark.column, True
-    return step, offset
+            elif not value.flow_style:
+                offsets[below] += 1
+    return Layout(_usual(steps), _usual(offsets))
+
+
+def _usual(counted: Counter[int]) -> int:
+    return counted.most_common(1)[0][0] if counted else 2

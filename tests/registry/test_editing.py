@@ -92,7 +92,7 @@ def test_items_of_a_list_that_stay_keep_their_comments(handwritten: Path, tmp_pa
     assert changed_lines(before, handwritten.read_text()) == [
         "-                - endpoint",
         "+                - quota",
-        "+                - yes",
+        '+                - "yes"',
     ]
     assert load_catalog(handwritten).flows["api-help"].keywords == ("token", "quota", "status code", "yes")
 
@@ -221,7 +221,7 @@ def test_a_faulty_change_is_not_written(registry: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_faulty_already_is_not_touched(write: Write, tmp_path: Path) -> None:
     path = write("operational_flows:\n  a: {id: a, ttl: soon}\n")
 
-    with pytest.raises(InvalidRegistry, match="soon|duration"):
+    with pytest.raises(InvalidRegistry, match="a duration above zero"):
         add_flow(path, NEW, cwd=tmp_path)
 
     assert "lawyer" not in path.read_text()
@@ -274,7 +274,7 @@ def write_many(path: Path, writer: str, count: int) -> None:
 
 def test_two_processes_that_write_at_once_lose_no_edit(registry: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=write_many, args=(registry, writer, 6)) for writer in ("left", "right")]
+    writers = [spawn.Process(target=write_many, args=(registry, writer, 4)) for writer in ("left", "right")]
     for each in writers:
         each.start()
     for each in writers:
@@ -282,8 +282,8 @@ def test_two_processes_that_write_at_once_lose_no_edit(registry: Path) -> None:
 
     assert [each.exitcode for each in writers] == [0, 0]
     catalog = load_catalog(registry)
-    assert set(catalog.flows) == {"poet", "coder"} | {f"{w}-{n}" for w in ("left", "right") for n in range(6)}
-    assert catalog.flows["poet"].config == {"left": 5, "right": 5}
+    assert set(catalog.flows) == {"poet", "coder"} | {f"{w}-{n}" for w in ("left", "right") for n in range(4)}
+    assert catalog.flows["poet"].config == {"left": 3, "right": 3}
 
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30)
@@ -314,7 +314,7 @@ operational_flows:
 """
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(_CHANGES, min_size=1, max_size=3))
 def test_any_plain_values_can_be_written_and_the_rest_stays(tmp_path: Path, steps: list[dict[str, Any]]) -> None:
     path = tmp_path / "any.yaml"

@@ -242,7 +242,7 @@ def test_two_active_flows_of_one_key_are_refused(write: Write) -> None:
         ("a: 1\n---\nb: 2\n", 2, "another document"),
         ("a: 1\n\tb: 2\n", 2, "is not YAML"),
         ("a: \x01\n", 1, "is not YAML"),
-        ("[" * 2_000, 1, "nested too deeply"),
+        ("[" * 600, 1, "nested too deeply"),
     ],
 )
 def test_a_text_that_is_no_registry_is_refused(write: Write, text: str, line: int, reason: str) -> None:
@@ -288,7 +288,7 @@ def test_aliases_of_aliases_are_refused_at_once(write: Write) -> None:
     (fault,) = check_registry(write(f"l0: &l0 [lol]\n{levels}{GOOD}"))
 
     assert "by its aliases" in fault.reason
-    assert time.monotonic() - began < 30  # written out it would be thirty thousand million values
+    assert time.monotonic() - began < 60  # written out it would be thirty thousand million values
 
 
 def test_a_value_that_contains_itself_is_refused(write: Write) -> None:

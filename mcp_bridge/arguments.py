@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from agentic_flywheel.models import MAX_QUESTION, CachePolicy, Slug
 from agentic_flywheel.models import Identifier as _Identifier
@@ -12,6 +12,14 @@ from agentic_flywheel.models import Identifier as _Identifier
 #: Hosts cut a call at about a minute; a wait must end well before.
 LONGEST_WAIT = 45.0
 USUAL_WAIT = 20.0
+
+#: An object of any content. Some clients stumble over the schema that pydantic writes for it.
+Object = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object", "additionalProperties": True})]
+#: A value of any kind, said so that every client understands it.
+Anything = Annotated[
+    JsonValue,
+    WithJsonSchema({"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "array", "object", "null")]}),
+]
 
 Question = Annotated[
     str, Field(min_length=1, max_length=MAX_QUESTION, description="What is asked, in the user's own words.")

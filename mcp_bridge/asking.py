@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import anyio
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.clarifications import awaits_choice, successor_of
@@ -17,6 +17,7 @@ from mcp_bridge.arguments import (
     BatchId,
     Cache,
     FlowKey,
+    Object,
     QueryId,
     Question,
     SessionId,
@@ -42,7 +43,7 @@ class Submit(Arguments):
     session_id: SessionId | None = None
     profile: Annotated[Slug | None, Field(description="A domain profile whose context goes with the question.")] = None
     config: Annotated[
-        dict[str, JsonValue] | None,
+        Object | None,
         Field(
             description='Overrides of the flow\'s configuration, such as {"temperature": 0.2}; see flowise_configure.'
         ),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AwareDatetime, Field
 
 from agentic_flywheel.models import Model, Turn
 from agentic_flywheel.sessions import Session, list_sessions, load_session
-from mcp_bridge.arguments import SessionId
+from mcp_bridge.arguments import Object, SessionId
 from mcp_bridge.tool import READS, Arguments, Call, tool
 from mcp_bridge.views import FlowKeyOut, QueryIdOut
 
@@ -29,7 +29,7 @@ class SessionView(Model):
     created: AwareDatetime
     updated: AwareDatetime
     profile: str | None = None
-    config: dict[str, JsonValue] | None = None
+    config: Object | None = None
 
 
 class SessionList(Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import ChangesRefused, FlywheelError, InvalidQuery
@@ -13,7 +13,7 @@ from agentic_flywheel.models import Band, Model, Slug, read_query
 from agentic_flywheel.registry import add_flow, find_registry, update_flow
 from agentic_flywheel.sessions import configure_session, session_config
 from agentic_flywheel.settings import flow_key as key_of_flow
-from mcp_bridge.arguments import FlowKey, Question, SessionId
+from mcp_bridge.arguments import Anything, FlowKey, Object, Question, SessionId
 from mcp_bridge.tool import ADDS, READS, READS_OUTSIDE, SETS, Arguments, Call, tool
 from mcp_bridge.views import FlowKeyOut
 
@@ -42,7 +42,7 @@ class FlowView(Model):
     default: Annotated[bool, Field(description="Whether questions that fit nowhere go here.")]
     keywords: tuple[str, ...]
     examples: tuple[str, ...]
-    config: dict[str, JsonValue]
+    config: Object
     memory: str
     cached: Annotated[bool, Field(description="Whether its answers are kept for who asks the same.")]
     fallback: str | None = None
@@ -175,7 +175,7 @@ class NewFlow(Arguments):
     examples: Annotated[
         tuple[str, ...], Field(max_length=500, description="Questions it is meant for: ten make a good start.")
     ] = ()
-    config: Annotated[dict[str, JsonValue], Field(description="Sent to Flowise as overrideConfig.")] = {}
+    config: Annotated[Object, Field(description="Sent to Flowise as overrideConfig.")] = {}
 
 
 class FlowAdded(Model):
@@ -215,7 +215,7 @@ class Configure(Arguments):
     session_id: SessionId | None = None
     flow_key: FlowKey | None = None
     config: Annotated[
-        dict[str, JsonValue] | None,
+        Object | None,
         Field(description='Overrides, such as {"temperature": 0.2}; null removes one. Left out: only show.'),
     ] = None
 
@@ -230,7 +230,7 @@ class Override(Model):
     """One override and what becomes of it."""
 
     name: str
-    value: JsonValue
+    value: Anything
     honoured: Annotated[bool | None, Field(description="Whether Flowise will heed it; null: not known.")]
 
 
@@ -274,7 +274,7 @@ async def flowise_configure(call: Call, given: Configure) -> Configuration:
     )
 
 
-async def _session_overrides(call: Call, session_id: str, changes: dict[str, JsonValue] | None) -> dict[str, JsonValue]:
+async def _session_overrides(call: Call, session_id: str, changes: Object | None) -> Object:
     batch = call.producer.batch
     config = await session_config(batch, session_id, owner=call.owner)
     if not changes:
@@ -286,7 +286,7 @@ async def _session_overrides(call: Call, session_id: str, changes: dict[str, Jso
     return merged
 
 
-def _flow_overrides(call: Call, flow: Flow, changes: dict[str, JsonValue] | None) -> dict[str, JsonValue]:
+def _flow_overrides(call: Call, flow: Flow, changes: Object | None) -> Object:
     if not changes:
         return flow.config
     if not call.bridge.changes:
@@ -295,7 +295,7 @@ def _flow_overrides(call: Call, flow: Flow, changes: dict[str, JsonValue] | None
     return _merged(flow.config, changes)
 
 
-def _merged(config: dict[str, JsonValue], changes: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _merged(config: Object, changes: Object) -> Object:
     if "sessionId" in changes:
         raise InvalidQuery("config", "sessionId is given as session_id, not as configuration")
     return {name: value for name, value in {**config, **changes}.items() if value is not None}

@@ -80,7 +80,14 @@ async def serve(
     port = listener.getsockname()[1]
     app = build_app(bridge, tokens, host=host, port=port, allowed=allowed)
     config = uvicorn.Config(
-        app, lifespan="on", log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=GOODBYE
+        app,
+        # The other parser leaves white space at the end of header values, which MCP compares.
+        http="h11",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GOODBYE,
     )
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
     await _Server(config, lambda: ready(address)).serve(sockets=[listener])

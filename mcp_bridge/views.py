@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from agentic_flywheel.errors import rebuild
 from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, Usage, trace_id_of
+from mcp_bridge.arguments import Object
 from producer import Submission
 
 #: Seconds after which a poll that does not wait is worth while.
@@ -64,8 +65,8 @@ class QueryView(Model):
     stale: bool | None = None
     attached_to: Annotated[str | None, Field(description="The identical query whose call this one shares.")] = None
     parts: tuple[PartView, ...] | None = None
-    sources: tuple[dict[str, JsonValue], ...] | None = None
-    data: Annotated[dict[str, JsonValue] | None, Field(description="An answer that is an object.")] = None
+    sources: tuple[Object, ...] | None = None
+    data: Annotated[Object | None, Field(description="An answer that is an object.")] = None
     usage: Usage | None = None
     attempts: int | None = None
     reason: Annotated[str | None, Field(description="Why it waits.")] = None

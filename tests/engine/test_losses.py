@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine.conftest import KINDS, Station
+from engine.conftest import Station
 from processes import Valkey, wait_for
+
+ENGINES = ("asyncio", "stock")
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_nothing_is_lost_when_workers_are_killed_again_and_again(station: Statio
     enough = threading.Event()
 
     def send() -> None:
-        while not enough.wait(0.01):
+        while not enough.wait(0.02):
             for queue in queues:
                 sent.append(len(sent))
                 station.send("mark", sent[-1], 0.05, queue=queue)
@@ -52,7 +54,7 @@ def test_nothing_is_lost_when_workers_are_killed_again_and_again(station: Statio
     try:
         for kill in range(6):
             already = len(station.marks("done"))
-            wait_for(lambda: len(station.marks("done")) > already + 20)  # noqa: B023
+            wait_for(lambda: len(station.marks("done")) > already + 10)  # noqa: B023
             workers.pop(0).kill()
             workers.append(station.start(f"next{kill}", **settings))
     finally:
@@ -61,30 +63,30 @@ def test_nothing_is_lost_when_workers_are_killed_again_and_again(station: Statio
 
     wait_for(lambda: idle(station, *queues), within=15, what="all is done")
     assert set(sent) - done(station).keys() == set()
-    assert len(sent) > 200
+    assert len(sent) > 100
 
 
 def test_a_killed_worker_is_relieved_within_seconds_of_its_visibility_timeout(station: Station) -> None:
     lost = station.start("lost", visibility=2.0)
+    station.start("relief", visibility=2.0, queues="other")
     station.send("mark", 1, 60.0)
     wait_for(lambda: started(station) == [1])
-    station.start("relief", visibility=2.0)
     lost.kill()
 
-    wait_for(lambda: started(station) == [1, 1], within=6)
+    wait_for(lambda: station.queued() == 1 and station.unacknowledged() == 0, within=6, what="it is back in its queue")
 
 
-@pytest.mark.parametrize("station", list(KINDS), indirect=True)
+@pytest.mark.parametrize("station", ENGINES, indirect=True)
 def test_a_task_longer_than_the_visibility_timeout_runs_once(station: Station) -> None:
     for number in range(2):
-        station.start(f"worker{number}", visibility=1.5)
-    results = [station.send("mark", number, 3.0) for number in range(4)]
+        station.start(f"worker{number}", visibility=1.0)
+    results = [station.send("mark", number, 2.5) for number in range(4)]
 
     assert [result.get(timeout=8) for result in results] == [0, 1, 2, 3]
     assert sorted(started(station)) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", ENGINES)
 def test_a_broker_that_crashes_and_returns_costs_no_task(own_valkey: Valkey, station: Station, kind: str) -> None:
     broken = Station(own_valkey, station.folder, kind=kind)
     try:
@@ -112,10 +114,10 @@ def test_a_broker_that_hangs_longer_than_the_visibility_timeout_makes_no_task_ru
             hanging.start(f"worker{number}", visibility=1.5, marks=station.url, concurrency=20) for number in (0, 1)
         ]
         for number in range(40):
-            hanging.send("mark", number, 4.0, ignore_result=True)
+            hanging.send("mark", number, 3.5, ignore_result=True)
         wait_for(lambda: len(started(station)) == 40)
         own_valkey.process.send(signal.SIGSTOP)
-        time.sleep(2.5)
+        time.sleep(2.0)
         own_valkey.process.send(signal.SIGCONT)
 
         wait_for(lambda: len(done(station)) == 40 and idle(hanging))

@@ -46,7 +46,7 @@ class Intake:
         self._channel = channel
         self._unacked, self._index = channel.unacked_key, channel.unacked_index_key
         self._settled = f"flywheel:settled:{uuid.uuid4().hex}"
-        self._link = Link(pool)
+        self._link = Link(pool, channel.visibility_timeout)
         self._waiters: dict[str, Waiter] = {}
         self._turn = 0
         #: There may be messages: take before waiting.

@@ -18,10 +18,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 #: What says that the broker is away, whoever notices it: we, or kombu for us.
 BROKER_AWAY = (RedisConnectionError, RedisTimeoutError, OperationalError)
 
-#: A gap in contact of more than GAP seconds means that the broker or we were away. For SETTLING_IN seconds after it,
-#: leases that look expired may only wait for their owners, who were away too, to renew them.
-GAP = 2.5
+#: After a gap in contact, leases that look expired may only wait for their owners, who were cut off too, to renew them.
+#: They have this many seconds.
 SETTLING_IN = 3.0
+#: Contact is had every second, so less is no gap.
+SHORTEST_GAP = 1.2
 
 #: States of a server that a new connection may get around: the name may stand for another server by now.
 MOVED = ("READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN")
@@ -46,8 +47,10 @@ class Call:
 class Link:
     """A connection that outlives its server: it is made again at the next call. Calls from several threads queue up."""
 
-    def __init__(self, pool: redis.ConnectionPool) -> None:
+    def __init__(self, pool: redis.ConnectionPool, visibility_timeout: float) -> None:
         self._pool = pool
+        #: Leases are renewed every third of their time, so none expires in a gap shorter than half of it.
+        self._gap = max(SHORTEST_GAP, visibility_timeout / 2)
         self._connection: Any = None
         self._lock = threading.RLock()
         self._last_contact = self._steady_since = monotonic()
@@ -56,7 +59,7 @@ class Link:
     def steady(self) -> bool:
         """Whether the broker has answered without a gap for long enough to judge the leases of others."""
         now = monotonic()
-        return now - self._last_contact < GAP and now - self._steady_since >= SETTLING_IN
+        return now - self._last_contact < self._gap and now - self._steady_since >= SETTLING_IN
 
     def run(self, *calls: Call) -> list[Any]:
         """Run scripts in one round trip. A refusal (ResponseError) is returned in the place of its answer.
@@ -101,7 +104,7 @@ class Link:
 
     def _note_contact(self) -> None:
         now = monotonic()
-        if now - self._last_contact > GAP:
+        if now - self._last_contact > self._gap:
             self._steady_since = now
         self._last_contact = now
 

@@ -19,7 +19,7 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import BrokerUnavailable, InvalidSetting
 from agentic_flywheel.flowise import FlowiseClient
 from agentic_flywheel.records import load_records
-from agentic_flywheel.registry import CatalogWatch, find_registry
+from agentic_flywheel.registry import CatalogWatch
 from agentic_flywheel.routing import FittedRouter, RouterSlot
 from agentic_flywheel.settings import Settings, flow_key
 from agentic_flywheel.tracing import Tracer
@@ -37,7 +37,7 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.watch = CatalogWatch(find_registry(settings.registry))
+        self.watch = CatalogWatch(settings.registry)
         self.slot = RouterSlot(self.watch.current(), cache_dir=settings.home / "routers")
         self.watch.on_change(self.slot.refit)
         self.tracer = Tracer.from_settings(settings, service="flywheel-worker")

@@ -16,6 +16,7 @@ from agentic_flywheel.errors import InvalidRegistry, UnknownFlow
 from agentic_flywheel.registry import add_flow, bundled_registry, find_registry, load_catalog, update_flow
 
 from .conftest import Write
+from .writer import write_many
 
 DATA = Path(__file__).parent / "data"
 NEW = {"key": "lawyer", "id": "law-1", "domain": "legal", "examples": ["May I do this?"], "rate": "60/m"}
@@ -264,12 +265,6 @@ def test_a_folder_that_cannot_be_written_is_an_expected_failure(tmp_path: Path) 
 
     with pytest.raises(InvalidRegistry, match="cannot be written"):
         add_flow(bundled_registry(), NEW, cwd=tmp_path)
-
-
-def write_many(path: Path, writer: str, count: int) -> None:
-    for number in range(count):
-        add_flow(path, {"key": f"{writer}-{number}", "id": f"{writer}-{number}"}, cwd=path.parent)
-        update_flow(path, "poet", {"config": {writer: number}}, cwd=path.parent)
 
 
 def test_two_processes_that_write_at_once_lose_no_edit(registry: Path) -> None:

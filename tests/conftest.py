@@ -72,7 +72,7 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         said = wait_for(lambda: re.search(r"http://\S+", server.log), within=60, what="the sandbox says its address")
         yield said[0].rstrip("/")
     finally:
-        server.kill()
+        server.terminate()
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def kept_worker(
     }
     worker = LocalContainer("worker", FlywheelWorkerContainer.command(), folder=folder, env=env)
     yield worker
-    worker.kill()
+    worker.stop(20)
 
 
 @pytest.fixture

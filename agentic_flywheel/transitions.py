@@ -127,6 +127,8 @@ class Finished:
     """Whether an outcome was the first, and which attached queries ended by it."""
 
     won: bool
+    #: Another execution has the lease now: nothing was written, and the query may have none that works on it.
+    late: bool = False
     followers: tuple[str, ...] = ()
 
 
@@ -310,7 +312,7 @@ class Transitions:
             outcome.letter,
             self._letter_ttl,
         )
-        return Finished(reply[0] == "won", tuple(reply[1:]))
+        return Finished(reply[0] == "won", reply[0] == "late", tuple(reply[1:]))
 
     async def defer(
         self,

@@ -258,6 +258,7 @@ class Answering:
                 async with asyncio.timeout(2):
                     await runtime.flowise.abort(self.flow, self._chat_id(self.execution.fence))
             await runtime.transitions.release(self.execution)
+            await self._come_back()
             return True
         with contextlib.suppress(BrokerUnavailable, TimeoutError):
             await asyncio.shield(asyncio.wait_for(runtime.transitions.release(self.execution), 1.0))
@@ -271,7 +272,16 @@ class Answering:
 
     async def _end(self, outcome: Outcome, *, answer: Answer | None = None, error: FlywheelError | None = None) -> None:
         finished = await self.runtime.transitions.finish(self.execution, outcome, queue=self.queue)
+        if finished.late:
+            await self._come_back()
+            return
         self.journal.ended(finished, self.execution, answer, error)
+
+    async def _come_back(self) -> None:
+        """Deliver the message once more, unless its query has ended: whoever has the lease now may not work for it."""
+        if not self.execution.part.startswith("~refresh."):
+            execution = replace(self.execution, fence="0")
+            await self.runtime.transitions.defer(execution, self._place(), queue=self.queue, delay_ms=500)
 
     def _place(self) -> str:
         return place(answer_message(self.query_id, self.query, self.flow, self.part))

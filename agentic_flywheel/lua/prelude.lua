@@ -325,6 +325,11 @@ local function drained_lately(queue, now)
   return sum
 end
 
+-- Whether an execution is still its query's latest, and nobody else has its lease. One that only ran out, while the
+-- broker was away, is still its own: nobody has begun since.
 local function holds(lease, execution_id, fence)
-  return redis.call('GET', P .. 'lease:' .. lease) == execution_id .. '#' .. fence
+  local held = redis.call('GET', P .. 'lease:' .. lease)
+  if held then return held == execution_id .. '#' .. fence end
+  local id, part = split(execution_id)
+  return redis.call('HGET', record(id), part == '' and 'fence' or 'fence|' .. part) == fence
 end

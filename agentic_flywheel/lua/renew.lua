@@ -10,8 +10,8 @@ for i = 2, #ARGV, 3 do
   local state = redis.call('HGET', record(id), 'state')
   local wanted = renewal(part) or state and not TERMINAL[state] or redis.call('EXISTS', P .. 'followers:' .. me) == 1
   if holds(lease, me, fence) and wanted then
-    redis.call('PEXPIRE', P .. 'lease:' .. lease, lease_ms)
-    redis.call('ZADD', P .. 'running:' .. flow, 'XX', now + lease_ms, me)
+    redis.call('SET', P .. 'lease:' .. lease, me .. '#' .. fence, 'PX', lease_ms)
+    redis.call('ZADD', P .. 'running:' .. flow, now + lease_ms, me)
     if redis.call('GET', P .. 'probe:' .. flow) == me then redis.call('PEXPIRE', P .. 'probe:' .. flow, lease_ms) end
   else
     lost[#lost + 1] = me

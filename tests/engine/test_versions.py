@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentic_flywheel.errors import EngineUnsupported
-from workers.engine.versions import check_versions
+from workers.engine.versions import check_server, check_versions
 
 KNOWN = {"celery": "5.7.0", "kombu": "5.7.0", "redis": "8.1.3"}
 
@@ -26,3 +26,9 @@ def test_an_unknown_library_is_refused_with_a_way_out(library: str, version: str
     assert f"{library} {version}" in str(refused.value)
     assert f"{library} {'8.1' if library == 'redis' else '5.7.0'}" in str(refused.value)
     assert any("FLYWHEEL_ENGINE=stock" in suggestion for suggestion in refused.value.describe().recovery_suggestions)
+
+
+def test_an_old_redis_is_refused() -> None:
+    check_server("7.2.4")
+    with pytest.raises(EngineUnsupported, match=r"Redis 6\.2\.14"):
+        check_server("6.2.14")

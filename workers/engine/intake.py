@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-import uuid
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
@@ -23,6 +22,7 @@ from workers.engine.link import BROKER_AWAY, Call, Link
 from workers.engine.plain_json import read, write
 from workers.engine.queues import fetch_order
 from workers.engine.scripts import EXPIRED, FETCH, RENEW, SETTLE
+from workers.engine.versions import check_server
 from workers.engine.waiter import Waiter
 
 logger = logging.getLogger(__name__)
@@ -41,25 +41,27 @@ class Intake:
     """Takes messages for one channel and settles what the worker owes, once per turn of the hub."""
 
     def __init__(self, channel: Any, hub: Any, ledger: Ledger, deliver: Callable[[Any, str], None]) -> None:
+        check_server(channel.client.info("server")["redis_version"])
         pool = redis.ConnectionPool(**{**channel._connparams(), "max_connections": 10_000})
         self._pool, self._hub, self._ledger, self._deliver = pool, hub, ledger, deliver
         self._channel = channel
         self._unacked, self._index = channel.unacked_key, channel.unacked_index_key
-        self._settled = f"flywheel:settled:{uuid.uuid4().hex}"
+        self._settled = f"flywheel:settled:{ledger.name}"
         self._link = Link(pool, channel.visibility_timeout)
         self._waiters: dict[str, Waiter] = {}
         self._turn = 0
         #: There may be messages: take before waiting.
         self._hungry = True
+        self._closed = False
         self._resting_until, self._rest = 0.0, REST[0]
 
     # Each turn of the hub
 
     def tick(self) -> None:
         """Settle and take in one round trip, deliver, settle what the deliveries led to, or wait."""
-        queues, room = self._channel.active_queues, self._channel.qos.room()
-        if self._resting():
+        if self._closed or self._resting():
             return
+        queues, room = self._channel.active_queues, self._channel.qos.room()
         if self._hungry and queues and room > 0:
             self._receive_all(self._settle_and_fetch(queues, min(room, FETCH_LIMIT)))
         self.settle()
@@ -157,7 +159,7 @@ class Intake:
     def return_expired(self, age: float) -> None:
         """Give back messages whose lease nobody renewed for ``age`` seconds: their worker is gone."""
         found: list[bytes] = []
-        if self._link.steady:
+        if self._link.steady and not self._resting():
             (answer,) = self._link.run(Call(EXPIRED, (self._unacked, self._index), (age, LEASES)))
             found = [] if isinstance(answer, ResponseError) else answer
         else:
@@ -186,6 +188,8 @@ class Intake:
             self._ledger.give_back(tag, queue, payload, seen=seen)
 
     def close(self) -> None:
+        """Stop taking. What is owed can still be settled."""
+        self._closed = True
         for waiter in self._waiters.values():
             waiter.close()
         self._waiters.clear()

@@ -22,7 +22,9 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: deque[tuple[str, ...]] = deque()
         self._batch: list[str] = []
-        self._ids = (f"{uuid.uuid4().hex}:{number}" for number in count())
+        #: Tells this ledger from those of other workers; it outlives connections.
+        self.name = uuid.uuid4().hex
+        self._ids = map(str, count())
         self._wake: Callable[[], None] | None = None
         self._settle: Callable[[], None] | None = None
         self._owner = 0

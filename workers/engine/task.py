@@ -85,9 +85,8 @@ class AsyncTask(Task):  # type: ignore[misc]
         if in_event_loop():  # a task that awaits another task as a function
             return coroutine
         future = shared_loop.get().submit(coroutine)
-        return self._replay(
-            Outcome(future.result()) if future.exception() is None else Outcome(error=future.exception())
-        )
+        error = future.exception()
+        return self._replay(Outcome(future.result()) if error is None else Outcome(error=error))
 
     def _replay(self, outcome: Outcome) -> Any:
         match outcome.error:

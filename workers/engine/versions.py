@@ -1,4 +1,4 @@
-"""Refuse to start the engine on releases of Celery, kombu or redis-py whose inside it has not been checked against."""
+"""Refuse to start the engine on releases of Celery, kombu, redis-py or Redis that it has not been checked against."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from agentic_flywheel.errors import EngineUnsupported
 
 #: Exact for what we reach into; redis-py's parts that we use are stable within a minor release.
 NEEDED: Mapping[str, str] = {"celery": "5.7.0", "kombu": "5.7.0", "redis": "8.1"}
+OLDEST_REDIS = 7
 
 
 def unknown_versions(found: Mapping[str, str]) -> dict[str, str]:
@@ -29,3 +30,9 @@ def check_versions(found: Mapping[str, str] | None = None) -> None:
             found=", ".join(f"{name} {has}" for name, has in unknown.items()),
             needed=", ".join(f"{name} {NEEDED[name]}" for name in unknown),
         )
+
+
+def check_server(version: str) -> None:
+    """Raise EngineUnsupported for a server without script flags, such as ``allow-oom``. Valkey says that it is 7.2."""
+    if int(version.split(".")[0]) < OLDEST_REDIS:
+        raise EngineUnsupported(found=f"Redis {version}", needed=f"Redis {OLDEST_REDIS} or Valkey")

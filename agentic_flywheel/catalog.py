@@ -42,8 +42,8 @@ def parse_rate(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
-#: A duration that must not be zero.
-PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+#: A duration that must not be zero, nor so short that it is zero in Redis.
+PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(milliseconds=1))]
 Rate = Annotated[float, BeforeValidator(parse_rate), Field(gt=0, allow_inf_nan=False)]
 #: A text that says something.
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

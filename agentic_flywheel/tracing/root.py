@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from agentic_flywheel.models import Record, State
-from agentic_flywheel.tracing.observation import Level, Observation
+from agentic_flywheel.tracing.observation import Level, Observation, trace_id
 
 MAX_NAME_WORDS = 5
 MAX_NAME_LENGTH = 80
@@ -100,6 +100,8 @@ def _metadata(record: Record) -> dict[str, Any]:
         "domain": record.domain,
         "attempts": record.attempts or None,
         "attached_to": record.attached_to,
+        # A trace found by a search leads back to its query.
+        "query_id": record.query_id if trace_id(record.query_id) != record.query_id else None,
     }
     if record.route is not None:
         found |= {"decision": record.route.decision, "confidence": record.route.confidence}

@@ -86,7 +86,7 @@ def install_with_pip() -> None:
             "This Python cannot make virtual environments: it has no ensurepip. "
             "On Debian and Ubuntu run  sudo apt install python3-venv  and then the same command again."
         )
-    if not usable():
+    if not (usable() and (VENV / "bin" / "pip").exists()):  # uv makes environments without pip
         carry_out(python, "-m", "venv", "--clear", VENV)
     with unstamped():
         carry_out(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *PACKAGES)

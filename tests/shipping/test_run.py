@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -183,3 +185,12 @@ def test_constraints_pin_every_package_and_name_no_place_to_get_them_from() -> N
 
     assert all("==" in line for line in lines)
     assert not [line for line in lines if line.startswith("-") or "@" in line or "://" in line or "hash" in line]
+
+
+def test_every_declared_package_is_pinned() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    declared = project["dependencies"] + project["optional-dependencies"]["test"]
+    names = {re.split(r"[\[<>=~; ]", each)[0].replace(".", "-").lower() for each in declared}
+    pinned = {line.split("==")[0] for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
+
+    assert names <= pinned

@@ -81,7 +81,8 @@ async def test_all_workers_are_killed(house: House, count: int) -> None:
     async def fault() -> None:
         for worker in alive(house):
             worker.kill()
-        await asyncio.gather(*(asyncio.to_thread(house.worker) for _ in range(2)))
+        for worker in [house.worker(wait=False) for _ in range(2)]:
+            await asyncio.to_thread(house.ready, worker)
 
     judge("all workers SIGKILL", await storm(house, fault, count=count))
 

@@ -1,0 +1,260 @@
+"""Ask, wait, poll, cancel and batch through the bridge over HTTP, with the SDK's own client, on the running stack."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import Any
+
+import pytest
+from bridge_house import FOREIGN, SLOW, BridgeHouse, client_of
+from mcp import Client
+from mcp_types import CallToolResult
+
+from agentic_flywheel.models import State
+from producer import AsyncProducer
+
+QUESTION = "How do I connect PostgreSQL to Python?"
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool that is to succeed; return its structured content."""
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.structured_content
+    assert result.structured_content is not None
+    return dict(result.structured_content)
+
+
+async def until_state(house: BridgeHouse, query_id: str, *states: State) -> State:
+    """Wait until a query of alice's is in one of these states; return it."""
+    async with AsyncProducer(house.settings, owner="alice") as producer:
+        async with asyncio.timeout(15):
+            while (record := await producer.status(query_id)).state not in states:
+                await asyncio.sleep(0.02)
+        return record.state
+
+
+async def test_an_answer_comes_back_and_the_next_time_from_the_cache(alice: Client) -> None:
+    first = await call(alice, "flowise_query", question=QUESTION)
+    again = await call(alice, "flowise_query", question=QUESTION)
+
+    assert first["done"]
+    assert first["flow_key"] == "technical-analysis"
+    assert first["band"] == "high"
+    assert first["answer"]
+    assert not first["cached"]
+    assert again["cached"]
+    assert again["answer"] == first["answer"]
+    assert again["query_id"] != first["query_id"]
+
+
+async def test_the_text_of_a_result_is_its_structured_content(alice: Client) -> None:
+    result = await alice.call_tool("flowise_query", {"question": QUESTION})
+
+    assert json.loads(result.content[0].text) == result.structured_content
+
+
+async def test_a_wait_that_is_over_first_leaves_a_query_to_poll(alice: Client, bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, latency=1.0)
+
+    handle = await call(alice, "flowise_query", question="slowly", flow_override="slow", wait_s=0.2)
+    polled = await call(alice, "flowise_poll", query_id=handle["query_id"], wait_s=20)
+
+    assert not handle["done"]
+    assert handle["next_step"]
+    assert handle["poll_after_s"] > 0
+    assert polled["done"]
+    assert polled["answer"]
+    assert polled["query_id"] == handle["query_id"]
+
+
+async def test_what_was_streamed_so_far_is_shown_by_a_poll(alice: Client, bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, token_delay=0.05)
+    submitted = await call(alice, "flowise_submit", question="tell me slowly", flow_override="slow")
+
+    async with asyncio.timeout(15):
+        while not (seen := await call(alice, "flowise_poll", query_id=submitted["query_id"])).get("partial_answer"):
+            await asyncio.sleep(0.05)
+    ended = await call(alice, "flowise_poll", query_id=submitted["query_id"], wait_s=20)
+
+    assert not seen["done"]
+    assert ended["answer"].startswith(seen["partial_answer"][:10])
+
+
+async def test_progress_is_told_in_the_queue_and_with_the_tokens(alice: Client, bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, token_delay=0.03)
+    told: list[tuple[float, str]] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        told.append((done, message or ""))
+
+    await alice.call_tool("flowise_query", {"question": "a tale", "flow_override": "slow"}, progress_callback=progress)
+
+    assert told[0][1] == "queued"
+    assert any("characters so far" in message for _, message in told)
+    steps = [done for done, _ in told]
+    assert all(later > earlier for earlier, later in itertools.pairwise(steps))
+
+
+async def test_a_cancelled_waiting_call_cancels_its_query(bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, latency=30)
+    async with client_of(bridge_house.url, mode="legacy") as alice:
+        asked = asyncio.create_task(alice.call_tool("flowise_query", {"question": "never", "flow_override": "slow"}))
+        async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
+            async with asyncio.timeout(15):
+                while not (recent := await producer.recent()) or recent[0].state is not State.RUNNING:
+                    await asyncio.sleep(0.02)
+        asked.cancel()
+
+        assert await until_state(bridge_house, recent[0].query_id, State.CANCELLED) is State.CANCELLED
+
+
+async def test_a_closed_stream_of_the_newest_revision_cancels_the_query_too(
+    alice: Client, bridge_house: BridgeHouse
+) -> None:
+    bridge_house.behave(SLOW, latency=30)
+    asked = asyncio.create_task(alice.call_tool("flowise_query", {"question": "never", "flow_override": "slow"}))
+    async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
+        async with asyncio.timeout(15):
+            while not (recent := await producer.recent()) or recent[0].state is not State.RUNNING:
+                await asyncio.sleep(0.02)
+    asked.cancel()
+
+    assert await until_state(bridge_house, recent[0].query_id, State.CANCELLED) is State.CANCELLED
+
+
+async def test_a_cancelled_poll_leaves_the_query_alone(bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, latency=1.0)
+    async with client_of(bridge_house.url, mode="legacy") as alice:
+        submitted = await call(alice, "flowise_submit", question="patience", flow_override="slow")
+        polling = asyncio.create_task(
+            alice.call_tool("flowise_poll", {"query_id": submitted["query_id"], "wait_s": 30})
+        )
+        await until_state(bridge_house, submitted["query_id"], State.RUNNING)
+        polling.cancel()
+
+        ended = await call(alice, "flowise_poll", query_id=submitted["query_id"], wait_s=20)
+        assert ended["answer"]
+
+
+async def test_cancelling_says_what_was_under_way_and_what_had_ended(alice: Client, bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, latency=30)
+    under_way = await call(alice, "flowise_submit", question="long", flow_override="slow")
+    ended = await call(alice, "flowise_query", question=QUESTION)
+
+    cut = await call(alice, "flowise_cancel", query_id=under_way["query_id"])
+    late = await call(alice, "flowise_cancel", query_id=ended["query_id"])
+
+    assert cut == {"cancelled": [under_way["query_id"]], "ended_before": []}
+    assert late == {"cancelled": [], "ended_before": [ended["query_id"]]}
+
+
+async def test_a_batch_is_one_handle_for_many_questions(alice: Client) -> None:
+    questions = [QUESTION, "Write a poem about the sea", "   ", "Which clause covers liability?"]
+    told: list[tuple[float, float | None]] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        told.append((done, total))
+
+    result = await alice.call_tool("flowise_batch", {"questions": questions}, progress_callback=progress)
+    batch = result.structured_content
+    assert batch is not None
+    again = await call(alice, "flowise_batch", batch_id=batch["batch_id"])
+
+    assert batch["done"]
+    assert (batch["succeeded"], batch["failed"], batch["total"]) == (3, 1, 4)
+    assert [item.get("flow_key") for item in batch["items"]] == [
+        "technical-analysis",
+        "creative-orientation",
+        None,
+        "document-qa",
+    ]
+    assert batch["items"][2]["error"]["error_type"] == "InvalidQuery"
+    assert again["items"] == batch["items"]
+    assert told
+    assert told[0][1] == 3
+
+
+async def test_a_batch_is_followed_and_cancelled_by_its_id(alice: Client, bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, latency=30)
+    started = await call(
+        alice, "flowise_batch", questions=["one", "two"], flow_override="slow", wait_s=0, include_answers=False
+    )
+
+    cut = await call(alice, "flowise_cancel", batch_id=started["batch_id"])
+    ended = await call(alice, "flowise_batch", batch_id=started["batch_id"])
+
+    assert not started["done"]
+    assert started["under_way"] == 2
+    assert started["next_step"]
+    assert sorted(cut["cancelled"]) == sorted(item["query_id"] for item in started["items"])
+    assert ended["done"]
+    assert [item["state"] for item in ended["items"]] == ["cancelled", "cancelled"]
+
+
+async def test_an_unsure_route_lets_the_user_choose(alice: Client) -> None:
+    asked = await call(alice, "flowise_query", question=FOREIGN)
+    chosen = await call(alice, "flowise_query", question=FOREIGN, flow_override=asked["choices"][0]["flow_key"])
+
+    assert asked["kind"] == "clarify"
+    assert len(asked["choices"]) > 1
+    assert asked["next_step"]
+    assert chosen["kind"] == "answer"
+    assert chosen["flow_key"] == asked["choices"][0]["flow_key"]
+
+
+async def test_an_intent_names_a_flow_or_a_domain(alice: Client) -> None:
+    by_flow = await call(alice, "flowise_query", question=FOREIGN, intent="document-qa")
+    by_domain = await call(alice, "flowise_query", question=FOREIGN, intent="technical")
+
+    assert (by_flow["flow_key"], by_domain["flow_key"]) == ("document-qa", "technical-analysis")
+
+
+async def test_a_question_within_a_domain_takes_its_context_along(alice: Client, bridge_house: BridgeHouse) -> None:
+    asked = await call(
+        alice,
+        "flowise_domain_query",
+        question="Which index helps?",
+        domain_name="technical",
+        domain_description="A web shop with ten million orders",
+        context_type="technical",
+        stack_info="PostgreSQL 17",
+    )
+    async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
+        record = await producer.status(asked["query_id"])
+
+    assert asked["flow_key"] == "technical-analysis"
+    assert "PostgreSQL 17" in record.query.question
+    assert "ten million orders" in record.query.question
+    assert record.query.question.endswith("Question: Which index helps?")
+    assert record.query.context_type == "technical"
+
+
+async def test_a_conversation_is_continued_and_read(alice: Client) -> None:
+    await call(alice, "flowise_query", question="Which clause covers liability?", session_id="talk-1")
+    second = await call(alice, "flowise_query", question="And which one notice?", session_id="talk-1")
+    info = await call(alice, "flowise_session_info", session_id=second["session_id"])
+    history = await call(alice, "flowise_session_history", session_id="talk-1")
+    listed = await call(alice, "flowise_session_info")
+
+    assert info["sessions"][0]["turns"] == 2
+    assert [turn["question"] for turn in history["turns"]] == [
+        "Which clause covers liability?",
+        "And which one notice?",
+    ]
+    assert history["turns"][1]["query_id"] == second["query_id"]
+    assert [session["session_id"] for session in listed["sessions"]] == ["talk-1"]
+
+
+@pytest.mark.parametrize("text", ["[1, 2", '"quoted"', "{not json"])
+async def test_a_question_that_looks_like_json_stays_a_question(alice: Client, text: str) -> None:
+    result: CallToolResult = await alice.call_tool("flowise_query", {"question": text, "flow_override": "slow"})
+
+    assert not result.is_error
+
+
+async def test_lists_and_objects_may_come_as_json_text(alice: Client) -> None:
+    batch = await call(alice, "flowise_batch", questions=json.dumps([QUESTION]))
+
+    assert batch["total"] == 1

@@ -21,6 +21,7 @@ MAX_VALUES = 200_000
 Where = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
 _TRUE = frozenset({"true", "yes", "on", "y"})
 
 
@@ -127,13 +128,15 @@ class _PlainData:
             self._open.discard(id(node))
 
     def _mapping(self, node: Node, where: Where) -> dict[str, Any]:
-        own: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key, value in node.value:
-            if key.tag == f"{_TAG}merge":
+            if key.tag == _MERGE:
                 # The values of earlier mappings win over those of later ones.
                 for base in _bases(value):
                     merged = self.value(base, where) | merged
+        own: dict[str, Any] = {}
+        for key, value in node.value:
+            if key.tag == _MERGE:
                 continue
             if not isinstance(key, ScalarNode):
                 self._refuse(key, where, "a key should be plain text")
@@ -142,7 +145,7 @@ class _PlainData:
             if name in own:
                 self._refuse(key, (*where, name), f"is given twice, first in line {self.lines[(*where, name)]}")
                 continue
-            # A key's own line, also where a merged mapping or the value's start said otherwise.
+            # The key's own line, also where a merged mapping has the key or the value stands elsewhere.
             self.lines[(*where, name)] = key.start_mark.line + 1
             own[name] = self.value(value, (*where, name))
         return merged | own

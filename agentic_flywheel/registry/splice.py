@@ -108,8 +108,9 @@ class _Page:
         elif in_block and isinstance(value, SequenceNode) and self._is_plain_list(value) and _is_list_of_scalars(new):
             yield from self._list(value, data, new)
         elif not in_block and not _is_block_scalar(value) and not isinstance(new, list | dict):
-            before = "" if value.start_mark.index > key.end_mark.index + 1 else " "
-            yield Edit(value.start_mark.index, value.end_mark.index, before + scalar(new))
+            end = self._end(value, key)
+            start, before = (end, " ") if _is_empty(value) else (value.start_mark.index, "")
+            yield Edit(start, end, before + scalar(new))
         else:
             start = key.start_mark.index
             yield Edit(start, self._end(value, key), block({str(key.value): new}, key.start_mark.column, self.layout))
@@ -167,6 +168,10 @@ class _Page:
         """Return where the text of a node ends, without the comments and blank lines that follow."""
         if node.start_mark.index < after.start_mark.index:  # an alias; what it stands for is above
             return int(after.end_mark.index)
+        if _is_empty(node):  # its marks are those of whatever comes next
+            if node is after:
+                raise NotInPlace("a list ends with an empty item")
+            return self.text.index(":", after.end_mark.index) + 1
         if isinstance(node, ScalarNode):
             return self._end_of_block(node) if _is_block_scalar(node) else int(node.end_mark.index)
         if not isinstance(node, CollectionNode) or node.flow_style or not node.value:
@@ -204,6 +209,10 @@ class _Page:
 
 def _is_list_of_scalars(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and not any(isinstance(each, list | dict) for each in value)
+
+
+def _is_empty(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.start_mark.index == node.end_mark.index
 
 
 def _is_block_scalar(node: Node) -> bool:

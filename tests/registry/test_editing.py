@@ -228,6 +228,54 @@ def test_a_file_that_is_faulty_already_is_not_touched(write: Write, tmp_path: Pa
     assert "lawyer" not in path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("before", "changes", "after"),
+    [
+        ("- key: a\n  id: a\n  x: 1\n", {"key": None, "name": "a"}, "- id: a\n  x: 1\n  name: a\n"),
+        (
+            "- {key: a, id: a}  # one\n- {key: b, id: b}\n",
+            {"x": 1},
+            "- key: a\n  id: a\n  x: 1  # one\n- {key: b, id: b}\n",
+        ),
+        ("  a:\n    id: a\n    config:\n      t: 1\n", {"config": {"t": None}}, "  a:\n    id: a\n    config: {}\n"),
+        (
+            "  a:\n    id: a\n    config:\n      t: 1\n",
+            {"config": {"t": None, "u": 2}},
+            "  a:\n    id: a\n    config:\n      u: 2\n",
+        ),
+        ("  a:\n    id: a\n      # rate: 5\n# end\n", {"x": 1}, "  a:\n    id: a\n      # rate: 5\n    x: 1\n# end\n"),
+        (
+            "  a:\n    id: a\n    name: |\n      A\n\n  # b\nx: 1\n",
+            {"ttl": 5},
+            "  a:\n    id: a\n    name: |\n      A\n    ttl: 5\n\n  # b\nx: 1\n",
+        ),
+        ("  a:\n    id: a\n    name: >\nx: 1\n", {"ttl": 5}, "  a:\n    id: a\n    name: >\n    ttl: 5\nx: 1\n"),
+        (
+            "  a:\n    id: a\n    name:\n\n\n# end\nx: 1\n",
+            {"ttl": 2},
+            "  a:\n    id: a\n    name:\n    ttl: 2\n\n\n# end\nx: 1\n",
+        ),
+        ("  a:\n    note:\n    id: a\n", {"note": ["x"]}, "  a:\n    note:\n      - x\n    id: a\n"),
+        ("  a:\n    note:\n    id: a\n", {"note": None}, "  a:\n    id: a\n"),
+        ("  a:\n    id: a\n    name:   # none\n", {"name": "A"}, "  a:\n    id: a\n    name: A   # none\n"),
+        (
+            "  a:\n    id: a\n    examples:\n      - q\n",
+            {"examples": [], "x": {"w": [{"z": [1.5]}]}},
+            "  a:\n    id: a\n    examples: []\n    x:\n      w:\n        - z:\n            - 1.5\n",
+        ),
+        ('  a: {id: a, "name": "A"}\n', {"x": 1e300}, "  a:\n    id: a\n    name: A\n    x: 1.0e+300\n"),
+    ],
+)
+def test_odd_layouts_are_changed_as_their_author_would(
+    write: Write, tmp_path: Path, before: str, changes: dict[str, Any], after: str
+) -> None:
+    path = write("operational_flows:\n" + before)
+
+    update_flow(path, "a", changes, cwd=tmp_path)
+
+    assert path.read_text() == "operational_flows:\n" + after
+
+
 def test_what_cannot_be_changed_in_place_is_refused_and_not_guessed(write: Write, tmp_path: Path) -> None:
     shared = "x: &x {t: 1}\noperational_flows:\n  a:\n    id: a\n    config: *x\n  b: &b\n    id: b\n  c: *b\n"
     path = write(shared)
@@ -236,8 +284,15 @@ def test_what_cannot_be_changed_in_place_is_refused_and_not_guessed(write: Write
         update_flow(path, "a", {"config": {"t": 2}}, cwd=tmp_path)
     with pytest.raises(InvalidRegistry, match="cannot be changed in place"):
         update_flow(path, "b", {"ttl": "1d"}, cwd=tmp_path)  # would change c as well
-
     assert path.read_text() == shared
+
+    path = write("q: &q ask\noperational_flows:\n  a:\n    id: a\n    examples:\n    - *q\n")
+    with pytest.raises(InvalidRegistry, match="a list ends with an alias"):
+        update_flow(path, "a", {"ttl": "1d"}, cwd=tmp_path)
+
+    path = write("operational_flows:\n  a:\n    id: a\n    ours:\n    - 1\n    -\n")
+    with pytest.raises(InvalidRegistry, match="a list ends with an empty item"):
+        update_flow(path, "a", {"ttl": "1d"}, cwd=tmp_path)
 
 
 def test_the_bundled_registry_is_copied_to_the_working_folder_and_never_written(tmp_path: Path) -> None:

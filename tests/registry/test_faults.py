@@ -183,6 +183,24 @@ def test_a_policy_that_is_no_mapping_is_refused(write: Write) -> None:
     ]
 
 
+def test_a_key_that_a_merged_mapping_has_too_is_named_in_its_own_line(write: Write) -> None:
+    path = write("""\
+        defaults: &defaults
+          ttl: 1d
+        operational_flows:
+          poet:
+            ttl: soon
+            id: poet
+            <<: *defaults
+    """)
+
+    assert [each[:2] for each in faults(path)] == [(5, "operational_flows.poet.ttl")]
+
+
+def test_a_key_that_is_no_text_is_refused(write: Write) -> None:
+    assert (12, "(file)", "a key should be plain text") in faults(write(GOOD + "? [a, b]\n: 1\n"))
+
+
 def test_a_reference_to_a_flow_that_is_not_active_is_refused(write: Write) -> None:
     path = write(
         GOOD.replace("    id: coder-1\n", "    id: coder-1\n    active: false\n").replace(

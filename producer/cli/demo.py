@@ -38,7 +38,7 @@ _BUNDLED = (
     Question("Why does our checkout service lose its database connection every night?", "one domain: technical"),
     Question("How much may a hotel cost according to our travel policy?", "one domain: documents"),
     Question("Why does our checkout service lose its database connection every night?", "asked again: cached", "use"),
-    Question("Explain the deployment manual to a new colleague", "ambiguous: routed with an explanation"),
+    Question("What is the best way to explain our API policy?", "ambiguous: routed with an explanation"),
     Question(
         "Why does our checkout API time out, and what does the service contract say about downtime?",
         "two domains: asked in parallel, put together",
@@ -152,7 +152,7 @@ def _table(screen: Screen, shown: list[Shown]) -> None:
                 f"{each.answer.confidence:.0%}",
                 ("yes", "green") if each.answer.cached else "no",
                 f"{each.elapsed_ms:.1f}",
-                one_line(each.answer.text, 110),
+                one_line(each.answer.text, 72),
             )
             for each in shown
         ],

@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float32]
+Row = tuple[float, npt.NDArray[np.int8], npt.NDArray[np.float16]]
 
-#: Tokens are remembered with their likeness to all samples, up to so many numbers (4 bytes each).
-_REMEMBERED = 3_000_000
+#: Tokens are remembered with their likeness to all samples, up to so many bytes.
+_REMEMBERED = 12_000_000
+#: Likeness of two tokens is kept in steps of 1/127, in one byte.
+_STEPS = 127
 
 
 class Alignment:
@@ -35,10 +38,12 @@ class Alignment:
         self._flat = np.searchsorted(self._tokens, np.concatenate([np.array(text) for text in whole]))
         self._starts = np.concatenate([[0], np.cumsum([len(text) for text in whole])[:-1]]).astype(np.int64)
         weights = np.array([self._rarity[int(token)] for token in self._tokens], np.float32)[self._flat]
-        self._flat_weights = weights / np.repeat(
-            np.add.reduceat(weights, self._starts), np.diff([*self._starts.tolist(), len(weights)])
+        self._flat_weights: Vector = (
+            weights
+            / np.float32(_STEPS)
+            / np.repeat(np.add.reduceat(weights, self._starts), np.diff([*self._starts.tolist(), len(weights)]))
         )
-        self._rows: dict[int, tuple[Vector, Vector]] = {}
+        self._rows: dict[int, Row] = {}
 
     def _idf(self, count: int) -> float:
         return math.log((1 + self.size) / (1 + count)) + 1
@@ -57,24 +62,27 @@ class Alignment:
         """Return how well a question's tokens align with every text, about -1..1."""
         if not tokens:
             return np.zeros(self.size, np.float32)
-        rarity = [self._rarity.get(token, self._unseen) for token in tokens]
-        rows = [self._row(token) for token in tokens]
-        total = sum(rarity)
-        to_texts = rows[0][1] * np.float32(rarity[0] / total)
-        best = rows[0][0]
-        for weight, (near, row) in zip(rarity[1:], rows[1:], strict=True):
-            to_texts += row * np.float32(weight / total)
-            best = np.maximum(best, near)
+        total, to_texts = 0.0, np.zeros(self.size, np.float32)
+        best = np.full(len(self._tokens), -_STEPS, np.int8)
+        for token in tokens:
+            weight, near, row = self._row(token)
+            total += weight
+            to_texts += row
+            np.maximum(best, near, out=best)
         from_texts = np.add.reduceat(best[self._flat] * self._flat_weights, self._starts)
-        result: Vector = (to_texts + from_texts) * np.float32(0.5)
-        return result
+        to_texts *= np.float32(1 / total)
+        to_texts += from_texts
+        to_texts *= np.float32(0.5)
+        return to_texts
 
-    def _row(self, token: int) -> tuple[Vector, Vector]:
-        """Return a token's likeness to each known token, and to the nearest token of each text."""
+    def _row(self, token: int) -> Row:
+        """Return a token's weight, its likeness to each known token, and its weighted one to each text's nearest."""
         row = self._rows.get(token)
         if row is None:
-            near = self._vectors @ self._unit(np.array([token]))[0]
-            row = near, np.maximum.reduceat(near[self._flat], self._starts)
-            if len(self._rows) * (len(near) + self.size) < _REMEMBERED:
+            weight = self._rarity.get(token, self._unseen)
+            near = np.rint(self._vectors @ self._unit(np.array([token]))[0] * _STEPS).astype(np.int8)
+            nearest = np.maximum.reduceat(near[self._flat], self._starts)
+            row = weight, near, (nearest * np.float32(weight / _STEPS)).astype(np.float16)
+            if len(self._rows) * (near.nbytes + row[2].nbytes) < _REMEMBERED:
                 self._rows[token] = row
         return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +46,11 @@ class StaticEncoder:
     def table(self) -> npt.NDArray[np.int8]:
         """One row per token; only the direction of a row counts without its scale."""
         return self._table
+
+    @cached_property
+    def common_words(self) -> dict[str, int]:
+        """The words that have a row of their own, with their rank by frequency."""
+        return self._tokenizer.whole_words
 
     def tokens(self, text: str) -> list[int]:
         """Return the numbers of the table's rows for ``text``."""

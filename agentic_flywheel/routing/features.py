@@ -1,4 +1,4 @@
-"""How alike two texts are by the words and letters they share: tf-idf over word and character n-grams."""
+"""How alike two texts are by the words they share: tf-idf over words and pairs of neighbouring words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ Vector = npt.NDArray[np.float32]
 #: A question's routing is decided by its beginning and its end; work per question stays bounded.
 _HEAD, _TAIL = 1500, 500
 _WORD = re.compile(r"[^\W_]+")
-_CHARACTERS = (3, 4, 5)
 
 
 def clip(text: str) -> str:
@@ -34,21 +33,14 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-def grams(text: str) -> tuple[list[str], list[str]]:
-    """Return the word n-grams (1 and 2) and the character n-grams (3 to 5, within words) of ``text``."""
-    found = words(text)
-    by_word = [f"w:{word}" for word in found]
-    by_word += [f"b:{first} {second}" for first, second in pairwise(found)]
-    by_character: list[str] = []
-    for word in found:
-        padded = f" {word} "
-        for size in _CHARACTERS:
-            by_character += [padded[at : at + size] for at in range(len(padded) - size + 1)]
-    return by_word, by_character
+def grams(text: str) -> list[str]:
+    """Return the words of ``text`` and the pairs of neighbours."""
+    said = words(clip(text))
+    return [*said, *map(" ".join, pairwise(said))]
 
 
-class NgramIndex:
-    """The n-grams of a set of texts, with the texts that contain each."""
+class WordIndex:
+    """The words and pairs of words of a set of texts, with the texts that contain each."""
 
     def __init__(
         self,
@@ -61,57 +53,52 @@ class NgramIndex:
     ) -> None:
         self.vocabulary = vocabulary
         self.idf = idf
-        #: Where each n-gram's postings begin; one more entry than there are n-grams.
+        #: Where each gram's postings begin; one more entry than there are grams.
         self.starts = starts
         self.texts = texts
         self.weights = weights
         #: How many texts are indexed.
         self.size = size
-        self._number = {gram: number for number, gram in enumerate(vocabulary)}
+        self._postings = {
+            gram: (float(own), texts[first:last], weights[first:last])
+            for gram, own, first, last in zip(vocabulary, idf, starts[:-1], starts[1:], strict=True)
+        }
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> NgramIndex:
-        """Index ``texts``; idf is smoothed as if one more text held every n-gram."""
-        counts: Counter[str] = Counter()
-        for text in texts:
-            by_word, by_character = grams(clip(text))
-            counts.update(dict.fromkeys(by_word + by_character, 1))
-        idf = np.array([math.log((1 + len(texts)) / (1 + count)) + 1 for count in counts.values()], np.float32)
-        empty = np.zeros(0, np.int32)
-        index = cls(tuple(counts), idf, np.zeros(len(counts) + 1, np.int64), empty, np.zeros(0, np.float32), len(texts))
-        rows = [index.vector(text) for text in texts]
-        column = np.concatenate([numbers for numbers, _ in rows] or [np.zeros(0, np.int64)])
-        row = np.repeat(np.arange(len(rows), dtype=np.int32), [len(numbers) for numbers, _ in rows])
-        value = np.concatenate([values for _, values in rows] or [np.zeros(0, np.float32)])
-        order = np.argsort(column, kind="stable")
-        index.texts, index.weights = row[order], value[order]
-        index.starts = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=len(counts)))]).astype(np.int64)
-        return index
+    def of(cls, texts: Sequence[str]) -> WordIndex:
+        """Index ``texts``; idf is smoothed as if one more text held every gram."""
+        held = [Counter(grams(text)) for text in texts]
+        counts = Counter(gram for each in held for gram in each)
+        idf = {gram: math.log((1 + len(texts)) / (1 + count)) + 1 for gram, count in counts.items()}
+        number = {gram: at for at, gram in enumerate(counts)}
+        column: list[int] = []
+        row: list[int] = []
+        value: list[float] = []
+        for at, each in enumerate(held):
+            length = math.sqrt(sum((times * idf[gram]) ** 2 for gram, times in each.items()))
+            column += [number[gram] for gram in each]
+            row += [at] * len(each)
+            value += [times * idf[gram] / length for gram, times in each.items()]
+        columns = np.array(column, np.int64)
+        order = np.argsort(columns, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=len(counts)))]).astype(np.int64)
+        postings = np.array(row, np.int32)[order], np.array(value, np.float32)[order]
+        return cls(tuple(counts), np.array(list(idf.values()), np.float32), starts, *postings, len(texts))
 
-    def vector(self, text: str) -> tuple[npt.NDArray[np.int64], Vector]:
-        """Return the numbers and weights of the known n-grams of ``text``; the weights have length one."""
-        numbers: list[int] = []
-        parts: list[Vector] = []
-        for block in grams(clip(text)):
-            known = [(self._number[gram], count) for gram, count in Counter(block).items() if gram in self._number]
-            if not known:
-                continue
-            ids = [number for number, _ in known]
-            part = np.array([1 + math.log(count) for _, count in known], np.float32) * self.idf[ids]
-            parts.append(part / np.float32(math.sqrt(float(part @ part))))
-            numbers += ids
-        if not parts:
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        # Each block has length one, so the whole has the square root of their number.
-        return np.array(numbers), np.concatenate(parts) / np.float32(math.sqrt(len(parts)))
+    def __contains__(self, word: object) -> bool:
+        return word in self._postings
 
     def similarity(self, text: str) -> Vector:
-        """Return the cosine of ``text`` with every indexed text."""
-        numbers, values = self.vector(text)
-        if not len(numbers):
-            return np.zeros(self.size, np.float32)
-        spans = [slice(first, last) for first, last in zip(self.starts[numbers], self.starts[numbers + 1], strict=True)]
-        texts = np.concatenate([self.texts[span] for span in spans])
-        weights = np.concatenate([self.weights[span] for span in spans])
-        own = np.repeat(values, [span.stop - span.start for span in spans])
-        return np.bincount(texts, weights=weights * own, minlength=self.size).astype(np.float32)
+        """Return the cosine of ``text`` with every indexed text, by the grams that any of them holds."""
+        total = np.zeros(self.size, np.float32)
+        length = 0.0
+        for gram in grams(text):
+            found = self._postings.get(gram)
+            if found is not None:
+                idf, texts, weights = found
+                # A gram holds a text once, so that plain indexing adds every posting.
+                total[texts] += weights * np.float32(idf)
+                length += idf * idf
+        if length:
+            total *= np.float32(1 / math.sqrt(length))
+        return total

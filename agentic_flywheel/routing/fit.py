@@ -8,7 +8,9 @@ the user's own examples; nothing is held out.
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Kind, corpus_of
 from agentic_flywheel.routing.encoder import Encoder, static_encoder
-from agentic_flywheel.routing.features import NgramIndex, clip
+from agentic_flywheel.routing.features import WordIndex, clip
 from agentic_flywheel.routing.router import Calibration, FittedRouter, flow_starts, kernel
 from agentic_flywheel.routing.store import FitStore
 
@@ -80,6 +82,7 @@ def _stored_or_fitted(corpus: Corpus, encoder: Encoder, store: FitStore | None) 
         return stored
     began = time.perf_counter()
     router = _fit(corpus, encoder)
+    _return_memory()
     took = time.perf_counter() - began
     logger.info("routing fitted (%s): %d texts, %.2f s", encoder.name, len(corpus.samples), took)
     if store is not None:
@@ -87,13 +90,23 @@ def _stored_or_fitted(corpus: Corpus, encoder: Encoder, store: FitStore | None) 
     return router
 
 
+def _return_memory() -> None:
+    """Give the solver's matrices back to the system: glibc would keep some 40 MB for a worker's whole life."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def _fit(corpus: Corpus, encoder: Encoder) -> FittedRouter:
     texts = [clip(sample.text) for sample in corpus.samples]
-    index = NgramIndex.of(texts)
+    index = WordIndex.of(texts)
     alignment = Alignment([static_encoder().tokens(text) for text in texts], static_encoder().table)
-    dense = np.stack([encoder.encode(text) for text in texts]).astype(np.float32)
-    lexical = np.stack([index.similarity(text) for text in texts])
-    aligned = np.stack([alignment.similarity(static_encoder().tokens(text)) for text in texts])
+    dense = np.empty((len(texts), encoder.width), np.float32)
+    lexical, aligned = np.empty((2, len(texts), len(texts)), np.float32)
+    for at, text in enumerate(texts):
+        dense[at] = encoder.encode(text)
+        lexical[at] = index.similarity(text)
+        aligned[at] = alignment.similarity(static_encoder().tokens(text))
     gram = kernel(encoder, lexical, dense @ dense.T, (aligned + aligned.T) * np.float32(0.5))
 
     labels = np.array([sample.intent for sample in corpus.samples])
@@ -116,9 +129,9 @@ def _solve(gram: Vector, labels: npt.NDArray[np.int64], trust: Matrix, intents: 
     """Minimise the trusted logistic loss plus the penalty; each row says what one text speaks for."""
     targets = np.zeros((len(labels), intents), np.float32)
     targets[np.arange(len(labels)), labels] = 1
-    inverse = np.linalg.inv(gram + np.diag(_PENALTY / (_CURVATURE * trust))).astype(np.float32)
-    weights = inverse @ targets * np.float32(_RIDGE_TEMPERATURE)
-    penalty = (_PENALTY / trust).astype(np.float32)[:, None]
+    inverse: Vector = np.linalg.inv(gram + np.diag(_PENALTY / (_CURVATURE * trust)).astype(np.float32))
+    weights: Vector = inverse @ targets * np.float32(_RIDGE_TEMPERATURE)
+    penalty: Vector = (_PENALTY / trust).astype(np.float32)[:, None]
     step = np.zeros_like(weights)
     for _ in range(_STEPS):
         chances = gram @ weights
@@ -134,7 +147,7 @@ def _leave_out(
     gram: Vector, weights: Vector, trust: Matrix, labels: npt.NDArray[np.int64], asked: npt.NDArray[np.bool_]
 ) -> LeftOut:
     ridge = _PENALTY / (_LEFT_OUT_CURVATURE * trust)
-    own = 1 / np.diag(np.linalg.inv(gram + np.diag(ridge))) - ridge
+    own = 1 / np.diag(np.linalg.inv(gram + np.diag(ridge).astype(np.float32))) - ridge
     scores = (gram @ weights - weights * own[:, None].astype(np.float32)).astype(np.float64)
     others = gram - np.diag(np.full(len(gram), np.inf, np.float32))
     return LeftOut(scores[asked], labels[asked], others.max(1)[asked].astype(np.float64))

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Intent, Sample
 from agentic_flywheel.routing.encoder import Encoder, static_encoder
-from agentic_flywheel.routing.features import NgramIndex, clip, words
+from agentic_flywheel.routing.features import WordIndex, clip, words
+from agentic_flywheel.routing.spelling import Speller
 
 Vector = npt.NDArray[np.float32]
 
@@ -64,7 +65,7 @@ class FittedRouter:
 
     corpus: Corpus
     encoder: Encoder
-    index: NgramIndex
+    index: WordIndex
     alignment: Alignment
     #: The encoder's vector of every sample.
     dense: Vector
@@ -95,7 +96,7 @@ class FittedRouter:
         return reading if sure or self.stronger is None else self.stronger.read(text)
 
     def _read(self, text: str) -> Reading:
-        text = clip(text)
+        text = self._speller.mend(clip(text))
         likeness = kernel(
             self.encoder,
             self.index.similarity(text),
@@ -133,6 +134,10 @@ class FittedRouter:
         first = int(self.starts[number])
         last = int(self.starts[number + 1]) if number + 1 < len(self.flows) else len(self.corpus.intents)
         return first + int(reading.intents[first:last].argmax())
+
+    @cached_property
+    def _speller(self) -> Speller:
+        return Speller(self.index, static_encoder().common_words)
 
     @cached_property
     def _rules(self) -> dict[str, list[tuple[tuple[str, ...], int, str]]]:

@@ -16,13 +16,13 @@ import numpy as np
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus
 from agentic_flywheel.routing.encoder import Encoder, static_encoder
-from agentic_flywheel.routing.features import NgramIndex, clip
+from agentic_flywheel.routing.features import WordIndex, clip
 from agentic_flywheel.routing.router import Calibration, FittedRouter
 
 logger = logging.getLogger(__name__)
 
 #: Part of every file's name: a change of the method makes older files unread.
-_METHOD = 2
+_METHOD = 4
 _KEPT = 8
 
 
@@ -38,7 +38,7 @@ class FitStore:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 told = json.loads(bytes(stored["told"]))
-                index = NgramIndex(
+                index = WordIndex(
                     told["vocabulary"],
                     stored["idf"],
                     stored["starts"],

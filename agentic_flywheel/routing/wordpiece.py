@@ -31,6 +31,11 @@ class WordPiece:
         """Read a vocabulary file: one token a line, its number is its line."""
         return cls(path.read_text(encoding="utf-8").split("\n"))
 
+    @property
+    def whole_words(self) -> dict[str, int]:
+        """The tokens that are words of two letters or more, with their numbers: the lower, the commoner."""
+        return {token: number for token, number in self._ids.items() if len(token) > 1 and token.isalpha()}
+
     def ids(self, text: str, limit: int = 256) -> list[int]:
         """Return the token numbers of ``text``, at most ``limit``, without the start and end tokens."""
         found: list[int] = []

@@ -182,6 +182,7 @@ class LangfuseServer:
         app.add_routes(
             [
                 web.post("/api/public/otel/v1/traces", self._take_traces),
+                web.post("/v1/traces", self._take_traces),
                 web.post("/api/public/scores", self._take_scores),
                 web.get("/api/public/v2/observations", self._observations),
                 web.get("/api/public/v3/scores", self._read_scores),

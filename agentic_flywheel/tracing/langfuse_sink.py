@@ -34,17 +34,18 @@ class LangfuseSink:
 
     def __init__(
         self,
-        base_url: str,
+        address: str,
         public_key: str,
         secret_key: str,
         *,
+        path: str = "api/public/otel/v1/traces",
         environment: str = "default",
         release: str | None = None,
         version: str = "",
         service: str = SCOPE,
     ) -> None:
         credentials = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode()
-        self._url = base_url.rstrip("/") + "/api/public/otel/v1/traces"
+        self._url = f"{address.rstrip('/')}/{path.lstrip('/')}"
         self._headers = {
             "Authorization": f"Basic {credentials}",
             "Content-Type": "application/x-protobuf",

@@ -174,6 +174,7 @@ def _sink_of(settings: Settings, service: str) -> Callable[[], Sink]:
 
     return lambda: LangfuseSink(
         *login,
+        path=settings.langfuse_traces_path,
         environment=settings.langfuse_environment,
         release=settings.langfuse_release,
         version=_own_version(),

@@ -427,5 +427,13 @@ def test_the_state_of_a_failed_query_is_seen_at_its_root(server: LangfuseServer,
     assert not root.is_error
 
 
+def test_another_product_can_take_the_spans_elsewhere(server: LangfuseServer, make_tracer: MakeTracer) -> None:
+    tracer = make_tracer(server, langfuse_traces_path="/v1/traces")
+    query(tracer)
+
+    assert tracer.close()
+    assert server.requests == {"/v1/traces": 1}
+
+
 def test_observations_are_plain_tuples() -> None:
     assert issubclass(Observation, tuple)

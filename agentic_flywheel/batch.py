@@ -63,7 +63,9 @@ class Script:
     def __init__(self, name: str) -> None:
         folder = resources.files("agentic_flywheel").joinpath("lua")
         self.name = name
-        self.source = "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("tally", "prelude", name))
+        self.source = "\n".join(
+            folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("tally", "prelude", name)
+        )
         self.digest = ""
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import environment, finish, start, survivors
+from agentic_flywheel.registry import load_catalog
+from producer.cli.demo import questions
+
+from .conftest import Flywheel, environment, finish, start, survivors
 
 
 def test_the_demo_answers_six_questions_and_leaves_nothing_running(tmp_path: Path) -> None:
@@ -58,6 +61,27 @@ def test_ctrl_c_ends_the_staying_demo_and_leaves_nothing_running(tmp_path: Path)
     assert said.count(" yes ") == 1, "one answer came from the cache"
     assert "documents" in said
     assert survivors(home) == []
+
+
+def test_beside_a_running_stack_the_demo_uses_it(flywheel: Flywheel) -> None:
+    outcome = flywheel("demo", "--exit", "--json")
+
+    assert outcome.code == 0
+    assert len(outcome.objects) == 6
+    assert "already" in outcome.err
+
+
+def test_another_registry_is_shown_with_its_own_examples(tmp_path: Path) -> None:
+    registry = tmp_path / "registry.yaml"
+    registry.write_text(
+        "operational_flows:\n"
+        "  kitchen: {id: one, domain: cooking, examples: [How long do I boil an egg?]}\n"
+        "  garage: {id: two, domain: cars, topics: {oil: [Which oil does my car need?]}}\n"
+    )
+    asked = [question.text for question in questions(load_catalog(registry))]
+
+    assert asked[:3] == ["How long do I boil an egg?", "Which oil does my car need?", "How long do I boil an egg?"]
+    assert asked[-1] == "How long do I boil an egg, and Which oil does my car need?"
 
 
 def _status(url: str, credentials: str = "") -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from producer.cli.root import COMMANDS
 
@@ -36,8 +37,9 @@ def test_a_route_is_explained_without_a_broker(bare_flywheel: Flywheel) -> None:
     shown = bare_flywheel("route", "What is the best way to explain our API policy?").out
 
     assert told["band"] == "medium"
-    assert told["targets"][0]["flow"] == "document-qa"
-    assert {each["flow"] for each in told["alternatives"]} == {"technical-analysis", "creative-orientation"}
+    (best,) = told["targets"]
+    assert {best["flow"], told["alternatives"][0]["flow"]} == {"technical-analysis", "document-qa"}
+    assert set(told["scores"]) == {"creative-orientation", "technical-analysis", "document-qa"}
     assert any("policy" in each["detail"] for each in told["evidence"])
     assert told["reason"] in shown
     assert "technical-analysis" in shown
@@ -102,6 +104,32 @@ def test_doctor_finds_everything_well_beside_a_running_stack(flywheel: Flywheel)
     assert "sandbox" in checks["flowise"]["found"]
 
 
+def test_check_tells_a_wrong_key(stack: RunningStack, flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.behave(DOCUMENTS, key="the-key")
+    monkeypatch.setenv("FLOWISE_API_KEY", "another-key")
+    outcome = flywheel("flows", "check", "--json")
+
+    (report,) = [report for report in outcome.objects if report.get("flow") == "document-qa"]
+    assert report["key"] == "refused"
+    assert "another-key" not in outcome.out
+
+
+def test_doctor_warns_of_a_broker_that_forgets(stack: RunningStack, flywheel: Flywheel) -> None:
+    with Redis.from_url(stack.info.redis_url) as broker:
+        broker.config_set("maxmemory-policy", "allkeys-lru")
+        broker.config_set("appendonly", "no")
+        try:
+            outcome = flywheel("doctor", "--json")
+        finally:
+            broker.config_set("appendonly", "yes")
+            broker.config_set("maxmemory-policy", "noeviction")
+
+    checks = {check["name"]: check for check in outcome.object["checks"]}
+    assert checks["memory"]["state"] == checks["disk"]["state"] == "warning"
+    assert "noeviction" in checks["memory"]["advice"]
+    assert "appendonly" in checks["disk"]["advice"]
+
+
 def test_doctor_says_what_to_do_where_nothing_runs(bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
     monkeypatch.setenv("FLOWISE_BASE_URL", "http://127.0.0.1:9")
@@ -113,3 +141,42 @@ def test_doctor_says_what_to_do_where_nothing_runs(bare_flywheel: Flywheel, monk
     assert "✗ flowise" in outcome.out
     assert "→ set LANGFUSE_SECRET_KEY" in outcome.out
     assert "flywheel up" in outcome.out
+
+
+def test_doctor_names_a_faulty_registry_and_an_unusable_setting(
+    bare_flywheel: Flywheel, apart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
+    (apart / "faulty.yaml").write_text("operational_flows:\n  poet:\n    name: Poet\n")
+    monkeypatch.setenv("FLYWHEEL_REGISTRY", str(apart / "faulty.yaml"))
+    registry = bare_flywheel("doctor").out
+    monkeypatch.setenv("FLYWHEEL_CONCURRENCY", "many")
+    setting = bare_flywheel("doctor").out
+
+    assert f"{apart / 'faulty.yaml'}:" in registry
+    assert "operational_flows.poet.id" in registry
+    assert "✗ settings" in setting
+    assert "FLYWHEEL_CONCURRENCY" in setting
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({}, "no keys: traces go to a local file"),
+        ({"LANGFUSE_TRACING_ENABLED": "false"}, "tracing is off"),
+        ({"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk"}, "both keys are set"),
+        (
+            {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "http://u:pw@127.0.0.1:9"},
+            "http://127.0.0.1:9: ClientConnectorError",
+        ),
+    ],
+)
+def test_doctor_reads_the_tracing_settings(
+    bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], found: str
+) -> None:
+    for name, value in {"REDIS_URL": "redis://127.0.0.1:9/0", **settings}.items():
+        monkeypatch.setenv(name, value)
+    checks = {check["name"]: check for check in bare_flywheel("doctor", "--json").object["checks"]}
+
+    assert found in checks["langfuse"]["found"]
+    assert "pw" not in checks["langfuse"]["found"]

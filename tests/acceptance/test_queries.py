@@ -73,6 +73,25 @@ def test_a_query_whose_deadline_passes_expires(stack: RunningStack, flywheel: Fl
     assert outcome.object["error_type"] == "DeadlineExceeded"
 
 
+def test_ask_says_why_it_takes_a_while(stack: RunningStack, flywheel: Flywheel) -> None:
+    question = "Where is the off-by-one error?"
+    stack.behave(TECHNICAL, fault="drop", fault_first=1)
+    retried = flywheel("ask", question, "--flow", "technical-analysis", "--refresh")
+    stack.behave(TECHNICAL, latency=1)
+    first = flywheel("submit", "Why does my pod restart?", "--refresh").out.strip()
+    shared = flywheel("ask", "Why does my pod restart?")
+    flywheel("pause", "--flow", "technical-analysis")
+    paused = flywheel("ask", question, "--flow", "technical-analysis", "--refresh", "--wait", "500ms")
+    flywheel("resume", "--flow", "technical-analysis")
+
+    assert retried.code == 0
+    assert "again in" in retried.err
+    assert first in shared.err
+    assert "  shared  " in shared.out
+    assert "Waiting: paused" in paused.err
+    assert paused.code == 4
+
+
 def test_queries_are_cancelled_by_id_by_session_and_all(stack: RunningStack, flywheel: Flywheel, until: UNTIL) -> None:
     stack.behave(TECHNICAL, latency=30)
 

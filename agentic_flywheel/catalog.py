@@ -125,7 +125,7 @@ class Policy(Model):
     high: Probability = 0.70
     medium: Probability = 0.40
     #: A second domain is asked too when its own evidence reaches this.
-    multi_flow_threshold: Probability = 0.40
+    multi_flow_threshold: Probability = 0.60
     #: At most so many domains for one question.
     max_targets: Annotated[int, Field(ge=1, le=8)] = 3
     on_medium: Literal["best", "best_two"] = "best"

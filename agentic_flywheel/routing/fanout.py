@@ -25,7 +25,8 @@ def several_domains(question: str, router: FittedRouter, catalog: Catalog) -> tu
             for side in sides:
                 if side.domain not in found or found[side.domain].confidence < side.confidence:
                     found[side.domain] = side
-    return tuple(found.values())[: catalog.policy.max_targets] if len(found) > 1 else ()
+    targets = tuple(found.values())[: catalog.policy.max_targets]
+    return targets if len(targets) > 1 else ()
 
 
 def _side(part: str, router: FittedRouter, catalog: Catalog) -> Target | None:

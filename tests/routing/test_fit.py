@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from routing.catalogs import BUNDLED, CREATIVE, DOCUMENTS, TECHNICAL, catalog_of, flow
 
-from agentic_flywheel.routing import FittedRouter, RouterSlot, fit_router
+from agentic_flywheel.routing import FittedRouter, RouterSlot, fit_router, strong_encoder
+from agentic_flywheel.routing.corpus import corpus_of
 
 
 def test_a_fit_is_read_back_from_disk_as_it_was(tmp_path: Path, router: FittedRouter) -> None:
@@ -93,3 +95,67 @@ def test_a_change_without_new_texts_keeps_the_router() -> None:
 
     assert slot.wait(30)
     assert slot.current is before
+
+
+def test_a_mistyped_question_goes_where_it_would_have_gone(router: FittedRouter) -> None:
+    plain = router.read("profile this python script")
+    mistyped = router.read("profiel thsi pythn scrpt")
+
+    assert mistyped.flows.argmax() == plain.flows.argmax()
+    assert router.flows[int(mistyped.flows.argmax())] == "technical-analysis"
+
+
+def test_a_text_without_a_known_word_is_foreign(router: FittedRouter) -> None:
+    assert router.read("日本語で詩を書いて").novel
+    assert not router.read("write a short story about a lighthouse").novel
+
+
+def test_many_examples_are_thinned_evenly() -> None:
+    many = catalog_of(
+        flow("many", examples=tuple(f"question number {number} about ships" for number in range(5000))), TECHNICAL
+    )
+
+    corpus = corpus_of(many)
+
+    assert len(corpus.samples) <= 3000
+    assert {sample.intent for sample in corpus.samples} == set(range(len(corpus.intents)))
+
+
+class Echo:
+    """An encoder that knows one word; what it is asked tells which questions reached it."""
+
+    name = "echo"
+    width = 2
+    meaning = 3.0
+    alignment = 1.0
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def encode(self, text: str) -> npt.NDArray[np.float32]:
+        self.asked.append(text)
+        return np.array([1, 0] if "ship" in text else [0, 1], np.float32)
+
+
+def test_the_stronger_encoder_is_asked_only_where_the_first_is_unsure() -> None:
+    echo = Echo()
+    router = fit_router(BUNDLED, stronger=echo)
+    echo.asked.clear()
+
+    router.read("write a short story about a lighthouse keeper")
+    assert echo.asked == []
+
+    reading = router.read("something about the ship")
+    assert echo.asked == ["something about the ship"]
+    assert router.contributions(reading, "creative-orientation") is not None
+
+
+@pytest.mark.skipif(strong_encoder() is None, reason="the extra `encoder` is not installed")
+def test_the_extra_s_encoder_puts_like_meanings_close() -> None:
+    encoder = strong_encoder()
+    assert encoder is not None
+
+    slow, fast, cake = map(encoder.encode, ("my query is slow", "speed up the database", "bake a cake"))
+
+    assert slow @ slow == pytest.approx(1, abs=1e-3)
+    assert slow @ fast > slow @ cake

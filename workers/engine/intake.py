@@ -158,12 +158,12 @@ class Intake:
 
     def return_expired(self, age: float) -> None:
         """Give back messages whose lease nobody renewed for ``age`` seconds: their worker is gone."""
-        found: list[bytes] = []
-        if self._link.steady and not self._resting():
-            (answer,) = self._link.run(Call(EXPIRED, (self._unacked, self._index), (age, LEASES)))
-            found = [] if isinstance(answer, ResponseError) else answer
-        else:
+        if self._resting() or not self._link.steady:
             self.probe()
+            return
+        (found,) = self._link.run(Call(EXPIRED, (self._unacked, self._index), (age, LEASES)))
+        if isinstance(found, ResponseError) or not self._link.steady:  # it may have hung in this very call
+            return
         for place in range(0, len(found), 3):
             tag, seen, record = (part.decode() for part in found[place : place + 3])
             self._return(tag, seen, record)

@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
-from itertools import count
+from functools import cached_property
 
 #: Entries written at once. Bounds the time for which one worker occupies the broker.
 BATCH = 500
@@ -22,12 +22,14 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: deque[tuple[str, ...]] = deque()
         self._batch: list[str] = []
-        #: Tells this ledger from those of other workers; it outlives connections.
-        self.name = uuid.uuid4().hex
-        self._ids = map(str, count())
         self._wake: Callable[[], None] | None = None
         self._settle: Callable[[], None] | None = None
         self._owner = 0
+
+    @cached_property
+    def name(self) -> str:
+        """Tells this ledger from those of other workers, those forked from the same process among them."""
+        return uuid.uuid4().hex
 
     @property
     def is_open(self) -> bool:
@@ -78,7 +80,7 @@ class Ledger:
     def batch(self) -> list[str]:
         """Return the oldest entries as arguments of SETTLE, led by the batch's id; the same until ``confirm``."""
         if not self._batch and self._entries:
-            self._batch.append(next(self._ids))
+            self._batch.append(uuid.uuid4().hex)
             entries = self._entries
             for _ in range(min(BATCH, len(entries))):
                 self._batch.extend(entries.popleft())

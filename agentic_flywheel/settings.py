@@ -61,9 +61,7 @@ class Settings(BaseSettings):
     langfuse_release: str | None = Field(None, validation_alias="LANGFUSE_RELEASE")
     langfuse_sample_rate: Annotated[float, Field(ge=0, le=1)] = Field(1.0, validation_alias="LANGFUSE_SAMPLE_RATE")
     #: Where under its address Langfuse takes OpenTelemetry spans; another product takes them elsewhere.
-    langfuse_traces_path: str = Field(
-        "api/public/otel/v1/traces", validation_alias="LANGFUSE_OTEL_TRACES_EXPORT_PATH"
-    )
+    langfuse_traces_path: str = Field("api/public/otel/v1/traces", validation_alias="LANGFUSE_OTEL_TRACES_EXPORT_PATH")
     #: Off: no traces at all, to no server and no file.
     tracing_enabled: bool = Field(True, validation_alias="LANGFUSE_TRACING_ENABLED")
     #: What goes over every text of a trace: `off`, `redact` (keys, tokens, e-mail addresses) or `module:function`.

@@ -14,6 +14,7 @@ from mcp_bridge.bridge import Bridge
 from mcp_bridge.failure import refused_arguments
 from mcp_bridge.owners import current_owner
 from mcp_bridge.tool import Call, Tool
+from mcp_bridge.views import QueryEnded
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ async def perform(
             if not await bridge.moved():
                 raise
         return await work(call_of(bridge, ctx), given)
+    except QueryEnded as ended:
+        return ended.info
     except FlywheelError as error:
         return error.describe()
     except Exception:

@@ -231,7 +231,7 @@ class Override(Model):
 
     name: str
     value: Anything
-    honoured: Annotated[bool | None, Field(description="Whether Flowise will heed it; null: not known.")]
+    honoured: Annotated[bool | None, Field(description="Whether Flowise will heed it; left out: not known.")] = None
 
 
 class Configuration(Model):

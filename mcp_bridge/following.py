@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
-from agentic_flywheel.errors import FlywheelError, WaitTimeout
+from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
 from agentic_flywheel.models import Answer, Event
 from agentic_flywheel.records import read_events
 from mcp_bridge.tool import Call
@@ -30,14 +30,16 @@ _WAITS = {
 
 
 async def await_answer(call: Call, query_id: str, wait_s: float) -> Answer | None:
-    """Return the answer of a query of the caller, None when it is not there after ``wait_s`` seconds.
+    """Return the answer of a query of the caller; None when there is none after ``wait_s`` seconds, or never will be.
 
-    Raises the error that the query ended with, UnknownQuery, BrokerUnavailable.
+    Raises BrokerUnavailable.
     """
     async with _reporting(call, query_id):
         try:
             return await call.producer.wait(query_id, wait_s)
-        except WaitTimeout:
+        except BrokerUnavailable:
+            raise
+        except FlywheelError:  # the wait is over, or the query ended with an error, which its record tells in full
             return None
 
 

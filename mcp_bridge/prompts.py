@@ -10,8 +10,8 @@ from typing import Any
 from mcp_types import GetPromptResult, Prompt, PromptArgument, PromptMessage, TextContent
 
 from agentic_flywheel.errors import InvalidQuery
+from mcp_bridge.figures import flow_health
 from mcp_bridge.flows import flow_list
-from mcp_bridge.insight import flow_health
 from mcp_bridge.resources import read
 from mcp_bridge.tool import Call
 

@@ -15,12 +15,14 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import UnknownQuery
 from agentic_flywheel.sessions import load_session
 from agentic_flywheel.settings import Settings
+from agentic_flywheel.tracing.archive import Wish
 from mcp_bridge.asking import Submit
 from mcp_bridge.conversations import session_view, sessions_of, turn_view
+from mcp_bridge.figures import cache_metrics, flow_health
 from mcp_bridge.flows import flow_list
-from mcp_bridge.insight import cache_metrics, flow_health, recent_traces
 from mcp_bridge.profiles import domain_templates
 from mcp_bridge.tool import Call
+from mcp_bridge.traces import find_traces
 
 JSON = "application/json"
 SCHEME = "flowise://"
@@ -73,7 +75,7 @@ def _plain(value: Any) -> Any:
 
 
 async def _traces(call: Call) -> dict[str, Any]:
-    return (await recent_traces(call)).model_dump(mode="json", exclude_none=True)
+    return (await find_traces(call, Wish(limit=20))).model_dump(mode="json", exclude_none=True)
 
 
 async def _cache(call: Call) -> dict[str, Any]:

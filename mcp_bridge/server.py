@@ -36,7 +36,7 @@ from agentic_flywheel.errors import (
     UnknownQuery,
     UnknownSession,
 )
-from mcp_bridge import asking, batches, conversations, flows, insight, profiles
+from mcp_bridge import asking, batches, conversations, figures, flows, profiles, traces
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.calling import Context, call_of, perform
 from mcp_bridge.failure import failure_result
@@ -60,7 +60,8 @@ ALL_TOOLS: tuple[Tool, ...] = (
     *profiles.TOOLS,
     *flows.TOOLS,
     *conversations.TOOLS,
-    *insight.TOOLS,
+    *traces.TOOLS,
+    *figures.TOOLS,
 )
 
 _MINUTES = 5 * 60_000

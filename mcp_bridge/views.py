@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agentic_flywheel.errors import rebuild
+from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, Usage, trace_id_of
 from mcp_bridge.arguments import Object
 from producer import Submission
@@ -17,6 +17,14 @@ POLL_AFTER = 2.0
 
 QueryIdOut = Annotated[str, Field(description="Names the query: poll it, cancel it, score it, view its trace by it.")]
 FlowKeyOut = Annotated[str, Field(description="The flow: give it as flow_override to ask it again.")]
+
+
+class QueryEnded(Exception):
+    """The query that was looked at ended with an error: this one, as the worker or the broker noted it."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(info)
+        self.info = info
 
 
 class ChoiceView(Model):
@@ -134,9 +142,9 @@ def submission_view(submission: Submission) -> QueryView:
 
 
 def record_view(record: Record, *, partial: str | None = None) -> QueryView:
-    """Return the view of a query as its record has it. Raises the error that the query ended with."""
+    """Return the view of a query as its record has it. Raises QueryEnded where it ended with an error."""
     if record.error is not None:
-        raise rebuild(record.error)
+        raise QueryEnded(record.error)
     if record.answer is not None:
         return answer_view(record.query_id, record.answer)
     best = record.route.best if record.route is not None and record.route.targets else None

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -85,8 +86,10 @@ class WordIndex:
         postings = np.array(row, np.int32)[order], np.array(value, np.float32)[order]
         return cls(tuple(counts), np.array(list(idf.values()), np.float32), starts, *postings, len(texts))
 
-    def __contains__(self, word: object) -> bool:
-        return word in self._postings
+    @cached_property
+    def rarity(self) -> dict[str, float]:
+        """The single words with their idf."""
+        return {gram: float(idf) for gram, idf in zip(self.vocabulary, self.idf, strict=True) if " " not in gram}
 
     def similarity(self, text: str) -> Vector:
         """Return the cosine of ``text`` with every indexed text, by the grams that any of them holds."""

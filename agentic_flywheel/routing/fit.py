@@ -100,13 +100,14 @@ def _return_memory() -> None:
 def _fit(corpus: Corpus, encoder: Encoder) -> FittedRouter:
     texts = [clip(sample.text) for sample in corpus.samples]
     index = WordIndex.of(texts)
-    alignment = Alignment([static_encoder().tokens(text) for text in texts], static_encoder().table)
+    tokens = [static_encoder().tokens(text) for text in texts]
+    alignment = Alignment(tokens, static_encoder().table)
     dense = np.empty((len(texts), encoder.width), np.float32)
     lexical, aligned = np.empty((2, len(texts), len(texts)), np.float32)
     for at, text in enumerate(texts):
         dense[at] = encoder.encode(text)
         lexical[at] = index.similarity(text)
-        aligned[at] = alignment.similarity(static_encoder().tokens(text))
+        aligned[at] = alignment.similarity(tokens[at])
     gram = kernel(encoder, lexical, dense @ dense.T, (aligned + aligned.T) * np.float32(0.5))
 
     labels = np.array([sample.intent for sample in corpus.samples])

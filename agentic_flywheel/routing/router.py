@@ -137,7 +137,7 @@ class FittedRouter:
 
     @cached_property
     def _speller(self) -> Speller:
-        return Speller(self.index, static_encoder().common_words)
+        return Speller(self.index.rarity, static_encoder().common_words)
 
     @cached_property
     def _rules(self) -> dict[str, list[tuple[tuple[str, ...], int, str]]]:

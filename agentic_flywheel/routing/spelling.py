@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 
 from agentic_flywheel.routing.features import words
 
 #: Shorter words have too many neighbours; longer ones are not words.
 _SHORTEST, _LONGEST = 3, 24
+#: A word of a higher rank may be a slip, and gives way to a word of the catalog.
+_RARE = 15_000
 #: Words that were looked at are remembered, up to so many.
 _REMEMBERED = 20_000
 
@@ -16,8 +18,8 @@ _REMEMBERED = 20_000
 class Speller:
     """Knows the catalog's words and the common ones. A word that either knows is never touched."""
 
-    def __init__(self, catalog: Container[str], common: dict[str, int]) -> None:
-        """``common`` gives a word's rank: the lower, the commoner."""
+    def __init__(self, catalog: Mapping[str, float], common: Mapping[str, int]) -> None:
+        """``catalog`` gives a word's rarity in the catalog, ``common`` its rank in the language: low is usual."""
         self._catalog = catalog
         self._common = common
         self._seen: dict[str, str] = {}
@@ -31,7 +33,7 @@ class Speller:
         return text
 
     def _mended(self, word: str) -> str:
-        if word in self._catalog or word in self._common or not _SHORTEST <= len(word) <= _LONGEST:
+        if word in self._catalog or self._common.get(word, _RARE) < _RARE or not _SHORTEST <= len(word) <= _LONGEST:
             return word
         mended = self._seen.get(word)
         if mended is None:
@@ -45,9 +47,10 @@ class Speller:
             return word
         near = dict.fromkeys(_edits(word))
         by_catalog = [other for other in near if other in self._catalog and len(other) >= _SHORTEST]
-        # Among several the commonest; a word that only the catalog knows before all of them.
         if by_catalog:
-            return min(by_catalog, key=lambda other: self._common.get(other, 0))
+            return min(by_catalog, key=self._catalog.__getitem__)
+        if word in self._common:
+            return word
         by_rank = [other for other in near if len(other) > _SHORTEST and other in self._common]
         return min(by_rank, key=self._common.__getitem__, default=word)
 

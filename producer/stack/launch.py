@@ -91,17 +91,18 @@ async def _start(
 class _Interruption:
     """Turns the first signal into the end of the block, and a later one into hurry."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._task: asyncio.Task[object] | None = None
+        self._heard = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants us to outlive the terminal
+            self._heard.append(signal.SIGHUP)
         #: From now on there is nothing to end any more: a signal means hurry.
         self.stopping = False
 
     def __enter__(self) -> _Interruption:
         self._task = asyncio.current_task()
-        for signum in self.SIGNALS:
+        for signum in self._heard:
             asyncio.get_running_loop().add_signal_handler(signum, self._on_signal)
         return self
 
@@ -117,7 +118,7 @@ class _Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        for signum in self.SIGNALS:
+        for signum in self._heard:
             asyncio.get_running_loop().remove_signal_handler(signum)
         if kind is asyncio.CancelledError and self._stack.interrupted:
             assert self._task is not None

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from processes import Process, free_port, wait_for
 
+from agentic_flywheel.settings import Settings
+from producer.stack import start_stack
+from producer.stack.broker import answers
 from producer.stack.guard import left_over
 from producer.stack.state import claim, running_stack
 
@@ -18,9 +21,9 @@ from producer.stack.state import claim, running_stack
 class Starter:
     """A process of its own that runs a stack: a broker, a companion and two workers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *prefix: str) -> None:
         self.home = folder / "home"
-        command = [sys.executable, "-m", "stack.actors", str(self.home), str(free_port())]
+        command = [*prefix, sys.executable, "-m", "stack.actors", str(self.home), str(free_port())]
         self.process = Process(command, log=folder / "starter.log")
         wait_for(lambda: '"worker-2"' in self.process.log, within=60, what="the stack stands")
         line = next(line for line in self.process.log.splitlines() if line.startswith("{"))
@@ -64,6 +67,34 @@ def test_a_signal_drains_workers_before_the_broker_goes(tmp_path: Path, signum: 
     assert starter.alive() == []
     assert starter.drained_in_order()
     assert running_stack(starter.home) is None
+
+
+def test_a_closed_terminal_ends_the_stack_unless_nohup_says_otherwise(tmp_path: Path) -> None:
+    starter = Starter(tmp_path, "nohup")
+    starter.process.send(signal.SIGHUP)
+    starter.process.send(signal.SIGINT)
+
+    # Were the first heard, the second would have hurried, and nobody drained.
+    assert starter.process.wait() == 0
+    assert starter.drained_in_order()
+
+
+async def test_an_interruption_before_the_stack_stands_clears_it_away_too(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    lines: list[str] = []
+
+    def interrupt_when_the_broker_is_there(line: str) -> None:
+        lines.append(line)
+        if line.startswith("Broker"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        async with start_stack(settings, on_line=interrupt_when_the_broker_is_there):
+            pytest.fail("it stands")
+    assert lines[-1].startswith("Stopping")
+    assert not await answers(settings.redis_url)
+    with claim(tmp_path):
+        pass
 
 
 def test_a_starter_that_is_killed_leaves_no_process_behind(starter: Starter) -> None:

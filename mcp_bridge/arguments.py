@@ -15,10 +15,10 @@ USUAL_WAIT = 20.0
 
 #: An object of any content. Some clients stumble over the schema that pydantic writes for it.
 Object = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object", "additionalProperties": True})]
-#: A value of any kind, said so that every client understands it.
+#: A value of any kind but null, said so that every client understands it.
 Anything = Annotated[
     JsonValue,
-    WithJsonSchema({"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "array", "object", "null")]}),
+    WithJsonSchema({"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "array", "object")]}),
 ]
 
 Question = Annotated[

@@ -268,6 +268,7 @@ async def flowise_configure(call: Call, given: Configure) -> Configuration:
         overrides=tuple(
             Override(name=name, value=value, honoured=None if known is None else name in known.overridable)
             for name, value in config.items()
+            if value is not None
         ),
         accepts=known.overridable if known is not None else None,
         note=note,

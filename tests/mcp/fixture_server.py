@@ -172,7 +172,7 @@ def main() -> None:
     tasks = Tasks(Jobs(), kept.add)
     server.add_request_handler("tools/call", CallToolRequestParams, tasks.around(call_tool))
     tasks.serve_on(server)
-    uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="info")
 
 
 if __name__ == "__main__":

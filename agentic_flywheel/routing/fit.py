@@ -35,7 +35,7 @@ Vector = npt.NDArray[np.float32]
 _PENALTY, _CURVATURE = 0.02, 0.1
 _STEPS, _MOMENTUM = 15, 0.5
 #: The curvature at an example that is left out: small, since most are then still decided.
-_LEFT_OUT_CURVATURE = 0.01
+_LEFT_OUT_CURVATURE = 0.005
 #: How much a text of each kind is believed; a user's own example is 1.
 _TRUST: dict[Kind, float] = {"example": 1.0, "topic": 1.0, "name": 1.0, "keyword": 0.5, "description": 0.5}
 #: Temperatures tried, and the one believed before any example is seen, as if so many examples had asked for it.

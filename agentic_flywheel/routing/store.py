@@ -22,7 +22,7 @@ from agentic_flywheel.routing.router import Calibration, FittedRouter
 logger = logging.getLogger(__name__)
 
 #: Part of every file's name: a change of the method makes older files unread.
-_METHOD = 4
+_METHOD = 5
 _KEPT = 8
 
 

@@ -108,6 +108,13 @@ def load_settings() -> Settings:
         raise InvalidSetting(name, first["msg"]) from None
 
 
+def flowise_address(settings: Settings) -> str:
+    """Return the address of Flowise. Raises InvalidSetting where none is set."""
+    if settings.flowise_base_url is None:
+        raise InvalidSetting("FLOWISE_BASE_URL", "a worker needs the address of a Flowise, or of the sandbox")
+    return settings.flowise_base_url
+
+
 def flow_key(variable: str | None, default: SecretStr | None) -> SecretStr | None:
     """Return the API key that a flow's ``api_key_env`` names, else the default one."""
     value = os.environ.get(variable) if variable else None

@@ -12,7 +12,7 @@ from celery import signals
 from agentic_flywheel import wire
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.registry import find_registry, load_catalog
-from agentic_flywheel.settings import load_settings
+from agentic_flywheel.settings import flowise_address, load_settings
 
 
 def main() -> int:
@@ -26,6 +26,7 @@ def main() -> int:
     given = asked.parse_args()
     try:
         settings = load_settings()
+        flowise_address(settings)
         catalog = load_catalog(find_registry(settings.registry))
         bases = given.queues.split(",") if given.queues else _all_queues(catalog.domains)
         from workers.app import app

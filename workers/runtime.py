@@ -16,12 +16,12 @@ from redis.exceptions import RedisError
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch, connect
 from agentic_flywheel.catalog import Catalog, Flow
-from agentic_flywheel.errors import BrokerUnavailable, InvalidSetting
+from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.flowise import FlowiseClient
 from agentic_flywheel.records import load_records
 from agentic_flywheel.registry import CatalogWatch
 from agentic_flywheel.routing import FittedRouter, RouterSlot
-from agentic_flywheel.settings import Settings, flow_key
+from agentic_flywheel.settings import Settings, flow_key, flowise_address
 from agentic_flywheel.tracing import Tracer
 from agentic_flywheel.transitions import Transitions
 from workers.leases import Leases
@@ -48,9 +48,7 @@ class Runtime:
         self.batch = Batch(connect(self.settings.redis_url), patience=PATIENCE)
         self.transitions = Transitions(self.batch, self.settings)
         self.leases = Leases(self.transitions)
-        if self.settings.flowise_base_url is None:
-            raise InvalidSetting("FLOWISE_BASE_URL", "a worker needs the address of a Flowise or of the sandbox")
-        self.flowise = FlowiseClient(self.settings.flowise_base_url)
+        self.flowise = FlowiseClient(flowise_address(self.settings))
         loops = (self._sweep, self.leases.keep, self._listen)
         self._loops = [asyncio.create_task(_forever(loop)) for loop in loops]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
@@ -155,3 +158,15 @@ def test_every_error_survives_the_way_to_another_process_and_says_what_to_do() -
         assert again.message == error.message
         assert len(info.recovery_suggestions) >= 3, kind
     assert isinstance(rebuild(info.model_copy(update={"error_type": "FromTheFuture"})), QueryFailed)
+
+
+def test_a_worker_without_an_address_of_flowise_says_so_and_ends() -> None:
+    env = {name: value for name, value in os.environ.items() if "FLOWISE" not in name}
+
+    started = subprocess.run(
+        [sys.executable, "-m", "workers"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert started.returncode == 2
+    assert "FLOWISE_BASE_URL" in started.stderr
+    assert "Traceback" not in started.stderr

@@ -48,6 +48,7 @@ COMMANDS = {
     "flows": Command("flows", "flows", "List, check and add the flows of the registry.", _LOOK),
     "doctor": Command("doctor", "doctor", "Check everything that is needed, and say what to do.", _LOOK),
     "up": Command("up", "up", "Start what is missing: broker, Flowise sandbox, workers, Flower.", _RUN),
+    "mcp": Command("mcp", "mcp", "Serve MCP clients, or put the bridge into a client's configuration.", _RUN),
     "demo": Command("demo", "demo", "Start the stack and see six questions answered.", _RUN),
     "pause": Command("hold", "pause", "Hold a domain or a flow; its queries wait.", _RUN),
     "resume": Command("hold", "resume", "Let a held domain or flow go on.", _RUN),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from bridge_house import SLOW, BridgeHouse
@@ -18,8 +20,10 @@ ENVELOPE = {
 }
 
 
-async def test_the_sdks_client_asks_over_stdio(bridge_house: BridgeHouse) -> None:
-    async with Client(bridge_house.stdio()) as client:
+async def test_the_sdks_client_asks_flywheel_mcp_over_stdio(bridge_house: BridgeHouse) -> None:
+    flywheel = bridge_house.stdio()
+    flywheel = flywheel.model_copy(update={"command": str(Path(sys.executable).with_name("flywheel")), "args": ["mcp"]})
+    async with Client(flywheel) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         asked = await client.call_tool("flowise_query", {"question": "Summarise this PDF"})
         query_id = (asked.structured_content or {})["query_id"]

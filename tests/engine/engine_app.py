@@ -14,7 +14,7 @@ from celery import Celery, chord, group, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from workers.engine import configure, on_loop_shutdown, on_loop_start
+from workers.engine import AsyncTask, configure, on_loop_shutdown, on_loop_start
 
 SETTINGS: dict[str, Any] = {"broker": "", "engine": "asyncio", **json.loads(os.environ.get("ENGINE_APP", "{}"))}
 
@@ -170,6 +170,38 @@ async def leave() -> None:
 @app.task
 def plain_leave() -> None:
     raise SystemExit(3)
+
+
+class Hooked(AsyncTask):
+    """Leaves a mark in each hook that Celery calls around a task."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        marks.rpush(f"hooks:{task_id}", "before_start")
+        if args == ["refuse"]:
+            raise LookupError("refused")
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        marks.rpush(f"hooks:{task_id}", "on_success")
+        raise RuntimeError("a hook's error changes nothing")
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        marks.rpush(f"hooks:{task_id}", f"on_failure {type(exc).__name__}")
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        marks.rpush(f"hooks:{task_id}", f"after_return {status}")
+
+
+@app.task(base=Hooked, bind=True)
+async def hooked(self: Any, word: str) -> str:
+    marks.rpush(f"hooks:{self.request.id}", "body")
+    return word
+
+
+@app.task
+async def unreadable() -> object:
+    return object()
 
 
 class Number(BaseModel):

@@ -72,6 +72,29 @@ def test_signals_come_around_the_body(at: Station) -> None:
     assert at.marks(f"signals:{result.id}") == ["prerun", "postrun FAILURE"]
 
 
+def test_hooks_come_around_the_body_and_their_errors_change_nothing(at: Station) -> None:
+    result = at.send("hooked", "hello")
+
+    assert result.get(timeout=5) == "hello"
+    expected = ["before_start", "body", "on_success", "after_return SUCCESS"]
+    wait_for(lambda: at.marks(f"hooks:{result.id}") == expected)
+
+
+def test_a_task_that_its_first_hook_refuses_fails_without_running(at: Station) -> None:
+    result = at.send("hooked", "refuse")
+
+    with pytest.raises(LookupError, match="refused"):
+        result.get(timeout=5)
+    expected = ["before_start", "on_failure LookupError", "after_return FAILURE"]
+    wait_for(lambda: at.marks(f"hooks:{result.id}") == expected)
+
+
+def test_a_result_that_cannot_be_written_is_a_failure(at: Station) -> None:
+    result = at.send("unreadable")
+
+    wait_for(lambda: result.state == "FAILURE")
+
+
 def test_a_task_retries_itself(at: Station) -> None:
     assert at.send("retry_twice").get(timeout=10) == 2
 

@@ -17,6 +17,8 @@ Vector = npt.NDArray[np.float32]
 
 #: A question's routing is decided by its beginning and its end; work per question stays bounded.
 _HEAD, _TAIL = 1500, 500
+#: A gram that more than one text in so many holds is kept as a whole row: adding that is quicker than picking.
+_SPARSE = 24
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -61,9 +63,19 @@ class WordIndex:
         #: How many texts are indexed.
         self.size = size
         self._postings = {
-            gram: (float(own), texts[first:last], weights[first:last])
+            gram: self._posting(float(own), texts[first:last], weights[first:last])
             for gram, own, first, last in zip(vocabulary, idf, starts[:-1], starts[1:], strict=True)
         }
+
+    def _posting(
+        self, idf: float, texts: npt.NDArray[np.int32], weights: Vector
+    ) -> tuple[float, npt.NDArray[np.int32] | None, Vector]:
+        """Return a gram's squared weight, its texts and what it adds to them; None for texts means: to all of them."""
+        if len(texts) * _SPARSE < self.size:
+            return idf * idf, texts, weights * np.float32(idf)
+        row = np.zeros(self.size, np.float32)
+        row[texts] = weights * np.float32(idf)
+        return idf * idf, None, row
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> WordIndex:
@@ -98,10 +110,13 @@ class WordIndex:
         for gram in grams(text):
             found = self._postings.get(gram)
             if found is not None:
-                idf, texts, weights = found
-                # A gram holds a text once, so that plain indexing adds every posting.
-                total[texts] += weights * np.float32(idf)
-                length += idf * idf
+                weight, texts, row = found
+                length += weight
+                if texts is None:
+                    total += row
+                else:
+                    # A text occurs once in a gram's postings, so plain indexing adds them all.
+                    total[texts] += row
         if length:
             total *= np.float32(1 / math.sqrt(length))
         return total

@@ -132,7 +132,7 @@ def _logistic_regression(features: Floats, targets: Floats, *, penalty: float) -
     inverse = np.linalg.inv(gram + 2 * penalty * np.eye(len(gram)))
     dual = ahead = np.zeros_like(targets)
     pace = 1.0
-    for _ in range(100):
+    for _ in range(50):
         scores = gram @ ahead
         chances = np.exp(scores - scores.max(1, keepdims=True))
         chances /= chances.sum(1, keepdims=True)

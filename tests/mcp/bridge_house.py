@@ -98,6 +98,8 @@ class BridgeHouse(House):
 
     def stop(self) -> None:
         for door in self.doors:
+            if door.alive:
+                door.terminate(within=20)
             door.kill()
         super().stop()
 

@@ -44,7 +44,7 @@ async def test_questions_are_answered_and_shared_and_put_together(stock_house: H
 
 
 async def test_a_worker_that_is_stopped_loses_nothing(stock_house: House) -> None:
-    """SIGTERM only: stock kombu takes a message before it records it, so SIGKILL may lose one. That is its known limit."""
+    """SIGTERM only: stock kombu takes a message before it records it, so SIGKILL may lose one, its known limit."""
     stock_house.behave(TECHNICAL, latency=0.5)
     async with AsyncProducer(stock_house.settings) as producer:
         submitted = [await producer.submit(fresh("How do I use a python database?")) for _ in range(10)]

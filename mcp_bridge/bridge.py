@@ -29,6 +29,7 @@ class Bridge:
         self._slot: RouterSlot | None = None
         self._fitting = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @property
     def settings(self) -> Settings:
@@ -86,7 +87,10 @@ class Bridge:
         task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """End what goes on and close every connection. Queries under way go on."""
+        """End what goes on and close every connection, once. Queries under way go on."""
+        if self._closed:
+            return
+        self._closed = True
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)

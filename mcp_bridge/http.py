@@ -7,25 +7,19 @@ import socket
 from collections.abc import Callable, Sequence
 
 import uvicorn
-from mcp.server.auth.settings import AuthSettings
 from mcp.server.transport_security import TransportSecuritySettings
-from pydantic import AnyHttpUrl
-from starlette.types import ASGIApp
 
 from agentic_flywheel.errors import InvalidSetting
 from mcp_bridge.bridge import Bridge
-from mcp_bridge.limits import RateLimit
+from mcp_bridge.door import PATH, Door
 from mcp_bridge.owners import Tokens
-from mcp_bridge.server import build_server
+from mcp_bridge.server import ALL_TOOLS, build_server
 
-PATH = "/mcp"
-MAX_BODY = 4 * 2**20
-#: Sessions of the protocol's older revisions that are open at once.
-MAX_SESSIONS = 5_000
 #: Seconds that open streams have when the server is told to stop.
 GOODBYE = 2
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_ANYWHERE = ("0.0.0.0", "::")
 
 
 def is_loopback(host: str) -> bool:
@@ -38,7 +32,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def build_app(bridge: Bridge, tokens: Tokens, *, host: str, port: int, allowed: Sequence[str] = ()) -> ASGIApp:
+def build_door(bridge: Bridge, tokens: Tokens, *, host: str, allowed: Sequence[str] = ()) -> Door:
     """Return the ASGI application. ``allowed``: further names under which clients may reach it.
 
     Raises InvalidSetting where it would be open to the network without a token.
@@ -48,25 +42,19 @@ def build_app(bridge: Bridge, tokens: Tokens, *, host: str, port: int, allowed: 
             "FLYWHEEL_MCP_TOKENS",
             f"listening at {host} needs a token for everybody who may call; only loopback does not",
         )
-    names = [*_LOOPBACK, *allowed, *([] if is_loopback(host) or host in ("0.0.0.0", "::") else [host])]
+    names = [*_LOOPBACK, *allowed, *([] if is_loopback(host) or host in _ANYWHERE else [host])]
     hosts = [each for name in names for each in (name, f"{name}:*")]
-    security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=hosts,
-        allowed_origins=[f"{scheme}://{each}" for scheme in ("http", "https") for each in hosts],
+    return Door(
+        build_server(bridge),
+        tokens,
+        rate=bridge.settings.mcp_rate,
+        security=TransportSecuritySettings(
+            enable_dns_rebinding_protection=True,
+            allowed_hosts=hosts,
+            allowed_origins=[f"{scheme}://{each}" for scheme in ("http", "https") for each in hosts],
+        ),
+        at_once=frozenset(tool.name for tool in ALL_TOOLS if tool.start is None),
     )
-    address = AnyHttpUrl(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    auth = AuthSettings(issuer_url=address, resource_server_url=None, validate_token_resource=False)
-    app = build_server(bridge).streamable_http_app(
-        streamable_http_path=PATH,
-        max_request_body_size=MAX_BODY,
-        max_sessions=MAX_SESSIONS,
-        transport_security=security,
-        host=host,
-        auth=auth if tokens else None,
-        token_verifier=tokens if tokens else None,
-    )
-    return RateLimit(app, tokens, bridge.settings.mcp_rate)
 
 
 async def serve(
@@ -76,21 +64,19 @@ async def serve(
 
     Raises InvalidSetting where the address cannot be had.
     """
+    door = build_door(bridge, tokens, host=host, allowed=allowed)
     listener = _bound(host, port)
-    port = listener.getsockname()[1]
-    app = build_app(bridge, tokens, host=host, port=port, allowed=allowed)
     config = uvicorn.Config(
-        app,
-        # The other parser leaves white space at the end of header values, which MCP compares.
-        http="h11",
-        lifespan="on",
+        door,
+        lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GOODBYE,
     )
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-    await _Server(config, lambda: ready(address)).serve(sockets=[listener])
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}{PATH}"
+    async with door.open():
+        await _Server(config, lambda: ready(address)).serve(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.settings import Settings
 from mcp_bridge.bridge import Bridge
-from mcp_bridge.http import build_app
+from mcp_bridge.http import build_door
 from mcp_bridge.limits import Bucket
 from mcp_bridge.owners import Tokens, read_tokens
 
@@ -113,13 +113,16 @@ def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
 
 async def test_a_token_that_calls_too_often_is_told_when_to_come_back(bridge_house: BridgeHouse) -> None:
     settings = bridge_house.settings.model_copy(update={"mcp_rate": 1.0})
-    app = build_app(Bridge(settings), Tokens({ALICE: "alice"}), host="127.0.0.1", port=1)
-    async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app=app), headers={"Authorization": f"Bearer {ALICE}"}
-    ) as http:
-        answers = [await http.get("http://127.0.0.1:1/nowhere") for _ in range(4)]
+    door = build_door(Bridge(settings), Tokens({ALICE: "alice"}), host="127.0.0.1")
+    async with (
+        door.open(),
+        httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=door), headers={"Authorization": f"Bearer {ALICE}"}
+        ) as http,
+    ):
+        answers = [await http.post("http://127.0.0.1:1/mcp", json={}) for _ in range(4)]
 
-    assert [answer.status_code for answer in answers] == [404, 404, 429, 429]
+    assert [answer.status_code for answer in answers] == [400, 400, 429, 429]
     told = answers[-1].json()["error"]["data"]
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert told["error_type"] == "TooManyCalls"
@@ -131,8 +134,8 @@ async def test_nothing_listens_beyond_this_machine_without_a_token(bridge_house:
     bridge = Bridge(bridge_house.settings)
 
     with pytest.raises(InvalidSetting, match="token"):
-        build_app(bridge, Tokens({}), host=host, port=1)
-    build_app(bridge, Tokens({ALICE: "alice"}), host=host, port=1)
+        build_door(bridge, Tokens({}), host=host)
+    build_door(bridge, Tokens({ALICE: "alice"}), host=host)
 
 
 def test_tokens_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.errors import FlywheelError, InvalidSetting
 
 DEFAULT_PORT = 8765
 
@@ -21,9 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     # stdout belongs to the protocol; whatever else is said goes to stderr.
     logging.basicConfig(stream=sys.stderr, level=given.log_level, format="%(levelname)s %(name)s: %(message)s")
-    if given.folder is not None:
-        os.chdir(given.folder)
     try:
+        if given.folder is not None:
+            _enter(given.folder)
         if given.command == "install":
             from mcp_bridge.install import install
 
@@ -48,7 +48,7 @@ async def _serve(given: argparse.Namespace) -> None:
         return
     from mcp_bridge.http import serve
 
-    host, port = _address(given.http)
+    host, port = address_of(given.http)
     tokens = read_tokens(load_settings())
     bridge = Bridge(changes=given.allow_changes and not given.read_only)
     await serve(bridge, tokens, host=host, port=port, allowed=given.allowed_host, ready=_told)
@@ -69,9 +69,19 @@ def _told(address: str) -> None:
     sys.stderr.flush()
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if text else ("", "", "")
-    if not text.isdigit() and not port.isdigit():
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as refused:
+        raise InvalidSetting("--folder", f"{folder}: {refused.strerror}") from None
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Return the host and port that a person means: nothing, a port, a host, or both; IPv6 in brackets with a port."""
+    host, colon, port = text.rpartition(":")
+    if text.isdigit():
+        return "127.0.0.1", int(text)
+    if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
         host, port = text, str(DEFAULT_PORT)
     return host.strip("[]") or "127.0.0.1", int(port)
 

@@ -42,7 +42,7 @@ from mcp_bridge.tasks import Tasks, require_extension
 from mcp_bridge.tool import Call
 
 #: Seconds between two looks at a resource that somebody subscribed to.
-LOOK_EVERY = 2.0
+LOOK_EVERY = 1.0
 #: A subscription of the older kind ends after so many seconds: nothing tells when its client is gone.
 LONGEST = 7200.0
 MOST_LISTENERS = 1024

@@ -25,7 +25,7 @@ from mcp_bridge.tool import Call, Tool, success_result
 from mcp_bridge.views import record_view
 
 #: Seconds between two looks at what tells nothing by itself.
-_LOOK_EVERY = 1.0
+_LOOK_EVERY = 0.5
 #: Seconds after which a task is looked at again although nothing was heard.
 _SILENCE = 5.0
 #: An answer that the cache had at submission is known by its query's id for this long, or for less.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult
@@ -101,7 +100,8 @@ def build_server(bridge: Bridge) -> Server[Bridge]:
         instructions=INSTRUCTIONS,
         cache_hints=_HINTS,  # type: ignore[arg-type]
         lifespan=lifespan,
-        get_tool_input_schema=served.schema_of,
+        # No argument of ours is repeated in a header, so there is nothing to compare.
+        get_tool_input_schema=lambda _: None,
         on_list_tools=served.list_tools,
         on_list_resources=served.list_resources,
         on_list_resource_templates=served.list_templates,
@@ -137,10 +137,6 @@ class _Served:
         self._bridge = bridge
         self._tools = tools
         self._listed = ListToolsResult(tools=[tool.listed() for tool in tools.values()])
-        self._schemas = {tool.name: tool.input_schema for tool in self._listed.tools}
-
-    def schema_of(self, name: str) -> dict[str, Any] | None:
-        return self._schemas.get(name)
 
     async def list_tools(self, ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         return self._listed

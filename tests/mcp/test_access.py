@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.settings import Settings
+from mcp_bridge.__main__ import address_of
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.http import build_door
 from mcp_bridge.limits import Bucket
@@ -136,6 +137,22 @@ async def test_nothing_listens_beyond_this_machine_without_a_token(bridge_house:
     with pytest.raises(InvalidSetting, match="token"):
         build_door(bridge, Tokens({}), host=host)
     build_door(bridge, Tokens({ALICE: "alice"}), host=host)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("", "127.0.0.1", 8765),
+        ("9000", "127.0.0.1", 9000),
+        (":9000", "127.0.0.1", 9000),
+        ("localhost", "localhost", 8765),
+        ("0.0.0.0:80", "0.0.0.0", 80),
+        ("::1", "::1", 8765),
+        ("[::1]:9000", "::1", 9000),
+    ],
+)
+def test_an_address_may_be_a_port_a_host_or_both(text: str, host: str, port: int) -> None:
+    assert address_of(text) == (host, port)
 
 
 def test_tokens_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:

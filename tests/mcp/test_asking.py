@@ -56,7 +56,7 @@ async def test_the_text_of_a_result_is_its_structured_content(alice: Client) -> 
 
 
 async def test_a_wait_that_is_over_first_leaves_a_query_to_poll(alice: Client, bridge_house: BridgeHouse) -> None:
-    bridge_house.behave(SLOW, latency=1.0)
+    bridge_house.behave(SLOW, latency=0.6)
 
     handle = await call(alice, "flowise_query", question="slowly", flow_override="slow", wait_s=0.2)
     polled = await call(alice, "flowise_poll", query_id=handle["query_id"], wait_s=20)
@@ -125,7 +125,7 @@ async def test_a_closed_stream_of_the_newest_revision_cancels_the_query_too(
 
 
 async def test_a_cancelled_poll_leaves_the_query_alone(bridge_house: BridgeHouse) -> None:
-    bridge_house.behave(SLOW, latency=1.0)
+    bridge_house.behave(SLOW, latency=0.6)
     async with client_of(bridge_house.url, mode="legacy") as alice:
         submitted = await call(alice, "flowise_submit", question="patience", flow_override="slow")
         polling = asyncio.create_task(

@@ -126,3 +126,19 @@ def test_only_places_go_into_the_file_and_no_secrets(project: Path, monkeypatch:
 
     assert json.loads(text)["mcpServers"][NAME]["env"] == {"FLYWHEEL_HOME": str(project / ".other")}
     assert "secret-key" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--folder", "/nowhere/at/all"], "--folder"), (["--http", "192.0.2.7:80"], "FLYWHEEL_MCP_TOKENS")],
+)
+def test_a_bridge_that_cannot_start_says_what_to_do(arguments: list[str], told: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "mcp_bridge", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert ended.stderr.count("\n  - ") == 3
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""

@@ -121,6 +121,13 @@ async def look(call: Call, query_id: str) -> QueryView:
     return record_view(record, partial=await partial_answer(call.producer, query_id) if running else None)
 
 
+async def cancel_query(call: Call, query_id: str) -> dict[str, State]:
+    """Cancel a query, and the one that went on for it after a clarification. Returns the state that each was in."""
+    states = await call.producer.cancel(query_id)
+    successor = await successor_of(call.producer.batch, query_id)
+    return states if successor in (None, query_id) else {**states, **await call.producer.cancel(successor)}
+
+
 async def _give_up(call: Call, query_id: str) -> None:
     try:
         await call.producer.cancel(query_id)
@@ -196,8 +203,10 @@ async def flowise_cancel(call: Call, given: Cancel) -> Cancelled:
     What waits never starts, what runs is cut; identical queries of others go on. What has ended stays as it is."""
     if given.batch_id is not None:
         states = await cancel_batch(call, given.batch_id)
+    elif given.query_id is not None:
+        states = await cancel_query(call, given.query_id)
     else:
-        states = await call.producer.cancel(given.query_id, session_id=given.session_id)
+        states = await call.producer.cancel(session_id=given.session_id)
     return Cancelled(
         cancelled=tuple(query_id for query_id, state in states.items() if not state.terminal),
         ended_before=tuple(query_id for query_id, state in states.items() if state.terminal),

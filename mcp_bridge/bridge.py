@@ -28,6 +28,7 @@ class Bridge:
         self._flowise: FlowiseClient | None = None
         self._slot: RouterSlot | None = None
         self._fitting = asyncio.Lock()
+        self._fitted = ""
         self._background: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -77,8 +78,11 @@ class Bridge:
                 home = self.settings.home
                 cache = home / "routers" if home.exists() else None
                 self._slot = await asyncio.to_thread(RouterSlot, catalog, cache_dir=cache)
-        self._slot.refit(catalog)
-        await asyncio.to_thread(self._slot.wait, 10)
+                self._fitted = catalog.revision
+        if self._fitted != catalog.revision:
+            self._fitted = catalog.revision
+            self._slot.refit(catalog)
+            await asyncio.to_thread(self._slot.wait, 10)
         return self._slot.current
 
     def keep(self, task: asyncio.Task[None]) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import ChangesRefused, FlywheelError, InvalidQuery
-from agentic_flywheel.models import Band, Model, Slug, read_query
+from agentic_flywheel.models import Band, Model, Slug, Target, read_query
 from agentic_flywheel.registry import add_flow, find_registry, update_flow
 from agentic_flywheel.sessions import configure_session, session_config
 from agentic_flywheel.settings import flow_key as key_of_flow
@@ -143,11 +143,8 @@ async def flowise_route(call: Call, given: RouteQuestion) -> RouteView:
 
     turns = await call.producer.history(given.session_id, limit=_TURNS) if given.session_id is not None else []
     route = choose_route(query, await call.bridge.router(), call.producer.catalog, turns=turns)
-    target = lambda each: RouteTarget(  # noqa: E731
-        flow_key=each.flow, domain=each.domain, confidence=round(each.confidence, 4), topic=each.topic
-    )
     return RouteView(
-        targets=tuple(map(target, route.targets)),
+        targets=tuple(map(_target, route.targets)),
         decision=route.decision,
         band=route.band,
         confidence=round(route.confidence, 4),
@@ -159,7 +156,13 @@ async def flowise_route(call: Call, given: RouteQuestion) -> RouteView:
             Reason(flow_key=each.flow, kind=each.kind, detail=each.detail, weight=round(each.weight, 3))
             for each in route.evidence
         ),
-        alternatives=tuple(map(target, route.alternatives)),
+        alternatives=tuple(map(_target, route.alternatives)),
+    )
+
+
+def _target(target: Target) -> RouteTarget:
+    return RouteTarget(
+        flow_key=target.flow, domain=target.domain, confidence=round(target.confidence, 4), topic=target.topic
     )
 
 

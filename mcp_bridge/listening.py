@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -140,17 +139,15 @@ class Listeners:
                     await ctx.session.send_resource_updated(uri)
 
 
-async def changes(
-    call: Call, uri: str, *, every: float = LOOK_EVERY, clock: Callable[[], float] = time.monotonic
-) -> AsyncIterator[float]:
-    """Yield the moment of each change of a resource."""
+async def changes(call: Call, uri: str) -> AsyncIterator[None]:
+    """Yield whenever a resource has changed."""
     before = await _digest(call, uri)
     while True:
-        await asyncio.sleep(every)
+        await asyncio.sleep(LOOK_EVERY)
         now = await _digest(call, uri)
         if now != before:
             before = now
-            yield clock()
+            yield
 
 
 async def _digest(call: Call, uri: str) -> bytes:

@@ -16,6 +16,7 @@ from agentic_flywheel.bundles import Bundle, load_bundle
 from agentic_flywheel.clarifications import awaits_choice, succeed, successor_of
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, UnknownBatch, UnknownQuery, WaitTimeout
 from agentic_flywheel.models import Answer, Record, State
+from mcp_bridge.asking import cancel_query
 from mcp_bridge.batches import batch_view, cancel_batch
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.calling import Context, call_of, perform
@@ -69,16 +70,12 @@ class QueryTasks:
         """Cancel a query, with the one that went on in its place, or what is under way in a batch."""
         call = call_of(self._bridge, ctx)
         try:
-            await call.producer.cancel(task_id)
+            await cancel_query(call, task_id)
         except UnknownQuery:
             await cancel_batch(call, task_id)
             return
-        successor = await successor_of(call.producer.batch, task_id)
-        if successor is not None and successor != task_id:
-            await call.producer.cancel(successor)
-        elif successor is None:
-            # Asked and not answered: from now on nobody will be asked.
-            await succeed(call.producer.batch, task_id, task_id, ttl=self._bridge.settings.result_ttl)
+        # Asked and not answered: from now on nobody will be asked.
+        await succeed(call.producer.batch, task_id, task_id, ttl=self._bridge.settings.result_ttl)
 
     async def answer(self, ctx: Context, task_id: str, answers: Mapping[str, Any]) -> None:
         """Let the query go on with the flow that was chosen; where none was, the question is the result."""

@@ -17,6 +17,7 @@ from agentic_flywheel.settings import Settings
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.server import build_server
 from producer import AsyncProducer
+from producer.stack.state import StackInfo, claim
 
 
 async def failure(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -179,6 +180,21 @@ async def test_a_broker_that_is_away_is_told_and_found_again(tmp_path: Path) -> 
     assert not flows.is_error
     assert refused.value.error.data["error_type"] == "BrokerUnavailable"
     assert not submitted.is_error
+
+
+async def test_a_bridge_finds_the_stack_that_is_started_after_it(bridge_house: BridgeHouse, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", registry=bridge_house.registry)
+    settings = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
+    # As where nobody gave an address, and nobody is at the usual one.
+    settings.model_fields_set.discard("redis_url")
+    async with Client(build_server(Bridge(settings))) as client:
+        before = await failure(client, "flowise_submit", question="anyone?")
+        with claim(settings.home) as home:
+            home.publish(StackInfo(redis_url=bridge_house.broker.url, flowise_url=bridge_house.flowise_url))
+            after = await client.call_tool("flowise_query", {"question": "Summarise this PDF"})
+
+    assert before["error_type"] == "BrokerUnavailable"
+    assert (after.structured_content or {})["flow_key"] == "document-qa"
 
 
 async def test_a_fault_of_the_bridge_itself_shows_nothing_of_its_inside(

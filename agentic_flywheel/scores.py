@@ -13,9 +13,8 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import aiohttp
 from pydantic import AwareDatetime, ValidationError
 from pydantic.types import StrictBool, StrictFloat, StrictInt, StrictStr
 
@@ -25,6 +24,9 @@ from agentic_flywheel.errors import InvalidScore, UnknownQuery
 from agentic_flywheel.models import Model, Slug
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.observation import trace_id
+
+if TYPE_CHECKING:
+    import aiohttp
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +159,9 @@ async def send_scores(batch: Batch, settings: Settings) -> int:
     due = await batch.call("ZRANGEBYSCORE", wire.UNSENT_SCORES, "-inf", int(now), "LIMIT", 0, _AT_ONCE)
     if not due:
         return 0
+    # Imported by who sends: most only give or read scores, and it takes 9 MB.
+    import aiohttp
+
     # Until the answer is there nobody else needs to try.
     claimed = [part for member in due for part in (int(now + _FIRST_WAIT * 1000), member)]
     await batch.call("ZADD", wire.UNSENT_SCORES, "XX", *claimed)
@@ -207,6 +212,8 @@ def next_wait(age: timedelta) -> float | None:
 
 
 async def _post(session: aiohttp.ClientSession, url: str, environment: str, score: Score) -> Verdict:
+    import aiohttp
+
     body: dict[str, Any] = {
         "id": score.score_id,
         "traceId": trace_id(score.query_id),

@@ -40,8 +40,16 @@ async def test_every_resource_is_json_with_the_moment_it_was_true(alice: Client)
     for told in read.values():
         assert datetime.now(UTC) - datetime.fromisoformat(told["as_of"]) < timedelta(seconds=5)
     assert read["flowise://sessions"]["sessions"][0]["session_id"] == "s"
-    assert read["flowise://traces"]["traces"][0]["question"] == QUESTION
     assert read["flowise://config-schema"]["question"]["properties"]["question"]
+
+
+async def test_a_query_is_soon_among_the_traces(alice: Client) -> None:
+    query_id = await ask(alice)
+
+    async with asyncio.timeout(10):
+        while (line := (await content(alice, "flowise://traces"))["traces"][0])["query_id"] != query_id:
+            await asyncio.sleep(0.1)
+    assert line["question"] == QUESTION
 
 
 async def test_a_query_and_a_session_have_addresses(alice: Client) -> None:

@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     #: Longest input, output or metadata value in a trace, in characters.
     trace_io_limit: Annotated[int, Field(ge=0)] = 16_384
     #: Observations, and bytes of them, that one process keeps while they cannot be sent; more are dropped and counted.
-    trace_queue_limit: Annotated[int, Field(ge=1)] = 50_000
-    trace_queue_bytes: Annotated[int, Field(ge=1024)] = 32 * 2**20
+    trace_queue_limit: Annotated[int, Field(ge=1)] = 100_000
+    trace_queue_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
     #: Where a process serves its figures to Prometheus, on the loopback address; 0: on a free port; None: not at all.
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
 

@@ -1,9 +1,11 @@
 """What tracing adds to a query: time and CPU, with the server up, down, slow and hanging, beside the langfuse SDK live.
 
-    python benchmarks/tracing.py [--json] [--rate 400] [--seconds 5]
+    python benchmarks/tracing.py [--json] [--rate 100] [--seconds 5] [--repeats 3]
 
-Each row is a fresh process that runs the same queries on an event loop, each with ten observations of realistic size
-around two short waits. `added` is against the row `off` of the same run. The server is a process of its own.
+Each row is a fresh process that runs the same queries on an event loop: two calls over a connection, as to a broker or
+a flow, and ten observations of realistic size around them. `added` is against the row `off` of the same run, `cpu_ms`
+is what a query costs more in all threads; both are medians of the repeats, which take turns with the rows. The Langfuse
+server and the called one are processes of their own.
 The row `2000/s` only records, that many queries a second: it says whether the sender keeps up with one process.
 """
 
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -47,9 +50,12 @@ ROWS: dict[str, str | None] = {
     "sdk": "",
     FLOOD: "",
 }
-WAIT = 0.005
+#: Calls at once; at the usual rates there is always a free connection.
+CONNECTIONS = 64
 QUESTION = "How do I connect PostgreSQL with Python, keep the connections in a pool and retry after a failover?"
 ANSWER = "Use psycopg 3 with its pool. " * 30
+#: What a call sends and gets back.
+MESSAGE = b"x" * 511 + b"\n"
 CONFIG = {"temperature": 0.2, "maxOutputTokens": 2048, "rephrasePrompt": "…", "vars": {"tone": "plain"}}
 SCORES = {"creative-orientation": 0.04, "technical-analysis": 0.91, "document-qa": 0.05}
 
@@ -72,9 +78,11 @@ def ended_query() -> Record:
         query_id=query_id,
         owner="ada",
         state=State.SUCCEEDED,
-        query=QUERY,
+        query=QUERY.model_copy(update={"question": f"{QUESTION} ({query_id})"}),
         route=ROUTE,
-        answer=Answer.model_construct(query_id=query_id, text=ANSWER, flow="technical-analysis", domain="technical"),
+        answer=Answer.model_construct(
+            query_id=query_id, text=f"{ANSWER} ({query_id})", flow="technical-analysis", domain="technical"
+        ),
         flow="technical-analysis",
         domain="technical",
         created=moment,
@@ -84,10 +92,10 @@ def ended_query() -> Record:
 
 def with_our_tracer(tracer: Tracer) -> tuple[Steps, Steps]:
     """Return what records the first and the second half of a query's steps."""
-    query, route = QUERY, ROUTE
+    route = ROUTE
 
     def first(record: Record) -> None:
-        now = time.time_ns()
+        now, query = time.time_ns(), record.query
         trace = tracer.trace(record.query_id, session=query.session_id, user=query.user)
         trace.observe("queue-wait", start=now, end=now, metadata={"queue": "classify"})
         trace.observe(
@@ -104,7 +112,8 @@ def with_our_tracer(tracer: Tracer) -> tuple[Steps, Steps]:
         trace.observe("cache-check", "retriever", start=now, end=now, metadata={"hit": False, "key": "flywheel:answer"})
 
     def second(record: Record) -> None:
-        now = time.time_ns()
+        now, query = time.time_ns(), record.query
+        answer = record.answer.text if record.answer else ""
         trace = tracer.trace(record.query_id, session=query.session_id, user=query.user)
         trace.observe("context", start=now, end=now, metadata={"turns": 3, "profile": "team"})
         attempt = derive_span_id(record.query_id, "attempt", 1)
@@ -115,14 +124,14 @@ def with_our_tracer(tracer: Tracer) -> tuple[Steps, Steps]:
             end=time.time_ns(),
             span_id=attempt,
             input=query.question,
-            output=ANSWER,
+            output=answer,
             metadata={"flow_id": "896f7eed", "flow": "technical-analysis", "config": CONFIG},
             model="a-model",
             usage=Usage(input_tokens=120, output_tokens=300, total_tokens=420),
             first_token=now,
         )
         trace.observe("first-token", "event", start=now, end=now, parent=attempt)
-        trace.observe("response-formatting", start=now, end=time.time_ns(), output={"characters": len(ANSWER)})
+        trace.observe("response-formatting", start=now, end=time.time_ns(), output={"characters": len(answer)})
         trace.root(record, title="Technical Analysis")
 
     return first, second
@@ -137,12 +146,13 @@ def with_the_sdk(url: str) -> tuple[Steps, Steps, Callable[[], None]]:
 
     def first(record: Record) -> None:
         with propagate_attributes(session_id="s-1", user_id="ada", tags=["domain:technical"], trace_name="Technical"):
+            question = record.query.question
             root = roots[record.query_id] = client.start_observation(
-                name="Technical Analysis", as_type="agent", input=QUESTION, trace_context={"trace_id": record.query_id}
+                name="Technical Analysis", as_type="agent", input=question, trace_context={"trace_id": record.query_id}
             )
             root.start_observation(name="queue-wait", metadata={"queue": "classify"}).end()
             root.start_observation(
-                name="intent-classification", as_type="chain", input=QUESTION, output={"scores": SCORES}
+                name="intent-classification", as_type="chain", input=question, output={"scores": SCORES}
             ).end()
             root.start_observation(name="flow-selection", output={"flow": "technical-analysis"}).end()
             root.start_observation(name="queue-wait", metadata={"queue": "domain.technical"}).end()
@@ -150,20 +160,21 @@ def with_the_sdk(url: str) -> tuple[Steps, Steps, Callable[[], None]]:
 
     def second(record: Record) -> None:
         root = roots.pop(record.query_id)
+        answer = record.answer.text if record.answer else ""
         root.start_observation(name="context", metadata={"turns": 3, "profile": "team"}).end()
         attempt = root.start_observation(
             name="flow-execution",
             as_type="generation",
-            input=QUESTION,
-            output=ANSWER,
+            input=record.query.question,
+            output=answer,
             metadata={"flow_id": "896f7eed", "flow": "technical-analysis", "config": CONFIG},
             model="a-model",
             usage_details={"input": 120, "output": 300, "total": 420},
         )
         attempt.start_observation(name="first-token").end()
         attempt.end()
-        root.start_observation(name="response-formatting", output={"characters": len(ANSWER)}).end()
-        root.update(output=ANSWER)
+        root.start_observation(name="response-formatting", output={"characters": len(answer)}).end()
+        root.update(output=answer)
         root.end()
 
     return first, second, client.shutdown
@@ -171,10 +182,12 @@ def with_the_sdk(url: str) -> tuple[Steps, Steps, Callable[[], None]]:
 
 async def flood(first: Steps, second: Steps, seconds: float) -> tuple[list[float], list[float], int]:
     """Record at ``FLOOD_RATE`` and nothing else. Returns the same as ``run_queries``."""
+    records = [ended_query() for _ in range(int(FLOOD_RATE * seconds))]
     recording: list[float] = []
     began = time.perf_counter()
-    while (elapsed := time.perf_counter() - began) < seconds:
-        for record in [ended_query() for _ in range(int(elapsed * FLOOD_RATE) - len(recording))]:
+    while len(recording) < len(records):
+        elapsed = time.perf_counter() - began
+        for record in records[len(recording) : int(elapsed * FLOOD_RATE)]:
             before = time.perf_counter()
             first(record)
             second(record)
@@ -183,40 +196,69 @@ async def flood(first: Steps, second: Steps, seconds: float) -> tuple[list[float
     return recording, recording, len(recording)
 
 
-async def run_queries(first: Steps, second: Steps, rate: float, seconds: float) -> tuple[list[float], list[float], int]:
-    """Return per query how much longer it took than its waits, the share of that spent recording, and how many ran."""
-    late: list[float] = []
-    recording: list[float] = []
+async def run_queries(
+    first: Steps, second: Steps, rate: float, seconds: float, called: int
+) -> tuple[list[float], list[float], int]:
+    """Return per query how long it took, how much of that was spent recording, and how many ran.
 
-    async def query() -> None:
-        record = ended_query()
+    ``called`` is the port of the server that the queries call.
+    """
+    taken: list[float] = []
+    recording: list[float] = []
+    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    for _ in range(CONNECTIONS):
+        free.put_nowait(await asyncio.open_connection("127.0.0.1", called))
+
+    async def query(record: Record) -> None:
+        reader, writer = await free.get()
         began = time.perf_counter()
-        await asyncio.sleep(WAIT)
+        writer.write(MESSAGE)
+        await reader.readline()
         before = time.perf_counter()
         first(record)
         middle = time.perf_counter()
-        await asyncio.sleep(WAIT)
+        writer.write(MESSAGE)
+        await reader.readline()
         after = time.perf_counter()
         second(record)
         ended = time.perf_counter()
-        late.append(ended - began - 2 * WAIT)
+        taken.append(ended - began)
         recording.append(middle - before + ended - after)
+        free.put_nowait((reader, writer))
 
     tasks: set[asyncio.Task[None]] = set()
-    began = time.perf_counter()
-    started = 0
-    while (elapsed := time.perf_counter() - began) < seconds:
-        for _ in range(int(elapsed * rate) - started):
-            task = asyncio.create_task(query())
+    records = [ended_query() for _ in range(int(rate * seconds))]
+    began, started = time.perf_counter(), 0
+    while started < len(records):
+        for record in records[started : int((time.perf_counter() - began) * rate)]:
+            task = asyncio.create_task(query(record))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             started += 1
         await asyncio.sleep(0.001)
     await asyncio.gather(*tasks)
-    return late, recording, started
+    while not free.empty():
+        free.get_nowait()[1].close()
+    return taken, recording, started
 
 
-def measure(row: str, url: str, rate: float, seconds: float) -> dict[str, float]:
+def answer_calls() -> None:
+    """Serve what queries call: send every line back. Say the port first."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+        writer.close()
+
+    async def serve() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
+
+    asyncio.run(serve())
+
+
+def measure(row: str, url: str, rate: float, seconds: float, called: int) -> dict[str, float]:
     """Run one row in this process."""
     tracer = None
     with tempfile.TemporaryDirectory() as home:
@@ -228,19 +270,19 @@ def measure(row: str, url: str, rate: float, seconds: float) -> dict[str, float]
             settings = Settings(home=Path(home), tracing_enabled=row != "off", **(keys if url else {}))
             tracer = Tracer.from_settings(settings)
             (first, second), shut_down = with_our_tracer(tracer), tracer.close
-        asyncio.run(run_queries(first, second, 50, 1.0))
+        asyncio.run(run_queries(first, second, 50, 1.0, called))
         gc.collect()
         cpu = time.process_time()
-        run = flood(first, second, seconds) if row == FLOOD else run_queries(first, second, rate, seconds)
-        late, recording, started = asyncio.run(run)
+        run = flood(first, second, seconds) if row == FLOOD else run_queries(first, second, rate, seconds, called)
+        taken, recording, started = asyncio.run(run)
         cpu = time.process_time() - cpu
         closing = time.perf_counter()
         shut_down()
         closing = time.perf_counter() - closing
     return {
         "queries": started,
-        "p50_ms": _percentile(late, 0.50) * 1000,
-        "p99_ms": _percentile(late, 0.99) * 1000,
+        "p50_ms": _percentile(taken, 0.50) * 1000,
+        "p99_ms": _percentile(taken, 0.99) * 1000,
         "recording_p50_ms": _percentile(recording, 0.50) * 1000,
         "recording_p99_ms": _percentile(recording, 0.99) * 1000,
         "total_cpu_ms": cpu * 1000 / started,
@@ -275,19 +317,35 @@ def server(mood: str | None) -> Iterator[tuple[str, Callable[[], int]]]:
             process.kill()
 
 
+@contextmanager
+def called_server() -> Iterator[str]:
+    """Yield the port of a server that answers calls, in its own process."""
+    command = [sys.executable, __file__, "--answer-calls"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
 def run_row(row: str, mood: str | None, rate: float, seconds: float) -> dict[str, float]:
-    with server(mood) as (url, stop):
+    with server(mood) as (url, stop), called_server() as called:
         if row == "down":
             url = "http://127.0.0.1:9"
-        command = [sys.executable, __file__, "--row", row, "--url", url, "--rate", str(rate), "--seconds", str(seconds)]
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds + 60)
+        command = [sys.executable, __file__, "--row", row, "--url", url, "--called", called]
+        command += ["--rate", str(rate), "--seconds", str(seconds)]
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=seconds + 60)
         if done.returncode:
             raise SystemExit(f"{row}: {done.stderr}")
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         if mood == "":
             found["received"] = stop()
     return found
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
 
 
 def compare(rows: dict[str, dict[str, float]]) -> list[dict[str, float | str]]:
@@ -299,9 +357,11 @@ def compare(rows: dict[str, dict[str, float]]) -> list[dict[str, float | str]]:
             # The flood has no queries around its recording: what it adds is the recording itself.
             "added_p50_ms": round(row["p50_ms"] - (0 if name == FLOOD else off["p50_ms"]), 3),
             "added_p99_ms": round(row["p99_ms"] - (0 if name == FLOOD else off["p99_ms"]), 3),
+            "p50_ms": round(row["p50_ms"], 3),
+            "p99_ms": round(row["p99_ms"], 3),
             "recording_p50_ms": round(row["recording_p50_ms"], 3),
             "recording_p99_ms": round(row["recording_p99_ms"], 3),
-            "cpu_ms": round(row["total_cpu_ms"] - off["total_cpu_ms"], 3),
+            "cpu_ms": round(row["total_cpu_ms"] - (0 if name == FLOOD else off["total_cpu_ms"]), 3),
             "queries": row["queries"],
             "dropped": row["dropped"],
             "received": row.get("received", 0),
@@ -315,15 +375,26 @@ def compare(rows: dict[str, dict[str, float]]) -> list[dict[str, float | str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rate", type=float, default=400, help="queries per second")
+    parser.add_argument("--rate", type=float, default=100, help="queries per second")
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--called", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--answer-calls", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.row:
-        print(json.dumps(measure(given.row, given.url, given.rate, given.seconds)))
+    if given.answer_calls:
+        answer_calls()
         return
-    found = compare({row: run_row(row, mood, given.rate, given.seconds) for row, mood in ROWS.items()})
+    if given.row:
+        print(json.dumps(measure(given.row, given.url, given.rate, given.seconds, given.called)))
+        return
+    rounds = [
+        {row: run_row(row, mood, given.rate, given.seconds) for row, mood in ROWS.items()} for _ in range(given.repeats)
+    ]
+    found = compare(
+        {row: {name: median(each[row][name] for each in rounds) for name in rounds[0][row]} for row in ROWS}
+    )
     if given.json:
         print(json.dumps({"rate": given.rate, "observations_per_query": 10, "rows": found}))
         return

@@ -36,6 +36,10 @@ BREATH = 0.00005
 SHORT = 2000
 
 
+#: An observation, or what makes one when its turn has come.
+Recorded = Observation | Callable[[], Observation]
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What became of the observations of this process so far."""
@@ -59,8 +63,8 @@ class Exporter:
         self,
         make_sink: Callable[[], Sink],
         *,
-        max_count: int = 50_000,
-        max_bytes: int = 32 * 2**20,
+        max_count: int = 100_000,
+        max_bytes: int = 64 * 2**20,
         text_limit: int = 16_384,
         mask: Mask | None = None,
     ) -> None:
@@ -68,7 +72,7 @@ class Exporter:
         self._max_count, self._max_bytes = max_count, max_bytes
         # A question comes with several steps of its query, the names and settings of a flow with every query.
         self._shown_again = lru_cache(maxsize=512)(self._shown)
-        self._queue: deque[tuple[int, Observation]] = deque()
+        self._queue: deque[tuple[int, Recorded]] = deque()
         # Written by those who record, and by the thread alone, in this order. An addition lost between two recording
         # threads is mended when the queue runs empty.
         self._accepted = self._accepted_bytes = self._refused = 0
@@ -84,7 +88,7 @@ class Exporter:
         _forked.add(self)
         atexit.register(self.close)
 
-    def offer(self, seen: Observation, weight: int) -> None:
+    def offer(self, seen: Recorded, weight: int) -> None:
         """Take an observation that weighs so many bytes, or count it as dropped where there is no room."""
         if (
             len(self._queue) >= self._max_count
@@ -156,15 +160,15 @@ class Exporter:
             if not self._queue:
                 self._done_bytes = self._accepted_bytes
 
-    def _take(self, sink: Sink) -> list[tuple[int, Observation]]:
-        taken: list[tuple[int, Observation]] = []
+    def _take(self, sink: Sink) -> list[tuple[int, Recorded]]:
+        taken: list[tuple[int, Recorded]] = []
         size = 0
         while self._queue and len(taken) < sink.batch_count and size < sink.batch_bytes:
             taken.append(self._queue.popleft())
             size += taken[-1][0]
         return taken
 
-    def _export(self, sink: Sink, taken: list[tuple[int, Observation]]) -> None:
+    def _export(self, sink: Sink, taken: list[tuple[int, Recorded]]) -> None:
         sent_before, dropped_before = self._sent, self._dropped
         try:
             if time.monotonic() >= self._hold_until:
@@ -176,12 +180,13 @@ class Exporter:
             self._dropped += len(taken) - (self._sent - sent_before) - (self._dropped - dropped_before)
             self._done_bytes += sum(weight for weight, _ in taken)
 
-    def _encode(self, sink: Sink, batch: list[Observation]) -> list[bytes]:
+    def _encode(self, sink: Sink, batch: list[Recorded]) -> list[bytes]:
         encoded = []
         slice_size = SLICE + (len(batch) + len(self._queue)) // BACKLOG_PER_SLICE
         for number, seen in enumerate(batch, 1):
             try:
-                encoded.append(sink.encode(seen, self._text))
+                observation = seen if isinstance(seen, Observation) else seen()
+                encoded.append(sink.encode(observation, self._text))
             except Exception as why:
                 # One that cannot be written, such as with a time that is none, does not take the others with it.
                 self._dropped += 1

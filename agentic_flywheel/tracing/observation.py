@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from random import Random
 from sys import getsizeof
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,11 @@ Level = Literal["DEBUG", "DEFAULT", "WARNING", "ERROR"]
 
 #: What an observation weighs beside its texts: the tuple, its numbers and its place in the queue.
 BASE_WEIGHT = 400
+
+#: Ids are drawn without a call to the system: that would let go of the interpreter for each.
+_random = Random()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
 
 _SMALL = frozenset({type(None), bool, int, float})
 _TRACE_ID = re.compile(r"^[0-9a-f]{32}$")
@@ -84,7 +90,7 @@ def span_and_parent(seen: Observation) -> tuple[str, str | None]:
 
 def new_span_id() -> str:
     """Return a span id that no other step has, such as for one attempt of many."""
-    return os.urandom(8).hex()
+    return f"{_random.getrandbits(64):016x}"
 
 
 def sampled(query_id: str, rate: float) -> bool:

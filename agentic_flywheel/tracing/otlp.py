@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from agentic_flywheel.models import Usage
 from agentic_flywheel.tracing.observation import Level, Observation, root_span_id, span_and_parent, trace_id
 from agentic_flywheel.tracing.sink import Text
 
@@ -132,15 +131,12 @@ def _generation(seen: Observation) -> Iterator[bytes]:
     if seen.model:
         yield _recurring("langfuse.observation.model.name", seen.model)
     if seen.usage:
-        yield _attribute(b"\x4a", "langfuse.observation.usage_details", json.dumps(usage_details(seen.usage)))
+        used = seen.usage
+        details = f'{{"input":{used.input_tokens},"output":{used.output_tokens},"total":{used.total_tokens}}}'
+        yield _attribute(b"\x4a", "langfuse.observation.usage_details", details)
     if seen.first_token:
         moment = datetime.fromtimestamp(seen.first_token / 1e9, UTC).isoformat()
-        yield _attribute(b"\x4a", "langfuse.observation.completion_start_time", json.dumps(moment))
-
-
-def usage_details(usage: Usage) -> dict[str, int]:
-    """Return token usage in Langfuse's words."""
-    return {"input": usage.input_tokens, "output": usage.output_tokens, "total": usage.total_tokens}
+        yield _attribute(b"\x4a", "langfuse.observation.completion_start_time", f'"{moment}"')
 
 
 def constant_attributes(values: Mapping[str, str | None]) -> bytes:

@@ -15,19 +15,9 @@ Mask = Callable[[str], str]
 MASKING_FAILED = "[not shown: masking failed]"
 
 _REDACTED = "[redacted]"
-#: Each with cheap signs, in lower case, without one of which the expression cannot match.
-_RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
-    (
-        ("private key-----",),
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
-        _REDACTED,
-    ),
-    (
-        ("bearer ", "basic "),
-        re.compile(r"(?i)\b(bearer|basic)\s+(?=\S*\d|\S{20})[\w.~+/=-]{8,}"),
-        rf"\1 {_REDACTED}",
-    ),
-    (("://",), re.compile(r"://[^\s/@:]*:[^\s/@]+@"), rf"://{_REDACTED}@"),
+#: Each with cheap signs, one of which stands wherever the expression can match; those of the first are in lower case.
+_ANY_CASE: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
+    (("bearer ", "basic "), re.compile(r"(?i)\b(bearer|basic)\s+(?=\S*\d|\S{20})[\w.~+/=-]{8,}"), rf"\1 {_REDACTED}"),
     (
         ("key", "secret", "token", "passw", "passphrase", "authorization"),
         re.compile(
@@ -36,8 +26,16 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
         ),
         rf"\1{_REDACTED}",
     ),
+)
+_AS_WRITTEN: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (
-        ("k-", "k_live", "k_test", "gh", "hf_", "xox", "akia", "asia", "aiza", "glpat-", "eyj"),
+        ("PRIVATE KEY-----",),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
+        _REDACTED,
+    ),
+    (("://",), re.compile(r"://[^\s/@:]*:[^\s/@]+@"), rf"://{_REDACTED}@"),
+    (
+        ("k-", "_", "xox", "AKIA", "ASIA", "AIza", "glpat-", "eyJ"),
         re.compile(
             r"\b(?:[spr]k-[\w-]{16,}|[spr]k_(?:live|test)_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_\w{20,}"
             r"|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|glpat-[\w-]{16,}"
@@ -52,9 +50,14 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
 def redact(text: str) -> str:
     """Return a text without keys, tokens, passwords and e-mail addresses, as far as their form gives them away."""
     lowered = text.lower()
-    for signs, pattern, replacement in _RULES:
+    for signs, pattern, replacement in _ANY_CASE:
         for sign in signs:
             if sign in lowered:
+                text = pattern.sub(replacement, text)
+                break
+    for signs, pattern, replacement in _AS_WRITTEN:
+        for sign in signs:
+            if sign in text:
                 text = pattern.sub(replacement, text)
                 break
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,6 +19,8 @@ from agentic_flywheel.tracing.text import Mask, cut, load_mask
 
 logger = logging.getLogger(__name__)
 
+#: What a record weighs beside its question and its answer.
+ROOT_WEIGHT = 10 * BASE_WEIGHT
 NOTHING = Delivery(accepted=0, sent=0, dropped=0, pending=0, pending_bytes=0)
 
 
@@ -153,9 +156,10 @@ class Trace:
         if exporter is None:
             return
         try:
-            seen = root_of(record, title=title, private=self._private)
-            seen = seen._replace(input=self._bounded(seen.input), output=self._bounded(seen.output))
-            exporter.offer(seen, 2 * BASE_WEIGHT + weigh(seen.input) + weigh(seen.output) + weigh(seen.metadata))
+            # Made from the record when it is sent: that is the greater part of its cost.
+            root = partial(root_of, record, title=title, private=self._private)
+            answer = record.answer.text if record.answer is not None else None
+            exporter.offer(root, ROOT_WEIGHT + weigh(record.query.question) + weigh(answer))
         except Exception:
             exporter.refuse()
             logger.debug("the root of query %s was not recorded", self._query_id, exc_info=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,22 @@ def test_help_names_every_command_and_the_exit_codes(bare_flywheel: Flywheel) ->
     assert "Exit codes" in outcome.out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "mcp"])
 def test_every_command_has_help_of_its_own(bare_flywheel: Flywheel, command: str) -> None:
     outcome = bare_flywheel(command, "--help")
 
     assert outcome.code == 0
     assert f"Usage: flywheel {command}" in outcome.out
+
+
+def test_mcp_becomes_the_bridge_which_has_help_of_its_own() -> None:
+    """Run as a process: the command puts the bridge in its own place, which here would be the test run's."""
+    command = [sys.executable, "-c", "from producer.cli import main; main()", "mcp", "--help"]
+
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert outcome.returncode == 0
+    assert "flywheel mcp" in outcome.stdout
 
 
 def test_the_version_is_printed(bare_flywheel: Flywheel) -> None:

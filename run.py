@@ -32,7 +32,8 @@ CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
-    ("pytest", "--cov", "--cov-report=term"),
+    # Most tests wait for processes of their own: three at a time keep two cores busy.
+    ("pytest", "-n", "3", "--dist", "loadgroup", "--cov", "--cov-report=term"),
 )
 
 

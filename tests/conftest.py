@@ -29,6 +29,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        # With `-n` a folder stays in one process: what its tests share, such as a standing stack, starts once.
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
     if config.getoption("--faults"):
         return
     for item in items:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +17,7 @@ from redis.exceptions import TimeoutError as NoReply
 
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.settings import Settings, without_credentials
+from producer.stack.ports import Ports
 from producer.stack.processes import Service, Stage
 
 #: Where programs look without REDIS_URL.
@@ -35,10 +35,10 @@ class Broker:
     service: Service | None = None
 
 
-async def find_broker(settings: Settings) -> Broker:
+async def find_broker(settings: Settings, ports: Ports) -> Broker:
     """Return the broker that REDIS_URL names, else one to start. Raises BrokerUnavailable when neither is possible."""
     if "redis_url" not in settings.model_fields_set:
-        port = free_port(prefer=USUAL_PORT)
+        port = ports.claim(prefer=USUAL_PORT)
         return Broker(f"redis://127.0.0.1:{port}/0", server(settings, port))
     if await answers(settings.redis_url):
         return Broker(settings.redis_url)
@@ -130,18 +130,3 @@ def _major_version(binary: str) -> int:
         return 0
     match = re.search(r"\bv=(\d+)\.", said)
     return int(match[1]) if match else 0
-
-
-def free_port(*, prefer: int = 0) -> int:
-    """Return a loopback port that nobody listens on, the preferred one if it is free."""
-    for wanted in (prefer, 0):
-        with socket.socket() as probe:
-            # As servers do: a port whose connections are only winding down counts as free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", wanted))
-            except OSError:
-                continue
-            port: int = probe.getsockname()[1]
-            return port
-    raise BrokerUnavailable("127.0.0.1", "this machine has no free port")

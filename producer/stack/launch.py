@@ -11,7 +11,7 @@ from types import TracebackType
 
 from agentic_flywheel.settings import Settings, without_credentials
 from producer.stack import services
-from producer.stack.broker import find_broker, free_port
+from producer.stack.broker import find_broker
 from producer.stack.processes import Stack
 from producer.stack.state import StackInfo, claim
 
@@ -54,7 +54,7 @@ async def start_stack(
 async def _start(
     stack: Stack, settings: Settings, workers: int, queues: Sequence[str], flower: bool, sandbox: bool | None
 ) -> None:
-    broker = await find_broker(settings)
+    broker = await find_broker(settings, stack.ports)
     if broker.service is not None:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"
@@ -63,12 +63,12 @@ async def _start(
     info = StackInfo(redis_url=broker.url, flowise_url=settings.flowise_base_url)
     others = []
     if sandbox if sandbox is not None else settings.flowise_base_url is None:
-        port = free_port()
+        port = stack.ports.claim()
         info = info.model_copy(update={"flowise_url": f"http://127.0.0.1:{port}", "sandbox": True})
         others.append(services.sandbox(port))
         stack.say(f"Flowise  {info.flowise_url} (FLOWISE_BASE_URL is not set, so a sandbox answers in its place)")
     if flower:
-        port, password = free_port(prefer=FLOWER_PORT), secrets.token_urlsafe(16)
+        port, password = stack.ports.claim(prefer=FLOWER_PORT), secrets.token_urlsafe(16)
         url = f"http://127.0.0.1:{port}"
         info = info.model_copy(
             update={"flower_url": url, "flower_user": FLOWER_USER, "flower_password": password},

@@ -17,6 +17,7 @@ from pathlib import Path
 from agentic_flywheel.errors import ServiceFailed
 from agentic_flywheel.settings import child_environment
 from producer.stack import guard
+from producer.stack.ports import Ports
 from producer.stack.state import Claim, StackInfo, state_file
 
 #: A service that lived this long has recovered; its next death counts as the first again.
@@ -147,6 +148,7 @@ class Stack:
         self.logs = claim.home / "logs"
         self.interrupted = False
         self.hurry = asyncio.Event()
+        self.ports = Ports()
         self._claim = claim
         self._running: list[Running] = []
         self._info: StackInfo | None = None
@@ -203,6 +205,7 @@ class Stack:
         for stage in sorted(Stage, reverse=True):
             await asyncio.gather(*(each.stop(self.hurry) for each in self._running if each.service.stage is stage))
         self._running.clear()
+        self.ports.close()
         assert self._guard.stdin is not None
         self._guard.stdin.close()
         self._guard.wait()

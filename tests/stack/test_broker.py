@@ -1,16 +1,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import Valkey
+from processes import Valkey, free_port
 
 from agentic_flywheel.batch import connect
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.settings import Settings
 from producer.stack import start_stack
-from producer.stack.broker import find_broker, free_port, server_binary
+from producer.stack.broker import find_broker, server_binary
+from producer.stack.ports import Ports
+
+
+@pytest.fixture
+def ports() -> Iterator[Ports]:
+    claimed = Ports()
+    yield claimed
+    claimed.close()
 
 
 def settings_without_a_broker(home: Path) -> Settings:
@@ -25,8 +34,8 @@ def on_path(folder: Path, name: str, says: str) -> None:
     script.chmod(0o755)
 
 
-async def test_a_broker_that_answers_is_used_as_it_is(settings: Settings) -> None:
-    found = await find_broker(settings)
+async def test_a_broker_that_answers_is_used_as_it_is(settings: Settings, ports: Ports) -> None:
+    found = await find_broker(settings, ports)
 
     assert found.url == settings.redis_url
     assert found.service is None
@@ -46,8 +55,8 @@ async def test_where_nothing_answers_on_this_machine_a_server_is_started_on_that
     assert config["bind"] == "127.0.0.1"
 
 
-async def test_without_an_address_a_free_port_is_taken(tmp_path: Path) -> None:
-    found = await find_broker(settings_without_a_broker(tmp_path))
+async def test_without_an_address_a_free_port_is_taken(tmp_path: Path, ports: Ports) -> None:
+    found = await find_broker(settings_without_a_broker(tmp_path), ports)
 
     assert found.service is not None
     assert found.url.startswith("redis://127.0.0.1:")
@@ -62,23 +71,23 @@ async def test_what_the_broker_holds_is_there_after_the_next_start(tmp_path: Pat
             await client.set("key", "kept")
 
 
-async def test_a_remote_broker_that_is_away_is_an_error_and_nothing_is_started(tmp_path: Path) -> None:
+async def test_a_remote_broker_that_is_away_is_an_error_and_nothing_is_started(tmp_path: Path, ports: Ports) -> None:
     away = Settings(home=tmp_path, redis_url="redis://:hidden@127.0.0.1:1/0")
 
     with pytest.raises(BrokerUnavailable, match="nothing answers") as failed:
-        await find_broker(away)
+        await find_broker(away, ports)
 
     assert "hidden" not in str(failed.value.describe())
     assert not (tmp_path / "broker").exists()
 
 
-async def test_a_broker_that_wants_a_password_says_so(tmp_path: Path) -> None:
+async def test_a_broker_that_wants_a_password_says_so(tmp_path: Path, ports: Ports) -> None:
     locked = Valkey(tmp_path / "locked").start()
     try:
         with locked.client() as client:
             client.config_set("requirepass", "secret")
         with pytest.raises(BrokerUnavailable, match=r"(?i)auth"):
-            await find_broker(Settings(home=tmp_path, redis_url=locked.url))
+            await find_broker(Settings(home=tmp_path, redis_url=locked.url), ports)
     finally:
         locked.kill()
 
@@ -97,5 +106,17 @@ def test_a_server_on_the_path_is_preferred(tmp_path: Path, monkeypatch: pytest.M
     assert server_binary() == str(tmp_path / "new" / "valkey-server")
 
 
-def test_a_preferred_port_in_use_is_not_taken(valkey: Valkey) -> None:
-    assert free_port(prefer=valkey.port) != valkey.port
+def test_a_preferred_port_in_use_is_not_taken(valkey: Valkey, ports: Ports) -> None:
+    assert ports.claim(prefer=valkey.port) != valkey.port
+
+
+def test_two_stacks_that_start_at_once_never_choose_one_port(ports: Ports) -> None:
+    wanted, other = free_port(), Ports()
+
+    first, second = ports.claim(prefer=wanted), other.claim(prefer=wanted)
+    ports.close()
+    third = other.claim(prefer=wanted)
+    other.close()
+
+    assert (first, third) == (wanted, wanted)
+    assert second != wanted

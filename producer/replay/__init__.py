@@ -1,0 +1,1 @@
+"""Ask many recorded questions again and see what changed."""

@@ -1,0 +1,40 @@
+"""One question of a replay, wherever it came from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from agentic_flywheel.models import MAX_QUESTION, Identifier, Message, Model, Slug
+from producer.replay.recorded import Recorded
+
+
+class ReplayItem(Model):
+    """A question to ask again, what is expected of it, and what became of it before.
+
+    ``number`` is its place in its source: the line of a file, counted from 1, else the place in the listing. A replay
+    knows an item by its number alone; ``id`` is the source's own name for it, shown to people and used to pair two
+    replays with each other.
+    """
+
+    number: int = Field(ge=1)
+    id: str = Field(min_length=1, max_length=200)
+    question: str = Field(min_length=1, max_length=MAX_QUESTION)
+    #: The source's session. A replay never touches it: items of one session share a new one of the replay's own.
+    session_id: Identifier | None = None
+    flow: Slug | None = None
+    domain: Slug | None = None
+    profile: Slug | None = None
+    intent: Slug | None = None
+    context_type: Literal["technical", "cultural", "strategic", "general"] | None = None
+    config: dict[str, JsonValue] = {}
+    history: tuple[Message, ...] = ()
+    #: Who asks; None: whoever runs the replay.
+    user: Identifier | None = None
+    expected: str | None = None
+    expected_flow: str | None = None
+    expected_domain: str | None = None
+    metadata: dict[str, JsonValue] = {}
+    #: What became of it before, where the source tells.
+    baseline: Recorded | None = None

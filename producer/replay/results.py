@@ -1,0 +1,35 @@
+"""One line of ``results.jsonl``: an item, and what became of it in this replay.
+
+``results.jsonl`` holds exactly one line for every item that has an outcome, in the order in which they ended. A line
+is ``ItemResult`` as JSON; fields at their defaults are left out. A last line without its line end was cut off by a
+crash and does not count.
+"""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime, Field
+
+from agentic_flywheel.models import Model
+from producer.replay.items import ReplayItem
+from producer.replay.recorded import Recorded
+
+
+class ItemResult(Model):
+    """An item and its outcome."""
+
+    item: ReplayItem
+    #: Of the query that asked the question again; empty in a dry run.
+    query_id: str = ""
+    trace_id: str = ""
+    #: The replay's own session that took the place of the item's.
+    session_id: str | None = None
+    outcome: Recorded
+    #: When the item was submitted, and when its outcome was known here.
+    started: AwareDatetime
+    ended: AwareDatetime
+    #: Times that the item was submitted; more than one where the queue was full, or a broker forgot it.
+    attempts: int = Field(1, ge=1)
+
+    def written(self) -> str:
+        """Return the line, without its end."""
+        return self.model_dump_json(exclude_defaults=True)

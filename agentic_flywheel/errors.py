@@ -760,3 +760,39 @@ class UnknownBatch(FlywheelError):
     @property
     def message(self) -> str:
         return f"There is no batch {self.batch_id!r} of yours"
+
+
+@dataclass(eq=False)
+class UnusableSource(FlywheelError):
+    """The questions of a replay cannot be read; nothing was asked."""
+
+    source: str
+    reason: str
+
+    suggestions = (
+        "Check the source's name: a .jsonl or .csv file, a replay's folder, records, dead-letters, dataset:NAME, traces.",
+        "Correct the lines that are named; without --strict faulty lines are reported and left out.",
+        "See docs/replay.md for the fields of a line.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The questions of {self.source} cannot be replayed: {self.reason}"
+
+
+@dataclass(eq=False)
+class UnusableReplay(FlywheelError):
+    """A replay's folder cannot be used."""
+
+    folder: str
+    reason: str
+
+    suggestions = (
+        "Continue a replay that was interrupted: `flywheel replay --resume DIR`.",
+        "Begin a new one in another folder: `--out DIR`.",
+        "Look whether another `flywheel replay` works on the same folder.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The replay folder {self.folder} cannot be used: {self.reason}"

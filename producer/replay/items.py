@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 from agentic_flywheel.models import MAX_QUESTION, Identifier, Message, Model, Slug
 from producer.replay.recorded import Recorded
@@ -38,3 +39,13 @@ class ReplayItem(Model):
     metadata: dict[str, JsonValue] = {}
     #: What became of it before, where the source tells.
     baseline: Recorded | None = None
+
+    @model_validator(mode="after")
+    def _question_has_text(self) -> Self:
+        if not self.question.strip():
+            raise PydanticCustomError("blank", "it holds nothing but white space")
+        return self
+
+    def written(self) -> str:
+        """Return the item as one line of JSON, without its end."""
+        return self.model_dump_json(exclude_defaults=True)

@@ -29,6 +29,8 @@ class ItemResult(Model):
     ended: AwareDatetime
     #: Times that the item was submitted; more than one where the queue was full, or a broker forgot it.
     attempts: int = Field(1, ge=1)
+    #: Calls of flows that it cost, of all its parts and attempts; 0 where the answer came from the cache.
+    calls: int = Field(0, ge=0)
 
     def written(self) -> str:
         """Return the line, without its end."""

@@ -174,6 +174,26 @@ class UnknownProfile(FlywheelError):
 
 
 @dataclass(eq=False)
+class InvalidProfile(FlywheelError):
+    """A domain profile's file is refused; one that was in force stays."""
+
+    path: str
+    line: int
+    key: str
+    reason: str
+
+    suggestions = (
+        "Open the file at the named line and correct the key.",
+        "Run `flywheel profiles list` to see every file that is refused.",
+        "Compare with a fresh one: `flywheel profiles new NAME --template technical`.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The profile is not acceptable: {self.path}:{self.line}: {self.key}: {self.reason}"
+
+
+@dataclass(eq=False)
 class UnknownQuery(FlywheelError):
     """No query of this id belongs to the caller, or it has expired."""
 
@@ -770,7 +790,7 @@ class UnusableSource(FlywheelError):
     reason: str
 
     suggestions = (
-        "Check the source's name: a .jsonl or .csv file, a replay's folder, records, dead-letters, dataset:NAME, traces.",
+        "Check its name: a .jsonl or .csv file, a replay's folder, records, dead-letters, dataset:NAME or traces.",
         "Correct the lines that are named; without --strict faulty lines are reported and left out.",
         "See docs/replay.md for the fields of a line.",
     )
@@ -796,3 +816,77 @@ class UnusableReplay(FlywheelError):
     @property
     def message(self) -> str:
         return f"The replay folder {self.folder} cannot be used: {self.reason}"
+
+
+@dataclass(eq=False)
+class InvalidEvaluator(FlywheelError):
+    """An evaluator cannot be used as it was given; nothing was judged."""
+
+    evaluator: str
+    reason: str
+
+    suggestions = (
+        "Give NAME, NAME:ARGUMENT or LABEL=NAME:ARGUMENT, such as exact, contains:refund, valid=json-schema:FILE.",
+        "Built in are exact, contains, regex, similarity, json-schema and judge (a flow that judges).",
+        "One of your own is an entry point of the group `agentic_flywheel.evaluators`: see docs/replay.md.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The evaluator {self.evaluator!r} cannot be used: {self.reason}"
+
+
+@dataclass(eq=False)
+class InvalidGate(FlywheelError):
+    """A condition of a gate cannot be read; nothing was judged."""
+
+    condition: str
+    reason: str
+
+    suggestions = (
+        'Give conditions such as "route_changes<=2%, errors<=0.5%, similarity>=0.85, p95_ratio<=1.2".',
+        "See docs/replay.md for every figure that a gate may name.",
+        "Quote the whole gate, or the shell takes `<` and `>` for itself.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The gate's condition {self.condition!r} cannot be read: {self.reason}"
+
+
+@dataclass(eq=False)
+class ResultsUnreadable(FlywheelError):
+    """A replay's results cannot be compared."""
+
+    path: str
+    reason: str
+
+    suggestions = (
+        "Give the folder of a replay (`--out`), or its results.jsonl.",
+        "Finish the replay first: `flywheel replay --resume`.",
+        "Results of an older version cannot be read: replay the source again.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The results in {self.path} cannot be read: {self.reason}"
+
+
+@dataclass(eq=False)
+class RecordingMissing(FlywheelError):
+    """A cassette holds no answer for this request, and plays back only."""
+
+    cassette: str
+    request: str
+    nearest: str = ""
+
+    suggestions = (
+        "Record it: run the test with --cassettes=record and FLOWISE_BASE_URL set.",
+        "With --cassettes=new only what is missing is recorded.",
+        "If the request differs from run to run, make it the same: a fixed session id, no time of day.",
+    )
+
+    @property
+    def message(self) -> str:
+        near = f"; the nearest recorded request is {self.nearest}" if self.nearest else ""
+        return f"The cassette {self.cassette} has no recording of {self.request}{near}"

@@ -1,0 +1,149 @@
+"""What changed for one question: its route, its answer, its times. Decides only; reads and writes nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from agentic_flywheel.models import Model
+from producer.replay.recorded import Recorded
+from producer.replay.results import ItemResult
+from producer.replay.similarity import normalised, similarity
+
+#: What an outcome is held against: the source's recorded answer, what it expects, or another replay.
+Against = Literal["recorded", "expected", "replay", "nothing"]
+#: How two answers are alike: to the character, but for case and spaces, or not.
+Sameness = Literal["exact", "normalised", "different"]
+
+#: The route of an answer that asked which flow the question is for.
+CLARIFY = "(asked back)"
+
+
+class Verdict(Model):
+    """What an evaluator says of an answer: 0 (bad) to 1 (good)."""
+
+    score: float
+    comment: str = ""
+
+
+class Change(Model):
+    """One question, and what became of it before and now."""
+
+    number: int
+    id: str
+    question: str
+    expected: str | None = None
+    against: Against
+    before: Recorded | None = None
+    after: Recorded
+    #: None: one of the two routes is not known.
+    rerouted: bool | None = None
+    #: None: there are no two answers.
+    sameness: Sameness | None = None
+    similarity: float | None = None
+    #: Whether the expected flow, or domain, answered; None: none is expected.
+    as_expected: bool | None = None
+    #: By evaluator.
+    scores: dict[str, Verdict] = {}
+    scores_before: dict[str, Verdict] = {}
+
+    @property
+    def failed(self) -> bool:
+        return failed(self.after)
+
+    @property
+    def failed_before(self) -> bool:
+        return self.before is not None and failed(self.before)
+
+    @property
+    def magnitude(self) -> float:
+        """How much of a change it is for whoever asks: a new failure before a new route before other words."""
+        found = 4.0 * (self.failed and not self.failed_before) + 2.0 * (self.failed_before and not self.failed)
+        found += 0.5 * (self.failed and self.failed_before)
+        found += 1.5 * bool(self.rerouted) + 1.0 * (self.as_expected is False)
+        found += 1.0 - self.similarity if self.similarity is not None else 0.0
+        found += 0.01 * (self.sameness == "different")
+        for name, verdict in self.scores.items():
+            old = self.scores_before.get(name)
+            found += max(0.0, old.score - verdict.score) if old else 0.5 * (1.0 - verdict.score)
+        if self.before is not None and self.before.latency_ms and self.after.latency_ms:
+            found += 0.1 * min(3.0, abs(math.log2(self.after.latency_ms / self.before.latency_ms)))
+        return found
+
+
+def failed(outcome: Recorded) -> bool:
+    """Return whether a question got no answer."""
+    return outcome.state in ("failed", "cancelled", "expired")
+
+
+def answered(outcome: Recorded) -> bool:
+    """Return whether there is a text to compare."""
+    return outcome.state == "succeeded" and bool(outcome.text)
+
+
+def route_of(outcome: Recorded) -> str:
+    """Return the flows that answered, or would have, as one name; empty: not known."""
+    if outcome.kind == "clarify":
+        return CLARIFY
+    return " + ".join(sorted(outcome.flow_keys))
+
+
+def reference(result: ItemResult) -> tuple[Against, Recorded | None]:
+    """Return what an outcome is compared with where no other replay is: what was recorded, else what is expected."""
+    item = result.item
+    if item.baseline is not None:
+        return "recorded", item.baseline
+    if item.expected is None and item.expected_flow is None and item.expected_domain is None:
+        return "nothing", None
+    return "expected", Recorded(
+        state="succeeded" if item.expected is not None else "classified",
+        text=item.expected or "",
+        flow_keys=(item.expected_flow,) if item.expected_flow else (),
+        domains=(item.expected_domain,) if item.expected_domain else (),
+    )
+
+
+def compare(result: ItemResult, against: Against, before: Recorded | None) -> Change:
+    """Return what changed for one item."""
+    item, after = result.item, result.outcome
+    change = Change(
+        number=item.number,
+        id=item.id,
+        question=item.question,
+        expected=item.expected,
+        against=against,
+        before=before,
+        after=after,
+        as_expected=_as_expected(result),
+    )
+    if before is None:
+        return change
+    found: dict[str, object] = {"rerouted": _rerouted(before, after)}
+    if answered(before) and answered(after):
+        found["sameness"] = _sameness(before.text, after.text)
+        found["similarity"] = round(similarity(before.text, after.text), 4)
+    return change.model_copy(update=found)
+
+
+def _rerouted(before: Recorded, after: Recorded) -> bool | None:
+    old, new = route_of(before), route_of(after)
+    if old and new:
+        return old != new
+    if before.domains and after.domains:
+        return set(before.domains) != set(after.domains)
+    return None
+
+
+def _as_expected(result: ItemResult) -> bool | None:
+    item, after = result.item, result.outcome
+    if item.expected_flow is not None:
+        return item.expected_flow in after.flow_keys
+    if item.expected_domain is not None:
+        return item.expected_domain in after.domains
+    return None
+
+
+def _sameness(before: str, after: str) -> Sameness:
+    if before == after:
+        return "exact"
+    return "normalised" if normalised(before) == normalised(after) else "different"

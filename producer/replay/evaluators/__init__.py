@@ -1,0 +1,7 @@
+"""Score answers from 0 to 1: by rules, by meaning, by a flow that judges, or by code of the user's own."""
+
+from producer.replay.comparing import Verdict
+from producer.replay.evaluators.case import Case, Evaluator
+from producer.replay.evaluators.named import Named, evaluators
+
+__all__ = ["Case", "Evaluator", "Named", "Verdict", "evaluators"]

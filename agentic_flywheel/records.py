@@ -73,6 +73,13 @@ def _error(query_id: str, state: State, fields: dict[str, str]) -> ErrorInfo | N
     return None
 
 
+def asked_only(record: Record, flow: str) -> bool:
+    """Return whether a query went to this flow and to no other."""
+    if record.route is None:
+        return record.flow == flow
+    return record.route.decision != "clarify" and {target.flow for target in record.route.targets} == {flow}
+
+
 async def load_outcome(batch: Batch, query_id: str, *, patience: float | None = None) -> Answer | None:
     """Return a query's answer, None while it has none. Raises the error that the query ended with; UnknownQuery."""
     about: list[str | None]

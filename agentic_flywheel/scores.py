@@ -21,6 +21,7 @@ from pydantic.types import StrictBool, StrictFloat, StrictInt, StrictStr
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch, Script
 from agentic_flywheel.errors import InvalidScore, UnknownQuery
+from agentic_flywheel.learning.lessons import keep_rating
 from agentic_flywheel.models import Model, Slug
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.observation import trace_id
@@ -129,6 +130,8 @@ async def give_score(
     )
     if reply[0] == "unknown":
         raise UnknownQuery(query_id)
+    if name == RATING:
+        await keep_rating(batch, query_id, value, owner=owner)
     return _read(query_id, name, reply[1])
 
 

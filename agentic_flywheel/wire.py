@@ -112,6 +112,11 @@ def scores_key(query_id: str) -> str:
     return f"{PREFIX}scores:{query_id}"
 
 
+def lessons_key(shelf: str) -> str:
+    """Return the key of what queries taught about routing; with ``:at`` behind it, of when."""
+    return f"{PREFIX}lessons:{shelf}"
+
+
 def tally_key(hour: int) -> str:
     """Return the key of the figures of an hour; hours are counted since 1970."""
     return f"{PREFIX}tally:{hour}"

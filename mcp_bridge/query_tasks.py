@@ -204,6 +204,6 @@ async def _go_on(call: Call, record: Record, flow: str | None) -> None:
         await succeed(batch, record.query_id, record.query_id, ttl=ttl)
         return
     with anyio.CancelScope(shield=True):
-        submission = await call.producer.submit(record.query, flow=flow, domain=None, intent=None)
+        submission = await call.producer.reroute(record.query_id, flow)
         if await succeed(batch, record.query_id, submission.query_id, ttl=ttl) != submission.query_id:
             await call.producer.cancel(submission.query_id)

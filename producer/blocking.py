@@ -74,6 +74,9 @@ class Producer:
     ) -> dict[str, State]:
         return self._run(self._async.cancel(query_id, session_id=session_id, everything=everything))
 
+    def reroute(self, query_id: str, flow: str) -> Submission:
+        return self._run(self._async.reroute(query_id, flow))
+
     def history(self, session_id: str, *, limit: int = 50) -> list[Turn]:
         return self._run(self._async.history(session_id, limit=limit))
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch, connect
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.errors import FlywheelError, QueueFull, UnknownSession, WaitTimeout
+from agentic_flywheel.errors import FlywheelError, InvalidQuery, QueueFull, UnknownSession, WaitTimeout
+from agentic_flywheel.learning.lessons import keep_rerouting
 from agentic_flywheel.models import (
     Answer,
     Event,
@@ -28,7 +29,7 @@ from agentic_flywheel.models import (
     trace_id_of,
 )
 from agentic_flywheel.persistence import front_digest, read_answer
-from agentic_flywheel.records import load_outcome, load_record, load_records, read_events, recent_queries
+from agentic_flywheel.records import asked_only, load_outcome, load_record, load_records, read_events, recent_queries
 from agentic_flywheel.sessions import load_session, recent_turns
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.transitions import Transitions
@@ -186,6 +187,21 @@ class AsyncProducer:
         latest_first = list(reversed(ids)) if session_id is not None else list(ids)
         states = await self.transitions.cancel(latest_first, owner=self.owner, reason="asked by its owner")
         return {each: State(state) for each, state in zip(latest_first, states, strict=True) if state != "unknown"}
+
+    async def reroute(self, query_id: str, flow: str) -> Submission:
+        """Ask a query's question again of the flow that it should have gone to, and remember that for learning.
+
+        The new query has everything of the old one but its deadline; its ``metadata.reroute_of`` names it. Raises
+        UnknownQuery, UnknownFlow, InvalidQuery where it went to that very flow, and what ``submit`` raises.
+        """
+        record = await load_record(self.batch, query_id, owner=self.owner)
+        right = self.catalog.flow(flow).key
+        if asked_only(record, right):
+            raise InvalidQuery("flow", f"query {query_id} was asked of {right} already")
+        # What was learned holds also where the queue is full, and telling it again changes nothing.
+        await keep_rerouting(self.batch, query_id, right, owner=self.owner)
+        metadata = {**record.query.metadata, "reroute_of": query_id}
+        return await self.submit(record.query, flow=right, domain=None, intent=None, deadline=None, metadata=metadata)
 
     async def history(self, session_id: str, *, limit: int = 50) -> list[Turn]:
         """Return a session's turns, the oldest first. Raises UnknownSession, BrokerUnavailable."""

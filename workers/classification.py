@@ -9,6 +9,7 @@ from typing import Any
 from agentic_flywheel import wire
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, UnknownSession
+from agentic_flywheel.learning.lessons import keep_unrouted
 from agentic_flywheel.models import Answer, Choice, Query, Route, read_query, trace_id_of
 from agentic_flywheel.routing import choose_route
 from agentic_flywheel.sessions import recent_turns
@@ -88,6 +89,8 @@ async def _route(runtime: Runtime, query_id: str, query: Query, began: int) -> s
     if routed.verdict == "routed":
         journal = Journal(runtime, query_id, query)
         journal.classified(route, routed.created, began, decided)
+        if route.band == "low":
+            await keep_unrouted(runtime.batch, query_id)
         if route.decision == "clarify":
             await _clarify(runtime, query_id, query, route, journal)
     return routed.verdict

@@ -12,7 +12,7 @@ from agentic_flywheel.models import Answer, Event
 from producer.cli import options
 from producer.cli.objects import answer_object
 from producer.cli.screen import Piece, Screen
-from producer.client import AsyncProducer
+from producer.client import AsyncProducer, Submission
 
 
 def ask(
@@ -58,25 +58,32 @@ async def _ask(screen: Screen, user: str, question: str, fields: dict[str, Any],
         await asyncio.gather(*once, return_exceptions=True)
         began = time.monotonic()
         submission = await producer.submit(question, **fields)
-        query_id = submission.query_id
-        answer, shown = submission.answer, ""
-        if answer is None:
-            try:
-                async with asyncio.timeout(wait.total_seconds() if wait else None):
-                    if not screen.json:
-                        shown = await watch(screen, producer, query_id)
-                    answer = await producer.wait(query_id)
-            except TimeoutError:
-                screen.end_part()
-                raise WaitTimeout(query_id, wait.total_seconds() if wait else 0.0) from None
-            except asyncio.CancelledError:
-                await producer.cancel(query_id)
-                raise
+        answer, shown = await watched_answer(screen, producer, submission, wait)
         answer = answer.model_copy(update={"elapsed": timedelta(seconds=time.monotonic() - began)})
         if screen.json:
             screen.object({"question": question, **answer_object(answer)})
         else:
             show_answer(screen, answer, already=shown)
+
+
+async def watched_answer(
+    screen: Screen, producer: AsyncProducer, submission: Submission, wait: timedelta | None
+) -> tuple[Answer, str]:
+    """Return the answer, and what of it stands on the screen already. Ctrl-C cancels the query. Raises WaitTimeout."""
+    query_id, shown = submission.query_id, ""
+    if submission.answer is not None:
+        return submission.answer, shown
+    try:
+        async with asyncio.timeout(wait.total_seconds() if wait else None):
+            if not screen.json:
+                shown = await watch(screen, producer, query_id)
+            return await producer.wait(query_id), shown
+    except TimeoutError:
+        screen.end_part()
+        raise WaitTimeout(query_id, wait.total_seconds() if wait else 0.0) from None
+    except asyncio.CancelledError:
+        await producer.cancel(query_id)
+        raise
 
 
 async def watch(screen: Screen, producer: AsyncProducer, query_id: str) -> str:

@@ -40,6 +40,7 @@ COMMANDS = {
     "submit": Command("query", "submit", "Put a question into the queue and return at once.", _ASK),
     "wait": Command("query", "wait", "Wait for a query's answer.", _ASK),
     "stream": Command("query", "stream", "Follow a query's events, from the first one or from where you were.", _ASK),
+    "reroute": Command("reroute", "reroute", "Ask a query again of the flow that it should have gone to.", _ASK),
     "cancel": Command("query", "cancel", "Cancel a query, a session's queries, or all of yours.", _ASK),
     "status": Command("status", "status", "Show a query, or what runs and waits.", _LOOK),
     "route": Command("route", "route", "Show where a question would go, and why. Calls no flow.", _LOOK),

@@ -213,6 +213,9 @@ class Answer(Model):
     attempts: int = 1
     #: Whether Flowise itself keeps this exchange under the query's session.
     remembered: bool = False
+    #: The domain profile that it was given under; ``private`` where that is confidential.
+    profile: str | None = None
+    private: bool = False
     #: Flowise's own ids of this exchange, for feedback.
     chat_id: str | None = None
     message_id: str | None = None
@@ -229,6 +232,8 @@ class Turn(Model):
     domain: str
     #: Whether Flowise itself keeps this turn under the session; a turn from the cache it does not know.
     remembered: bool = False
+    #: The confidential profile that it was said under; flows hear of it under that profile only.
+    private_to: str | None = None
     at: AwareDatetime
 
 

@@ -59,7 +59,9 @@ def front_digest(query: Query, catalog: Catalog, profile_revision: str = "") -> 
             query.context_type,
             query.config,
             [message.model_dump() for message in query.history],
-            query.user if profile_revision.startswith("confidential:") else None,
+            # Who asks under a profile has a front of their own: should it be confidential where the workers are and not
+            # here, nobody gets another's answer all the same.
+            query.user if query.profile else None,
             catalog.revision,
         ]
     )

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     flowise_api_key: SecretStr | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_API_KEY"))
     #: An explicit registry file; else `.agentic_flywheel/flow-registry.yaml` here, then at home, then the bundled one.
     registry: Path | None = None
+    #: An explicit folder of domain profiles; else `.agentic_flywheel/domains` here, then at home.
+    profiles: Path | None = None
     #: Where `flywheel up` keeps its state: the embedded broker's data, logs, who is running.
     home: Path = Path(".flywheel")
 

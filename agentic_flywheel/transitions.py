@@ -41,13 +41,15 @@ LEASE_MS = 5000
 class Submitted:
     """What became of a submission. ``answer`` is the cached answer's JSON where it was a hit."""
 
-    outcome: Literal["hit", "attached", "accepted", "exists", "full", "foreign"]
+    outcome: Literal["hit", "attached", "accepted", "exists", "full", "foreign", "profiled"]
     leader: str = ""
     cache_key: str = ""
     answer: str = ""
     length: int = 0
     #: Queries that left the queue within the last minute.
     drained: int = 0
+    #: What the session carries; nothing was accepted, since the query is to name it.
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ class Transitions:
             self._session_ttl,
             self._turns,
             domain or "",
+            query.profile or "",
         )
         match reply:
             case ["hit", cache_key, answer]:
@@ -183,6 +186,8 @@ class Transitions:
                 return Submitted("attached", leader=leader)
             case ["full", length, drained]:
                 return Submitted("full", length=int(length), drained=int(drained))
+            case ["profiled", profile]:
+                return Submitted("profiled", profile=profile)
             case _:
                 return Submitted(reply[0])
 

@@ -73,6 +73,17 @@ local function next_turn(session, id)
   end
 end
 
+-- A turn's texts are kept up to so many bytes: fifty turns of any answers stay a bounded session.
+local TURN_BYTES = 32768
+
+local function bounded(text)
+  if #text <= TURN_BYTES then return text end
+  local cut = TURN_BYTES
+  -- Not within a character: bytes 128 to 191 continue one.
+  while cut > 0 and string.byte(text, cut + 1) >= 128 and string.byte(text, cut + 1) < 192 do cut = cut - 1 end
+  return string.sub(text, 1, cut) .. ' […]'
+end
+
 local function append_turn(session, id, stored, remembered, now)
   local ok, answer = pcall(cjson.decode, stored)
   if not ok or type(answer) ~= 'table' or not answer.text then answer = {text = stored, flow = '', domain = ''} end
@@ -80,8 +91,10 @@ local function append_turn(session, id, stored, remembered, now)
   local about = P .. 'session:' .. session
   local turns = P .. 'turns:' .. session
   local query, owner, ttl, keep = unpack(redis.call('HMGET', record(id), 'query', 'owner', 'session_ttl', 'turns'))
-  redis.call('RPUSH', turns, cjson.encode({query_id = id, question = cjson.decode(query).question, answer = answer.text,
-    flow = answer.flow, domain = answer.domain, remembered = remembered and answer.remembered == true, at = now}))
+  redis.call('RPUSH', turns, cjson.encode({query_id = id, question = bounded(cjson.decode(query).question),
+    answer = bounded(answer.text), flow = answer.flow, domain = answer.domain,
+    remembered = remembered and answer.remembered == true, at = now,
+    private_to = answer.private == true and answer.profile or nil}))
   redis.call('LTRIM', turns, -tonumber(keep), -1)
   redis.call('HSET', about, 'owner', owner, 'updated', now)
   redis.call('EXPIRE', turns, ttl)

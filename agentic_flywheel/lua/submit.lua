@@ -1,19 +1,24 @@
 -- Accept a query: answer from the cache front, attach to an identical one under way, or record and enqueue.
 -- Returns {'hit', cache key, answer} | {'attached', leader} | {'accepted'} | {'exists'} | {'full', length, drained/min}
---         | {'foreign'} where the session belongs to somebody else.
+--         | {'foreign'} where the session belongs to somebody else
+--         | {'profiled', profile} where the session carries a profile and the query names none: submit it with that one.
 local id, owner, query, front, queue, message = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local limit, deadline, ttl, policy, priority = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-local session, session_ttl, turns, domain = ARGV[12], ARGV[13], ARGV[14], ARGV[15]
+local session, session_ttl, turns, domain, profile = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local now = now_ms()
 local key = record(id)
 if redis.call('HSETNX', key, 'owner', owner) == 0 then return {'exists'} end
 
 local held = false
 if session ~= '' then
-  local holder = redis.call('HGET', P .. 'session:' .. session, 'owner')
+  local holder, carried = unpack(redis.call('HMGET', P .. 'session:' .. session, 'owner', 'profile'))
   if holder and holder ~= owner then
     redis.call('DEL', key)
     return {'foreign'}
+  end
+  if carried and profile == '' then
+    redis.call('DEL', key)
+    return {'profiled', carried}
   end
   if not holder then
     redis.call('HSET', P .. 'session:' .. session, 'owner', owner, 'created', now)

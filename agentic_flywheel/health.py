@@ -21,6 +21,8 @@ from agentic_flywheel.tally import HOUR, FlowTally, Tally, add_up, hour_of, perc
 Circuit = Literal["closed", "open", "probing", "held"]
 
 NOTHING = FlowTally()
+#: A flow that fails at least so often is not well.
+OFTEN = 0.05
 
 
 class Latency(Model):
@@ -57,6 +59,19 @@ class FlowHealth(Model):
     #: Until an open or held circuit lets a call through.
     reopens: timedelta | None = None
     paused: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """How it is doing, in a few words."""
+        if self.paused:
+            return "paused"
+        if self.circuit in ("open", "held"):
+            return f"left alone: its circuit is {self.circuit}"
+        if not self.queries:
+            return "nothing was asked"
+        if self.error_rate and self.error_rate >= OFTEN:
+            return f"fails often: {self.error_rate:.0%}"
+        return "well"
 
     def error_rate_of(self, error: str) -> float:
         """Return the share of queries that ended with this class of error."""

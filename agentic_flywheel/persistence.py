@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 import unicodedata
 from collections.abc import Mapping
 from datetime import timedelta
@@ -24,6 +25,8 @@ from agentic_flywheel.models import Answer, Model, Query, Turn
 
 #: Marks of code, in which upper and lower case differ in meaning.
 _CODE = re.compile(r"[`_{}<>\\=]|[a-z][A-Z]")
+#: When a cached value was written; quotes inside its texts are escaped.
+_WRITTEN = re.compile(r'"written_ms": ?(\d+)')
 
 
 def normalise(question: str) -> str:
@@ -100,8 +103,15 @@ def cache_metadata(answer: Answer, flow: Flow, config: Mapping[str, Any] | None 
             "intent_detected": answer.domain,
             "confidence": answer.confidence,
             "config_used": {**flow.config, **(config or {})},
+            "written_ms": time.time_ns() // 1_000_000,
         }
     )
+
+
+def age_of(stored: str, now: int) -> float | None:
+    """Return how many seconds old a cached value is at ``now``, nanoseconds since 1970; None where it does not say."""
+    written = _WRITTEN.search(stored)
+    return None if written is None else round(max(0.0, now / 1e9 - int(written[1]) / 1e3), 3)
 
 
 def read_answer(stored: str, flow: str) -> Answer:

@@ -69,6 +69,13 @@ class Score(Model):
         return hashlib.sha256(f"{self.query_id}|{self.name}".encode()).hexdigest()[:32]
 
     @property
+    def shown_value(self) -> str:
+        """The value as a person writes it: 8, true, helpful."""
+        if isinstance(self.value, bool):
+            return str(self.value).lower()
+        return self.value if isinstance(self.value, str) else f"{self.value:g}"
+
+    @property
     def kind(self) -> Literal["NUMERIC", "BOOLEAN", "CATEGORICAL"]:
         """Langfuse's word for the kind of value."""
         if isinstance(self.value, bool):
@@ -103,7 +110,6 @@ def check(value: bool | float | str, *, name: str = RATING, comment: str = "") -
 
 async def give_score(
     batch: Batch,
-    settings: Settings,
     query_id: str,
     value: bool | float | str,
     *,
@@ -111,7 +117,7 @@ async def give_score(
     comment: str = "",
     owner: str | None = None,
 ) -> Score:
-    """Keep a score of a query and put it on the way to Langfuse. Repeating it changes nothing.
+    """Keep a score of a query, for whoever has Langfuse's keys to send it there. Repeating it changes nothing.
 
     Raises InvalidScore; UnknownQuery, also where the query is another owner's; BrokerUnavailable.
     """
@@ -126,7 +132,7 @@ async def give_score(
         stored,
         tenths,
         int(KEPT.total_seconds()),
-        int(settings.langfuse_login is not None),
+        int(SENT_WITHIN.total_seconds()),
     )
     if reply[0] == "unknown":
         raise UnknownQuery(query_id)

@@ -138,8 +138,8 @@ class Finished:
 class Swept:
     """What a sweep did, and after how many milliseconds the next one is due."""
 
-    #: The queries whose deadline had passed.
-    expired: tuple[str, ...]
+    #: The queries whose deadline had passed, and those that were cancelled since the last sweep of any worker.
+    ended: tuple[str, ...]
     moved: int
     pumped: int
     next_ms: int
@@ -428,8 +428,8 @@ class Transitions:
             for flow in catalog.active.values()
             for value in (flow.key, flow.domain, flow.concurrency, flow.rate or 0)
         ]
-        expired, moved, pumped, next_ms = await self.batch.run(_SWEEP, 200, len(queues), *queues, *flows)
-        return Swept(tuple(expired), int(moved), int(pumped), int(next_ms))
+        ended, moved, pumped, next_ms = await self.batch.run(_SWEEP, 200, len(queues), *queues, *flows)
+        return Swept(tuple(ended), int(moved), int(pumped), int(next_ms))
 
 
 def _deadline_ms(query: Query) -> str:

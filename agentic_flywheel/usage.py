@@ -47,19 +47,31 @@ class Usage(Model):
 
 
 async def read_usage(
-    batch: Batch, catalog: Catalog, *, by: Dimension = "flow", since: timedelta = timedelta(days=7)
+    batch: Batch,
+    catalog: Catalog,
+    *,
+    by: Dimension = "flow",
+    since: timedelta = timedelta(days=7),
+    steps: int = MAX_STEPS,
 ) -> Usage:
-    """Return what was asked in the time ``since``, at most the 14 days that are kept. Raises BrokerUnavailable."""
+    """Return what was asked in the time ``since``, at most the 14 days that are kept, in at most so many ``steps``.
+
+    Raises BrokerUnavailable.
+    """
     until = datetime.now(UTC)
     hours = range(hour_of(until - min(since, KEPT)), hour_of(until) + 1)
     figures = await read_hours(batch, hours)
-    return usage_of({hour: add_up([fields]) for hour, fields in figures.items()}, catalog, by=by, until=until)
+    return usage_of(
+        {hour: add_up([fields]) for hour, fields in figures.items()}, catalog, by=by, until=until, steps=steps
+    )
 
 
-def usage_of(hours: Mapping[int, Tally], catalog: Catalog, *, by: Dimension, until: datetime) -> Usage:
+def usage_of(
+    hours: Mapping[int, Tally], catalog: Catalog, *, by: Dimension, until: datetime, steps: int = MAX_STEPS
+) -> Usage:
     """Return the usage in these hours, which follow each other."""
     first, last = min(hours), max(hours)
-    width = math.ceil((last - first + 1) / MAX_STEPS)
+    width = math.ceil((last - first + 1) / steps)
     steps = math.ceil((last - first + 1) / width)
     courses: dict[str, list[int]] = {}
     for hour, tally in hours.items():

@@ -163,7 +163,7 @@ def _figures(flow: FlowHealth) -> FlowFigures:
     return FlowFigures(
         flow_key=flow.flow,
         domain=flow.domain,
-        verdict=_verdict(flow),
+        verdict=flow.verdict,
         queries=flow.queries,
         per_hour=round(flow.per_hour, 2),
         p50_ms=_milliseconds(flow.latency.p50),
@@ -180,18 +180,6 @@ def _figures(flow: FlowHealth) -> FlowFigures:
         reopens_s=None if flow.reopens is None else round(flow.reopens.total_seconds(), 1),
         paused=flow.paused,
     )
-
-
-def _verdict(flow: FlowHealth) -> str:
-    if flow.paused:
-        return "paused"
-    if flow.circuit in ("open", "held"):
-        return f"left alone: its circuit is {flow.circuit}"
-    if not flow.queries:
-        return "nothing was asked"
-    if flow.error_rate and flow.error_rate >= 0.05:
-        return f"fails often: {flow.error_rate:.0%}"
-    return "well"
 
 
 class UsageQuestion(Arguments):

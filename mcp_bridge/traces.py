@@ -215,7 +215,6 @@ async def flowise_quality_score(call: Call, given: Judgement) -> ScoreView:
     the routing. Scoring again under the same name corrects the score."""
     score = await give_score(
         call.producer.batch,
-        call.bridge.settings,
         given.query_id,
         given.value,
         name=given.name,

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.models import Answer, Event, Query, Record, State, Turn
+from agentic_flywheel.scores import RATING, Score
 from agentic_flywheel.settings import Settings
 from producer.client import AsyncProducer, Submission
 
@@ -73,6 +74,9 @@ class Producer:
         self, query_id: str | None = None, *, session_id: str | None = None, everything: bool = False
     ) -> dict[str, State]:
         return self._run(self._async.cancel(query_id, session_id=session_id, everything=everything))
+
+    def score(self, query_id: str, value: bool | float | str, *, name: str = RATING, comment: str = "") -> Score:
+        return self._run(self._async.score(query_id, value, name=name, comment=comment))
 
     def reroute(self, query_id: str, flow: str) -> Submission:
         return self._run(self._async.reroute(query_id, flow))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -30,9 +31,12 @@ from agentic_flywheel.models import (
 )
 from agentic_flywheel.persistence import front_digest, read_answer
 from agentic_flywheel.records import asked_only, load_outcome, load_record, load_records, read_events, recent_queries
+from agentic_flywheel.scores import RATING, Score, give_score
 from agentic_flywheel.sessions import load_session, recent_turns
 from agentic_flywheel.settings import Settings
+from agentic_flywheel.tracing import Tracer
 from agentic_flywheel.transitions import Transitions
+from producer.front_trace import trace_hit
 from producer.listener import Listener
 from producer.stack.state import stack_settings
 
@@ -68,6 +72,7 @@ class AsyncProducer:
         self.batch = Batch(connect(self.settings.redis_url))
         self.transitions = Transitions(self.batch, self.settings)
         self._listener = Listener(self.settings.redis_url)
+        self._tracer = Tracer.from_settings(self.settings, service="flywheel-producer")
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +84,7 @@ class AsyncProducer:
         """Close the connections. Queries under way go on."""
         await self._listener.close()
         await self.batch.close()
+        await asyncio.to_thread(self._tracer.close)
 
     def acting_for(self, owner: str) -> AsyncProducer:
         """Return a producer for another owner over the same connections. Close the first one only."""
@@ -188,6 +194,14 @@ class AsyncProducer:
         states = await self.transitions.cancel(latest_first, owner=self.owner, reason="asked by its owner")
         return {each: State(state) for each, state in zip(latest_first, states, strict=True) if state != "unknown"}
 
+    async def score(self, query_id: str, value: bool | float | str, *, name: str = RATING, comment: str = "") -> Score:
+        """Say how good an answer was: 1 to 10, whether, or a category. Repeating it changes nothing.
+
+        It is kept beside the query, and workers send it to Langfuse. Raises InvalidScore, UnknownQuery,
+        BrokerUnavailable.
+        """
+        return await give_score(self.batch, query_id, value, name=name, comment=comment, owner=self.owner)
+
     async def reroute(self, query_id: str, flow: str) -> Submission:
         """Ask a query's question again of the flow that it should have gone to, and remember that for learning.
 
@@ -235,6 +249,7 @@ class AsyncProducer:
         catalog = self.catalog
         domain = catalog.flow(query.flow).domain if query.flow else query.domain
         written = query.written()
+        began = time.time_ns()
         submitted = await self.transitions.submit(
             query_id,
             query,
@@ -253,9 +268,10 @@ class AsyncProducer:
             case "foreign":
                 raise UnknownSession(query.session_id or "")
             case "hit":
-                return submission.model_copy(
-                    update={"answer": _kept(submission, submitted.answer, submitted.cache_key)}
-                )
+                answer = _kept(submission, submitted.answer, submitted.cache_key)
+                flow = catalog.flows.get(answer.flow)
+                trace_hit(self._tracer, query, answer, submitted.answer, began, flow.title if flow else None)
+                return submission.model_copy(update={"answer": answer})
             case "attached":
                 return submission.model_copy(update={"attached_to": submitted.leader.partition("|")[0]})
             case _:

@@ -25,6 +25,7 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.flowise import FlowAnswer, FlowCall
 from agentic_flywheel.models import Answer, Query
 from agentic_flywheel.persistence import generate_cache_key, read_answer
+from agentic_flywheel.records import load_records
 from agentic_flywheel.sessions import recent_turns
 from agentic_flywheel.transitions import Begun, Execution, Outcome
 from workers.context import HISTORY_TURNS, Context, compose
@@ -48,7 +49,13 @@ async def answer_query(runtime: Runtime, query_id: str, given: Any, flow_key: st
         flow = runtime.catalog.flow(flow_key)
     except UnknownFlow as gone:  # the registry changed while the query was queued
         execution = Execution(query_id, part, runtime.catalog.default, "", query_id)
-        await runtime.transitions.finish(execution, failure(gone, execution, query, 0), queue=wire.CLASSIFY_QUEUE)
+        outcome = failure(gone, execution, query, 0)
+        finished = await runtime.transitions.finish(execution, outcome, queue=wire.CLASSIFY_QUEUE)
+        journal = Journal(runtime, query_id, query, part)
+        (record,) = await load_records(runtime.batch, [query_id])
+        if record is not None:
+            journal.continued(record)
+        journal.ended(finished, execution, None, gone)
         return gone
     return await Answering(runtime, query_id, query, flow, part).run()
 
@@ -214,6 +221,7 @@ class Answering:
         decision = decide(error, attempts, self.flow, self.runtime.draw)
         if decision.action == "retry":
             event = {"error_type": type(error).__name__, "error": error.message, "attempt": attempts}
+            self.journal.retrying(decision.delay)
             await self.runtime.transitions.defer(
                 self.execution,
                 self._place(),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from agentic_flywheel.errors import FlowError, FlywheelError
 from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, Query, Record, Route, State
+from agentic_flywheel.persistence import age_of
+from agentic_flywheel.tracing.observation import Level
 from agentic_flywheel.transitions import About, Begun, Execution, Finished
 from workers.context import Context
 from workers.runtime import Runtime
@@ -43,6 +46,7 @@ class Journal:
 
     def classified(self, route: Route, created_ms: int, began: int, decided: int) -> None:
         """Record the wait for the classification, the classification, and what was selected."""
+        self._begun = Begun("gone", About(created=str(created_ms)))
         observe = self._trace.observe
         observe("queue-wait", start=created_ms * 1_000_000, end=began, metadata={"queue": "classify"})
         observe(
@@ -74,14 +78,21 @@ class Journal:
         self._begun = begun
         self.route = Route.model_validate_json(begun.about.route)
         observe, at = self._trace.observe, now()
-        queued = int(begun.about.routed or begun.about.created) * 1_000_000
-        observe("queue-wait", start=queued, end=self._arrived, metadata={"queue": queue, "part": self._part or None})
+        # An attempt after another one did not wait since the route was found; see `retrying`.
+        if begun.attempts <= 1 and (self._part or not begun.about.started):
+            queued = int(begun.about.routed or begun.about.created) * 1_000_000
+            where = {"queue": queue, "part": self._part or None}
+            observe("queue-wait", start=queued, end=max(queued, self._arrived), metadata=where)
         observe(
             "cache-check",
             start=self._arrived,
             end=at,
             output={"hit": begun.verdict in ("hit", "stale", "failed"), "found": begun.verdict},
-            metadata={"key": execution.cache_key or None, "policy": self._query.cache},
+            metadata={
+                "key": execution.cache_key or None,
+                "age_s": age_of(begun.stored, at),
+                "policy": self._query.cache,
+            },
         )
         observe(
             "context",
@@ -102,6 +113,11 @@ class Journal:
             for moment in (record.created, record.routed, record.started)
         )
         self._begun = Begun("run", About("", created, routed, started), attempts=record.attempts)
+
+    def retrying(self, delay: timedelta) -> None:
+        """Record the wait before the next attempt; it ends when it is meant to."""
+        end = self._answered_at + int(delay.total_seconds() * 1e9)
+        self._trace.observe("retry-wait", start=self._answered_at, end=end, metadata={"part": self._part or None})
 
     @contextmanager
     def attempt(self, execution: Execution, context: Context, begun: Begun) -> Iterator[Attempt]:
@@ -139,8 +155,8 @@ class Journal:
                 model=usage.model if usage else None,
                 usage=usage,
                 first_token=start + int(first.total_seconds() * 1e9) if first else None,
-                level="ERROR" if error is not None else None,
-                message=error.message if isinstance(error, FlowError) else None,
+                level=_level(error),
+                message=_message(error),
             )
 
     def ended(
@@ -179,6 +195,18 @@ class Journal:
 
 
 _NOWHERE = Route.model_construct(targets=(), decision="default", band="low", confidence=0.0)
+
+
+def _level(error: BaseException | None) -> Level | None:
+    if error is None:
+        return None
+    return "WARNING" if isinstance(error, CancelledError) else "ERROR"
+
+
+def _message(error: BaseException | None) -> str | None:
+    if isinstance(error, CancelledError):
+        return "stopped before it had answered"
+    return error.message if isinstance(error, FlowError) else None
 
 
 def _moment(milliseconds: str) -> datetime | None:

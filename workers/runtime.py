@@ -101,8 +101,8 @@ class Runtime:
     async def _sweep(self) -> None:
         while True:
             swept = await self.transitions.sweep(self.catalog)
-            if swept.expired:
-                self.trace_ended(swept.expired)
+            if swept.ended:
+                self.trace_ended(swept.ended)
             # Several workers sweep; jitter spreads them.
             await asyncio.sleep(swept.next_ms / 1000 * self.draw.uniform(0.8, 1.2))
 

@@ -1,4 +1,6 @@
 -- Cancel queries. What runs is cut unless others wait for the same answer; what waits never starts.
+-- The ids go on a list, from which a worker takes each once to trace it: the steps of a query and its end belong in one
+-- place, and only workers know which.
 -- ARGV: owner ('' for any), reason, ids. Returns per id its state before, 'unknown' where it is not the owner's.
 local owner, reason = ARGV[1], ARGV[2]
 local now = now_ms()
@@ -11,6 +13,7 @@ for i = 3, #ARGV do
   else
     out[#out + 1] = state
     if finalise(id, 'cancelled', {reason = reason}, now) then
+      redis.call('RPUSH', P .. 'untraced', id)
       local followed = redis.call('EXISTS', P .. 'followers:' .. id) == 1
       if state ~= 'running' then
         promote(id)
@@ -20,4 +23,5 @@ for i = 3, #ARGV do
     end
   end
 end
+redis.call('LTRIM', P .. 'untraced', -10000, -1)
 return out

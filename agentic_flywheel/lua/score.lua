@@ -1,7 +1,8 @@
 -- Keep a score of a query, once per name: a second one replaces it and keeps its time.
 -- ARGV: id, owner ('' for any), name, score (JSON object), tenths of its value ('' where it is no number), ttl in
--- seconds, '1' where it is to be sent on. Returns {'unknown'} where it is not the owner's | {'kept', score (JSON)}.
-local id, owner, name, score, tenths, ttl, send = unpack(ARGV)
+-- seconds, and for how many it may wait for somebody who knows Langfuse's keys and sends it on.
+-- Returns {'unknown'} where it is not the owner's | {'kept', score (JSON)}.
+local id, owner, name, score, tenths, ttl, patience = unpack(ARGV)
 local state, holder, flow = unpack(redis.call('HMGET', record(id), 'state', 'owner', 'flow'))
 if not state or (owner ~= '' and holder ~= owner) then return {'unknown'} end
 
@@ -28,5 +29,6 @@ if name == 'rating' and (was or tenths ~= '') then
   redis.call('HINCRBY', hour, 'n|' .. of, (tenths ~= '' and 1 or 0) - (was and 1 or 0))
   redis.call('EXPIRE', hour, TALLY_KEPT)
 end
-if send == '1' then redis.call('ZADD', P .. 'unsent', now_ms(), id .. '\n' .. name) end
+redis.call('ZADD', P .. 'unsent', now_ms(), id .. '\n' .. name)
+redis.call('ZREMRANGEBYSCORE', P .. 'unsent', '-inf', now_ms() - patience * 1000)
 return {'kept', kept}

@@ -1,16 +1,17 @@
 -- What time brings: deadlines that passed, retries that are due, flows that may be called again.
 -- ARGV: limit, number of queues, queues, then quadruples of flow, domain, concurrency, rate.
--- Returns {ids of the queries that expired, moved, pumped, milliseconds until the next known event}.
+-- Returns {ids of the queries that expired or were cancelled, each told once; moved, pumped, milliseconds until the next
+-- known event}.
 local limit, queues = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_ms()
-local expired, moved, pumped, soon = {}, 0, 0, 250
+local ended, moved, pumped, soon = {}, 0, 0, 250
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, limit)) do
   local state, reason = unpack(redis.call('HMGET', record(id), 'state', 'reason'))
   local stage = state == 'running' and 'its flow was running' or reason and reason ~= '' and 'waiting: ' .. reason
     or 'queued'
   if finalise(id, 'expired', {reason = stage}, now) then
-    expired[#expired + 1] = id
+    ended[#ended + 1] = id
     if state ~= 'running' then
       promote(id)
     elseif redis.call('EXISTS', P .. 'followers:' .. id) == 0 then
@@ -18,6 +19,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, '
     end
   end
   redis.call('ZREM', P .. 'deadlines', id)
+end
+while #ended < limit do
+  local cancelled = redis.call('LPOP', P .. 'untraced')
+  if not cancelled then break end
+  ended[#ended + 1] = cancelled
 end
 local first = redis.call('ZRANGE', P .. 'deadlines', 0, 0, 'WITHSCORES')
 if first[2] then soon = math.min(soon, tonumber(first[2]) - now) end
@@ -43,4 +49,4 @@ for i = 3 + queues, #ARGV, 4 do
     soon = math.min(soon, 50)
   end
 end
-return {expired, moved, pumped, math.max(10, math.ceil(soon))}
+return {ended, moved, pumped, math.max(10, math.ceil(soon))}

@@ -173,17 +173,21 @@ def _sink_of(settings: Settings, service: str) -> Callable[[], Sink]:
     login = settings.langfuse_login
     if login is None:
         return lambda: FileSink(settings.home / "traces")
-    # Imported where it is needed: it brings an HTTP client that most commands can do without.
-    from agentic_flywheel.tracing.langfuse_sink import LangfuseSink
 
-    return lambda: LangfuseSink(
-        *login,
-        path=settings.langfuse_traces_path,
-        environment=settings.langfuse_environment,
-        release=settings.langfuse_release,
-        version=_own_version(),
-        service=service,
-    )
+    def make() -> Sink:
+        # Imported by the thread that sends: it brings an HTTP client that most commands can do without.
+        from agentic_flywheel.tracing.langfuse_sink import LangfuseSink
+
+        return LangfuseSink(
+            *login,
+            path=settings.langfuse_traces_path,
+            environment=settings.langfuse_environment,
+            release=settings.langfuse_release,
+            version=_own_version(),
+            service=service,
+        )
+
+    return make
 
 
 def _own_version() -> str:

@@ -30,6 +30,7 @@ _MEANINGS = {
     "intent-classification": "found out what is asked",
     "flow-selection": "chose who answers",
     "cache-check": "looked for a kept answer",
+    "retry-wait": "waited before the next try",
     "context": "put the context together",
     "flow-execution": "asked the flow",
     "attach": "waited for the same question's answer",
@@ -108,7 +109,7 @@ def _heading(view: TraceView) -> Text:
 
 def _foot(view: TraceView) -> list[Text]:
     lines = [
-        Text(f"score {plain(score.name)}: {plain(score.value)}  {plain(score.comment)}".rstrip(), "green")
+        Text(f"score {plain(score.name)}: {plain(score.shown_value)}  {plain(score.comment)}".rstrip(), "green")
         for score in view.scores
     ]
     told = f"Each line is one step; its bar shows when it ran within the whole. Read from {view.source}."
@@ -171,7 +172,8 @@ def _selection(seen: Observation, metadata: dict[str, Any], output: Any) -> list
 
 def _cache(seen: Observation, metadata: dict[str, Any], output: Any) -> list[str]:
     hit = output.get("hit") if isinstance(output, dict) else metadata.get("hit")
-    return ["found" if hit else "none"]
+    age = metadata.get("age_s")
+    return [f"found, {duration(int(age * 1e9))} old" if isinstance(age, int | float) else "found" if hit else "none"]
 
 
 def _context(seen: Observation, metadata: dict[str, Any], output: Any) -> list[str]:

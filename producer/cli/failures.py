@@ -8,6 +8,7 @@ from agentic_flywheel.errors import (
     FlywheelError,
     InvalidQuery,
     InvalidRegistry,
+    InvalidScore,
     InvalidSetting,
     QueryCancelled,
     QueueFull,
@@ -27,6 +28,7 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
     Exit.UNUSABLE: (
         InvalidQuery,
         InvalidRegistry,
+        InvalidScore,
         InvalidSetting,
         UnknownDeadLetter,
         UnknownDomain,

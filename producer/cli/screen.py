@@ -6,12 +6,12 @@ Every text is data: shown as it is, never as markup, and without what a terminal
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
@@ -61,18 +61,36 @@ class Screen:
         """Print a line beside the results, to stderr."""
         self._err.print(_text(pieces), soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Piece]], *, right: Sequence[str] = ()) -> None:
-        """Print a table; ``right``: the columns of numbers."""
-        from rich import box
-        from rich.table import Table
+    @property
+    def width(self) -> int:
+        """How many columns there are."""
+        return self._out.width
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for name in columns:
-            numbers = name in right
-            table.add_column(Text(name), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
-        for row in rows:
-            table.add_row(*(_text([cell]) for cell in row))
-        self._out.print(table)
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Piece]],
+        *,
+        right: Sequence[str] = (),
+        keep: Sequence[str] = (),
+    ) -> None:
+        """Print a table; ``right``: the columns of numbers; ``keep``: others that are never folded."""
+        self.drawing(table_of(columns, rows, right=right, keep=keep))
+
+    def drawing(self, drawing: RenderableType) -> None:
+        """Print what rich draws; its texts must be clean."""
+        self._out.print(drawing)
+
+    @contextmanager
+    def redrawing(self) -> Iterator[Callable[[RenderableType], None]]:
+        """Give a function that draws in the place of what it drew before; in a file, one below the other."""
+        if self.json or not self._out.is_terminal:
+            yield self.drawing
+            return
+        from rich.live import Live
+
+        with Live(console=self._out, auto_refresh=False) as live:
+            yield lambda drawing: live.update(drawing, refresh=True)
 
     def facts(self, facts: Sequence[tuple[str, Piece]]) -> None:
         """Print names and values in two columns; a value that is empty is left out."""
@@ -100,6 +118,28 @@ class Screen:
     def explanation(self, info: ErrorInfo) -> None:
         """Print the same as a result: what a query ended with."""
         _explain(self._out, info)
+
+
+def table_of(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Piece]],
+    *,
+    right: Sequence[str] = (),
+    keep: Sequence[str] = (),
+) -> RenderableType:
+    """Return a table; ``right``: the columns of numbers; ``keep``: others that are never folded."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        numbers = name in right
+        table.add_column(
+            Text(name), justify="right" if numbers else "left", no_wrap=numbers or name in keep, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(_text([cell]) for cell in row))
+    return table
 
 
 def _explain(console: Console, info: ErrorInfo) -> None:

@@ -92,7 +92,7 @@ def settings_of(server: LangfuseServer, home: Path) -> Settings:
 
 async def test_a_trace_is_read_back_whole(desk: Desk, place: Place) -> None:
     ended = await desk.ended("How do I connect PostgreSQL with Python?")
-    await give_score(desk.batch, desk.settings, ended.query_id, 8, comment="good")
+    await give_score(desk.batch, ended.query_id, 8, comment="good")
     await send_scores(desk.batch, desk.settings)
     desk.sent()
 
@@ -140,8 +140,8 @@ async def test_traces_are_found_by_text_flow_date_owner_and_score(desk: Desk) ->
     sql = await desk.ended("How do I connect PostgreSQL?")
     poem = await desk.ended("Write a poem", flow="creative", answer=_answer("Roses."))
     other = await desk.ended("Who is eve?", owner="eve")
-    await give_score(desk.batch, desk.settings, sql.query_id, 9)
-    await give_score(desk.batch, desk.settings, poem.query_id, 3)
+    await give_score(desk.batch, sql.query_id, 9)
+    await give_score(desk.batch, poem.query_id, 3)
     await send_scores(desk.batch, desk.settings)
     desk.sent()
 

@@ -49,7 +49,7 @@ async def ratings(batch: Batch) -> tuple[float, int]:
 
 @pytest.mark.parametrize("value", [1, 10, 7.5, True, False, "helpful"])
 async def test_a_score_is_kept_beside_its_query(batch: Batch, query_id: str, value: Any) -> None:
-    score = await give_score(batch, NOWHERE, query_id, value, comment="räumt auf", owner="ada")
+    score = await give_score(batch, query_id, value, comment="räumt auf", owner="ada")
 
     assert await scores_of(batch, [query_id]) == {query_id: [score]}
     assert (score.value, score.comment, score.by, score.flow) == (value, "räumt auf", "ada", "technical-analysis")
@@ -86,32 +86,32 @@ def test_what_a_person_types_becomes_a_value() -> None:
 
 async def test_a_score_of_an_unknown_query_is_an_error(batch: Batch) -> None:
     with pytest.raises(UnknownQuery):
-        await give_score(batch, NOWHERE, new_query_id(), 5)
+        await give_score(batch, new_query_id(), 5)
 
 
 async def test_nobody_scores_another_ones_query(batch: Batch, query_id: str) -> None:
     with pytest.raises(UnknownQuery):
-        await give_score(batch, NOWHERE, query_id, 5, owner="eve")
+        await give_score(batch, query_id, 5, owner="eve")
 
     assert await scores_of(batch, [query_id]) == {query_id: []}
 
 
 async def test_repeating_a_score_changes_nothing_and_correcting_it_counts_once(batch: Batch, query_id: str) -> None:
-    first = await give_score(batch, NOWHERE, query_id, 4)
-    assert await give_score(batch, NOWHERE, query_id, 4) == first
+    first = await give_score(batch, query_id, 4)
+    assert await give_score(batch, query_id, 4) == first
     assert await ratings(batch) == (4.0, 1)
 
-    corrected = await give_score(batch, NOWHERE, query_id, 9)
+    corrected = await give_score(batch, query_id, 9)
     assert (corrected.at, corrected.score_id) == (first.at, first.score_id)
     assert await ratings(batch) == (9.0, 1)
 
-    await give_score(batch, NOWHERE, query_id, "useless")
+    await give_score(batch, query_id, "useless")
     assert await ratings(batch) == (0.0, 0)
 
 
 async def test_scores_of_other_names_do_not_enter_the_rating(batch: Batch, query_id: str) -> None:
-    await give_score(batch, NOWHERE, query_id, 9)
-    await give_score(batch, NOWHERE, query_id, 1, name="length")
+    await give_score(batch, query_id, 9)
+    await give_score(batch, query_id, 1, name="length")
 
     assert await ratings(batch) == (9.0, 1)
     assert [score.name for score in (await scores_of(batch, [query_id]))[query_id]] == ["length", "rating"]
@@ -119,9 +119,9 @@ async def test_scores_of_other_names_do_not_enter_the_rating(batch: Batch, query
 
 async def test_scores_reach_langfuse(batch: Batch, query_id: str, server: LangfuseServer) -> None:
     settings = settings_of(server)
-    number = await give_score(batch, settings, query_id, 8, comment="good")
-    await give_score(batch, settings, query_id, True, name="helpful")
-    await give_score(batch, settings, query_id, "praise", name="tone")
+    number = await give_score(batch, query_id, 8, comment="good")
+    await give_score(batch, query_id, True, name="helpful")
+    await give_score(batch, query_id, "praise", name="tone")
 
     assert await send_scores(batch, settings) == 3
     assert await send_scores(batch, settings) == 0
@@ -145,7 +145,7 @@ async def test_a_score_waits_while_langfuse_is_away(
     batch: Batch, query_id: str, server: LangfuseServer, redis_client: Redis
 ) -> None:
     settings = settings_of(server)
-    await give_score(batch, settings, query_id, 8)
+    await give_score(batch, query_id, 8)
     with server.failing("status", status=503):
         assert await send_scores(batch, settings) == 0
     assert await send_scores(batch, settings) == 0, "tried again too soon"
@@ -159,7 +159,7 @@ async def test_a_score_that_langfuse_refuses_is_kept_here(
     batch: Batch, query_id: str, server: LangfuseServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = settings_of(server)
-    await give_score(batch, settings, query_id, 8)
+    await give_score(batch, query_id, 8)
     with server.failing("status", status=400), caplog.at_level(logging.WARNING):
         await send_scores(batch, settings)
 

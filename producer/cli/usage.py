@@ -1,0 +1,75 @@
+"""``flywheel usage``: who asks how much of what, with the course of each as a line of bars."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from agentic_flywheel.usage import MAX_STEPS, Dimension, Usage, read_usage, sparkline
+from producer.cli import options
+from producer.cli.safe_text import one_line
+from producer.cli.screen import Screen
+from producer.client import AsyncProducer
+
+_WEEK = timedelta(days=7)
+#: Columns beside the course; and the shortest course that is worth drawing.
+_BESIDE, _SHORTEST = 56, 12
+
+
+def usage(
+    by: Annotated[Dimension, typer.Option("--by", help="What a row is.")] = "flow",
+    since: Annotated[
+        timedelta | None,
+        typer.Option("--since", metavar="TIME", parser=options.duration, help="Over so long, 14d at most; else 7d."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Show how much was asked, by flow, domain, user or intent, the most used first."""
+    screen = Screen(json)
+    with screen.reporting():
+        asyncio.run(_usage(screen, by, since or _WEEK))
+
+
+async def _usage(screen: Screen, by: Dimension, since: timedelta) -> None:
+    steps = MAX_STEPS if screen.json else max(_SHORTEST, min(MAX_STEPS, screen.width - _BESIDE))
+    async with AsyncProducer(client="cli") as producer:
+        found = await read_usage(producer.batch, producer.catalog, by=by, since=since, steps=steps)
+    if screen.json:
+        for each in _objects(found):
+            screen.object(each)
+    elif found.rows:
+        _show(screen, found)
+    else:
+        screen.line("Nothing was asked in this time.")
+
+
+def _show(screen: Screen, usage: Usage) -> None:
+    numbers = ("queries", "share", "per hour")
+    screen.table(
+        (usage.by, *numbers, "course"),
+        [
+            (
+                one_line(row.name, 30),
+                str(row.queries),
+                f"{row.share:.0%}",
+                f"{row.per_hour:.1f}",
+                (sparkline(row.course), "cyan"),
+            )
+            for row in usage.rows
+        ],
+        right=numbers,
+        keep=("course",),
+    )
+    hours = round(usage.step / timedelta(hours=1))
+    each = "one hour" if hours == 1 else f"{hours} hours"
+    screen.line((f"From {usage.since.astimezone():%Y-%m-%d %H:%M} until now; one bar is {each}.", "dim"))
+
+
+def _objects(usage: Usage) -> list[dict[str, Any]]:
+    span = {"by": usage.by, "since": usage.since.isoformat(), "until": usage.until.isoformat()}
+    return [
+        {**row.model_dump(mode="json"), **span, "step_hours": usage.step / timedelta(hours=1)} for row in usage.rows
+    ]

@@ -65,13 +65,25 @@ async def list_sessions(batch: Batch, owner: str, *, limit: int = 50) -> list[Se
     return found
 
 
-async def use_profile(batch: Batch, session_id: str, profile: str | None, *, owner: str) -> None:
-    """Let a session carry a profile from now on; None: none. Raises UnknownSession, BrokerUnavailable."""
+async def use_profile(batch: Batch, session_id: str, profile: str | None, *, owner: str, ttl: timedelta) -> Session:
+    """Let a session carry a profile from now on, None: none; begins the session where there is none.
+
+    Queries that are under way keep what they were submitted with. Raises UnknownSession where it is another owner's;
+    BrokerUnavailable.
+    """
+    await _begin(batch, session_id, owner, ttl)
     await load_session(batch, session_id, owner=owner)
     if profile is None:
         await batch.call("HDEL", wire.session_key(session_id), "profile")
     else:
         await batch.call("HSET", wire.session_key(session_id), "profile", profile)
+    return await load_session(batch, session_id, owner=owner)
+
+
+async def session_profile(batch: Batch, session_id: str, *, owner: str) -> str | None:
+    """Return the profile that an owner's session carries, if any. Raises BrokerUnavailable."""
+    holder, profile = await batch.call("HMGET", wire.session_key(session_id), "owner", "profile")
+    return profile if holder == owner else None
 
 
 async def configure_session(
@@ -81,14 +93,18 @@ async def configure_session(
 
     Raises UnknownSession where it is another owner's; BrokerUnavailable.
     """
+    await _begin(batch, session_id, owner, ttl)
+    await load_session(batch, session_id, owner=owner)
+    await batch.call("HSET", wire.session_key(session_id), "config", json.dumps(config))
+    return await load_session(batch, session_id, owner=owner)
+
+
+async def _begin(batch: Batch, session_id: str, owner: str, ttl: timedelta) -> None:
     key, now = wire.session_key(session_id), int(datetime.now(UTC).timestamp() * 1000)
     if await batch.call("HSETNX", key, "owner", owner):
         await batch.call("HSET", key, "created", now)
         await batch.call("EXPIRE", key, int(ttl.total_seconds()))
         await batch.call("ZADD", wire.sessions_key(owner), now, session_id)
-    await load_session(batch, session_id, owner=owner)
-    await batch.call("HSET", key, "config", json.dumps(config))
-    return await load_session(batch, session_id, owner=owner)
 
 
 async def session_config(batch: Batch, session_id: str, *, owner: str) -> dict[str, JsonValue]:

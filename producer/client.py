@@ -41,6 +41,7 @@ from producer.listener import Listener
 from producer.stack.state import stack_settings
 
 if TYPE_CHECKING:
+    from agentic_flywheel.profiles import Profile, ProfileWatch
     from agentic_flywheel.registry import CatalogWatch
 
 #: Seconds for which a waiting caller bears a broker that is away.
@@ -99,6 +100,12 @@ class AsyncProducer:
 
         return CatalogWatch(self.settings.registry)
 
+    @cached_property
+    def _profiles(self) -> ProfileWatch:
+        from agentic_flywheel.profiles import ProfileWatch
+
+        return ProfileWatch(self.settings.profiles)
+
     @property
     def catalog(self) -> Catalog:
         """The registry in force; a changed file is noticed. Raises InvalidRegistry if it is faulty from the start."""
@@ -108,8 +115,8 @@ class AsyncProducer:
         """Accept a question into the queue and return its id.
 
         ``fields`` are those of ``Query``; ``timeout`` (seconds or timedelta) may stand for ``deadline``. Raises
-        InvalidQuery, InvalidRegistry, UnknownFlow, UnknownDomain, UnknownSession, QueueFull, BrokerUnavailable; then
-        nothing is left.
+        InvalidQuery, InvalidRegistry, InvalidProfile, UnknownFlow, UnknownDomain, UnknownProfile, UnknownSession,
+        QueueFull, BrokerUnavailable; then nothing is left.
         """
         return await self._submit(new_query_id(self._prefix), self._query(question, fields))
 
@@ -248,6 +255,9 @@ class AsyncProducer:
     async def _submit(self, query_id: str, query: Query) -> Submission:
         catalog = self.catalog
         domain = catalog.flow(query.flow).domain if query.flow else query.domain
+        profile = self._profile_of(query)
+        # A profile that only the workers have may be another one by now, so its answers are looked up by them.
+        at_front = query.profile is None or profile is not None
         written = query.written()
         began = time.time_ns()
         submitted = await self.transitions.submit(
@@ -255,7 +265,7 @@ class AsyncProducer:
             query,
             written,
             wire.classify_message(query_id, query, written),
-            front=front_digest(query, catalog),
+            front=front_digest(query, catalog, profile.revision if profile else "") if at_front else "",
             domain=domain,
         )
         submission = Submission(query_id=query_id, trace_id=trace_id_of(query_id), session_id=query.session_id)
@@ -267,15 +277,28 @@ class AsyncProducer:
                 raise QueueFull(queue, submitted.length, round(seconds, 1))
             case "foreign":
                 raise UnknownSession(query.session_id or "")
+            case "profiled":
+                return await self._submit(query_id, query.model_copy(update={"profile": submitted.profile}))
             case "hit":
                 answer = _kept(submission, submitted.answer, submitted.cache_key)
                 flow = catalog.flows.get(answer.flow)
-                trace_hit(self._tracer, query, answer, submitted.answer, began, flow.title if flow else None)
+                title = flow.title if flow else None
+                private = profile is not None and profile.confidential
+                trace_hit(self._tracer, query, answer, submitted.answer, began, title, private=private)
                 return submission.model_copy(update={"answer": answer})
             case "attached":
                 return submission.model_copy(update={"attached_to": submitted.leader.partition("|")[0]})
             case _:
                 return submission
+
+    def _profile_of(self, query: Query) -> Profile | None:
+        """Return a query's profile, None without one and where none are kept here: then the workers know.
+
+        Raises UnknownProfile, InvalidProfile.
+        """
+        if query.profile is None or not self._profiles.folders:
+            return None
+        return self._profiles.get(query.profile, query.user)
 
     async def _settled(self, question: str | Query, fields: dict[str, Any]) -> Submission | FlywheelError:
         try:

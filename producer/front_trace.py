@@ -10,10 +10,12 @@ from agentic_flywheel.persistence import age_of
 from agentic_flywheel.tracing import Tracer
 
 
-def trace_hit(tracer: Tracer, query: Query, answer: Answer, stored: str, began: int, title: str | None) -> None:
+def trace_hit(
+    tracer: Tracer, query: Query, answer: Answer, stored: str, began: int, title: str | None, *, private: bool
+) -> None:
     """Record the look into the cache, which began at ``began`` nanoseconds, and the whole query."""
     end = time.time_ns()
-    trace = tracer.trace(answer.query_id, session=query.session_id, user=query.user)
+    trace = tracer.trace(answer.query_id, session=query.session_id, user=query.user, private=private)
     trace.observe(
         "cache-check",
         start=began,

@@ -18,20 +18,23 @@ from agentic_flywheel.errors import (
     FlowError,
     FlowTimeout,
     FlywheelError,
+    InvalidProfile,
     QueryFailed,
     UnknownFlow,
+    UnknownProfile,
     rebuild,
 )
 from agentic_flywheel.flowise import FlowAnswer, FlowCall
 from agentic_flywheel.models import Answer, Query
 from agentic_flywheel.persistence import generate_cache_key, read_answer
+from agentic_flywheel.profiles import Profile, briefing
 from agentic_flywheel.records import load_records
 from agentic_flywheel.sessions import recent_turns
 from agentic_flywheel.transitions import Begun, Execution, Outcome
 from workers.context import HISTORY_TURNS, Context, compose
 from workers.journal import Journal
 from workers.messages import answer_message, place
-from workers.outcomes import answer_of, cached_answer, failure, success
+from workers.outcomes import answer_of, cached_answer, discreet, failure, success
 from workers.retry import decide
 from workers.runtime import Runtime
 from workers.tokens import TokenStream
@@ -46,8 +49,8 @@ async def answer_query(runtime: Runtime, query_id: str, given: Any, flow_key: st
     """Answer a query, or one part of it, by a flow. Returns the error that it ended with."""
     query = Query.model_validate(given)
     try:
-        flow = runtime.catalog.flow(flow_key)
-    except UnknownFlow as gone:  # the registry changed while the query was queued
+        flow, profile = runtime.catalog.flow(flow_key), runtime.profile_of(query)
+    except (UnknownFlow, UnknownProfile, InvalidProfile) as gone:  # a file changed while the query was queued
         execution = Execution(query_id, part, runtime.catalog.default, "", query_id)
         outcome = failure(gone, execution, query, 0)
         finished = await runtime.transitions.finish(execution, outcome, queue=wire.CLASSIFY_QUEUE)
@@ -57,14 +60,16 @@ async def answer_query(runtime: Runtime, query_id: str, given: Any, flow_key: st
             journal.continued(record)
         journal.ended(finished, execution, None, gone)
         return gone
-    return await Answering(runtime, query_id, query, flow, part).run()
+    return await Answering(runtime, query_id, query, flow, part, profile).run()
 
 
 class Answering:
     """One delivery of one answer task."""
 
-    def __init__(self, runtime: Runtime, query_id: str, query: Query, flow: Flow, part: str) -> None:
-        self.runtime = runtime
+    def __init__(
+        self, runtime: Runtime, query_id: str, query: Query, flow: Flow, part: str, profile: Profile | None = None
+    ) -> None:
+        self.runtime, self.profile = runtime, profile
         self.query_id, self.query, self.flow, self.part = query_id, query, flow, part
         self.queue = wire.domain_queue(flow.domain)
         self.journal = Journal(runtime, query_id, query, part)
@@ -123,7 +128,10 @@ class Answering:
         query, turns = self.query, []
         if query.session_id is not None and self.flow.memory != "none" and not query.history:
             turns = await recent_turns(self.runtime.batch, query.session_id, HISTORY_TURNS)
-        return compose(query, self.flow, turns)
+            if any(turn.private_to is not None for turn in turns):
+                # Some may be not for this query: the last ones that are may lie further back.
+                turns = await recent_turns(self.runtime.batch, query.session_id, self.runtime.settings.session_turns)
+        return compose(query, self.flow, turns, None if self.profile is None else briefing(self.profile, query))
 
     def _execution(self) -> Execution:
         shared = self.flow.cache and self.query.cache != "bypass"
@@ -133,7 +141,7 @@ class Answering:
 
     async def _serve(self, begun: Begun, *, stale: bool) -> None:
         kept = read_answer(begun.stored, self.flow.key)
-        answer = cached_answer(self.execution, self.query, self.journal.route, kept, stale=stale)
+        answer = cached_answer(self.execution, self.query, self.journal.route, kept, self.context, stale=stale)
         await self._end(success(answer, self.flow), answer=answer)
 
     async def _park(self, begun: Begun) -> None:
@@ -169,7 +177,8 @@ class Answering:
         self.execution = replace(self.execution, part=f"~refresh.{self.flow.key}", fence=begun.fence)
         try:
             found = await self._ask(begun, None)
-        except FlowError as error:
+        except FlowError as said:
+            error = discreet(said) if self.context.private else said
             await self._end(failure(error, self.execution, self.query, 1), error=error)
         except asyncio.CancelledError:
             if not await self._stopped():
@@ -193,7 +202,7 @@ class Answering:
                 question=self.context.question,
                 chat_id=self._chat_id(begun.fence),
                 session_id=self.context.session_id,
-                config=self.context.config,
+                config={**self.context.config, **self.context.carried},
                 history=self.context.history,
                 stream=flow.streaming and await flowise.can_stream(flow),
             )
@@ -218,6 +227,8 @@ class Answering:
         return None
 
     async def _recover(self, error: FlowError, attempts: int) -> FlywheelError | None:
+        if self.context.private:
+            error = discreet(error)
         decision = decide(error, attempts, self.flow, self.runtime.draw)
         if decision.action == "retry":
             event = {"error_type": type(error).__name__, "error": error.message, "attempt": attempts}

@@ -12,7 +12,7 @@ from agentic_flywheel.errors import FlywheelError, InvalidQuery, UnknownSession
 from agentic_flywheel.learning.lessons import keep_unrouted
 from agentic_flywheel.models import Answer, Choice, Query, Route, read_query, trace_id_of
 from agentic_flywheel.routing import choose_route
-from agentic_flywheel.sessions import recent_turns
+from agentic_flywheel.sessions import recent_turns, session_profile
 from agentic_flywheel.transitions import Execution
 from workers.journal import Journal, now
 from workers.messages import answer_message, synthesis_message
@@ -37,6 +37,9 @@ async def classify_query(runtime: Runtime, query_id: str, given: Any) -> Flywhee
         return verdict
     if verdict != "unknown":
         return None
+    if query.session_id is not None and query.profile is None:
+        carried = await session_profile(runtime.batch, query.session_id, owner=query.user)
+        query = query.model_copy(update={"profile": carried})
     match await runtime.transitions.adopt(query_id, query, _again(query_id, query)):
         case "foreign":
             return await _end(runtime, query_id, query, UnknownSession(query.session_id or ""))
@@ -52,7 +55,9 @@ async def _route(runtime: Runtime, query_id: str, query: Query, began: int) -> s
     turns = await recent_turns(runtime.batch, query.session_id, _TURNS) if query.session_id else []
     catalog = runtime.catalog
     try:
-        route = choose_route(query, runtime.router, catalog, turns=turns)
+        profile = runtime.profile_of(query)
+        keywords = () if profile is None else profile.keywords
+        route = choose_route(query, runtime.router, catalog, turns=turns, profile_keywords=keywords)
     except FlywheelError as error:
         adopted = await runtime.transitions.adopt(query_id, query, _again(query_id, query))
         return await _end(

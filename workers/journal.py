@@ -38,7 +38,9 @@ class Journal:
     def __init__(self, runtime: Runtime, query_id: str, query: Query, part: str = "") -> None:
         self._runtime = runtime
         self._query_id, self._query, self._part = query_id, query, part
-        self._trace = runtime.tracer.trace(query_id, session=query.session_id, user=query.user)
+        self._trace = runtime.tracer.trace(
+            query_id, session=query.session_id, user=query.user, private=runtime.private(query)
+        )
         self._arrived = now()
         self._begun = Begun("gone")
         self._answered_at = 0
@@ -100,7 +102,8 @@ class Journal:
             end=at,
             metadata={
                 "turns": len(context.history) // 2,
-                "profile": self._query.profile,
+                "profile": context.profile,
+                "context_type": context.kind,
                 "flowise_session": context.session_id,
             },
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 from agentic_flywheel.catalog import Flow
@@ -40,11 +41,15 @@ def answer_of(
         remembered=context.session_id is not None,
         chat_id=found.chat_id,
         message_id=found.message_id,
+        profile=context.profile,
+        private=context.private,
         trace_id=trace_id_of(execution.query_id),
     )
 
 
-def cached_answer(execution: Execution, query: Query, route: Route, kept: Answer, *, stale: bool = False) -> Answer:
+def cached_answer(
+    execution: Execution, query: Query, route: Route, kept: Answer, context: Context, *, stale: bool = False
+) -> Answer:
     """Return a kept answer as the answer to this query."""
     return kept.model_copy(
         update={
@@ -59,6 +64,8 @@ def cached_answer(execution: Execution, query: Query, route: Route, kept: Answer
             "stale": stale,
             "cache_key": execution.cache_key,
             "remembered": False,
+            "profile": context.profile,
+            "private": context.private,
             "trace_id": trace_id_of(execution.query_id),
         }
     )
@@ -92,6 +99,12 @@ def failure(error: FlywheelError, execution: Execution, query: Query, attempts: 
         transient=error.transient or not isinstance(error, FlowError),
         letter=letter,
     )
+
+
+def discreet(error: FlowError) -> FlowError:
+    """Return an error without what Flowise said of it: that may quote the profile or the question."""
+    said = {"reason": "what Flowise said is withheld, the query ran under a confidential profile"}
+    return replace(error, **said) if any(each.name == "reason" for each in fields(error)) else error
 
 
 def celery_failure(error: FlywheelError) -> str:

@@ -16,8 +16,10 @@ from redis.exceptions import RedisError
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch, connect
 from agentic_flywheel.catalog import Catalog, Flow
-from agentic_flywheel.errors import BrokerUnavailable
+from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
 from agentic_flywheel.flowise import FlowiseClient
+from agentic_flywheel.models import Query
+from agentic_flywheel.profiles import Profile, ProfileWatch
 from agentic_flywheel.records import load_records
 from agentic_flywheel.registry import CatalogWatch
 from agentic_flywheel.routing import FittedRouter, RouterSlot
@@ -40,6 +42,7 @@ class Runtime:
         self.watch = CatalogWatch(settings.registry)
         self.slot = RouterSlot(self.watch.current(), cache_dir=settings.home / "routers")
         self.watch.on_change(self.slot.refit)
+        self.profiles = ProfileWatch(settings.profiles)
         self.tracer = Tracer.from_settings(settings, service="flywheel-worker")
         self.draw = random.Random()
         self._tracing: set[asyncio.Task[None]] = set()
@@ -70,6 +73,18 @@ class Runtime:
     def router(self) -> FittedRouter:
         return self.slot.current
 
+    def profile_of(self, query: Query) -> Profile | None:
+        """Return the profile that a query names. Raises UnknownProfile, InvalidProfile."""
+        return None if query.profile is None else self.profiles.get(query.profile, query.user)
+
+    def private(self, query: Query) -> bool:
+        """Whether a query's texts stay out of traces: its profile is confidential, or not known here (any more)."""
+        try:
+            profile = self.profile_of(query)
+        except FlywheelError:
+            return True
+        return profile is not None and profile.confidential
+
     def key_of(self, flow: Flow) -> SecretStr | None:
         """Return the API key for a flow."""
         return flow_key(flow.api_key_env, self.settings.flowise_api_key)
@@ -91,7 +106,10 @@ class Runtime:
         for record in await load_records(self.batch, query_ids):
             if record is None:
                 continue
-            trace = self.tracer.trace(record.query_id, session=record.query.session_id, user=record.owner)
+            asked = record.query
+            trace = self.tracer.trace(
+                record.query_id, session=asked.session_id, user=record.owner, private=self.private(asked)
+            )
             if leader is not None:
                 trace.observe(
                     "attach", start=nanoseconds(record.created), end=nanoseconds(record.finished), link=leader

@@ -47,7 +47,7 @@ async def synthesize_query(runtime: Runtime, query_id: str, given: Any) -> Flywh
     flow = runtime.catalog.active.get(route.best.flow, runtime.catalog.default)
     execution = Execution(query_id, "", flow, "", query_id)
     if answered:
-        answer, error = _merged_answer(runtime.catalog, execution, query, route, parts), None
+        answer, error = _merged_answer(runtime, execution, query, route, parts), None
         outcome = success(answer, flow)
     else:
         answer, error = None, rebuild(parts[0].error or _NOT_ASKED)
@@ -69,7 +69,9 @@ class Synthesis(Answering):
 
     async def _compose(self) -> Context:
         said = merged(self.parts, self.runtime.catalog)
-        return Context(question=f"{_INSTRUCTION}\n\nThe question:\n{self.query.question}\n\nThe answers:\n{said}")
+        question = f"{_INSTRUCTION}\n\nThe question:\n{self.query.question}\n\nThe answers:\n{said}"
+        # The parts were answered under the profile; what they say is as private as it is.
+        return Context(question=question, profile=self.query.profile, private=self.runtime.private(self.query))
 
     def _execution(self) -> Execution:
         return Execution(self.query_id, "", self.flow, "", self.query_id)
@@ -82,7 +84,7 @@ class Synthesis(Answering):
 
     async def _give_up(self, error: FlowError, attempts: int) -> FlywheelError | None:
         logger.warning("the synthesis of query %s failed, its parts are merged: %s", self.query_id, error.message)
-        answer = _merged_answer(self.runtime.catalog, self.execution, self.query, self.journal.route, self.parts)
+        answer = _merged_answer(self.runtime, self.execution, self.query, self.journal.route, self.parts)
         await self._end(success(answer, self.flow), answer=answer)
         return None
 
@@ -91,11 +93,11 @@ class Synthesis(Answering):
 
 
 def _merged_answer(
-    catalog: Catalog, execution: Execution, query: Query, route: Route, parts: tuple[Part, ...]
+    runtime: Runtime, execution: Execution, query: Query, route: Route, parts: tuple[Part, ...]
 ) -> Answer:
     return Answer(
         query_id=execution.query_id,
-        text=merged(parts, catalog),
+        text=merged(parts, runtime.catalog),
         flow=route.best.flow,
         domain=route.best.domain,
         domains=tuple(part.domain for part in parts),
@@ -105,6 +107,8 @@ def _merged_answer(
         explanation=route.reason,
         cached=all(part.cached for part in parts if part.error is None),
         parts=parts,
+        profile=query.profile,
+        private=runtime.private(query),
         trace_id=trace_id_of(execution.query_id),
     )
 

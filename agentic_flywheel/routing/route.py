@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ class _Weighed:
     priors: Priors
     chances: npt.NDArray[np.float64]
 
-    @property
+    @cached_property
     def scores(self) -> dict[str, float]:
         known = dict(zip(self.router.flows, self.chances.tolist(), strict=True))
         # A flow that is newer than the fit has no score yet; one that left the catalog has none any more.
@@ -47,13 +48,18 @@ class _Weighed:
             topic=self.router.topic(self.reading, key).topic,
         )
 
-    @property
+    @cached_property
     def ranked(self) -> list[str]:
         """The catalog's flows, the likeliest first."""
-        order = np.argsort(-self.chances, kind="stable")
-        flows = self.router.flows
-        found = [flows[number] for number in order if flows[number] in self.catalog.routable]
+        order = np.argsort(-self.chances, kind="stable").tolist()
+        flows, routable = self.router.flows, self.catalog.routable
+        found = [flows[number] for number in order if flows[number] in routable]
         return found or [self.catalog.default.key]
+
+    @cached_property
+    def texts(self) -> dict[str, list[Evidence]]:
+        """The texts that speak for a flow, the strongest first; filled by ``_speaking_for``."""
+        return {}
 
 
 def choose_route(
@@ -213,23 +219,27 @@ def _route(
 
 def _evidence(weighed: _Weighed, flows: Sequence[str]) -> tuple[Evidence, ...]:
     """Every signal for every flow, and the texts that speak most for the chosen ones; the strongest first."""
-    found = list(weighed.priors.evidence)
-    for key in flows:
-        if key not in weighed.router.flow_number:
-            continue
-        for sample, weight in weighed.router.contributions(weighed.reading, key):
-            quoted = _quote(sample.text)
-            if sample.kind == "topic":
-                topic = weighed.router.corpus.intents[sample.intent].topic
-                found.append(
-                    Evidence(kind="topic", flow=key, detail=f"resembles {quoted} (topic {topic})", weight=weight)
-                )
-            elif sample.kind == "example":
-                found.append(Evidence(kind="example", flow=key, detail=f"resembles {quoted}", weight=weight))
-            else:
-                detail = f"resembles its {sample.kind} {quoted}"
-                found.append(Evidence(kind="description", flow=key, detail=detail, weight=weight))
+    found = [*weighed.priors.evidence, *(each for key in flows for each in _speaking_for(weighed, key))]
     return tuple(sorted(found, key=lambda each: -abs(each.weight)))
+
+
+def _speaking_for(weighed: _Weighed, key: str) -> list[Evidence]:
+    """Return the catalog's texts that speak most for one flow. Worked out once: the reason quotes them too."""
+    found = weighed.texts.get(key)
+    if found is None:
+        found = weighed.texts[key] = []
+        if key in weighed.router.flow_number:
+            for sample, weight in weighed.router.contributions(weighed.reading, key):
+                quoted = _quote(sample.text)
+                if sample.kind == "topic":
+                    topic = weighed.router.corpus.intents[sample.intent].topic
+                    kind, detail = "topic", f"resembles {quoted} (topic {topic})"
+                elif sample.kind == "example":
+                    kind, detail = "example", f"resembles {quoted}"
+                else:
+                    kind, detail = "description", f"resembles its {sample.kind} {quoted}"
+                found.append(Evidence.model_validate({"kind": kind, "flow": key, "detail": detail, "weight": weight}))
+    return found
 
 
 def _because(weighed: _Weighed, flow: str) -> str:

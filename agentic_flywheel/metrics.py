@@ -26,6 +26,8 @@ from agentic_flywheel.tracing import Delivery, Tracer
 
 #: Bounds of the histograms: every power of two milliseconds up to about an hour.
 _OCTAVES = tuple(range(STEPS - 1, 23 * STEPS, STEPS))
+#: Processes of one machine take one port after the other.
+MAX_TRIED = 100
 _CIRCUITS: dict[Circuit, int] = {"closed": 0, "probing": 1, "held": 2, "open": 3}
 
 
@@ -160,14 +162,20 @@ class MetricsServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
 
     async def start(self, port: int = 0) -> int:
-        """Begin to serve; return the port, a free one for 0. Raises OSError where it is taken."""
+        """Begin to serve on the first free port from this one on, or on any for 0; return it.
+
+        Raises OSError where a hundred of them are taken.
+        """
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        except OSError:
-            await self._runner.cleanup()
-            raise
-        return int(self._runner.addresses[0][1])
+        for wanted in range(port, min(port + MAX_TRIED, 65_536)) if port else (0,):
+            try:
+                await web.TCPSite(self._runner, "127.0.0.1", wanted).start()
+            except OSError as taken:
+                refusal = taken
+            else:
+                return int(self._runner.addresses[0][1])
+        await self._runner.cleanup()
+        raise refusal
 
     async def close(self) -> None:
         await self._runner.cleanup()

@@ -73,8 +73,9 @@ class Settings(BaseSettings):
     #: Observations, and bytes of them, that one process keeps while they cannot be sent; more are dropped and counted.
     trace_queue_limit: Annotated[int, Field(ge=1)] = 100_000
     trace_queue_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
-    #: Where a process serves its figures to Prometheus, on the loopback address; 0: on a free port; None: not at all.
-    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    #: Where `flywheel up` and workers serve figures to Prometheus, on the loopback address: each on the first free
+    #: port from this one on; 0: on any free port; empty: not at all.
+    metrics_port: Annotated[Annotated[int, Field(ge=0, le=65_535)] | None, BeforeValidator(_empty_is_none)] = 9464
 
     #: Bearer tokens of the MCP bridge over HTTP: `name=token`, separated by commas or lines. The name is the owner.
     mcp_tokens: SecretStr | None = None

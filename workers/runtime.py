@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 from redis.exceptions import RedisError
@@ -23,10 +23,14 @@ from agentic_flywheel.profiles import Profile, ProfileWatch
 from agentic_flywheel.records import load_records
 from agentic_flywheel.registry import CatalogWatch
 from agentic_flywheel.routing import FittedRouter, RouterSlot
+from agentic_flywheel.scores import keep_sending
 from agentic_flywheel.settings import Settings, flow_key, flowise_address
 from agentic_flywheel.tracing import Tracer
 from agentic_flywheel.transitions import Transitions
 from workers.leases import Leases
+
+if TYPE_CHECKING:
+    from agentic_flywheel.metrics import MetricsServer
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +56,9 @@ class Runtime:
         self.transitions = Transitions(self.batch, self.settings)
         self.leases = Leases(self.transitions)
         self.flowise = FlowiseClient(flowise_address(self.settings))
-        loops = (self._sweep, self.leases.keep, self._listen)
+        loops = (self._sweep, self.leases.keep, self._listen, self._send_scores)
         self._loops = [asyncio.create_task(_forever(loop)) for loop in loops]
+        self._metrics = await self._serve_metrics()
 
     async def close(self) -> None:
         for loop in self._loops:
@@ -61,6 +66,8 @@ class Runtime:
         await asyncio.gather(*self._loops, return_exceptions=True)
         if self._tracing:
             await asyncio.wait(self._tracing, timeout=1)
+        if self._metrics is not None:
+            await self._metrics.close()
         await self.flowise.close()
         await self.batch.close()
         await asyncio.to_thread(self.tracer.close, 1.0)
@@ -123,6 +130,25 @@ class Runtime:
                 self.trace_ended(swept.ended)
             # Several workers sweep; jitter spreads them.
             await asyncio.sleep(swept.next_ms / 1000 * self.draw.uniform(0.8, 1.2))
+
+    async def _send_scores(self) -> None:
+        if self.settings.langfuse_login is None:
+            await asyncio.Event().wait()
+        await keep_sending(self.batch, self.settings)
+
+    async def _serve_metrics(self) -> MetricsServer | None:
+        if self.settings.metrics_port is None:
+            return None
+        from agentic_flywheel.metrics import MetricsServer
+
+        server = MetricsServer(self.batch, self.watch.current, tracer=self.tracer)
+        try:
+            port = await server.start(self.settings.metrics_port)
+        except OSError as taken:  # queries are answered without it
+            logger.warning("no figures for Prometheus: %s", taken)
+            return None
+        logger.info("figures for Prometheus at http://127.0.0.1:%d/metrics", port)
+        return server
 
     async def _listen(self) -> None:
         async with connect(self.settings.redis_url, timeout=timedelta(days=1)).pubsub() as channel:

@@ -64,4 +64,12 @@ def show_stack(screen: Screen, info: StackInfo) -> None:
         f"{without_credentials(info.flowise_url)}{' (sandbox)' if info.sandbox else ''}" if info.flowise_url else ""
     )
     flower = f"{info.flower_url}  user {info.flower_user}, password {info.flower_password}" if info.flower_url else ""
-    screen.facts([("broker", without_credentials(info.redis_url)), ("flowise", flowise), ("flower", (flower, "bold"))])
+    figures = "  ".join(f"{url} ({name})" for name, url in info.metrics_urls.items())
+    screen.facts(
+        [
+            ("broker", without_credentials(info.redis_url)),
+            ("flowise", flowise),
+            ("flower", (flower, "bold")),
+            ("metrics", figures),
+        ]
+    )

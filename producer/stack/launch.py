@@ -12,6 +12,7 @@ from types import TracebackType
 from agentic_flywheel.settings import Settings, without_credentials
 from producer.stack import services
 from producer.stack.broker import find_broker
+from producer.stack.figures import FIGURES_OF_STACK, serving_figures
 from producer.stack.processes import Stack
 from producer.stack.state import StackInfo, claim
 
@@ -43,7 +44,8 @@ async def start_stack(
             try:
                 await _start(stack, settings, workers, queues, flower, sandbox)
                 stands = True
-                yield stack
+                async with serving_figures(settings, stack.info):
+                    yield stack
             finally:
                 interruption.stopping = True
                 await stack.stop()
@@ -77,15 +79,36 @@ async def _start(
             services.flower(settings, broker=broker.url, port=port, user=FLOWER_USER, password=password),
         )
         stack.say(f"Flower   {url}")
+    names = [f"worker-{n}" for n in range(1, workers + 1)]
+    ports = _metrics_ports(stack, settings, names)
+    info = info.model_copy(
+        update={"metrics_urls": {name: f"http://127.0.0.1:{port}/metrics" for name, port in ports.items()}}
+    )
     others += [
         services.worker(
-            settings, f"worker-{n}", broker=broker.url, flowise=info.flowise_url, queues=queues, events=flower
+            settings,
+            name,
+            broker=broker.url,
+            flowise=info.flowise_url,
+            queues=queues,
+            events=flower,
+            metrics_port=ports.get(name),
         )
-        for n in range(1, workers + 1)
+        for name in names
     ]
     stack.say(f"Workers  {workers}, for {', '.join(queues) or 'every queue'}; logs in {stack.logs}")
     await stack.start(others)
     stack.publish(info)
+
+
+def _metrics_ports(stack: Stack, settings: Settings, workers: Sequence[str]) -> dict[str, int]:
+    """Return a port for this process and for each worker, one after the other where they are free."""
+    first = settings.metrics_port
+    if first is None:
+        return {}
+    return {
+        name: stack.ports.claim(prefer=first + n if first else 0) for n, name in enumerate([FIGURES_OF_STACK, *workers])
+    }
 
 
 class _Interruption:

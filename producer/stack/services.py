@@ -48,7 +48,14 @@ def flower(settings: Settings, *, broker: str, port: int, user: str, password: s
 
 
 def worker(
-    settings: Settings, name: str, *, broker: str, flowise: str | None, queues: Sequence[str], events: bool
+    settings: Settings,
+    name: str,
+    *,
+    broker: str,
+    flowise: str | None,
+    queues: Sequence[str],
+    events: bool,
+    metrics_port: int | None,
 ) -> Service:
     """Return a worker of the given queues, or of all that the catalog knows when there are none."""
     told = settings.home.absolute() / "logs" / f"{name}.ready"
@@ -56,6 +63,7 @@ def worker(
     argv += ["--queues", ",".join(queues)] if queues else []
     argv += ["--events"] if events else []
     env = {"FLYWHEEL_REDIS_URL": broker, **({"FLYWHEEL_FLOWISE_BASE_URL": flowise} if flowise else {})}
+    env["FLYWHEEL_METRICS_PORT"] = "" if metrics_port is None else str(metrics_port)
     told.unlink(missing_ok=True)
 
     async def ready() -> bool:

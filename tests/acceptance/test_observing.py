@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import signal
 import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from processes import wait_for
+from processes import REPOSITORY, wait_for
+from prometheus_client.parser import text_string_to_metric_families
 
 from .conftest import COMMAND, TECHNICAL, Flywheel, Outcome, RunningStack
 
@@ -181,3 +185,44 @@ def test_without_a_broker_each_says_so(
 
     assert outcome.code == 3
     assert "broker" in outcome.err.lower()
+
+
+def test_the_stack_and_its_workers_tell_prometheus_what_the_dashboard_draws(
+    stack: RunningStack, flywheel: Flywheel
+) -> None:
+    query_id = ask(flywheel, QUESTION, "--refresh")
+    flywheel("score", query_id, "9")
+
+    served = {name: samples(url) for name, url in stack.info.metrics_urls.items()}
+
+    assert set(served) == {"up", "worker-1"}
+    for figures in served.values():
+        assert figures["flywheel_up", ()] == 1
+        assert figures["process_resident_memory_bytes", ()] > 0
+    technical = ("outcome", "succeeded"), ("flow", "technical-analysis"), ("domain", "technical")
+    assert served["up"]["flywheel_queries_total", tuple(sorted(technical))] >= 1
+    known = {name for figures in served.values() for name, _ in figures} | NEVER_HAPPENED
+    assert drawn() - known == set()
+
+
+def samples(url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Return every sample by its name and labels, as Prometheus would parse them."""
+    with urllib.request.urlopen(url, timeout=10) as response:
+        text = response.read().decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+#: Served as soon as there is an error to count.
+NEVER_HAPPENED = {"flywheel_errors_total"}
+
+
+def drawn() -> set[str]:
+    """Return the names of all metrics in the dashboard."""
+    text = (REPOSITORY / "deploy" / "grafana-dashboard.json").read_text()
+    queries = [json.loads(f'"{query}"') for query in re.findall(r'"expr": "((?:[^"\\]|\\.)*)"', text)]
+    assert queries
+    return {name for query in queries for name in re.findall(r"\b(?:flywheel|process|python)_\w+", query)}

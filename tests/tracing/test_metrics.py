@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch, connect
-from agentic_flywheel.metrics import MetricsServer, SteadyCounts, buckets_of
+from agentic_flywheel.metrics import MAX_TRIED, MetricsServer, SteadyCounts, buckets_of
 from tracing.catalogs import CATALOG
 from tracing.test_health import TIMEOUT, ended
 
@@ -101,7 +101,24 @@ async def test_a_broker_that_is_away_is_said_and_no_fault(tmp_path_factory: pyte
     assert not [name for name, _ in found if name.startswith("flywheel_quer")]
 
 
-async def test_a_taken_port_is_an_error_and_leaves_nothing_open(metrics: int, batch: Batch) -> None:
+async def test_processes_of_one_machine_take_one_port_after_the_other(metrics: int, batch: Batch) -> None:
+    second, third = MetricsServer(batch, lambda: CATALOG), MetricsServer(batch, lambda: CATALOG)
+    try:
+        ports = [await second.start(metrics), await third.start(metrics)]
+        found = [await scrape(port) for port in ports]
+    finally:
+        await second.close()
+        await third.close()
+
+    assert metrics < ports[0] < ports[1] < metrics + MAX_TRIED
+    assert all(figures["flywheel_up", ()] == 1 for figures in found)
+
+
+async def test_where_no_port_is_free_nothing_is_left_open(
+    metrics: int, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_flywheel.metrics.MAX_TRIED", 1)
+
     with pytest.raises(OSError, match="address already in use"):
         await MetricsServer(batch, lambda: CATALOG).start(metrics)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx
-from langfuse.api import AsyncLangfuseAPI
+from langfuse.api import AsyncLangfuseAPI, DatasetItem
 from langfuse.api.core.api_error import ApiError
 from pydantic import ValidationError
 
@@ -29,6 +29,7 @@ _TIMEOUT = 5
 _PAGE = 500
 _MAX_PAGES = 4
 _SCORES_PAGE = 100
+_DATASET_PAGE = 100
 
 
 class LangfuseArchive:
@@ -69,6 +70,34 @@ class LangfuseArchive:
                 )
                 found += page.data
         return latest([observation_of(_query_of(each), each) for each in found], wish.limit)
+
+    async def walk(self, wish: Wish) -> AsyncIterator[Observation]:
+        """Yield the roots of all traces that are wanted, however many, the latest first. Raises ArchiveAway."""
+        async with self._client() as client:
+            conditions, cursor = conditions_of(wish), None
+            if wish.by_score:
+                conditions.append(_condition("stringOptions", "traceId", "any of", await _rated(client, wish)))
+            while True:
+                page = await client.observations.get_many(
+                    filter=json.dumps(conditions), fields=_FIELDS, limit=_PAGE, cursor=cursor
+                )
+                for each in page.data:
+                    yield observation_of(_query_of(each), each)
+                cursor = page.meta.cursor
+                if not cursor:
+                    return
+
+    async def dataset(self, name: str) -> AsyncIterator[DatasetItem]:
+        """Yield the items of a dataset. Raises ArchiveAway."""
+        async with self._client() as client:
+            number = 1
+            while True:
+                page = await client.dataset_items.list(dataset_name=name, page=number, limit=_DATASET_PAGE)
+                for each in page.data:
+                    yield each
+                if number >= page.meta.total_pages:
+                    return
+                number += 1
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[AsyncLangfuseAPI]:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
-from agentic_flywheel.models import MAX_QUESTION, Identifier, Message, Model, Slug
+from agentic_flywheel.models import MAX_QUESTION, CachePolicy, Identifier, Message, Model, Slug
 from producer.replay.recorded import Recorded
 
 
@@ -31,6 +31,8 @@ class ReplayItem(Model):
     context_type: Literal["technical", "cultural", "strategic", "general"] | None = None
     config: dict[str, JsonValue] = {}
     history: tuple[Message, ...] = ()
+    #: How this one treats the cache; None: as all of the replay.
+    cache: CachePolicy | None = None
     #: Who asks; None: whoever runs the replay.
     user: Identifier | None = None
     expected: str | None = None

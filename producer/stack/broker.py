@@ -35,8 +35,14 @@ class Broker:
     service: Service | None = None
 
 
-async def find_broker(settings: Settings, ports: Ports) -> Broker:
-    """Return the broker that REDIS_URL names, else one to start. Raises BrokerUnavailable when neither is possible."""
+async def find_broker(settings: Settings, ports: Ports, *, private: bool = False) -> Broker:
+    """Return the broker that REDIS_URL names, else one to start. Raises BrokerUnavailable when neither is possible.
+
+    ``private``: one to start in any case, and not where programs look for one.
+    """
+    if private:
+        port = ports.claim()
+        return Broker(f"redis://127.0.0.1:{port}/0", server(settings, port))
     if "redis_url" not in settings.model_fields_set:
         port = ports.claim(prefer=USUAL_PORT)
         return Broker(f"redis://127.0.0.1:{port}/0", server(settings, port))

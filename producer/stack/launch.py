@@ -29,11 +29,13 @@ async def start_stack(
     queues: Sequence[str] = (),
     flower: bool = True,
     sandbox: bool | None = None,
+    private: bool = False,
 ) -> AsyncIterator[Stack]:
     """Run the stack for the time of the block.
 
     Ctrl-C, SIGTERM or a closed terminal end the block as a time-out would, without an exception behind it; see
     ``Stack.interrupted``. A second one hurries the stopping. ``sandbox``: None for one where no Flowise is set.
+    ``private``: a broker of its own, also where REDIS_URL names one.
     ``on_line`` gets what happens, as plain text for people. Raises StackRunning, BrokerUnavailable, ServiceFailed, and
     KeyboardInterrupt when it is interrupted before the stack stands.
     """
@@ -42,7 +44,7 @@ async def start_stack(
         stack = Stack(claimed, on_line)
         with _Interruption(stack) as interruption:
             try:
-                await _start(stack, settings, workers, queues, flower, sandbox)
+                await _start(stack, settings, workers, queues, flower, sandbox, private)
                 stands = True
                 async with serving_figures(settings, stack.info):
                     yield stack
@@ -54,9 +56,15 @@ async def start_stack(
 
 
 async def _start(
-    stack: Stack, settings: Settings, workers: int, queues: Sequence[str], flower: bool, sandbox: bool | None
+    stack: Stack,
+    settings: Settings,
+    workers: int,
+    queues: Sequence[str],
+    flower: bool,
+    sandbox: bool | None,
+    private: bool,
 ) -> None:
-    broker = await find_broker(settings, stack.ports)
+    broker = await find_broker(settings, stack.ports, private=private)
     if broker.service is not None:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"

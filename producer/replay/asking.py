@@ -1,0 +1,192 @@
+"""Ask a replay's questions through the queues, under ids that say after any crash what has been asked already."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from agentic_flywheel import wire
+from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, QueueFull, UnknownQuery
+from agentic_flywheel.models import Record, State, trace_id_of
+from agentic_flywheel.records import remove_dead_letters
+from agentic_flywheel.settings import Settings
+from producer.client import AsyncProducer
+from producer.replay import ids, outcomes
+from producer.replay.items import ReplayItem
+from producer.replay.own import CLIENT, RETRY_CLIENT
+from producer.replay.plan import Plan
+from producer.replay.results import ItemResult
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a broker that is away is waited for; then the replay stops, and can go on later.
+PATIENCE = 120.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+#: Seconds for which the record of an item is kept once its result is on disk: a message that is delivered again must
+#: find that its query has ended.
+_KEPT = 600
+#: Questions that ended without an answer are asked so many times in all: who cancels them again means it.
+_ATTEMPTS = 5
+
+
+class Asker(AsyncProducer):
+    """Asks the items of one replay, and finds again what an earlier process of the same replay has asked."""
+
+    def __init__(self, settings: Settings | None, plan: Plan, *, resumed: bool) -> None:
+        super().__init__(settings, owner=plan.options.owner, client=RETRY_CLIENT if plan.options.redrive else CLIENT)
+        self._plan = plan
+        self._resumed = resumed
+        #: When the broker was last there, by the monotonic clock.
+        self._reached = time.monotonic()
+
+    async def ask_item(self, item: ReplayItem) -> ItemResult:
+        """Return what becomes of an item. Raises BrokerUnavailable when the broker stays away."""
+        started = datetime.now(UTC)
+        fields = self._fields(item)
+        as_owner = cast(Asker, self.acting_for(item.user or self.owner))
+        submissions = calls = 0
+        for attempt in range(1, _ATTEMPTS + 1):
+            query_id = ids.query_id(self._plan.run_id, item.number, attempt)
+            try:
+                record, known, submitted = await as_owner._settle(query_id, fields)
+            except BrokerUnavailable:
+                raise
+            except FlywheelError as refused:
+                outcome, query_id = outcomes.of_refusal(refused), ""
+                submissions = max(1, submissions)
+                break
+            submissions += submitted
+            calls += await self._calls(record)
+            outcome = outcomes.of_record(record)
+            # What ended while nobody waited for it is no answer: a deadline that passed, a cancellation, an answer
+            # that the cache does not have any more.
+            if not known or outcome.state in ("succeeded", "failed"):
+                break
+        return ItemResult(
+            item=item,
+            query_id=query_id,
+            trace_id=trace_id_of(query_id),
+            session_id=fields.get("session_id"),
+            outcome=outcome,
+            started=started,
+            ended=datetime.now(UTC),
+            attempts=max(1, submissions),
+            calls=calls,
+        )
+
+    async def settled(self, results: Sequence[ItemResult]) -> None:
+        """Free what the broker keeps for results that are on disk; of dead letters, the letters themselves."""
+        try:
+            if self._plan.options.redrive:
+                await remove_dead_letters(self.batch, [result.item.id for result in results if _redriven(result)])
+            else:
+                await self._forget([result for result in results if result.query_id])
+        except BrokerUnavailable:
+            logger.info("the records of %d results are kept until they expire: the broker is away", len(results))
+
+    def _fields(self, item: ReplayItem) -> dict[str, Any]:
+        options = self._plan.options
+        session = item.session_id
+        metadata: dict[str, Any] = {**item.metadata, "replay": self._plan.run_id, "replay_item": item.id}
+        if options.redrive:
+            metadata = {**item.metadata, "redrive_of": item.id}
+        elif session is not None:
+            session = ids.session_id(self._plan.run_id, session)
+        found = {
+            "question": item.question,
+            "session_id": session,
+            "flow": item.flow,
+            "domain": item.domain,
+            "profile": item.profile,
+            "intent": item.intent,
+            "context_type": item.context_type,
+            "config": item.config,
+            "history": item.history,
+            "timeout": options.timeout,
+            "cache": item.cache or options.cache,
+            "priority": options.priority,
+            "metadata": metadata,
+        }
+        return {name: value for name, value in found.items() if value}
+
+    async def _settle(self, query_id: str, fields: dict[str, Any]) -> tuple[Record, bool, int]:
+        """Ask under this id unless that was done before, and return the record once it has ended.
+
+        Also whether the query was there before, and how often it was submitted here.
+        """
+        known = self._resumed and await self._through(self._exists, query_id)
+        submitted = 0
+        async with self._listener.watch(wire.channel_of(query_id), query_id) as bell:
+            if not known:
+                submitted += await self._through(self._put, query_id, fields)
+                if submitted:
+                    await bell.wait()
+            while True:
+                bell.clear()
+                try:
+                    record = await self._through(self.status, query_id)
+                except UnknownQuery:
+                    # The broker came back without it.
+                    submitted += await self._through(self._put, query_id, fields)
+                    continue
+                if record.state.terminal:
+                    return record, known, submitted
+                await bell.wait()
+
+    async def _exists(self, query_id: str) -> bool:
+        return bool(await self.batch.call("EXISTS", wire.record_key(query_id)))
+
+    async def _put(self, query_id: str, fields: dict[str, Any]) -> int:
+        """Submit; return 1, or 0 where the answer is there already."""
+        submission = await self._submit(query_id, self._query(fields["question"], fields))
+        return 0 if submission.answer is not None else 1
+
+    async def _through(self, call: Any, *given: Any) -> Any:
+        """Call until the broker is there and takes it. Raises BrokerUnavailable after PATIENCE."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                found = await call(*given)
+            except QueueFull as full:
+                await asyncio.sleep(min(full.retry_after, _LONGEST_PAUSE) * random.uniform(0.5, 1.0))
+            except BrokerUnavailable:
+                if time.monotonic() - self._reached > PATIENCE:
+                    raise
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                self._reached = time.monotonic()
+                return found
+
+    async def _calls(self, record: Record) -> int:
+        """Return how many calls of flows a query made itself; the parts of a fan-out count apart."""
+        if record.route is None or len(record.route.targets) < 2:
+            return record.attempts
+        counted: dict[str, str] = await self._through(self.batch.call, "HGETALL", wire.record_key(record.query_id))
+        return sum(int(value) for name, value in counted.items() if name.partition("|")[0] == "attempts")
+
+    async def _forget(self, results: Sequence[ItemResult]) -> None:
+        """Drop answers and events, which are on disk or of no use any more; the records follow by themselves."""
+        if not results:
+            return
+        owned: dict[str, list[str]] = {}
+        dropped: list[str] = []
+        calls = []
+        for result in results:
+            query_id = result.query_id
+            dropped += [wire.result_key(query_id), wire.events_key(query_id)]
+            owned.setdefault(result.item.user or self.owner, []).append(query_id)
+            calls.append(self.batch.call("EXPIRE", wire.record_key(query_id), _KEPT, "LT"))
+        calls.append(self.batch.call("UNLINK", *dropped))
+        calls += [self.batch.call("ZREM", wire.owned_key(owner), *query_ids) for owner, query_ids in owned.items()]
+        await asyncio.gather(*calls)
+
+
+def _redriven(result: ItemResult) -> bool:
+    """Whether a dead letter had its chance: answered, or failed anew with a letter of its own."""
+    return bool(result.query_id) and result.outcome.state in (State.SUCCEEDED, State.FAILED, "classified")

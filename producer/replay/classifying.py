@@ -1,0 +1,62 @@
+"""A dry run: where each question would go now. It calls no flow, and needs no broker."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+
+from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.models import Route, Turn, read_query
+from agentic_flywheel.registry import find_registry, load_catalog
+from agentic_flywheel.routing import choose_route, fit_router
+from agentic_flywheel.settings import Settings
+from producer.replay import outcomes
+from producer.replay.items import ReplayItem
+from producer.replay.results import ItemResult
+
+#: A worker looks at so many turns of a session; and so many sessions are remembered at once.
+_TURNS, _SESSIONS = 3, 10_000
+
+
+class Classifier:
+    """Classifies the items of a dry run as a worker would, follow-ups in the light of the turns before."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the registry and fit the router. Raises InvalidRegistry."""
+        self.catalog: Catalog = load_catalog(find_registry(settings.registry))
+        cache_dir = settings.home / "routers" if settings.home.exists() else None
+        self._router = fit_router(self.catalog, cache_dir=cache_dir)
+        self._turns: OrderedDict[str, list[Turn]] = OrderedDict()
+
+    async def ask_item(self, item: ReplayItem) -> ItemResult:
+        """Return the route of an item as its outcome."""
+        started = datetime.now(UTC)
+        try:
+            route = self._route(item)
+        except FlywheelError as refused:
+            outcome = outcomes.of_refusal(refused)
+        else:
+            outcome = outcomes.of_route(route)
+            self._remember(item, route, started)
+        return ItemResult(item=item, outcome=outcome, started=started, ended=datetime.now(UTC))
+
+    def _route(self, item: ReplayItem) -> Route:
+        names = ("question", "flow", "domain", "profile", "intent", "context_type", "session_id")
+        query = read_query({name: getattr(item, name) for name in names})
+        return choose_route(query, self._router, self.catalog, turns=self._turns.get(item.session_id or "", []))
+
+    def _remember(self, item: ReplayItem, route: Route, at: datetime) -> None:
+        if item.session_id is None or route.decision == "clarify":
+            return
+        turn = Turn(
+            query_id="",
+            question=item.question,
+            answer="",
+            flow=route.best.flow,
+            domain=route.best.domain,
+            at=at,
+        )
+        self._turns[item.session_id] = [*self._turns.pop(item.session_id, []), turn][-_TURNS:]
+        if len(self._turns) > _SESSIONS:
+            self._turns.popitem(last=False)

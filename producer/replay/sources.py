@@ -1,0 +1,116 @@
+"""Where questions come from, and how they are read from there: always as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from agentic_flywheel.batch import Batch, connect
+from agentic_flywheel.errors import UnusableSource
+from agentic_flywheel.settings import Settings
+from producer.replay.files import Read, read_file, read_jsonl, read_objects
+from producer.replay.items import ReplayItem
+from producer.replay.own import read_letters, read_records
+from producer.replay.sample import Sample
+from producer.replay.wanted import Wanted
+from producer.stack.state import stack_settings
+
+Kind = Literal["file", "stdin", "objects", "records", "dead-letters", "dataset", "traces"]
+#: These can be filtered; a file is as it is.
+FILTERED: tuple[Kind, ...] = ("records", "dead-letters", "traces")
+
+Objects = Iterable[str | dict[str, Any] | ReplayItem]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of questions, not opened yet."""
+
+    kind: Kind
+    #: A file's name, a dataset's name.
+    name: str = ""
+    wanted: Wanted = field(default_factory=Wanted)
+    objects: Objects = ()
+
+    @property
+    def title(self) -> str:
+        """The source in words."""
+        if self.kind in ("file", "dataset"):
+            return self.name if self.kind == "file" else f"dataset:{self.name}"
+        given = self.wanted.model_dump(exclude_defaults=True, exclude={"query_ids"})
+        return " ".join([self.kind, *(f"{name}={value}" for name, value in given.items())])
+
+
+def source_named(name: str, wanted: Wanted) -> Source:
+    """Return the source that a person names: `records`, `dead-letters`, `traces`, `dataset:NAME`, `-`, or a file."""
+    for kind in FILTERED:
+        if name == kind:
+            return Source(kind, wanted=wanted)
+    if name.startswith("dataset:"):
+        return Source("dataset", name.removeprefix("dataset:"), wanted)
+    return Source("stdin", wanted=wanted) if name == "-" else Source("file", name, wanted)
+
+
+async def read_source(source: Source, settings: Settings) -> AsyncIterator[Read]:
+    """Yield what the source holds, or a sample of it. Raises UnusableSource, BrokerUnavailable."""
+    if source.wanted.sample is None:
+        async for read in _whole(source, settings):
+            yield read
+        return
+    sample = Sample(source.wanted.sample)
+    async for read in _whole(source, settings):
+        if isinstance(read, ReplayItem):
+            sample.add(read)
+        else:
+            yield read
+    for item in sample.items():
+        yield item
+
+
+async def _whole(source: Source, settings: Settings) -> AsyncIterator[Read]:
+    match source.kind:
+        case "file":
+            lines = read_file(Path(source.name))
+        case "stdin":
+            lines = read_jsonl(sys.stdin.buffer)
+        case "objects":
+            lines = read_objects(source.objects)
+        case "dataset" | "traces":
+            # Imported where it is needed: the SDK takes a second to import.
+            from producer.replay import langfuse_source
+
+            found = (
+                langfuse_source.read_dataset(settings, source.name)
+                if source.kind == "dataset"
+                else langfuse_source.read_traces(settings, source.wanted)
+            )
+            async for read in found:
+                yield read
+            return
+        case "records" | "dead-letters":
+            batch = Batch(connect(stack_settings(settings).redis_url))
+            try:
+                async for item in (read_records if source.kind == "records" else read_letters)(batch, source.wanted):
+                    yield item
+            finally:
+                await batch.close()
+            return
+    async for read in _steadily(source, lines):
+        yield read
+
+
+async def _steadily(source: Source, lines: Iterator[Read]) -> AsyncIterator[Read]:
+    """Yield lines, letting others have their turn: a signal must be heard while a million lines are read."""
+    try:
+        for number, read in enumerate(lines):
+            if number % 500 == 0:
+                await asyncio.sleep(0)
+            yield read
+    except OSError as refused:
+        raise UnusableSource(source.title, refused.strerror or str(refused)) from None
+    except ValueError as refused:
+        raise UnusableSource(source.title, str(refused)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from agentic_flywheel.models import Model
 from producer.replay.recorded import Recorded
@@ -17,6 +17,9 @@ Sameness = Literal["exact", "normalised", "different"]
 
 #: The route of an answer that asked which flow the question is for.
 CLARIFY = "(asked back)"
+
+
+_TEXTS: dict[str, Any] = {"question": True, "expected": True, "before": {"text"}, "after": {"text"}}
 
 
 class Verdict(Model):
@@ -36,6 +39,9 @@ class Change(Model):
     against: Against
     before: Recorded | None = None
     after: Recorded
+    #: Of the whole answers: what a report shows is cut.
+    characters_before: int = 0
+    characters: int = 0
     #: None: one of the two routes is not known.
     rerouted: bool | None = None
     #: None: there are no two answers.
@@ -55,6 +61,21 @@ class Change(Model):
     def failed_before(self) -> bool:
         return self.before is not None and failed(self.before)
 
+    def cut(self, limit: int) -> Change:
+        """Return the change with no text longer than ``limit`` characters: some answers have megabytes."""
+        return self.model_copy(
+            update={
+                "question": self.question[:limit],
+                "expected": self.expected[:limit] if self.expected is not None else None,
+                "before": _cut(self.before, limit) if self.before is not None else None,
+                "after": _cut(self.after, limit),
+            }
+        )
+
+    def written(self) -> str:
+        """Return the line of ``changes.jsonl``: all but the texts, which are in ``results.jsonl``."""
+        return self.model_dump_json(exclude_defaults=True, exclude=_TEXTS)
+
     @property
     def magnitude(self) -> float:
         """How much of a change it is for whoever asks: a new failure before a new route before other words."""
@@ -69,6 +90,10 @@ class Change(Model):
         if self.before is not None and self.before.latency_ms and self.after.latency_ms:
             found += 0.1 * min(3.0, abs(math.log2(self.after.latency_ms / self.before.latency_ms)))
         return found
+
+
+def _cut(outcome: Recorded, limit: int) -> Recorded:
+    return outcome.model_copy(update={"text": outcome.text[:limit], "error": outcome.error[:limit]})
 
 
 def failed(outcome: Recorded) -> bool:
@@ -114,6 +139,8 @@ def compare(result: ItemResult, against: Against, before: Recorded | None) -> Ch
         against=against,
         before=before,
         after=after,
+        characters_before=len(before.text) if before else 0,
+        characters=len(after.text),
         as_expected=_as_expected(result),
     )
     if before is None:

@@ -1,0 +1,143 @@
+"""Say in a line what a replay showed, and in a few sentences why. The sentences are ours; no user's text is in them."""
+
+from __future__ import annotations
+
+from producer.replay import wording
+from producer.replay.statistics import FEW, Finding
+from producer.replay.summary import Headline, Spread, Summary
+
+#: Differences up to these do not matter: of a ratio, of a share, of a score or a likeness.
+RATIO_MARGIN, SHARE_MARGIN, SCORE_MARGIN = 0.1, 0.01, 0.02
+#: Answers less alike than this say something else.
+ALIKE = 0.85
+
+
+def headline(summary: Summary) -> Headline:
+    """Return the verdict on a replay."""
+    facts = tuple(fact for fact in (_routes(summary), _answers(summary), _errors(summary), _speed(summary)) if fact)
+    facts += _scores(summary)
+    tone, line = _line(summary)
+    return Headline(tone=tone, line=line, facts=facts)
+
+
+def _line(summary: Summary) -> tuple[str, str]:
+    if summary.gate:
+        missed = [each for each in summary.gate if not each.passed]
+        unsure = sum(not each.certain for each in summary.gate)
+        doubt = f", {unsure} of them on too few cases to be sure" if unsure else ""
+        if missed:
+            return "bad", f"The gate fails: {len(missed)} of {wording.count(len(summary.gate), 'condition')} missed"
+        return ("mixed" if unsure else "good"), f"The gate passes: all {len(summary.gate)} conditions met{doubt}"
+    if not summary.items:
+        return "unclear", "Nothing was replayed"
+    if not summary.compared:
+        return "unclear", "There was nothing to compare with"
+    if _errors_finding(summary) is Finding.HIGHER:
+        return "bad", "More questions fail than before"
+    if any(_score_finding(summary, place) is Finding.LOWER for place in range(len(summary.scores))):
+        return "bad", "Answers score worse than before"
+    if summary.compared < FEW:
+        return "unclear", f"{wording.count(summary.compared, 'question')} are too few to tell"
+    worse = _reservations(summary)
+    if worse:
+        return "mixed", f"Look before you ship: {' and '.join(worse)}"
+    if _errors_finding(summary) is Finding.UNCLEAR or _ratio_finding(summary.speed) is Finding.UNCLEAR:
+        return "mixed", "Nothing got worse that this sample can show"
+    return "good", "Nothing that matters changed for the worse"
+
+
+def _reservations(summary: Summary) -> list[str]:
+    found = []
+    if summary.routes.share is not None and summary.routes.share.low > 0 and summary.routes.changed:
+        found.append("routes changed")
+    similar = summary.answers.similarity
+    if similar is not None and similar.high < ALIKE:
+        found.append("answers say other things")
+    if _ratio_finding(summary.speed) is Finding.HIGHER:
+        found.append("flows are slower")
+    return found
+
+
+def _errors_finding(summary: Summary) -> Finding | None:
+    change = summary.errors.change
+    return change.finding(null=0.0, margin=SHARE_MARGIN) if change is not None else None
+
+
+def _score_finding(summary: Summary, place: int) -> Finding | None:
+    change = summary.scores[place].change
+    return change.finding(null=0.0, margin=SCORE_MARGIN) if change is not None else None
+
+
+def _ratio_finding(spread: Spread) -> Finding | None:
+    ratio = spread.p95_ratio
+    return ratio.finding(null=1.0, margin=RATIO_MARGIN) if ratio is not None else None
+
+
+def _routes(summary: Summary) -> str:
+    routes = summary.routes
+    if routes.share is None:
+        return ""
+    if not routes.changed:
+        return f"All {wording.count(routes.compared, 'question')} went where they went before."
+    share = wording.percent(routes.share.value)
+    return (
+        f"{wording.count(routes.changed)} of {wording.count(routes.compared, 'question')} ({share}) took another route."
+    )
+
+
+def _answers(summary: Summary) -> str:
+    answers = summary.answers
+    if answers.similarity is None:
+        return ""
+    same = answers.exact + answers.normalised
+    return (
+        f"{wording.percent(same / answers.compared)} of the answers are the same; "
+        f"likeness is {answers.similarity.value:.2f} on average."
+    )
+
+
+def _errors(summary: Summary) -> str:
+    errors = summary.errors
+    if not errors.pairs or errors.change is None:
+        return f"{wording.count(errors.count)} of {wording.count(errors.n, 'question')} failed." if errors.n else ""
+    told = f"{wording.count(errors.gained)} failed anew, {wording.count(errors.lost)} no longer"
+    finding = {
+        Finding.HIGHER: "errors rose",
+        Finding.LOWER: "errors fell",
+        Finding.SAME: "errors stayed as they were",
+        Finding.UNCLEAR: "too few cases to tell whether errors rose",
+        Finding.TOO_FEW: "too few cases to tell whether errors rose",
+    }[errors.change.finding(null=0.0, margin=SHARE_MARGIN)]
+    return f"{told}: {finding}."
+
+
+def _speed(summary: Summary) -> str:
+    spread = summary.speed
+    ratio = spread.p95_ratio
+    if ratio is None or spread.before is None or spread.after is None:
+        return ""
+    what = "Flows" if summary.flow_time.pairs else "Answers"
+    ends = f"p95 {wording.duration(spread.before.p95)} → {wording.duration(spread.after.p95)}"
+    interval = f"{wording.times(ratio.value)}, 95 % interval {wording.between(ratio, wording.times)}"
+    match ratio.finding(null=1.0, margin=RATIO_MARGIN):
+        case Finding.HIGHER:
+            return f"{what} are slower: {ends} ({interval})."
+        case Finding.LOWER:
+            return f"{what} are faster: {ends} ({interval})."
+        case Finding.SAME:
+            return f"{what} are as fast as before: {ends} ({interval})."
+        case _:
+            return f"Too few cases to tell whether {what.lower()} got slower: {ends} ({interval})."
+
+
+def _scores(summary: Summary) -> tuple[str, ...]:
+    found = []
+    for place, scores in enumerate(summary.scores):
+        finding = _score_finding(summary, place)
+        if scores.score is None:
+            found.append(f"The evaluator {scores.label} could judge nothing.")
+        elif finding in (Finding.LOWER, Finding.HIGHER) and scores.change is not None:
+            found.append(f"{scores.label} went {finding.value}: {scores.change.value:+.3f} on average.")
+        elif finding in (Finding.UNCLEAR, Finding.TOO_FEW):
+            found.append(f"Too few cases to tell whether {scores.label} changed.")
+    return tuple(found)

@@ -1,0 +1,224 @@
+"""What changed, for one question and for a whole replay: what was planted is found, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from replay.planted import START, failure, outcome, realistic, result, write
+
+from agentic_flywheel.errors import ResultsUnreadable
+from producer.replay.comparing import CLARIFY, compare, reference, route_of
+from producer.replay.comparison import Comparison, compare_results
+from producer.replay.evaluators import evaluators
+from producer.replay.gathering import SHOWN
+from producer.replay.results import ItemResult
+from producer.replay.results_file import ResultIndex, results_path
+from producer.replay.sampling import PairSample, Timeline
+
+
+def compared(folder: Path, results: Sequence[ItemResult], **more: object) -> Comparison:
+    path = write(folder / "now" / "results.jsonl", results)
+    return asyncio.run(compare_results(path, name="now", **more))  # type: ignore[arg-type]
+
+
+def test_a_new_route_and_new_words_are_found() -> None:
+    change = compare(result(1, outcome("The river bends.", "creative-orientation")), "recorded", outcome("Paris."))
+
+    assert change.rerouted is True
+    assert change.sameness == "different"
+    assert change.similarity is not None
+    assert change.similarity < 0.5
+
+
+def test_case_and_a_last_stop_are_no_new_answer() -> None:
+    change = compare(result(1, outcome("paris.")), "recorded", outcome("Paris"))
+
+    assert (change.rerouted, change.sameness, change.similarity) == (False, "normalised", 1.0)
+
+
+def test_a_failure_has_no_words_to_compare() -> None:
+    change = compare(result(1, failure()), "recorded", outcome())
+
+    assert (change.sameness, change.similarity) == (None, None)
+    assert change.failed
+    assert not change.failed_before
+    assert change.magnitude > compare(result(1, outcome("Rome", "other")), "recorded", outcome()).magnitude
+
+
+def test_a_fan_out_in_another_order_is_the_same_route() -> None:
+    both = outcome(flow_keys=("b", "a"))
+
+    assert route_of(both) == "a + b"
+    assert compare(result(1, both), "recorded", outcome(flow_keys=("a", "b"))).rerouted is False
+    assert compare(result(1, both), "recorded", outcome(flow_keys=("a",))).rerouted is True
+    assert route_of(outcome(kind="clarify")) == CLARIFY
+
+
+def test_without_a_record_the_expectation_is_what_counts() -> None:
+    given = result(1, outcome("Paris", "document-qa"), expected="paris", expected_flow="technical-analysis")
+
+    change = compare(given, *reference(given))
+
+    assert (change.against, change.rerouted, change.as_expected, change.sameness) == (
+        "expected",
+        True,
+        False,
+        "normalised",
+    )
+    assert reference(result(2, outcome())) == ("nothing", None)
+
+
+def test_exactly_the_planted_changes_are_counted(tmp_path: Path) -> None:
+    rerouted, failing = range(3, 300, 10), range(7, 300, 50)
+
+    found = compared(tmp_path, realistic(300, rerouted=rerouted, failing=failing))
+
+    summary = found.summary
+    assert summary.items == 300
+    assert summary.routes.changed == len(rerouted)
+    assert sum(each.items for each in summary.routes.changes if each.before != each.after) == len(rerouted)
+    assert (summary.errors.gained, summary.errors.lost) == (len(failing), 0)
+    assert {change.number for change in found.most_changed[: len(failing)]} == set(failing)
+    assert summary.flow_time.p50_ratio is not None
+    assert summary.flow_time.p50_ratio.low > 1.0
+    assert summary.against == "recorded"
+    assert sum(summary.durations.before) == 300 - len(failing)
+    assert sum(moment.items for moment in summary.timeline) == 300
+
+
+def test_two_replays_are_paired_by_id_in_whatever_order(tmp_path: Path) -> None:
+    old = [result(number, outcome(f"Answer {number}")) for number in range(1, 60)]
+    new = [
+        result(number, outcome(f"Answer {number}", "technical-analysis" if number == 9 else "document-qa"))
+        for number in range(59, 4, -1)
+    ]
+    extra = result(77, outcome())
+
+    found = compared(
+        tmp_path, [*new, extra], against=write(tmp_path / "old" / "results.jsonl", old), against_name="old"
+    )
+
+    summary = found.summary
+    assert (summary.items, summary.compared, summary.missing) == (56, 55, 4)
+    assert summary.answers.exact == 55
+    assert summary.routes.changed == 1
+    assert (summary.against, summary.compared_with) == ("replay", "old")
+    assert found.most_changed[0].id == "q9"
+
+
+def test_items_that_share_an_id_are_paired_by_number(tmp_path: Path) -> None:
+    old = [result(number, outcome(f"Answer {number}"), id="same") for number in (1, 2, 3)]
+
+    with ResultIndex(write(tmp_path / "results.jsonl", old)) as index:
+        second, none_of_it, unknown = index.find("same", 2), index.find("same", 9), index.find("other", 1)
+
+    assert second is not None
+    assert second.outcome.text == "Answer 2"
+    assert none_of_it is not None
+    assert none_of_it.outcome.text == "Answer 1"
+    assert unknown is None
+
+
+def test_a_line_cut_off_by_a_crash_does_not_count_and_a_faulty_one_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "results.jsonl", [result(1, outcome())])
+    with path.open("a") as file:
+        file.write('{"item": {"number": 2, "id"')
+    assert asyncio.run(compare_results(path, name="cut")).summary.items == 1
+
+    path.write_text('{"item": 3}\n')
+    with pytest.raises(ResultsUnreadable, match="line 1: item"):
+        asyncio.run(compare_results(path, name="faulty"))
+    with pytest.raises(ResultsUnreadable, match="there is no results"):
+        results_path(tmp_path / "nowhere")
+
+
+def test_scores_are_paired_too_and_every_item_has_its_line(tmp_path: Path) -> None:
+    results = [
+        result(number, outcome("Paris" if number % 2 else "Rome"), outcome("Paris"), expected="Paris")
+        for number in range(1, 41)
+    ]
+    lines = io.StringIO()
+
+    summary = compared(tmp_path, results, evaluators=evaluators(["exact"]), changes=lines).summary
+
+    (scores,) = summary.scores
+    assert scores.score is not None
+    assert scores.change is not None
+    assert (scores.score.value, scores.before, scores.change.value) == (0.5, 1.0, -0.5)
+    assert summary.headline is not None
+    assert (summary.headline.tone, summary.headline.line) == ("bad", "Answers score worse than before")
+    written = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert len(written) == 40
+    assert written[1]["scores"] == {"exact": {"score": 0.0}}
+    assert "text" not in written[1]["after"]
+
+
+def test_more_changes_than_a_page_shows_leave_the_most_changed(tmp_path: Path) -> None:
+    results = [
+        result(number, outcome("y" * 30_000 if number > 40 else "x", "document-qa"), outcome("x"))
+        for number in range(1, SHOWN + 41)
+    ]
+
+    found = compared(tmp_path, results).most_changed
+
+    assert len(found) == SHOWN
+    assert all(change.number > 40 for change in found)
+    assert len(found[0].after.text) < found[0].characters == 30_000
+
+
+@pytest.mark.parametrize(
+    ("count", "line"),
+    [
+        (0, "Nothing was replayed"),
+        (5, "5 questions are too few to tell"),
+        (1000, "Nothing that matters changed for the worse"),
+    ],
+)
+def test_the_verdict_says_plainly_when_there_is_too_little(tmp_path: Path, count: int, line: str) -> None:
+    results = [result(number, outcome(), outcome()) for number in range(1, count + 1)]
+
+    summary = compared(tmp_path, results).summary
+
+    assert summary.headline is not None
+    assert summary.headline.line == line
+
+
+def test_sixty_cannot_show_that_no_more_fail(tmp_path: Path) -> None:
+    results = [result(1, failure(), outcome()), *(result(number, outcome(), outcome()) for number in range(2, 61))]
+
+    headline = compared(tmp_path, results).summary.headline
+
+    assert headline is not None
+    assert headline.line == "Nothing got worse that this sample can show"
+    assert "1 failed anew, 0 no longer: too few cases to tell whether errors rose." in headline.facts
+
+
+def test_a_sample_is_uniform_over_the_whole_stream() -> None:
+    sample = PairSample(1000)
+    for number in range(20_000):
+        sample.add(float(number), None if number % 2 else float(number))
+    before, after = sample.pairs()
+
+    assert 400 < len(before) < 600
+    assert 8_000 < before.mean() < 12_000
+    assert (before == after).all()
+
+
+def test_a_timeline_grows_as_the_replay_does() -> None:
+    from datetime import timedelta
+
+    timeline = Timeline()
+    for minute in range(500):
+        timeline.add(START + timedelta(minutes=minute), failed=minute == 499, rerouted=False, latency_ms=100.0)
+    moments = timeline.moments()
+
+    assert len(moments) <= 120
+    assert sum(moment.items for moment in moments) == 500
+    assert moments[-1].failed == 1
+    assert moments[-1].start + moments[-1].seconds >= 499 * 60
+    assert moments[0].p50_ms == pytest.approx(100, rel=0.15)

@@ -17,7 +17,7 @@ from agentic_flywheel.registry.document import Document, Where, content_of, docu
 MAX_BYTES = 64_000
 SUFFIX = ".yaml"
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
 #: What is shown of a key that means nothing here: a text that slipped out of its place may be anything.
 _KEY = re.compile(r"^[a-z][a-z_]{0,30}$")
 _UNSHOWN = "(not a key)"
@@ -55,7 +55,7 @@ def profile_of(path: Path, raw: bytes) -> tuple[Profile | None, list[InvalidProf
     """Read a profile from its bytes. ``path`` names it, and serves the messages."""
     if len(raw) > MAX_BYTES:
         return None, [InvalidProfile(str(path), 1, "(file)", f"is too large: at most {MAX_BYTES} bytes")]
-    if not _NAME.match(path.stem):
+    if not NAME.match(path.stem):
         reason = "its name should be letters, digits, `-`, `_` and `.`, at most 128"
         return None, [InvalidProfile(str(path), 1, "(file)", reason)]
     document = document_of(path, raw)

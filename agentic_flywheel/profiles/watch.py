@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agentic_flywheel.errors import InvalidProfile, UnknownProfile
 from agentic_flywheel.profiles.profile import Profile
-from agentic_flywheel.profiles.reading import SUFFIX, check_profile
+from agentic_flywheel.profiles.reading import NAME, SUFFIX, check_profile
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class ProfileWatch:
         if kept.profile is not None and kept.profile.readable_by(owner):
             return kept.profile
         if kept.profile is None and kept.fault is not None:
-            raise kept.fault
+            raise InvalidProfile(*kept.fault.args)
         raise UnknownProfile(name, [each.name for each in self.readable(owner)])
 
     def readable(self, owner: str) -> list[Profile]:
@@ -88,9 +88,9 @@ class ProfileWatch:
 
     def _look(self, name: str, before: _Kept | None) -> _Kept:
         look_at = time.monotonic() + self._interval
-        path = next(
-            (folder / f"{name}{SUFFIX}" for folder in self.folders if (folder / f"{name}{SUFFIX}").is_file()), None
-        )
+        # A name comes from a query: it never leads elsewhere.
+        paths = [folder / f"{name}{SUFFIX}" for folder in self.folders] if NAME.match(name) else []
+        path = next((path for path in paths if path.is_file()), None)
         if path is None:
             self._kept.pop(name, None)
             return _Kept(look_at)

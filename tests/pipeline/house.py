@@ -90,7 +90,7 @@ class House:
             home=self.folder / "home",
         )
 
-    def worker(self, *, redis_url: str | None = None, wait: bool = True, **env: str) -> Process:
+    def worker(self, *, redis_url: str | None = None, wait: bool = True, events: bool = False, **env: str) -> Process:
         """Start one more worker; return it when it takes queries."""
         name = f"w{len(self.workers)}"
         ready = self.folder / f"{name}.ready"
@@ -104,6 +104,7 @@ class House:
             **env,
         }
         command = [sys.executable, "-m", "workers", "--name", name, "--ready-file", str(ready)]
+        command += ["--events"] if events else []
         worker = Process(command, log=self.folder / f"{name}.log", env=values)
         self.workers.append(worker)
         if wait:

@@ -45,7 +45,9 @@ class Asker(AsyncProducer):
         self._reached = time.monotonic()
 
     async def ask_item(self, item: ReplayItem) -> ItemResult:
-        """Return what becomes of an item. Raises BrokerUnavailable when the broker stays away."""
+        """Return what becomes of an item. Raises BrokerUnavailable when the broker stays away, InvalidRegistry."""
+        # Read before the copy below, so that it is read once; and a faulty registry is no item's fault.
+        _ = self.catalog
         started = datetime.now(UTC)
         fields = self._fields(item)
         as_owner = cast(Asker, self.acting_for(item.user or self.owner))

@@ -20,6 +20,8 @@ from agentic_flywheel.errors import (
     UnknownProfile,
     UnknownQuery,
     UnknownSession,
+    UnusableReplay,
+    UnusableSource,
     WaitTimeout,
 )
 from producer.cli.exits import Exit
@@ -36,6 +38,8 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         UnknownProfile,
         UnknownQuery,
         UnknownSession,
+        UnusableReplay,
+        UnusableSource,
     ),
     Exit.UNAVAILABLE: (BrokerUnavailable, QueueFull, ServiceFailed, StackRunning),
     Exit.TIMED_OUT: (WaitTimeout,),

@@ -59,6 +59,7 @@ COMMANDS = {
     "demo": Command("demo", "demo", "Start the stack and see six questions answered.", _RUN),
     "pause": Command("hold", "pause", "Hold a domain or a flow; its queries wait.", _RUN),
     "resume": Command("hold", "resume", "Let a held domain or flow go on.", _RUN),
+    "replay": Command("replay", "replay", "Ask many questions again and see what changed.", _RUN),
     "dead-letters": Command("dead_letters", "dead_letters", "List, show, retry and purge failed queries.", _RUN),
 }
 

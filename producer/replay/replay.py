@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +85,7 @@ class Replay:
         """Why it ended; None while it runs, and where it was broken off."""
         return self._run.ending if self._run else None
 
-    async def __aiter__(self) -> AsyncIterator[ItemResult]:
+    async def __aiter__(self) -> AsyncGenerator[ItemResult, None]:
         """Yield each result once it is known. Those that an earlier process got are in the folder.
 
         Raises UnusableSource, UnusableReplay, InvalidRegistry, BrokerUnavailable, and what starting a private stack

@@ -1,0 +1,243 @@
+"""``flywheel replay``: ask many questions again, as a file, our records or Langfuse have them, and see what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.models import CachePolicy, State
+from producer.cli import options
+from producer.cli.exits import Exit
+from producer.cli.replay_display import line_of, shown
+from producer.cli.safe_text import one_line
+from producer.cli.screen import Screen
+from producer.replay.folder import Folder
+from producer.replay.progress import Progress
+from producer.replay.replay import Replay
+from producer.replay.sources import FILTERED, Source, source_named
+from producer.replay.wanted import Wanted
+
+#: Faulty lines that are shown; all are in problems.jsonl.
+_SHOWN = 5
+
+
+class _RunUnlessNamed(TyperGroup):
+    """Runs a replay where the first argument names no command: ``flywheel replay questions.jsonl``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+replay = typer.Typer(
+    cls=_RunUnlessNamed,
+    help="Ask many questions again and see what changed. `flywheel replay SOURCE` is `flywheel replay run SOURCE`.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_SOURCE = (
+    "A .jsonl or .csv file, `-` for JSON lines from stdin, the folder of an earlier replay, `records`, `dead-letters`, "
+    "`dataset:NAME` or `traces` (Langfuse)."
+)
+
+
+@replay.command()
+def run(
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", show_default=False, help=_SOURCE)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the replay lives; by default in the home.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the replay in this folder.")
+    ] = None,
+    since: Annotated[
+        timedelta | None,
+        typer.Option("--since", metavar="TIME", parser=options.duration, help="Asked at most so long ago: 24h, 7d."),
+    ] = None,
+    domain: Annotated[str | None, typer.Option("--domain", metavar="DOMAIN", help="Only of this domain.")] = None,
+    flow: Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Only of this flow.")] = None,
+    state: Annotated[
+        State | None, typer.Option("--state", metavar="STATE", help="succeeded, failed, cancelled or expired.")
+    ] = None,
+    error: Annotated[str | None, typer.Option("--error", metavar="TYPE", help="Only with this error_type.")] = None,
+    score_below: Annotated[
+        float | None, typer.Option("--score-below", metavar="N", help="Only rated, and lower than this.")
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="Only of this user.")] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, metavar="N", help="So many of them, conversations whole.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Ask nothing where a line is faulty.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="On a private stack, started and stopped here.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Classify only; no flow is called.")] = False,
+    cache: Annotated[
+        str | None, typer.Option("--cache", metavar="POLICY", help="bypass (unless given), use or refresh.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="At once; 32 unless given.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option("--rate", metavar="N", help="Begin at most so many a second.")] = None,
+    max_calls: Annotated[
+        int | None, typer.Option("--max-cost-calls", min=0, metavar="N", help="Stop after so many calls of flows.")
+    ] = None,
+    timeout: options.Timeout = None,
+    json: options.Json = False,
+) -> None:
+    """Ask the questions of a source again, and keep what becomes of each in a folder.
+
+    Ctrl-C, a crash or a reboot lose nothing: `flywheel replay --resume DIR` goes on, and asks nothing again that has
+    an answer. The queries have low priority, sessions of their own, and belong to the user `replay`.
+    """
+    if cache not in (None, "bypass", "use", "refresh"):
+        raise typer.BadParameter(f"{cache!r} is no cache policy: bypass, use or refresh.", param_hint="--cache")
+    wanted = Wanted(
+        since=since,
+        domain=domain,
+        flow=flow,
+        state=state,
+        error_type=error,
+        user=user,
+        score_below=score_below,
+        sample=sample,
+    )
+    asked: dict[str, Any] = {
+        "cache": cast(CachePolicy | None, cache),
+        "concurrency": concurrency,
+        "rate": rate,
+        "max_calls": max_calls,
+        "timeout": timeout,
+        "local": local or None,
+        "dry_run": dry_run or None,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    screen = Screen(json)
+    found = None if resume is not None else _source(source, wanted)
+    with screen.reporting():
+        if resume is None:
+            assert found is not None
+            chosen = Replay(found, out=out, strict=strict, on_line=screen.note, **asked)
+        else:
+            _refuse(source is not None or out is not None or strict, "--resume takes no SOURCE, --out or --strict.")
+            _refuse("cache" in asked or local or dry_run, "--cache, --local and --dry-run stay as they were.")
+            chosen = Replay.resume(resume, on_line=screen.note, **asked)
+        ended = asyncio.run(carry_out(screen, chosen))
+        show_ended(screen, chosen.folder, ended)
+    raise typer.Exit(ended.exit)
+
+
+def _source(name: str | None, wanted: Wanted) -> Source:
+    filtered = wanted.model_copy(update={"sample": None}) != Wanted()
+    if name is None:
+        _refuse(not filtered and wanted.sample is None, "give a SOURCE, or --resume DIR.")
+        name = "records"
+    source = source_named(name, wanted)
+    if filtered and source.kind not in FILTERED:
+        raise typer.BadParameter(f"only {', '.join(FILTERED)} can be filtered; --sample goes for all.")
+    return source
+
+
+def _refuse(condition: bool, why: str) -> None:
+    if condition:
+        raise typer.BadParameter(why)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a replay's process ended."""
+
+    progress: Progress | None
+    #: `complete`, `calls` (no more calls were allowed), or `interrupted`.
+    how: str
+
+    @property
+    def exit(self) -> Exit:
+        return {"complete": Exit.DONE, "calls": Exit.FAILED}.get(self.how, Exit.CANCELLED)
+
+
+async def carry_out(screen: Screen, chosen: Replay) -> Ended:
+    """Run a replay up to its end or a signal, showing how it goes. Raises what iterating over it raises."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, task.cancel)
+    try:
+        async with shown(screen, lambda: chosen.progress), aclosing(aiter(chosen)) as results:
+            async for _ in results:
+                pass
+    except asyncio.CancelledError:
+        task.uncancel()
+    except FlywheelError:
+        if chosen.progress is not None:
+            screen.note(line_of(chosen.progress))
+            screen.note(("Go on later: ", "dim"), resume_command(chosen.folder))
+        raise
+    return Ended(chosen.progress, chosen.ending or "interrupted")
+
+
+def show_ended(screen: Screen, folder: Folder, ended: Ended) -> None:
+    """Say what came of it, and how to go on."""
+    progress = ended.progress
+    if progress is None:
+        screen.note("Stopped before the first question was asked.")
+        return
+    plan = folder.load()
+    if screen.json:
+        screen.object(
+            {
+                "folder": str(folder.path),
+                "run_id": plan.run_id,
+                "ending": ended.how,
+                "items": progress.total,
+                "done": progress.done,
+                "failed": progress.failed,
+                "cached": progress.cached,
+                "calls": progress.calls,
+                "problems": plan.problems,
+                "domains": dict(progress.domains),
+                "failures": dict(progress.failures),
+            }
+        )
+        return
+    _show_problems(screen, folder, plan.problems)
+    what = "classified" if plan.options.dry_run else "asked"
+    calls = "" if plan.options.dry_run else f", {progress.calls:,} calls of flows, {progress.cached:,} from the cache"
+    screen.line(
+        (f"{progress.done:,} of {progress.total:,} {what}", "bold"),
+        (f", {progress.failed:,} failed", "red" if progress.failed else ""),
+        calls,
+    )
+    for name, count in progress.failures.most_common():
+        screen.line(f"  {count:,} × {name}")
+    screen.line(("results  ", "dim"), str(folder.results_file))
+    if ended.how == "calls":
+        screen.line("No more calls are allowed. With more: ", f"{resume_command(folder)} --max-cost-calls N")
+    elif ended.how == "interrupted":
+        screen.line(("Go on: ", "bold"), resume_command(folder))
+
+
+def resume_command(folder: Folder) -> str:
+    """Return the command that goes on with a replay."""
+    return f"flywheel replay --resume {folder.path}"
+
+
+def _show_problems(screen: Screen, folder: Folder, count: int) -> None:
+    if not count:
+        return
+    screen.note((f"{count:,} line{'s' if count != 1 else ''} could not be asked:", "yellow"))
+    for number, problem in enumerate(folder.problems()):
+        if number == _SHOWN:
+            screen.note(f"  … all in {folder.problems_file}")
+            return
+        screen.note(f"  line {problem.number}: {problem.reason}", ("  " + one_line(problem.text, 60), "dim"))

@@ -41,11 +41,19 @@ class _RunUnlessNamed(TyperGroup):
 
 replay = typer.Typer(
     cls=_RunUnlessNamed,
-    help="Ask many questions again and see what changed. `flywheel replay SOURCE` is `flywheel replay run SOURCE`.",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+@replay.callback()
+def _replay() -> None:
+    """Ask many questions again and see what changed.
+
+    `flywheel replay SOURCE …` is short for `flywheel replay run SOURCE …`.
+    """
+
 
 _SOURCE = (
     "A .jsonl or .csv file, `-` for JSON lines from stdin, the folder of an earlier replay, `records`, `dead-letters`, "

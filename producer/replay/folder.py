@@ -107,6 +107,13 @@ class Folder:
             raise UnusableSource(plan.source, "there is no question in it")
         return self.save(plan.model_copy(update={"items": items, "problems": problems}))
 
+    def abandon(self) -> None:
+        """Remove what was written for a replay that cannot begin."""
+        for file in (self._plan_file, self.items_file, self.problems_file, self.path / ".lock"):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what else is in it is not ours
+            self.path.rmdir()
+
     def problems(self) -> Iterator[Problem]:
         """Yield the lines that cannot be asked."""
         with contextlib.suppress(FileNotFoundError), self.problems_file.open("rb") as lines:

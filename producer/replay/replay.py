@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agentic_flywheel.errors import StackRunning, UnusableReplay
+from agentic_flywheel.errors import FlywheelError, StackRunning, UnusableReplay
 from agentic_flywheel.settings import Settings, load_settings
 from producer.replay.folder import Folder
 from producer.replay.ids import new_run_id
@@ -121,7 +121,11 @@ class Replay:
             raise UnusableReplay(str(self.folder.path), "there is a replay in it already")
         plan = Plan(run_id=new_run_id(), source=self._source.title, options=self._options, created=datetime.now(UTC))
         self.folder.save(plan)
-        return await self.folder.take_in(read_source(self._source, self._settings), plan, strict=self._strict)
+        try:
+            return await self.folder.take_in(read_source(self._source, self._settings), plan, strict=self._strict)
+        except FlywheelError:
+            self.folder.abandon()
+            raise
 
     @asynccontextmanager
     async def _asking(self, plan: Plan, *, resumed: bool) -> AsyncIterator[tuple[Asks, tuple[DurableCall, ...]]]:

@@ -42,6 +42,8 @@ KEPT = timedelta(days=90)
 SENT_WITHIN = timedelta(days=2)
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 3600.0
 _AT_ONCE = 100
+#: Seconds between two looks at what is due.
+_PAUSE = 2.0
 
 _SCORE = Script("score")
 
@@ -191,7 +193,7 @@ async def keep_sending(batch: Batch, settings: Settings) -> None:
     """Send scores as they come due, until cancelled. Raises BrokerUnavailable."""
     while True:
         await send_scores(batch, settings)
-        await asyncio.sleep(_FIRST_WAIT)
+        await asyncio.sleep(_PAUSE)
 
 
 async def _send(batch: Batch, member: str, post: Callable[[Score], Awaitable[Verdict]]) -> bool:

@@ -31,8 +31,7 @@ async def classify_query(runtime: Runtime, query_id: str, given: Any) -> Flywhee
         query = read_query({"question": given} if isinstance(given, str) else given)
     except InvalidQuery as error:
         return await _refuse(runtime, query_id, Query(question="(not a valid query)"), error)
-    began = now()
-    verdict = await _route(runtime, query_id, query, began)
+    verdict = await _route(runtime, query_id, query, now())
     if isinstance(verdict, FlywheelError):
         return verdict
     if verdict != "unknown":
@@ -46,7 +45,7 @@ async def classify_query(runtime: Runtime, query_id: str, given: Any) -> Flywhee
         case "held":
             return None
         case _:
-            verdict = await _route(runtime, query_id, query, began)
+            verdict = await _route(runtime, query_id, query, now())
             return verdict if isinstance(verdict, FlywheelError) else None
 
 

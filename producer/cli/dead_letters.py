@@ -3,49 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from agentic_flywheel.batch import Batch
 from agentic_flywheel.errors import UnknownDeadLetter
 from agentic_flywheel.models import DeadLetter
-from agentic_flywheel.records import dead_letters as load_letters
 from agentic_flywheel.records import remove_dead_letters
 from producer.cli import options
+from producer.cli.exits import Exit
+from producer.cli.replay import carry_out, resume_command
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 from producer.cli.status import age
 from producer.client import AsyncProducer
+from producer.replay.own import letters
+from producer.replay.replay import Replay
+from producer.replay.results import ItemResult
+from producer.replay.sources import Source
+from producer.replay.wanted import Wanted
 
 dead_letters = options.command_group("List, show, retry and purge failed queries.")
 
-#: More dead letters than anybody looks at.
-_MANY = 100_000
+#: Dead letters that are removed at once.
+_PAGE = 500
 
 QueryIds = Annotated[list[str] | None, typer.Argument(metavar="[QUERY_ID]...", show_default=False)]
-Everything = Annotated[bool, typer.Option("--all", help="All of them; with --flow, all of that flow.")]
+Everything = Annotated[bool, typer.Option("--all", help="All of them.")]
 OfFlow = Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Only those of this flow.")]
+OfError = Annotated[str | None, typer.Option("--error", metavar="TYPE", help="Only those with this error_type.")]
+OfUser = Annotated[str | None, typer.Option("--user", metavar="NAME", help="Only those of this user.")]
+Since = Annotated[
+    timedelta | None,
+    typer.Option("--since", metavar="TIME", parser=options.duration, help="Only those not older than this: 2h, 7d."),
+]
+Older = Annotated[
+    timedelta | None,
+    typer.Option("--older", metavar="TIME", parser=options.duration, help="Only those older than this."),
+]
 
 
 @dead_letters.command("list")
-def list_(flow: OfFlow = None, json: options.Json = False) -> None:
+def list_(
+    flow: OfFlow = None,
+    error: OfError = None,
+    user: OfUser = None,
+    since: Since = None,
+    older: Older = None,
+    json: options.Json = False,
+) -> None:
     """List the dead letters, the newest first."""
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_list(screen, flow))
+        asyncio.run(_list(screen, Wanted(flow=flow, error_type=error, user=user, since=since, older=older)))
 
 
-async def _list(screen: Screen, flow: str | None) -> None:
-    async with AsyncProducer(client="cli") as producer:
-        letters = [letter for letter in await load_letters(producer.batch, limit=_MANY) if flow in (None, letter.flow)]
-    if screen.json:
-        for letter in letters:
+async def _list(screen: Screen, wanted: Wanted) -> None:
+    shown: list[tuple[str, ...]] = []
+    async for letter in _found(wanted):
+        if screen.json:
             screen.object(letter.model_dump(mode="json"))
-    elif letters:
-        screen.table(
-            ("query", "flow", "attempts", "age", "error", "question"),
-            [
+        else:
+            shown.append(
                 (
                     letter.query_id,
                     letter.flow,
@@ -54,11 +76,10 @@ async def _list(screen: Screen, flow: str | None) -> None:
                     letter.error.error_type,
                     one_line(letter.query.question, 50),
                 )
-                for letter in letters
-            ],
-            right=("attempts", "age"),
-        )
-    else:
+            )
+    if shown:
+        screen.table(("query", "flow", "attempts", "age", "error", "question"), shown, right=("attempts", "age"))
+    elif not screen.json:
         screen.line("No dead letters.")
 
 
@@ -71,8 +92,7 @@ def show(query_id: options.QueryId, json: options.Json = False) -> None:
 
 
 async def _show(screen: Screen, query_id: str) -> None:
-    async with AsyncProducer(client="cli") as producer:
-        (letter,) = await _chosen(producer.batch, [query_id], everything=False, flow=None)
+    (letter,) = [each async for each in _found(Wanted(query_ids=frozenset([query_id])))]
     if screen.json:
         screen.object(letter.model_dump(mode="json"))
         return
@@ -93,70 +113,108 @@ async def _show(screen: Screen, query_id: str) -> None:
 
 @dead_letters.command()
 def retry(
-    query_ids: QueryIds = None, everything: Everything = False, flow: OfFlow = None, json: options.Json = False
+    query_ids: QueryIds = None,
+    everything: Everything = False,
+    flow: OfFlow = None,
+    error: OfError = None,
+    user: OfUser = None,
+    since: Since = None,
+    older: Older = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="At once.")] = 32,
+    rate: Annotated[float | None, typer.Option("--rate", metavar="N", help="Begin at most so many a second.")] = None,
+    json: options.Json = False,
 ) -> None:
-    """Ask dead letters again, each as a new query of the same user; a letter that was accepted leaves the list."""
-    _refuse_ambiguity(query_ids, everything=everything)
+    """Ask dead letters again and wait for what comes of it; a letter leaves the list once its new query has ended.
+
+    Each becomes a new query of the same user in the same session, with low priority. As with any replay nothing is
+    lost or asked twice by a crash, and one that was stopped can go on. One that fails again is a new dead letter.
+    """
+    wanted = _wanted(query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older))
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_retry(screen, query_ids or [], everything=everything, flow=flow))
+        failed = asyncio.run(_retry(screen, wanted, concurrency=concurrency, rate=rate))
+    raise typer.Exit(failed)
 
 
-async def _retry(screen: Screen, query_ids: list[str], *, everything: bool, flow: str | None) -> None:
-    async with AsyncProducer(client="cli") as reader:
-        letters = await _chosen(reader.batch, query_ids, everything=everything, flow=flow)
-        for letter in letters:
-            new_id = await _submit_again(letter)
-            await remove_dead_letters(reader.batch, [letter.query_id])
-            if screen.json:
-                screen.object({"query_id": new_id, "redrive_of": letter.query_id})
-            else:
-                screen.line(f"{letter.query_id} → {new_id}")
-    if not letters and not screen.json:
-        screen.line("No dead letters.")
+async def _retry(screen: Screen, wanted: Wanted, *, concurrency: int, rate: float | None) -> Exit:
+    if not await _count(wanted):
+        if not screen.json:
+            screen.line("No dead letters.")
+        return Exit.DONE
+    source = Source("dead-letters", wanted=wanted)
+    replay = Replay(source, redrive=True, concurrency=concurrency, rate=rate)
+    ended = await carry_out(screen, replay, lambda result: _show_retried(screen, result))
+    if ended.how != "complete":
+        screen.note("The rest: ", resume_command(replay.folder))
+        return ended.exit
+    return Exit.FAILED if ended.progress is not None and ended.progress.failed else Exit.DONE
 
 
-async def _submit_again(letter: DeadLetter) -> str:
-    """Submit a letter's query as a new one: its deadline has passed, and a remembered failure is no answer."""
-    metadata = {**letter.query.metadata, "redrive_of": letter.query_id}
-    async with AsyncProducer(owner=letter.query.user, client=letter.query.client) as producer:
-        cache = "refresh" if letter.query.cache == "use" else letter.query.cache
-        submission = await producer.submit(letter.query, metadata=metadata, deadline=None, cache=cache)
-        return submission.query_id
+def _show_retried(screen: Screen, result: ItemResult) -> None:
+    outcome = result.outcome
+    if screen.json:
+        screen.object(
+            {
+                "query_id": result.query_id or None,
+                "redrive_of": result.item.id,
+                "state": outcome.state,
+                "error_type": outcome.error_type,
+            }
+        )
+    else:
+        how = outcome.state if outcome.error_type is None else f"{outcome.state}: {outcome.error_type}"
+        screen.line(f"{result.item.id} → {result.query_id or 'not accepted'}  {how}")
 
 
 @dead_letters.command()
 def purge(
-    query_ids: QueryIds = None, everything: Everything = False, flow: OfFlow = None, json: options.Json = False
+    query_ids: QueryIds = None,
+    everything: Everything = False,
+    flow: OfFlow = None,
+    error: OfError = None,
+    user: OfUser = None,
+    since: Since = None,
+    older: Older = None,
+    json: options.Json = False,
 ) -> None:
     """Remove dead letters for good."""
-    _refuse_ambiguity(query_ids, everything=everything)
+    wanted = _wanted(query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older))
     screen = Screen(json)
     with screen.reporting():
-        removed = asyncio.run(_purge(query_ids or [], everything=everything, flow=flow))
+        removed = asyncio.run(_purge(wanted))
     if json:
         screen.object({"purged": removed})
     else:
         screen.line(f"{removed} dead letter{'' if removed == 1 else 's'} removed.")
 
 
-async def _purge(query_ids: list[str], *, everything: bool, flow: str | None) -> int:
+async def _purge(wanted: Wanted) -> int:
+    chosen = [letter.query_id async for letter in _found(wanted)]
     async with AsyncProducer(client="cli") as producer:
-        letters = await _chosen(producer.batch, query_ids, everything=everything, flow=flow)
-        return await remove_dead_letters(producer.batch, [letter.query_id for letter in letters])
+        pages = [chosen[start : start + _PAGE] for start in range(0, len(chosen), _PAGE)]
+        return sum([await remove_dead_letters(producer.batch, page) for page in pages])
 
 
-def _refuse_ambiguity(query_ids: list[str] | None, *, everything: bool) -> None:
-    if bool(query_ids) == everything:
-        raise typer.BadParameter("give query ids, or --all.")
+def _wanted(query_ids: list[str] | None, everything: bool, filtered: Wanted) -> Wanted:
+    """Return what is meant: ids, all, or what a filter finds; and nothing that was not said."""
+    if bool(query_ids) == (everything or filtered != Wanted()):
+        raise typer.BadParameter("give query ids; or a filter such as --flow or --error; or --all.")
+    return filtered.model_copy(update={"query_ids": frozenset(query_ids or ())})
 
 
-async def _chosen(batch: Batch, query_ids: list[str], *, everything: bool, flow: str | None) -> list[DeadLetter]:
-    """Return the letters meant, all of them before any is touched. Raises UnknownDeadLetter."""
-    letters = {letter.query_id: letter for letter in await load_letters(batch, limit=_MANY)}
-    if everything:
-        return [letter for letter in letters.values() if flow in (None, letter.flow)]
-    for query_id in query_ids:
-        if query_id not in letters:
-            raise UnknownDeadLetter(query_id)
-    return [letters[query_id] for query_id in query_ids]
+async def _count(wanted: Wanted) -> int:
+    return sum([1 async for _ in _found(wanted)])
+
+
+async def _found(wanted: Wanted) -> AsyncIterator[DeadLetter]:
+    """Yield the letters that are wanted. Raises UnknownDeadLetter for an id that none has, at the end."""
+    missing = set(wanted.query_ids)
+    async with (
+        AsyncProducer(client="cli") as producer,
+        aclosing(letters(producer.batch, wanted, newest_first=True)) as found,
+    ):
+        async for letter in found:
+            missing.discard(letter.query_id)
+            yield letter
+    if missing:
+        raise UnknownDeadLetter(min(missing))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import aclosing
+from collections.abc import Callable
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from producer.cli.screen import Screen
 from producer.replay.folder import Folder
 from producer.replay.progress import Progress
 from producer.replay.replay import Replay
+from producer.replay.results import ItemResult
 from producer.replay.sources import FILTERED, Source, source_named
 from producer.replay.wanted import Wanted
 
@@ -174,16 +176,21 @@ class Ended:
         return {"complete": Exit.DONE, "calls": Exit.FAILED}.get(self.how, Exit.CANCELLED)
 
 
-async def carry_out(screen: Screen, chosen: Replay) -> Ended:
-    """Run a replay up to its end or a signal, showing how it goes. Raises what iterating over it raises."""
+async def carry_out(screen: Screen, chosen: Replay, tell: Callable[[ItemResult], None] | None = None) -> Ended:
+    """Run a replay up to its end or a signal. ``tell`` hears of each result; without it a display shows how it goes.
+
+    Raises what iterating over it raises.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, task.cancel)
     try:
-        async with shown(screen, lambda: chosen.progress), aclosing(aiter(chosen)) as results:
-            async for _ in results:
-                pass
+        display = shown(screen, lambda: chosen.progress) if tell is None else nullcontext()
+        async with display, aclosing(aiter(chosen)) as results:
+            async for result in results:
+                if tell is not None:
+                    tell(result)
     except asyncio.CancelledError:
         task.uncancel()
     except FlywheelError:

@@ -27,7 +27,14 @@ async def shown(screen: Screen, progress: Callable[[], Progress | None]) -> Asyn
     """Show how a replay goes while the block runs, on stderr."""
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     if console.is_terminal:
-        with Live(console=console, get_renderable=lambda: _drawn(progress()), refresh_per_second=4):
+        # stdout stays as it is: it may be a file.
+        with Live(
+            console=console,
+            get_renderable=lambda: _drawn(progress()),
+            refresh_per_second=4,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ):
             yield
         return
     writing = asyncio.create_task(_lines(screen, progress))

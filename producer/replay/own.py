@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from agentic_flywheel import wire
@@ -46,9 +46,9 @@ async def read_letters(batch: Batch, wanted: Wanted) -> AsyncIterator[ReplayItem
         yield _of_letter(number, letter)
 
 
-async def letters(batch: Batch, wanted: Wanted) -> AsyncIterator[DeadLetter]:
-    """Yield the dead letters that are wanted, the oldest first. Raises BrokerUnavailable."""
-    async for query_ids in _pages(batch, wire.DEAD_LETTERS, wanted):
+async def letters(batch: Batch, wanted: Wanted, *, newest_first: bool = False) -> AsyncGenerator[DeadLetter, None]:
+    """Yield the dead letters that are wanted, in the order they came or the other way. Raises BrokerUnavailable."""
+    async for query_ids in _pages(batch, wire.DEAD_LETTERS, wanted, newest_first=newest_first):
         for stored in await batch.call("MGET", *map(wire.letter_key, query_ids)):
             if stored is not None:
                 letter = DeadLetter.model_validate_json(stored)
@@ -66,16 +66,22 @@ async def _owners(batch: Batch) -> list[str]:
             return sorted(found)
 
 
-async def _pages(batch: Batch, key: str, wanted: Wanted) -> AsyncIterator[list[str]]:
+async def _pages(batch: Batch, key: str, wanted: Wanted, *, newest_first: bool = False) -> AsyncIterator[list[str]]:
     """Yield the members of a sorted set by time, some at once; what comes meanwhile is not looked at."""
     since, until = wanted.bounds(datetime.now(UTC))
     lowest, highest = _ms(since) if since else "-inf", _ms(until)
     start = int(await batch.call("ZCOUNT", key, "-inf", f"({lowest}")) if since else 0
     end = int(await batch.call("ZCOUNT", key, "-inf", highest))
+    # Where old ones are removed while this reads, a few are missed; newest first, a few are seen twice.
     while start < end:
-        # The oldest may be removed while this reads: then a page begins too late, never too early.
-        yield await batch.call("ZRANGE", key, start, min(start + _PAGE, end) - 1)
-        start += _PAGE
+        if newest_first:
+            first, last = max(start, end - _PAGE), end
+            end = first
+        else:
+            first, last = start, min(start + _PAGE, end)
+            start = last
+        page: list[str] = await batch.call("ZRANGE", key, first, last - 1)
+        yield page[::-1] if newest_first else page
 
 
 def _of_record(number: int, record: Record, rating: float | None) -> ReplayItem:

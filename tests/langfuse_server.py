@@ -75,6 +75,8 @@ class LangfuseServer:
         self.duplicates: list[tuple[str, str]] = []
         self.problems: list[str] = []
         self.scores: dict[str, dict[str, Any]] = {}
+        #: Items of datasets, as Langfuse returns them; what is not given has a default.
+        self.datasets: dict[str, list[dict[str, Any]]] = {}
         self.requests: Counter[str] = Counter()
         self.largest_request = 0
         #: More spans in one request than this are refused with 413, as is a larger body than ``max_bytes``.
@@ -186,6 +188,7 @@ class LangfuseServer:
                 web.post("/api/public/scores", self._take_scores),
                 web.get("/api/public/v2/observations", self._observations),
                 web.get("/api/public/v3/scores", self._read_scores),
+                web.get("/api/public/dataset-items", self._dataset_items),
                 web.get("/api/public/health", self._health),
             ]
         )
@@ -301,6 +304,13 @@ class LangfuseServer:
         found = [each for each in found if all(_holds(condition, each) for condition in conditions)]
         found.sort(key=lambda each: str(each["startTime"]), reverse=True)
         return _page(found, asked)
+
+    async def _dataset_items(self, request: web.Request) -> web.Response:
+        name, page, limit = request.query["datasetName"], int(request.query["page"]), int(request.query["limit"])
+        found = [_dataset_item(name, number, each) for number, each in enumerate(self.datasets.get(name, []))]
+        pages = -(-len(found) // limit)
+        meta = {"page": page, "limit": limit, "totalItems": len(found), "totalPages": pages}
+        return web.json_response({"data": found[(page - 1) * limit : page * limit], "meta": meta})
 
     async def _read_scores(self, request: web.Request) -> web.Response:
         asked = dict(request.query)
@@ -421,6 +431,22 @@ def _score(score: dict[str, Any]) -> dict[str, Any]:
         "createdAt": moment,
         "updatedAt": moment,
         "subject": {"kind": "trace", "id": score.get("traceId", "")},
+    }
+
+
+def _dataset_item(name: str, number: int, given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"item-{number}",
+        "status": "ACTIVE",
+        "input": None,
+        "expectedOutput": None,
+        "metadata": None,
+        "datasetId": name,
+        "datasetName": name,
+        "createdAt": "2026-01-01T00:00:00Z",
+        "updatedAt": "2026-01-01T00:00:00Z",
+        "mediaReferences": [],
+        **given,
     }
 
 

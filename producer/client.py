@@ -29,7 +29,7 @@ from agentic_flywheel.models import (
     read_query,
     trace_id_of,
 )
-from agentic_flywheel.persistence import front_digest, read_answer
+from agentic_flywheel.persistence import flow_of_key, front_digest, read_answer
 from agentic_flywheel.records import asked_only, load_outcome, load_record, load_records, read_events, recent_queries
 from agentic_flywheel.scores import RATING, Score, give_score
 from agentic_flywheel.sessions import load_session, recent_turns
@@ -101,7 +101,8 @@ class AsyncProducer:
         return CatalogWatch(self.settings.registry)
 
     @cached_property
-    def _profiles(self) -> ProfileWatch:
+    def profiles(self) -> ProfileWatch:
+        """The domain profiles that are kept here, watched for changes."""
         from agentic_flywheel.profiles import ProfileWatch
 
         return ProfileWatch(self.settings.profiles)
@@ -280,7 +281,7 @@ class AsyncProducer:
             case "profiled":
                 return await self._submit(query_id, query.model_copy(update={"profile": submitted.profile}))
             case "hit":
-                answer = _kept(submission, submitted.answer, submitted.cache_key)
+                answer = _kept(submission, submitted.answer, submitted.cache_key, catalog)
                 flow = catalog.flows.get(answer.flow)
                 title = flow.title if flow else None
                 private = profile is not None and profile.confidential
@@ -296,9 +297,9 @@ class AsyncProducer:
 
         Raises UnknownProfile, InvalidProfile.
         """
-        if query.profile is None or not self._profiles.folders:
+        if query.profile is None or not self.profiles.folders:
             return None
-        return self._profiles.get(query.profile, query.user)
+        return self.profiles.get(query.profile, query.user)
 
     async def _settled(self, question: str | Query, fields: dict[str, Any]) -> Submission | FlywheelError:
         try:
@@ -320,13 +321,16 @@ class AsyncProducer:
         raise WaitTimeout(query_id, timeout or 0.0)
 
 
-def _kept(submission: Submission, stored: str, cache_key: str) -> Answer:
-    kept = read_answer(stored, cache_key.split(":")[2])
+def _kept(submission: Submission, stored: str, cache_key: str, catalog: Catalog) -> Answer:
+    kept = read_answer(stored, flow_of_key(cache_key))
+    flow = catalog.flows.get(kept.flow)
     return kept.model_copy(
         update={
             "query_id": submission.query_id,
             "session_id": submission.session_id,
             "cache_key": cache_key,
+            # A value that somebody else wrote has none.
+            "domain": kept.domain or (flow.domain if flow else ""),
             "elapsed": timedelta(0),
             "remembered": False,
             "trace_id": submission.trace_id,

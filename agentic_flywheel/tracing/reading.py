@@ -18,8 +18,9 @@ from agentic_flywheel.sessions import load_session, recent_turns
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.archive import Archive, ArchiveAway, Wish, nanoseconds
 from agentic_flywheel.tracing.file_archive import FileArchive
-from agentic_flywheel.tracing.observation import Observation
+from agentic_flywheel.tracing.observation import Observation, sampled
 from agentic_flywheel.tracing.record_archive import RecordArchive
+from agentic_flywheel.tracing.root import root_of
 from agentic_flywheel.tracing.view import Found, TraceView
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ async def read_trace(
     (record,) = await load_records(batch, [query_id])
     if record is not None and owner is not None and record.owner != owner:
         raise UnknownQuery(query_id)
-    give_up = time.monotonic() + (within.total_seconds() if _just_ended(record, within) else 0.0)
+    traced = settings.tracing_enabled and sampled(query_id, settings.langfuse_sample_rate)
+    give_up = time.monotonic() + (within.total_seconds() if traced and _just_ended(record, within) else 0.0)
 
     async def whole(archive: Archive) -> tuple[list[Observation], list[Score]]:
         pause = _FIRST_PAUSE
@@ -56,6 +58,9 @@ async def read_trace(
     root = next((seen for seen in found if seen.is_root), None)
     if not found or (record is None and owner is not None and (root is None or root.user != owner)):
         raise UnknownQuery(query_id)
+    if root is None and record is not None and record.state.terminal:
+        # The worker was killed before it had sent it.
+        found = [root_of(record), *found]
     own = (await scores_of(batch, [query_id]))[query_id]
     return TraceView(
         query_id=query_id,

@@ -113,4 +113,4 @@ def _metadata(record: Record) -> dict[str, Any]:
 
 
 def _nanoseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000) * 1_000_000
+    return round(moment.timestamp() * 1e6) * 1000

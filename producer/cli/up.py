@@ -69,7 +69,7 @@ def show_stack(screen: Screen, info: StackInfo) -> None:
         [
             ("broker", without_credentials(info.redis_url)),
             ("flowise", flowise),
-            ("flower", (flower, "bold")),
+            ("flower", (flower, "bold") if flower else ""),
             ("metrics", figures),
         ]
     )

@@ -193,6 +193,35 @@ async def test_without_any_trace_the_record_tells_the_broad_steps(
     assert found.query_id == "q"
 
 
+@pytest.mark.parametrize("setting", [{"langfuse_sample_rate": 0.0}, {"tracing_enabled": False}])
+async def test_a_trace_that_is_not_made_is_not_waited_for(
+    batch: Batch, redis_client: Redis, tmp_path: Path, setting: dict[str, object]
+) -> None:
+    just_now = int(time.time() * 1000)
+    await put_record(redis_client, "q", state="cancelled", finished=just_now)
+
+    began = time.monotonic()
+    view = await read_trace(batch, Settings(home=tmp_path, **setting), "q", within=timedelta(seconds=60))  # type: ignore[arg-type]
+
+    assert view.source == "the record"
+    assert time.monotonic() - began < 30
+
+
+async def test_steps_whose_root_was_lost_with_its_worker_are_shown_under_the_record(
+    batch: Batch, redis_client: Redis, make_tracer: MakeTracer, tmp_path: Path
+) -> None:
+    await put_record(redis_client, "q", state="cancelled", finished=2000)
+    tracer = make_tracer()
+    tracer.trace("q").observe("intent-classification", start=1, end=2)
+    tracer.close(5)
+
+    view = await read_trace(batch, Settings(home=tmp_path), "q")
+
+    assert view.root is not None
+    assert view.root.message == "cancelled"
+    assert [each.name for each in view.observations[1:]] == ["intent-classification"]
+
+
 async def test_langfuse_away_is_said_and_the_record_answers(
     batch: Batch, redis_client: Redis, server: LangfuseServer, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """The flow registry: find it, read it, change it, watch it."""
 
 from agentic_flywheel.registry.cascade import bundled_registry, find_registry
-from agentic_flywheel.registry.editing import add_flow, update_flow
+from agentic_flywheel.registry.editing import add_flow, update_flow, update_flows
 from agentic_flywheel.registry.reading import Reading, Remark, check_registry, load_catalog, read_registry
 from agentic_flywheel.registry.watch import CatalogWatch
 
@@ -16,4 +16,5 @@ __all__ = [
     "load_catalog",
     "read_registry",
     "update_flow",
+    "update_flows",
 ]

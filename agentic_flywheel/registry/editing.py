@@ -39,7 +39,7 @@ def add_flow(path: Path, flow_fields: Mapping[str, Any], *, cwd: Path) -> Path:
             raise document.fault(found[key].where, "is there already")
         section = document.data.get(SECTIONS[0])
         change = Append({"key": key, **fields}) if isinstance(section, list) else {key: fields}
-        _replace(target, document, at((SECTIONS[0],), change))
+        _write(target, _changed(target, document, at((SECTIONS[0],), change)).text.encode())
     return target
 
 
@@ -50,12 +50,27 @@ def update_flow(path: Path, key: str, changes: Mapping[str, Any], *, cwd: Path) 
     bundled registry is copied into ``cwd`` first. Raises UnknownFlow; and InvalidRegistry, which leaves the file as it
     was, where the result would be faulty.
     """
+    return update_flows(path, {key: changes}, cwd=cwd)
+
+
+def update_flows(
+    path: Path, changes: Mapping[str, Mapping[str, Any]], *, cwd: Path, revision: str | None = None
+) -> Path:
+    """Change several flows as ``update_flow`` does, all of them or none.
+
+    With ``revision`` the registry has to give that very catalog still: what was derived from one is not written into
+    another.
+    """
     with _locked(_writable(path, cwd)) as target:
         document = _current(target)
-        found = _entries(document)
-        if key not in found:
-            raise UnknownFlow(key, sorted(found))
-        _replace(target, document, at(found[key].where, _plain(document, changes)))
+        if revision not in (None, reading_of(document).catalog_or_raise().revision):
+            raise document.fault((), "was changed meanwhile; nothing was written")
+        for key, fields in changes.items():
+            found = _entries(document)
+            if key not in found:
+                raise UnknownFlow(key, sorted(found))
+            document = _changed(target, document, at(found[key].where, _plain(document, fields)))
+        _write(target, document.text.encode())
     return target
 
 
@@ -103,23 +118,23 @@ def _plain(document: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _replace(target: Path, document: Document, change: Change) -> None:
-    """Write the changed registry in place of the old one, if it says what it should and has no fault."""
+def _changed(target: Path, document: Document, change: Change) -> Document:
+    """Return the changed registry, if it says what it should and has no fault."""
     try:
         text = spliced(document, change)
     except NotInPlace as refused:
         raise document.fault((), f"cannot be changed in place, edit it by hand: {refused}") from None
-    raw = text.encode()
-    changed = document_of(target, raw)
+    changed = document_of(target, text.encode())
     reading_of(changed).catalog_or_raise()
     if not same(changed.data, patched(document.data, change)):
         raise document.fault((), "is written in a way that cannot be changed in place; edit it by hand")
-    had_mark = target.exists() and content_of(target).startswith(_BOM)
-    _write(target, _BOM + raw if had_mark else raw)
+    return changed
 
 
 def _write(target: Path, raw: bytes) -> None:
-    """Replace a file in one step: a reader sees the old content or the new, also after a crash."""
+    """Replace a file in one step: a reader sees the old content or the new, also after a crash. Keep its mark."""
+    if target.exists() and content_of(target).startswith(_BOM):
+        raw = _BOM + raw
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -35,6 +35,11 @@ class Sample:
     intent: int
     kind: Kind
 
+    @property
+    def asked(self) -> bool:
+        """Whether it is what a user would ask, and not what the flow is called or described with."""
+        return self.kind in ("example", "topic")
+
 
 @dataclass(frozen=True)
 class Corpus:

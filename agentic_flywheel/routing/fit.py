@@ -12,6 +12,7 @@ import ctypes
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,6 +59,25 @@ class LeftOut:
     nearest: Matrix
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Texts, ready to be compared with others, and their likeness to each other."""
+
+    index: WordIndex
+    alignment: Alignment
+    dense: Vector
+    gram: Vector
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a corpus says, and how far that is to be believed."""
+
+    weights: Vector
+    left_out: LeftOut
+    calibration: Calibration
+
+
 def fit_router(
     catalog: Catalog,
     *,
@@ -98,7 +118,22 @@ def _return_memory() -> None:
 
 
 def _fit(corpus: Corpus, encoder: Encoder) -> FittedRouter:
-    texts = [clip(sample.text) for sample in corpus.samples]
+    measured = measure([sample.text for sample in corpus.samples], encoder)
+    learned = learn(measured.gram, corpus)
+    return FittedRouter(
+        corpus=corpus,
+        encoder=encoder,
+        index=measured.index,
+        alignment=measured.alignment,
+        dense=measured.dense,
+        weights=learned.weights,
+        calibration=learned.calibration,
+    )
+
+
+def measure(texts: Sequence[str], encoder: Encoder) -> Measured:
+    """Return how alike the texts are, each to each, and what tells how alike another one is to them."""
+    texts = [clip(text) for text in texts]
     index = WordIndex.of(texts)
     tokens = [static_encoder().tokens(text) for text in texts]
     alignment = Alignment(tokens, static_encoder().table)
@@ -109,21 +144,16 @@ def _fit(corpus: Corpus, encoder: Encoder) -> FittedRouter:
         lexical[at] = index.similarity(text)
         aligned[at] = alignment.similarity(tokens[at])
     gram = kernel(encoder, lexical, dense @ dense.T, (aligned + aligned.T) * np.float32(0.5))
+    return Measured(index, alignment, dense, gram)
 
+
+def learn(gram: Vector, corpus: Corpus) -> Learned:
+    """Return what each sample says for each intent; ``gram`` is the likeness of the corpus's samples."""
     labels = np.array([sample.intent for sample in corpus.samples])
     trust = np.array([_TRUST[sample.kind] for sample in corpus.samples])
     weights = _solve(gram, labels, trust, len(corpus.intents))
-    asked = np.array([sample.kind in ("example", "topic") for sample in corpus.samples])
-    left_out = _leave_out(gram, weights, trust, labels, asked)
-    return FittedRouter(
-        corpus=corpus,
-        encoder=encoder,
-        index=index,
-        alignment=alignment,
-        dense=dense,
-        weights=weights,
-        calibration=calibrate(left_out, flow_starts(corpus.intents)),
-    )
+    left_out = _leave_out(gram, weights, trust, labels, np.array([sample.asked for sample in corpus.samples]))
+    return Learned(weights, left_out, calibrate(left_out, flow_starts(corpus.intents)))
 
 
 def _solve(gram: Vector, labels: npt.NDArray[np.int64], trust: Matrix, intents: int) -> Vector:

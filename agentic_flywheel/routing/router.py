@@ -13,7 +13,8 @@ import numpy.typing as npt
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Intent, Sample
 from agentic_flywheel.routing.encoder import Encoder, static_encoder
-from agentic_flywheel.routing.features import WordIndex, clip, words
+from agentic_flywheel.routing.features import WordIndex, clip
+from agentic_flywheel.routing.keywords import KeywordRules
 from agentic_flywheel.routing.spelling import Speller
 
 Vector = npt.NDArray[np.float32]
@@ -140,26 +141,8 @@ class FittedRouter:
         return Speller(self.index.rarity, static_encoder().common_words)
 
     @cached_property
-    def _rules(self) -> dict[str, list[tuple[tuple[str, ...], int, str]]]:
-        rules: dict[str, list[tuple[tuple[str, ...], int, str]]] = {}
-        for flow, keywords in self.corpus.keywords.items():
-            for keyword in dict.fromkeys(keywords):
-                said = tuple(words(keyword))
-                if said:
-                    rules.setdefault(said[0], []).append((said, self.flow_number[flow], keyword))
-        return rules
-
-    def keywords_in(self, text: str) -> list[tuple[int, str]]:
-        """Return the keywords that occur in ``text`` as whole words, each with its flow's number."""
-        if not self._rules:
-            return []
-        said = words(clip(text))
-        found: dict[tuple[int, str], None] = {}
-        for at, word in enumerate(said):
-            for keyword, flow, written in self._rules.get(word, ()):
-                if tuple(said[at : at + len(keyword)]) == keyword:
-                    found[flow, written] = None
-        return list(found)
+    def keywords(self) -> KeywordRules:
+        return KeywordRules(self.corpus.keywords)
 
 
 def kernel(encoder: Encoder, wording: Vector, meaning: Vector, aligned: Vector) -> Vector:

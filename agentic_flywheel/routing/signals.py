@@ -91,12 +91,10 @@ def is_follow_up(question: str) -> bool:
 
 
 def _from_keywords(found: Priors, question: str, router: FittedRouter, weight: float) -> None:
-    left: dict[int, float] = {}
-    for flow, keyword in router.keywords_in(question):
-        share = left.get(flow, weight)
-        left[flow] = share / 2
-        found.named.add(flow)
-        found.add("keyword", flow, router.flows[flow], share, f'the question contains the keyword "{keyword}"')
+    for hit in router.keywords.hits(question, weight):
+        number = router.flow_number[hit.flow]
+        found.named.add(number)
+        found.add("keyword", number, hit.flow, hit.weight, f'the question contains the keyword "{hit.keyword}"')
 
 
 def _from_session(found: Priors, router: FittedRouter, catalog: Catalog, turns: Sequence[Turn], weight: float) -> None:

@@ -53,6 +53,7 @@ COMMANDS = {
     "sessions": Command("sessions", "sessions", "List and show conversations.", _LOOK),
     "cache": Command("cache", "cache", "Show what the cache saves, or empty it.", _LOOK),
     "flows": Command("flows", "flows", "List, check and add the flows of the registry.", _LOOK),
+    "learn": Command("learn", "learn", "Propose changes of the registry from what people said of answers.", _LOOK),
     "doctor": Command("doctor", "doctor", "Check everything that is needed, and say what to do.", _LOOK),
     "up": Command("up", "up", "Start what is missing: broker, Flowise sandbox, workers, Flower.", _RUN),
     "mcp": Command("mcp", "mcp", "Serve MCP clients, or put the bridge into a client's configuration.", _RUN),

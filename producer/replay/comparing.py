@@ -36,6 +36,9 @@ class Change(Model):
     id: str
     question: str
     expected: str | None = None
+    #: Of the query that asked the question again.
+    query_id: str = ""
+    trace_id: str = ""
     against: Against
     before: Recorded | None = None
     after: Recorded
@@ -136,6 +139,8 @@ def compare(result: ItemResult, against: Against, before: Recorded | None) -> Ch
         id=item.id,
         question=item.question,
         expected=item.expected,
+        query_id=result.query_id,
+        trace_id=result.trace_id,
         against=against,
         before=before,
         after=after,

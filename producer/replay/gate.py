@@ -118,30 +118,31 @@ def _limit(written: str, kind: Kind, value: float, unit: str | None) -> float:
 def _judged(condition: Condition, summary: Summary) -> ConditionOutcome:
     found = _value(condition.figure, summary)
     if found is None:
-        sentence = f"{condition.figure} is not known: there was nothing to measure it by"
-        return ConditionOutcome(condition=condition.written, value=None, passed=False, certain=False, sentence=sentence)
-    holds = _HOLDS[condition.operator]
-    estimate = found if isinstance(found, Estimate) else None
-    value = estimate.value if estimate else float(found)  # type: ignore[arg-type]
-    passed = holds(value, condition.limit)
-    certain = estimate is None or (
-        holds(estimate.low, condition.limit) == holds(estimate.high, condition.limit) == passed
-    )
-    say = _WORDING[condition.kind]
-    sentence = f"{condition.figure} is {say(value)}"
-    if estimate:
-        sentence += f" (95 % interval {wording.between(estimate, say)}, {wording.count(estimate.n, 'case')})"
-    sentence += f": {'meets' if passed else 'misses'} {condition.operator} {say(condition.limit)}"
-    if not certain:
-        sentence += "; too few cases to be sure"
+        return ConditionOutcome(
+            condition=condition.written,
+            value=None,
+            passed=False,
+            certain=False,
+            measured="there was nothing to measure it by",
+            sentence=f"{condition.figure} is not known: there was nothing to measure it by",
+        )
+    holds, say = _HOLDS[condition.operator], _WORDING[condition.kind]
+    estimate = found if isinstance(found, Estimate) else Estimate(value=found, low=found, high=found, n=0)
+    passed = holds(estimate.value, condition.limit)
+    certain = holds(estimate.low, condition.limit) == holds(estimate.high, condition.limit) == passed
+    measured = say(estimate.value)
+    if estimate.n:
+        measured += f" (95 % interval {wording.between(estimate, say)}, {wording.count(estimate.n, 'case')})"
     return ConditionOutcome(
         condition=condition.written,
-        value=value,
-        low=estimate.low if estimate else None,
-        high=estimate.high if estimate else None,
+        value=estimate.value,
+        low=estimate.low if estimate.n else None,
+        high=estimate.high if estimate.n else None,
         passed=passed,
         certain=certain,
-        sentence=sentence,
+        measured=measured,
+        sentence=f"{condition.figure} is {measured}: {'meets' if passed else 'misses'} "
+        f"{condition.operator} {say(condition.limit)}{'' if certain else '; too few cases to be sure'}",
     )
 
 

@@ -17,7 +17,7 @@ SAMPLE = 20_000
 #: Bins of a duration: sixteen a decade, from a millisecond to a thousand seconds.
 _A_DECADE = 16
 BINS = 6 * _A_DECADE
-_BUCKETS = 120
+_BUCKETS = 80
 
 
 class PairSample:
@@ -80,7 +80,7 @@ class Moment(Model):
 
 
 class Timeline:
-    """What happened when, in at most 120 stretches: they grow as the replay does."""
+    """What happened when, in at most 80 stretches: they grow as the replay does."""
 
     def __init__(self) -> None:
         self._start: float | None = None

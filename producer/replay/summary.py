@@ -124,6 +124,8 @@ class ConditionOutcome(Model):
     passed: bool
     #: Whether the whole interval is on the same side of the limit: if not, more items could say otherwise.
     certain: bool
+    #: The value and its interval in words, and the whole in a sentence.
+    measured: str
     sentence: str
 
 

@@ -26,7 +26,7 @@ def duration(milliseconds: float) -> str:
     """Return a duration with the unit that fits it."""
     if milliseconds < 10:
         return f"{milliseconds:.1f} ms"
-    if milliseconds < 1_000:
+    if milliseconds < 999.5:
         return f"{milliseconds:.0f} ms"
     if milliseconds < 120_000:
         return f"{milliseconds / 1_000:.3g} s"

@@ -94,6 +94,7 @@ class Journal:
             metadata={
                 "key": execution.cache_key or None,
                 "age_s": age_of(begun.stored, at),
+                "part": self._part or None,
                 "policy": self._query.cache,
             },
         )
@@ -103,6 +104,7 @@ class Journal:
             end=at,
             metadata={
                 "turns": len(context.history) // 2,
+                "part": self._part or None,
                 "profile": context.profile,
                 "context_type": context.kind,
                 "flowise_session": context.session_id,

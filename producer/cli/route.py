@@ -9,8 +9,10 @@ import typer
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Query, Route, Turn, read_query
+from agentic_flywheel.profiles import ProfileWatch
 from agentic_flywheel.registry import find_registry, load_catalog
-from agentic_flywheel.routing import choose_route, fit_router
+from agentic_flywheel.routing import choose_route, fit_router, strong_encoder
+from agentic_flywheel.sessions import load_session
 from agentic_flywheel.settings import Settings, load_settings
 from producer.cli import options
 from producer.cli.screen import Screen
@@ -26,6 +28,7 @@ def route(
     session: Annotated[
         str | None, typer.Option("--session", metavar="ID", help="As a follow-up in it; needs the broker.")
     ] = None,
+    profile: options.Profile = None,
     user: options.User = "local",
     json: options.Json = False,
 ) -> None:
@@ -37,25 +40,32 @@ def route(
         query = read_query(
             {"question": options.question_text(question), "flow": flow, "domain": domain, "session_id": session}
         )
-        turns = asyncio.run(_turns(user, session)) if session else []
-        found = route_of(query, catalog, settings, turns)
+        turns, carried = asyncio.run(_conversation(user, session)) if session else ([], None)
+        named = profile or carried
+        keywords = ProfileWatch(settings.profiles).get(named, user).keywords if named else ()
+        found = route_of(query, catalog, settings, turns, keywords)
     if json:
         screen.object({"question": query.question, **found.model_dump(mode="json")})
     else:
         _show(screen, found, catalog)
 
 
-async def _turns(user: str, session: str) -> list[Turn]:
+async def _conversation(user: str, session: str) -> tuple[list[Turn], str | None]:
+    """Return a session's last turns and the profile that it carries."""
     from producer.client import AsyncProducer
 
     async with AsyncProducer(owner=user, client="cli") as producer:
-        return await producer.history(session, limit=_TURNS)
+        about = await load_session(producer.batch, session, owner=user)
+        return await producer.history(session, limit=_TURNS), about.profile
 
 
-def route_of(query: Query, catalog: Catalog, settings: Settings, turns: list[Turn]) -> Route:
+def route_of(
+    query: Query, catalog: Catalog, settings: Settings, turns: list[Turn], profile_keywords: tuple[str, ...] = ()
+) -> Route:
     """Return the route that a worker would choose, from the fit that the workers keep where there is one."""
-    router = fit_router(catalog, cache_dir=settings.home / "routers" if settings.home.exists() else None)
-    return choose_route(query, router, catalog, turns=turns)
+    kept = settings.home / "routers" if settings.home.exists() else None
+    router = fit_router(catalog, stronger=strong_encoder(), cache_dir=kept)
+    return choose_route(query, router, catalog, turns=turns, profile_keywords=profile_keywords)
 
 
 def _show(screen: Screen, found: Route, catalog: Catalog) -> None:

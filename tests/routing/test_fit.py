@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from routing.catalogs import BUNDLED, CREATIVE, DOCUMENTS, TECHNICAL, catalog_of
 
 from agentic_flywheel.routing import FittedRouter, RouterSlot, fit_router, strong_encoder
 from agentic_flywheel.routing.corpus import corpus_of
+from agentic_flywheel.routing.encoder import Encoder, static_encoder
 
 
 def test_a_fit_is_read_back_from_disk_as_it_was(tmp_path: Path, router: FittedRouter) -> None:
@@ -75,6 +77,22 @@ def test_the_slot_answers_with_the_old_router_until_the_new_one_is_there() -> No
 
     assert slot.current is not before
     assert "cooking" in slot.current.flows
+
+
+def test_the_second_stage_comes_in_the_background_and_nobody_waits_for_it() -> None:
+    found = threading.Event()
+
+    def find() -> Encoder:
+        assert found.wait(10)
+        return static_encoder()  # any encoder will do
+
+    slot = RouterSlot(BUNDLED, stronger=find)
+    before = slot.current
+    found.set()
+
+    assert slot.wait(30)
+    assert before.stronger is None
+    assert slot.current.stronger is not None
 
 
 def test_of_several_changes_the_last_one_counts() -> None:

@@ -125,7 +125,7 @@ async def test_a_closed_stream_of_the_newest_revision_cancels_the_query_too(
 
 
 async def test_a_cancelled_poll_leaves_the_query_alone(bridge_house: BridgeHouse) -> None:
-    bridge_house.behave(SLOW, latency=0.6)
+    bridge_house.behave(SLOW, latency=2)
     async with client_of(bridge_house.url, mode="legacy") as alice:
         submitted = await call(alice, "flowise_submit", question="patience", flow_override="slow")
         polling = asyncio.create_task(

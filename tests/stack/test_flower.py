@@ -33,7 +33,8 @@ async def until_found(info: StackInfo, path: str, wanted: str) -> Any:
     async with asyncio.timeout(30), aiohttp.ClientSession(headers=headers) as session:
         while True:
             async with session.get(f"{info.flower_url}{path}") as response:
-                found = await response.json()
+                # A worker that is slow to answer makes a refresh fail; the next one asks again.
+                found = await response.json() if response.status == 200 else {}
             if wanted in found:
                 return found[wanted]
             await asyncio.sleep(0.1)

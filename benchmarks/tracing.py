@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -398,10 +399,14 @@ def main() -> None:
     if given.json:
         print(json.dumps({"rate": given.rate, "observations_per_query": 10, "rows": found}))
         return
-    table = Table(*found[0], title=f"Tracing: {given.rate:g} queries/s, ten observations each")
+    table = Table(box=SIMPLE_HEAD, title=f"Tracing: {given.rate:g} queries/s, ten observations each")
+    for name in found[0]:
+        table.add_column(name, justify="left" if name == "row" else "right")
     for row in found:
         table.add_row(*map(str, row.values()))
-    Console().print(table)
+    console = Console()
+    # A terminal has its own width; in a file nothing is cut.
+    Console(width=None if console.is_terminal else 180).print(table)
 
 
 if __name__ == "__main__":

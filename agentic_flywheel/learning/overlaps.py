@@ -10,7 +10,7 @@ from agentic_flywheel.models import Model
 from agentic_flywheel.routing.trial import Trial
 
 #: So many texts have to be taken for the other flow's, and this share of all that the two have.
-_CONFUSED, _SHARE = 3, 0.1
+_CONFUSED, _SHARE = 3, 0.2
 _SHOWN = 5
 
 

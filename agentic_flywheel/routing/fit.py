@@ -74,7 +74,9 @@ class Learned:
     """What a corpus says, and how far that is to be believed."""
 
     weights: Vector
+    #: Of what users ask, and of every text.
     left_out: LeftOut
+    every: LeftOut
     calibration: Calibration
 
 
@@ -152,8 +154,10 @@ def learn(gram: Vector, corpus: Corpus) -> Learned:
     labels = np.array([sample.intent for sample in corpus.samples])
     trust = np.array([_TRUST[sample.kind] for sample in corpus.samples])
     weights = _solve(gram, labels, trust, len(corpus.intents))
-    left_out = _leave_out(gram, weights, trust, labels, np.array([sample.asked for sample in corpus.samples]))
-    return Learned(weights, left_out, calibrate(left_out, flow_starts(corpus.intents)))
+    every = _leave_out(gram, weights, trust, labels)
+    asked = np.array([sample.asked for sample in corpus.samples])
+    left_out = LeftOut(every.scores[asked], every.intents[asked], every.nearest[asked])
+    return Learned(weights, left_out, every, calibrate(left_out, flow_starts(corpus.intents)))
 
 
 def _solve(gram: Vector, labels: npt.NDArray[np.int64], trust: Matrix, intents: int) -> Vector:
@@ -174,14 +178,12 @@ def _solve(gram: Vector, labels: npt.NDArray[np.int64], trust: Matrix, intents: 
     return weights
 
 
-def _leave_out(
-    gram: Vector, weights: Vector, trust: Matrix, labels: npt.NDArray[np.int64], asked: npt.NDArray[np.bool_]
-) -> LeftOut:
+def _leave_out(gram: Vector, weights: Vector, trust: Matrix, labels: npt.NDArray[np.int64]) -> LeftOut:
     ridge = _PENALTY / (_LEFT_OUT_CURVATURE * trust)
     own = 1 / np.diag(np.linalg.inv(gram + np.diag(ridge).astype(np.float32))) - ridge
     scores = (gram @ weights - weights * own[:, None].astype(np.float32)).astype(np.float64)
     others = gram - np.diag(np.full(len(gram), np.inf, np.float32))
-    return LeftOut(scores[asked], labels[asked], others.max(1)[asked].astype(np.float64))
+    return LeftOut(scores, labels, others.max(1).astype(np.float64))
 
 
 def calibrate(left_out: LeftOut, starts: npt.NDArray[np.int64]) -> Calibration:

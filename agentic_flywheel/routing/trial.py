@@ -63,7 +63,7 @@ class Trial:
         self._starts = flow_starts(self.corpus.intents)
         self.flows = tuple(dict.fromkeys(intent.flow for intent in self.corpus.intents))
         self.keywords = KeywordRules(self.corpus.keywords)
-        self._weight = (DEFAULT_WEIGHTS | catalog.policy.scoring_weights)["keyword"]
+        self.keyword_weight = (DEFAULT_WEIGHTS | catalog.policy.scoring_weights)["keyword"]
 
     def flow_of(self, sample: Sample) -> str:
         """Return the flow that a text stands in."""
@@ -113,19 +113,37 @@ class Trial:
     @cached_property
     def left_out(self) -> list[tuple[Sample, str, float]]:
         """Each example with the flow that the rest of the catalog takes it for, and the probability of its own one."""
+        return [
+            (sample, self.flows[int(chances.argmax())], float(chances[self.flows.index(self.flow_of(sample))]))
+            for sample, chances in self.left_out_chances
+        ]
+
+    @cached_property
+    def left_out_chances(self) -> list[tuple[Sample, Chances]]:
+        """Each example with the probability of each flow by the rest of the catalog."""
         samples = [sample for sample in self.corpus.samples if sample.asked]
-        found = []
-        for sample, own in zip(samples, self._learned.left_out.scores, strict=True):
-            chances, _ = self._chances(sample.text, own)
-            mine = self.flows.index(self.corpus.intents[sample.intent].flow)
-            found.append((sample, self.flows[int(chances.argmax())], float(chances[mine])))
-        return found
+        scores = self._learned.left_out.scores
+        return [(sample, self._chances(sample.text, own)[0]) for sample, own in zip(samples, scores, strict=True)]
+
+    @cached_property
+    def without_keyword(self) -> dict[tuple[str, str], float]:
+        """For each flow and plain keyword, how likely the keyword alone would lead there if it were none."""
+        known = zip(self.corpus.samples, self._learned.every.scores, strict=True)
+        return {
+            (self.flow_of(sample), sample.text): float(self._by_text(own)[self.flows.index(self.flow_of(sample))])
+            for sample, own in known
+            if sample.kind == "keyword"
+        }
+
+    def _by_text(self, scores: Chances) -> Chances:
+        odds = np.exp((scores - scores.max()) * self._learned.calibration.temperature)
+        chances: Chances = np.add.reduceat(odds, self._starts) / odds.sum()
+        return chances
 
     def _chances(self, question: str, scores: Chances) -> tuple[Chances, set[str]]:
-        logits = (scores - scores.max()) * self._learned.calibration.temperature
-        logs = np.log(np.add.reduceat(np.exp(logits), self._starts) + 1e-12)
+        logs = np.log(self._by_text(scores) + 1e-12)
         named = set()
-        for hit in self.keywords.hits(question, self._weight):
+        for hit in self.keywords.hits(question, self.keyword_weight):
             logs[self.flows.index(hit.flow)] += hit.weight
             named.add(hit.flow)
         odds = np.exp(logs - logs.max())

@@ -21,6 +21,7 @@ from agentic_flywheel.registry import (
 from agentic_flywheel.settings import load_settings
 from producer.cli import options
 from producer.cli.exits import Exit
+from producer.cli.lint import lint
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from producer.cli.flow_check import FlowReport
 
 flows = options.command_group("List, check and add the flows of the registry.")
+flows.command()(lint)
 
 
 @flows.command("list")

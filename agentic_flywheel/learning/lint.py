@@ -1,0 +1,159 @@
+"""What in a catalog makes routing worse than it need be: overlaps, contradictions, weak places, idle keywords."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.learning.changes import KEYWORDS
+from agentic_flywheel.learning.evidence import place_of
+from agentic_flywheel.learning.labels import same_question
+from agentic_flywheel.learning.overlaps import overlaps
+from agentic_flywheel.models import Model
+from agentic_flywheel.routing.corpus import Sample, corpus_of, plain
+from agentic_flywheel.routing.features import words
+from agentic_flywheel.routing.trial import Likeness, Trial
+
+#: Fewer examples than this say little about a topic, or about a flow without topics.
+_FEW = 3
+#: An example whose own flow is this unlikely by the others contradicts them, or is weak.
+_CONTRADICTS, _WEAK = 0.1, 0.25
+#: A keyword is idle where its flow is this likely without it, for a question that is nothing but the keyword.
+_SURE = 0.9
+_QUOTED = 80
+
+
+class Finding(Model):
+    """One thing to look at. A problem sends questions the wrong way; a remark may be meant."""
+
+    kind: Literal[
+        "overlap", "contradiction", "weak_example", "few_examples", "idle_keyword", "shared_keyword", "ignored_override"
+    ]
+    level: Literal["problem", "remark"]
+    flow: str
+    #: The keyword, topic or example that it is about; empty for the flow as a whole.
+    place: str = ""
+    text: str = ""
+    said: str
+
+
+def lint(catalog: Catalog) -> list[Finding]:
+    """Return what is found in a catalog, the problems first, in the order of its flows."""
+    trial = Trial(catalog, Likeness(sample.text for sample in corpus_of(catalog).samples))
+    found = [
+        *_overlaps(trial),
+        *_contradictions(trial),
+        *_weak_examples(trial),
+        *_few_examples(catalog),
+        *_keywords(trial),
+    ]
+    order = list(catalog.flows)
+    return sorted(found, key=lambda each: (each.level, order.index(each.flow)))
+
+
+def _overlaps(trial: Trial) -> Iterator[Finding]:
+    for each in overlaps(trial, ()):
+        one, other = each.flows
+        told = f"overlaps with {other}: {each.confused} of their {each.of} examples are taken for the other's"
+        said = f"{told} ({'; '.join(each.places)})"
+        yield Finding(kind="overlap", level="problem", flow=one, place=other, said=said)
+
+
+def _contradictions(trial: Trial) -> Iterator[Finding]:
+    """Yield what stands in two flows at once."""
+    holders: dict[str, list[Sample]] = defaultdict(list)
+    for sample in trial.corpus.samples:
+        if sample.asked:
+            holders[same_question(sample.text)].append(sample)
+    for samples in holders.values():
+        flows = list(dict.fromkeys(map(trial.flow_of, samples)))
+        if len(flows) > 1:
+            flow, place = place_of(samples[0], trial)
+            yield Finding(
+                kind="contradiction",
+                level="problem",
+                flow=flow,
+                place=place,
+                text=samples[0].text,
+                said=f"{_quoted(samples[0].text)} is an example of {' and of '.join(flows)}",
+            )
+
+
+def _weak_examples(trial: Trial) -> Iterator[Finding]:
+    for sample, said, chance in trial.left_out:
+        flow, place = place_of(sample, trial)
+        if said == flow or chance >= _WEAK:
+            continue
+        against = chance < _CONTRADICTS
+        yield Finding(
+            kind="contradiction" if against else "weak_example",
+            level="remark",
+            flow=flow,
+            place=place,
+            text=sample.text,
+            said=f"{_quoted(sample.text)} would go to {said} by all other examples ({flow}: {chance:.0%}); "
+            + ("move it, or add more like it" if against else "add more like it"),
+        )
+
+
+def _few_examples(catalog: Catalog) -> Iterator[Finding]:
+    for flow in catalog.routable.values():
+        if not flow.topics and len(flow.examples) < _FEW:
+            told = f"has {len(flow.examples) or 'no'} example{'' if len(flow.examples) == 1 else 's'} and no topics"
+            yield Finding(kind="few_examples", level="remark", flow=flow.key, said=f"{told}: its routes are guesses")
+        for topic, texts in flow.topics.items():
+            if len(texts) < _FEW:
+                said = f"the topic {topic} has {len(texts)} example{'' if len(texts) == 1 else 's'}"
+                yield Finding(kind="few_examples", level="remark", flow=flow.key, place=topic, said=said)
+
+
+def _keywords(trial: Trial) -> Iterator[Finding]:
+    """Yield keywords that cannot occur, that several flows have, and that change nothing."""
+    holders: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for flow, keywords in trial.corpus.keywords.items():
+        for keyword in dict.fromkeys(keywords):
+            holders[tuple(words(keyword))].append(flow)
+    deciding = _deciding(trial)
+    for flow, keywords in trial.corpus.keywords.items():
+        idle = []
+        for keyword in dict.fromkeys(keywords):
+            said = tuple(words(keyword))
+            others = [other for other in holders[said] if other != flow]
+            if not said:
+                told = f"the keyword {keyword} never occurs: it has no letter and no digit"
+                yield Finding(kind="idle_keyword", level="problem", flow=flow, place=KEYWORDS, text=keyword, said=told)
+            elif others:
+                told = f"the keyword {keyword} is one of {', '.join(others)} too, and decides nothing between them"
+                yield Finding(
+                    kind="shared_keyword", level="problem", flow=flow, place=KEYWORDS, text=keyword, said=told
+                )
+            elif (flow, keyword) not in deciding and trial.without_keyword.get((flow, plain(keyword)), 0) >= _SURE:
+                idle.append(keyword)
+        if idle:
+            told = f"the examples say as much as {', '.join(idle)}: without these keywords no example goes elsewhere"
+            yield Finding(
+                kind="idle_keyword", level="remark", flow=flow, place=KEYWORDS, text=", ".join(idle), said=told
+            )
+
+
+def _deciding(trial: Trial) -> set[tuple[str, str]]:
+    """Return the keywords without which a left-out example would go elsewhere."""
+    deciding: set[tuple[str, str]] = set()
+    for sample, chances in trial.left_out_chances:
+        logs = np.log(chances + 1e-12)
+        best = int(logs.argmax())
+        for hit in trial.keywords.hits(sample.text, trial.keyword_weight):
+            without = logs.copy()
+            without[trial.flows.index(hit.flow)] -= hit.weight
+            if int(without.argmax()) != best:
+                deciding.add((hit.flow, hit.keyword))
+    return deciding
+
+
+def _quoted(text: str) -> str:
+    flat = " ".join(text.split())
+    return f'"{flat}"' if len(flat) <= _QUOTED else f'"{flat[: _QUOTED - 1]}…"'

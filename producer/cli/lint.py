@@ -1,0 +1,95 @@
+"""``flywheel flows lint``: what in the registry makes routing, or the calls of flows, other than it looks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.registry import find_registry, load_catalog
+from agentic_flywheel.registry.document import read_document
+from agentic_flywheel.registry.places import line_of
+from producer.cli import options
+from producer.cli.exits import Exit
+from producer.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from agentic_flywheel.learning.lint import Finding
+    from agentic_flywheel.settings import Settings
+
+
+def lint(json: options.Json = False) -> None:
+    """Look for flows that overlap, contradictory or weak examples, keywords that never decide, ignored overrides.
+
+    It ends with code 1 where a problem was found; a remark may be meant. Which overrides Flowise will ignore is asked
+    of Flowise, where one is set or runs here.
+    """
+    from agentic_flywheel.learning.lint import lint as found_in
+    from producer.stack import stack_settings
+
+    screen = Screen(json)
+    with screen.reporting():
+        settings = stack_settings()
+        path = find_registry(settings.registry)
+        catalog = load_catalog(path)
+        findings = [*found_in(catalog), *asyncio.run(_ignored(catalog, settings))]
+    if json:
+        _print(screen, path, findings)
+    else:
+        _show(screen, path, findings)
+        if settings.flowise_base_url is None:
+            screen.note(("FLOWISE_BASE_URL is not set and no stack runs here: overrides were not looked at.", "dim"))
+    if any(each.level == "problem" for each in findings):
+        raise typer.Exit(Exit.FAILED)
+
+
+async def _ignored(catalog: Catalog, settings: Settings) -> list[Finding]:
+    from agentic_flywheel.learning.lint import Finding
+    from producer.cli.flow_check import check_flows
+
+    if settings.flowise_base_url is None:
+        return []
+    return [
+        Finding(
+            kind="ignored_override",
+            level="remark",
+            flow=report.flow,
+            place="config",
+            text=", ".join(report.ignored),
+            said=f"Flowise ignores the override of {', '.join(report.ignored)}: its flow has to allow it",
+        )
+        for report in await check_flows(catalog, settings)
+        if report.ignored
+    ]
+
+
+def _lines(path: Path, findings: Sequence[Finding]) -> list[int]:
+    from agentic_flywheel.learning.changes import EXAMPLES, KEYWORDS
+
+    document = read_document(path)
+    ways = {KEYWORDS: ("intent_keywords",), EXAMPLES: ("examples",), "config": ("config",), "": ()}
+    return [
+        line_of(document, each.flow, ways.get(each.place, ("topics", each.place)), each.text)
+        if each.kind != "overlap"
+        else line_of(document, each.flow)
+        for each in findings
+    ]
+
+
+def _print(screen: Screen, path: Path, findings: Sequence[Finding]) -> None:
+    problems = sum(each.level == "problem" for each in findings)
+    screen.object({"registry": str(path), "ok": not problems, "problems": problems, "findings": len(findings)})
+    for line, each in zip(_lines(path, findings), findings, strict=True):
+        screen.object({**each.model_dump(mode="json"), "line": line})
+
+
+def _show(screen: Screen, path: Path, findings: Sequence[Finding]) -> None:
+    for line, each in zip(_lines(path, findings), findings, strict=True):
+        mark = ("✗ ", "bold red") if each.level == "problem" else ("! ", "yellow")
+        screen.line(mark, f"{path}:{line}: {each.flow}: {each.said}")
+    if not findings:
+        screen.line(("✓ ", "green"), f"{path} has nothing that stands in the way of routing")

@@ -99,10 +99,11 @@ class ProfileWatch:
             before.look_at = look_at
             return before
         profile, faults = check_profile(path)
-        fault = faults[0] if faults else None
-        kept = _Kept(look_at, stamp, profile or (before.profile if before else None), fault)
-        if fault is not None and (before is None or before.fault is None or before.fault.args != fault.args):
-            logger.error("a profile is refused, the one of before stays if there was one: %s", fault)
+        kept = _Kept(look_at, stamp, profile, faults[0] if faults else None)
+        if kept.fault is not None and before is not None and before.profile is not None:
+            kept.profile = before.profile
+            if before.fault is None or before.fault.args != kept.fault.args:
+                logger.error("a profile's change is refused, the one of before stays: %s", kept.fault)
         self._kept[name] = kept
         return kept
 

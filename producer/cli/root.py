@@ -51,6 +51,7 @@ COMMANDS = {
     "health": Command("health", "health", "Show how the flows and queues are doing.", _LOOK),
     "usage": Command("usage", "usage", "Show who asks how much of what.", _LOOK),
     "sessions": Command("sessions", "sessions", "List and show conversations.", _LOOK),
+    "profiles": Command("profiles", "profiles", "What flows are told of a domain: list, show, make, use.", _LOOK),
     "cache": Command("cache", "cache", "Show what the cache saves, or empty it.", _LOOK),
     "flows": Command("flows", "flows", "List, check and add the flows of the registry.", _LOOK),
     "learn": Command("learn", "learn", "Propose changes of the registry from what people said of answers.", _LOOK),

@@ -1,0 +1,198 @@
+"""``flywheel profiles``: what flows are told of a domain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+import typer
+
+from agentic_flywheel.models import read_query
+from agentic_flywheel.profiles import ContextType, Privacy, Profile, ProfileWatch, read_profile
+from agentic_flywheel.profiles.reading import NAME, SUFFIX
+from agentic_flywheel.profiles.templates import TEMPLATES, new_profile
+from agentic_flywheel.profiles.watch import PLACE
+from agentic_flywheel.sessions import Session, use_profile
+from agentic_flywheel.settings import load_settings
+from producer.cli import options
+from producer.cli.safe_text import one_line
+from producer.cli.screen import Screen
+
+profiles = options.command_group("List, show and make domain profiles, and have a session carry one.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+
+
+@profiles.command("list")
+def list_(user: options.User = "local", json: options.Json = False) -> None:
+    """List the profiles that you may use, then the files that are refused and why."""
+    screen = Screen(json)
+    with screen.reporting():
+        watch = ProfileWatch(load_settings().profiles)
+        found, faults = watch.readable(user), watch.faults()
+    if json:
+        for profile in found:
+            screen.object(_about(profile))
+        for fault in faults:
+            screen.object({"path": fault.path, "line": fault.line, "key": fault.key, "reason": fault.reason})
+        return
+    if found:
+        screen.table(
+            ("profile", "privacy", "owners", "context", "what it is"),
+            [
+                (
+                    profile.name,
+                    (profile.privacy, "yellow") if profile.confidential else profile.privacy,
+                    ", ".join(profile.owners) or ("everybody", "dim"),
+                    ", ".join(profile.kinds),
+                    one_line(profile.description, 60),
+                )
+                for profile in found
+            ],
+        )
+    else:
+        screen.line("No profiles for you: `flywheel profiles new NAME` makes one.")
+    for fault in faults:
+        screen.line(("✗ ", "bold red"), f"{fault.path}:{fault.line}: {fault.key}: {fault.reason}")
+
+
+def _about(profile: Profile) -> dict[str, object]:
+    about = profile.model_dump(mode="json")
+    return {**about, "revision": profile.revision, "source": profile.source}
+
+
+@profiles.command()
+def show(
+    name: Name,
+    kind: Annotated[
+        str | None,
+        typer.Option("--as", metavar="KIND", help="technical, cultural, strategic or general; default: every kind."),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option("--for", metavar="QUESTION", help="What a flow is told with this question.")
+    ] = None,
+    user: options.User = "local",
+    json: options.Json = False,
+) -> None:
+    """Show a profile, and what a flow is told of it."""
+    screen = Screen(json)
+    if kind is not None and question is not None:
+        raise typer.BadParameter("--as and --for exclude each other.")
+    with screen.reporting():
+        profile = ProfileWatch(load_settings().profiles).get(name, user)
+        shown = _kind(kind) if question is None else profile.context_type or _kind_for(question)
+    if json:
+        screen.object({**_about(profile), "kind": shown, "text": profile.text(shown)})
+        return
+    owners = ", ".join(profile.owners) or "everybody"
+    screen.facts(
+        [
+            ("profile", (profile.name, "bold")),
+            ("privacy", profile.privacy),
+            ("owners", owners),
+            ("context", ", ".join(profile.kinds)),
+            ("revision", profile.revision),
+            ("from", profile.source),
+        ]
+    )
+    screen.line()
+    screen.line((f"A flow is told, with a {shown} question:", "dim"))
+    screen.line(profile.text(shown))
+
+
+def _kind_for(question: str) -> ContextType:
+    from agentic_flywheel.profiles import context_type_of
+
+    return context_type_of(question)
+
+
+def _kind(given: str | None) -> ContextType:
+    if given not in (None, *get_args(ContextType)):
+        raise typer.BadParameter(f"{given!r} is none of {', '.join(get_args(ContextType))}.", param_hint="--as")
+    return cast(ContextType, given or "general")
+
+
+@profiles.command()
+def new(
+    name: Name,
+    template: Annotated[
+        str, typer.Option("--template", metavar="KIND", help="technical, cultural, strategic or general: all of them.")
+    ] = "general",
+    title: Annotated[str, typer.Option("--title", metavar="TEXT")] = "",
+    description: Annotated[str, typer.Option("--description", metavar="TEXT", help="What the domain is.")] = "",
+    privacy: Annotated[str, typer.Option("--privacy", metavar="LEVEL", help="public, internal or confidential.")] = (
+        "internal"
+    ),
+    user: options.User = "local",
+    json: options.Json = False,
+) -> None:
+    """Make a profile from a template, to be filled in. It can be used at once; a confidential one is yours alone."""
+    screen = Screen(json)
+    if not NAME.match(name):
+        raise typer.BadParameter("a name has letters, digits, `-`, `_` and `.`, at most 128.", param_hint="NAME")
+    if template not in TEMPLATES:
+        raise typer.BadParameter(f"{template!r} is none of {', '.join(TEMPLATES)}.", param_hint="--template")
+    if privacy not in get_args(Privacy):
+        raise typer.BadParameter(f"{privacy!r} is none of {', '.join(get_args(Privacy))}.", param_hint="--privacy")
+    with screen.reporting():
+        folder = load_settings().profiles or Path.cwd() / PLACE
+        path = folder.expanduser() / f"{name}{SUFFIX}"
+        text = new_profile(
+            name,
+            template,
+            title=title,
+            description=description,
+            privacy=cast(Privacy, privacy),
+            owner=user,
+        )
+        _write(path, text, private=privacy == "confidential")
+        profile = read_profile(path)
+    if json:
+        screen.object(_about(profile))
+        return
+    screen.line(f"The profile {name} is in {path}.")
+    screen.note((f"Fill it in, then look at what a flow is told: flywheel profiles show {name}", "dim"))
+
+
+def _write(path: Path, text: str, *, private: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
+    except FileExistsError:
+        raise typer.BadParameter(f"{path} is there already; it is left as it is.", param_hint="NAME") from None
+    with open(made, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+@profiles.command()
+def use(
+    session: Annotated[str, typer.Option("--session", metavar="ID", show_default=False, help="The conversation.")],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    nothing: Annotated[bool, typer.Option("--none", help="The session carries no profile any more.")] = False,
+    user: options.User = "local",
+    json: options.Json = False,
+) -> None:
+    """Have a session carry a profile: its queries are asked under it, but for those that name another."""
+    if (name is None) != nothing:
+        raise typer.BadParameter("give one of: a profile's name, --none.")
+    screen = Screen(json)
+    with screen.reporting():
+        found = asyncio.run(_use(user, session, name))
+    if json:
+        screen.object(found.model_dump(mode="json"))
+    else:
+        screen.line(f"The session {session} carries the profile {name}." if name else f"{session} carries no profile.")
+
+
+async def _use(user: str, session_id: str, name: str | None) -> Session:
+    from producer.client import AsyncProducer
+
+    # As strict as a query that names both.
+    read_query({"question": "?", "session_id": session_id, "profile": name})
+    async with AsyncProducer(owner=user, client="cli") as producer:
+        if name is not None and producer.profiles.folders:
+            producer.profiles.get(name, user)
+        ttl = producer.settings.session_ttl
+        return await use_profile(producer.batch, session_id, name, owner=user, ttl=ttl)

@@ -44,9 +44,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.watch = CatalogWatch(settings.registry)
-        self.slot = RouterSlot(
-            self.watch.current(), stronger=strong_encoder, cache_dir=settings.home / "routers"
-        )
+        self.slot = RouterSlot(self.watch.current(), stronger=strong_encoder, cache_dir=settings.home / "routers")
         self.watch.on_change(self.slot.refit)
         self.profiles = ProfileWatch(settings.profiles)
         self.tracer = Tracer.from_settings(settings, service="flywheel-worker")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
+import uvloop
 from typer.core import TyperGroup
 
 from agentic_flywheel.errors import FlywheelError
@@ -142,7 +143,7 @@ def run(
             _refuse(source is not None or out is not None or strict, "--resume takes no SOURCE, --out or --strict.")
             _refuse("cache" in asked or local or dry_run, "--cache, --local and --dry-run stay as they were.")
             chosen = Replay.resume(resume, on_line=screen.note, **asked)
-        ended = asyncio.run(carry_out(screen, chosen))
+        ended = uvloop.run(carry_out(screen, chosen))
         show_ended(screen, chosen.folder, ended)
     raise typer.Exit(ended.exit)
 

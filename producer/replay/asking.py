@@ -50,7 +50,8 @@ class Asker(AsyncProducer):
         _ = self.catalog
         started = datetime.now(UTC)
         fields = self._fields(item)
-        as_owner = cast(Asker, self.acting_for(item.user or self.owner))
+        owner = item.user or self.owner
+        as_owner = self if owner == self.owner else cast(Asker, self.acting_for(owner))
         submissions = calls = 0
         for attempt in range(1, _ATTEMPTS + 1):
             query_id = ids.query_id(self._plan.run_id, item.number, attempt)

@@ -20,6 +20,7 @@ from agentic_flywheel.models import CachePolicy, State
 from producer.cli import options
 from producer.cli.exits import Exit
 from producer.cli.replay_display import line_of, shown
+from producer.cli.replay_report import EvaluatorNames, GateText, check, compared, diff, report
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 from producer.replay.folder import Folder
@@ -57,6 +58,9 @@ def _replay() -> None:
     `flywheel replay SOURCE …` is short for `flywheel replay run SOURCE …`.
     """
 
+
+replay.command()(report)
+replay.command()(diff)
 
 _SOURCE = (
     "A .jsonl or .csv file, `-` for JSON lines from stdin, the folder of an earlier replay, `records`, `dead-letters`, "
@@ -104,6 +108,9 @@ def run(
         int | None, typer.Option("--max-cost-calls", min=0, metavar="N", help="Stop after so many calls of flows.")
     ] = None,
     timeout: options.Timeout = None,
+    gate: GateText = None,
+    evaluator: EvaluatorNames = None,
+    with_report: Annotated[bool, typer.Option("--report/--no-report", help="Compare, and write the report.")] = True,
     json: options.Json = False,
 ) -> None:
     """Ask the questions of a source again, and keep what becomes of each in a folder.
@@ -133,9 +140,11 @@ def run(
         "dry_run": dry_run or None,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
+    _refuse(not with_report and bool(gate or evaluator), "--gate and --evaluator need the report.")
     screen = Screen(json)
     found = None if resume is not None else _source(source, wanted)
     with screen.reporting():
+        check(gate, evaluator or [])
         if resume is None:
             assert found is not None
             chosen = Replay(found, out=out, strict=strict, on_line=screen.note, **asked)
@@ -144,7 +153,17 @@ def run(
             _refuse("cache" in asked or local or dry_run, "--cache, --local and --dry-run stay as they were.")
             chosen = Replay.resume(resume, on_line=screen.note, **asked)
         ended = uvloop.run(carry_out(screen, chosen))
-        show_ended(screen, chosen.folder, ended)
+        if not json:
+            show_ended(screen, chosen.folder, ended)
+        found_out = None
+        if ended.how == "complete" and with_report:
+            found_out = compared(chosen.folder.path, gate=gate, evaluators=evaluator or [])
+        if json:
+            show_ended(screen, chosen.folder, ended, {"comparison": found_out.object} if found_out else {})
+        elif found_out is not None:
+            found_out.show(screen)
+    if found_out is not None and not found_out.passed:
+        raise typer.Exit(Exit.FAILED)
     raise typer.Exit(ended.exit)
 
 
@@ -202,8 +221,8 @@ async def carry_out(screen: Screen, chosen: Replay, tell: Callable[[ItemResult],
     return Ended(chosen.progress, chosen.ending or "interrupted")
 
 
-def show_ended(screen: Screen, folder: Folder, ended: Ended) -> None:
-    """Say what came of it, and how to go on."""
+def show_ended(screen: Screen, folder: Folder, ended: Ended, more: dict[str, Any] | None = None) -> None:
+    """Say what came of it, and how to go on. ``more`` is what JSON says besides."""
     progress = ended.progress
     if progress is None:
         screen.note("Stopped before the first question was asked.")
@@ -223,6 +242,7 @@ def show_ended(screen: Screen, folder: Folder, ended: Ended) -> None:
                 "problems": plan.problems,
                 "domains": dict(progress.domains),
                 "failures": dict(progress.failures),
+                **(more or {}),
             }
         )
         return

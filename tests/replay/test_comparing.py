@@ -14,7 +14,7 @@ from replay.planted import START, failure, outcome, realistic, result, write
 from agentic_flywheel.errors import ResultsUnreadable
 from producer.replay.comparing import CLARIFY, compare, reference, route_of
 from producer.replay.comparison import Comparison, compare_results
-from producer.replay.evaluators import evaluators
+from producer.replay.evaluators import named_evaluators
 from producer.replay.gathering import SHOWN
 from producer.replay.results import ItemResult
 from producer.replay.results_file import ResultIndex, results_path
@@ -144,7 +144,7 @@ def test_scores_are_paired_too_and_every_item_has_its_line(tmp_path: Path) -> No
     ]
     lines = io.StringIO()
 
-    summary = compared(tmp_path, results, evaluators=evaluators(["exact"]), changes=lines).summary
+    summary = compared(tmp_path, results, evaluators=named_evaluators(["exact"]), changes=lines).summary
 
     (scores,) = summary.scores
     assert scores.score is not None

@@ -11,7 +11,7 @@ import pytest
 
 from agentic_flywheel.errors import FlowTimeout, InvalidEvaluator
 from agentic_flywheel.models import Answer
-from producer.replay.evaluators import Case, Evaluator, Verdict, evaluators, named
+from producer.replay.evaluators import Case, Evaluator, Verdict, named, named_evaluators
 from producer.replay.evaluators.judge import prompt, read_verdict
 
 SCHEMA = {
@@ -26,7 +26,7 @@ def case(answer: str, expected: str | None = None) -> Case:
 
 
 def score(given: str, answer: str, expected: str | None = None) -> float | None:
-    (evaluator,) = evaluators([given])
+    (evaluator,) = named_evaluators([given])
     verdict = asyncio.run(evaluator.judge(case(answer, expected)))
     return None if verdict is None else verdict.score
 
@@ -51,7 +51,7 @@ def test_a_built_in_evaluator_scores(given: str, answer: str, expected: str | No
 
 
 def test_a_pattern_that_backtracks_for_ever_is_cut_off() -> None:
-    (evaluator,) = evaluators([r"regex:(?:(a+)b?)+\1c"])
+    (evaluator,) = named_evaluators([r"regex:(?:(a+)b?)+\1c"])
 
     verdict = asyncio.run(evaluator.judge(case("a" * 200_000)))
 
@@ -84,7 +84,7 @@ def test_an_answer_fits_a_schema_or_not(schema: Path, answer: str, wanted: float
 def test_a_schema_fetches_nothing_from_the_network(tmp_path: Path) -> None:
     file = tmp_path / "away.json"
     file.write_text(json.dumps({"$ref": "http://127.0.0.1:9/schema.json"}))
-    (evaluator,) = evaluators([f"json-schema:{file}"])
+    (evaluator,) = named_evaluators([f"json-schema:{file}"])
 
     verdict = asyncio.run(evaluator.judge(case("{}")))
 
@@ -107,14 +107,14 @@ def test_a_schema_fetches_nothing_from_the_network(tmp_path: Path) -> None:
 )
 def test_an_evaluator_that_cannot_be_used_says_why(given: str, because: str) -> None:
     with pytest.raises(InvalidEvaluator, match=because):
-        evaluators([given])
+        named_evaluators([given])
 
 
 def test_two_of_one_name_need_a_label() -> None:
     with pytest.raises(InvalidEvaluator, match="give one a label"):
-        evaluators(["contains:a", "contains:b"])
+        named_evaluators(["contains:a", "contains:b"])
 
-    assert [each.label for each in evaluators(["contains:a", "other=contains:b"])] == ["contains", "other"]
+    assert [each.label for each in named_evaluators(["contains:a", "other=contains:b"])] == ["contains", "other"]
 
 
 def grumpy(argument: str) -> Evaluator:
@@ -130,7 +130,7 @@ def test_an_evaluator_of_the_users_own_is_an_entry_point(monkeypatch: pytest.Mon
     offer = EntryPoint("grumpy", f"{__name__}:grumpy", named.GROUP)
     monkeypatch.setattr(EntryPoint, "load", lambda self: grumpy)
     monkeypatch.setattr(named, "entry_points", lambda group: [offer] if group == named.GROUP else [])
-    (own, absurd) = evaluators(["grumpy:0.25", "absurd=grumpy:7"])
+    (own, absurd) = named_evaluators(["grumpy:0.25", "absurd=grumpy:7"])
 
     assert asyncio.run(own.judge(case("fine"))) == Verdict(score=0.25, comment="so I say")
     assert asyncio.run(own.judge(case("crash"))) is None
@@ -170,7 +170,7 @@ def test_a_judge_is_a_flow_that_is_asked_through_the_queue() -> None:
             raise FlowTimeout("critic", 30.0)
         return answer("", data={"score": 0.9, "reason": "right"})
 
-    (judge,) = evaluators(["judge:critic"], ask=ask)
+    (judge,) = named_evaluators(["judge:critic"], ask=ask)
 
     assert asyncio.run(judge.judge(case("Paris", "Paris"))) == Verdict(score=0.9, comment="right")
     assert asyncio.run(judge.judge(case("Lyon"))) is None

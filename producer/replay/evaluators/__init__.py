@@ -2,6 +2,6 @@
 
 from producer.replay.comparing import Verdict
 from producer.replay.evaluators.case import Case, Evaluator
-from producer.replay.evaluators.named import Named, evaluators
+from producer.replay.evaluators.named import Named, named_evaluators
 
-__all__ = ["Case", "Evaluator", "Named", "Verdict", "evaluators"]
+__all__ = ["Case", "Evaluator", "Named", "Verdict", "named_evaluators"]

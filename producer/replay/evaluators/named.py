@@ -54,7 +54,7 @@ class Named:
         return verdict
 
 
-def evaluators(given: Sequence[str], *, ask: Ask | None = None) -> list[Named]:
+def named_evaluators(given: Sequence[str], *, ask: Ask | None = None) -> list[Named]:
     """Return the evaluators that ``[LABEL=]NAME[:ARGUMENT]`` mean. ``ask`` puts a judge's question into the queue.
 
     Raises InvalidEvaluator for a name that is not known, or one that comes twice without a label.
@@ -69,6 +69,11 @@ def evaluators(given: Sequence[str], *, ask: Ask | None = None) -> list[Named]:
             raise InvalidEvaluator(each, f"there are two called {label!r}: give one a label, LABEL={each}")
         found[label] = Named(label, _make(read["name"], read["argument"] or "", ask))
     return list(found.values())
+
+
+def asks_flows(given: Sequence[str]) -> bool:
+    """Return whether one of these evaluators puts questions into the queue."""
+    return any((read := _GIVEN.fullmatch(each)) is not None and read["name"] == "judge" for each in given)
 
 
 def _make(name: str, argument: str, ask: Ask | None) -> Evaluator:

@@ -13,7 +13,7 @@ from producer.replay.summary import RouteChange
 _WIDTH = 520.0
 _BAR, _LEFT, _RIGHT = 9.0, 158.0, 362.0
 _TOP, _GAP = 26.0, 12.0
-_TALL = 230.0
+_TALL, _NAME = 230.0, 24.0
 #: Routes drawn on each side; the others are one.
 _MOST = 8
 _OTHER = "other routes"
@@ -27,9 +27,8 @@ def routes(changes: Sequence[RouteChange]) -> Markup:
         return Markup()
     total = sum(pairs.values())
     left, right = _sides(pairs)
-    rows = max(len(left), len(right))
-    height = max(_TALL, _TOP + rows * 30 + 8)
-    scale = (height - _TOP - 10 - _GAP * (rows - 1)) / total
+    scale = max(60.0, _TALL - _TOP - _GAP * max(len(left), len(right))) / total
+    height = _TOP + max(_tall(left, scale), _tall(right, scale)) + 6
     tops_left, tops_right = _stacked(left, scale, height), _stacked(right, scale, height)
     ribbons = _ribbons(pairs, dict(tops_left), dict(tops_right), scale)
     parts = [svg.text("before", _LEFT - 10, 14, "tick", "end"), svg.text("now", _RIGHT + 10, 14, "tick"), *ribbons]
@@ -66,13 +65,18 @@ def _sides(pairs: Counter[tuple[str, str]]) -> tuple[dict[str, int], dict[str, i
     return {n: left[n] for n in order if n in left}, {n: right[n] for n in order if n in right}
 
 
+def _tall(side: dict[str, int], scale: float) -> float:
+    """Return how tall a side is: a route of few questions still needs room for its name."""
+    return sum(max(count * scale, _NAME) + _GAP for count in side.values()) - _GAP
+
+
 def _stacked(side: dict[str, int], scale: float, height: float) -> dict[str, float]:
-    used = sum(side.values()) * scale + _GAP * (len(side) - 1)
-    top = _TOP + max(0.0, (height - _TOP - 10 - used) / 2)
+    top = _TOP + max(0.0, (height - _TOP - 6 - _tall(side, scale)) / 2)
     tops = {}
     for name, count in side.items():
-        tops[name] = top
-        top += count * scale + _GAP
+        room = max(count * scale, _NAME)
+        tops[name] = top + (room - count * scale) / 2
+        top += room + _GAP
     return tops
 
 

@@ -16,7 +16,7 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.control import Held, QueueLength, held, queue_lengths
 from agentic_flywheel.models import Model
 from agentic_flywheel.persistence import CacheStatistics
-from agentic_flywheel.tally import HOUR, FlowTally, Tally, add_up, hour_of, percentile, read_hours, start_of
+from agentic_flywheel.tally import HOUR, KEPT, FlowTally, Tally, add_up, hour_of, percentile, read_hours, start_of
 
 Circuit = Literal["closed", "open", "probing", "held"]
 
@@ -90,9 +90,12 @@ class Health(Model):
 
 
 async def read_health(batch: Batch, catalog: Catalog, *, span: timedelta = HOUR) -> Health:
-    """Return how the flows did for the last ``span`` and since the full hour before it. Raises BrokerUnavailable."""
+    """Return how the flows did for the last ``span``, at most 14 days, and since the full hour before it.
+
+    Raises BrokerUnavailable.
+    """
     until = datetime.now(UTC)
-    hours = range(hour_of(until - span), hour_of(until) + 1)
+    hours = range(hour_of(until - min(span, KEPT)), hour_of(until) + 1)
     flows = [flow for flow in catalog.flows.values() if flow.active]
     figures, now, queues, paused, under_way = await asyncio.gather(
         read_hours(batch, hours),

@@ -43,6 +43,9 @@ SessionId = Annotated[
     Field(description="The conversation it belongs to. Any id begins one; the same id again continues it."),
 ]
 FlowKey = Annotated[Slug, Field(description="A flow_key, as flowise_list_flows and every answer give it.")]
+ProfileName = Annotated[
+    Slug, Field(description="A domain profile whose context goes with the question: see flowise://domain-templates.")
+]
 Wait = Annotated[
     float,
     Field(

@@ -18,6 +18,7 @@ from mcp_bridge.arguments import (
     Cache,
     FlowKey,
     Object,
+    ProfileName,
     QueryId,
     Question,
     SessionId,
@@ -41,7 +42,7 @@ class Submit(Arguments):
     ] = None
     flow_override: FlowKey | None = None
     session_id: SessionId | None = None
-    profile: Annotated[Slug | None, Field(description="A domain profile whose context goes with the question.")] = None
+    profile: ProfileName | None = None
     config: Annotated[
         Object | None,
         Field(

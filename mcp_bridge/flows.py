@@ -11,9 +11,9 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import ChangesRefused, FlywheelError, InvalidQuery
 from agentic_flywheel.models import Band, Model, Slug, Target, read_query
 from agentic_flywheel.registry import add_flow, find_registry, update_flow
-from agentic_flywheel.sessions import configure_session, session_config
+from agentic_flywheel.sessions import configure_session, session_config, session_profile
 from agentic_flywheel.settings import flow_key as key_of_flow
-from mcp_bridge.arguments import Anything, FlowKey, Object, Question, SessionId
+from mcp_bridge.arguments import Anything, FlowKey, Object, ProfileName, Question, SessionId
 from mcp_bridge.tool import ADDS, READS, READS_OUTSIDE, SETS, Arguments, Call, tool
 from mcp_bridge.views import FlowKeyOut
 
@@ -99,6 +99,7 @@ class RouteQuestion(Arguments):
 
     question: Question
     session_id: SessionId | None = None
+    profile: ProfileName | None = None
 
 
 class Reason(Model):
@@ -137,12 +138,18 @@ class RouteView(Model):
 @tool("Preview a route", READS)
 async def flowise_route(call: Call, given: RouteQuestion) -> RouteView:
     """Show which flow a question would go to and why: confidence, evidence, scores, alternatives. Calls no flow and
-    submits nothing. With session_id it is judged as a follow-up in that conversation."""
+    submits nothing. With session_id it is judged as a follow-up in that conversation, under the profile it carries."""
     query = read_query({"question": given.question, "session_id": given.session_id, "user": call.owner})
     from agentic_flywheel.routing import choose_route
 
-    turns = await call.producer.history(given.session_id, limit=_TURNS) if given.session_id is not None else []
-    route = choose_route(query, await call.bridge.router(), call.producer.catalog, turns=turns)
+    turns, profile = [], given.profile
+    if given.session_id is not None:
+        turns = await call.producer.history(given.session_id, limit=_TURNS)
+        profile = profile or await session_profile(call.producer.batch, given.session_id, owner=call.owner)
+    keywords = call.producer.profiles.get(profile, call.owner).keywords if profile else ()
+    route = choose_route(
+        query, await call.bridge.router(), call.producer.catalog, turns=turns, profile_keywords=keywords
+    )
     return RouteView(
         targets=tuple(map(_target, route.targets)),
         decision=route.decision,

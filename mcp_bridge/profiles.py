@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from agentic_flywheel.models import MAX_QUESTION, Model
+from agentic_flywheel.profiles import ContextType, Privacy, Profile
+from agentic_flywheel.profiles.templates import TEMPLATES, Template
 from mcp_bridge.arguments import USUAL_WAIT, Cache, FlowKey, SessionId, Timeout, Wait
 from mcp_bridge.asking import Ask, start, submit, wait_for
 from mcp_bridge.tool import ASKS, Arguments, Call, Started, tool
 from mcp_bridge.views import QueryView
 
-ContextType = Literal["technical", "cultural", "strategic", "general"]
 _Text = Annotated[str, Field(max_length=4_000)]
 
 
@@ -54,10 +55,20 @@ def _asked(call: Call, given: DomainAsk) -> tuple[Ask, dict[str, str]]:
         wait_s=given.wait_s,
     )
     fields: dict[str, str] = {"context_type": given.context_type}
+    profile = _known(call, given.domain_name)
+    if profile is not None:
+        fields["profile"] = profile.name
     # A domain of the registry has workers of its own.
     if given.flow_override is None and given.domain_name in call.producer.catalog.domains:
         fields["domain"] = given.domain_name
     return ask, fields
+
+
+def _known(call: Call, name: str) -> Profile | None:
+    """Return the caller's profile of this name or title."""
+    said = name.strip().casefold()
+    readable = call.producer.profiles.readable(call.owner)
+    return next((each for each in readable if said in (each.name.casefold(), each.title.casefold())), None)
 
 
 async def start_in_domain(call: Call, given: DomainAsk) -> Started:
@@ -70,54 +81,44 @@ async def start_in_domain(call: Call, given: DomainAsk) -> Started:
 async def flowise_domain_query(call: Call, given: DomainAsk) -> QueryView:
     """Ask a question within a domain that you describe: what it is, the technologies in use, the people it concerns.
     The context goes to the flow in front of the question and steers the routing. A domain_name that is a domain of
-    flowise_list_flows goes straight to it. Waits and returns like flowise_query; for a context that is kept, give
-    flowise_query a profile instead."""
+    flowise_list_flows goes straight to it; one that is a profile of flowise://domain-templates brings that profile's
+    context along. Waits and returns like flowise_query, which takes a profile too and needs no description."""
     ask, fields = _asked(call, given)
     return await wait_for(call, await submit(call, ask, **fields), given.wait_s)
 
 
-class ContextTemplate(Model):
-    """What to tell of a domain for one kind of context."""
+class ProfileView(Model):
+    """One profile that the caller may name. Of a confidential one nothing is said but that it is there."""
 
-    context_type: ContextType
-    when: str
-    tell: tuple[str, ...]
+    profile: Annotated[str, Field(description="Give it as profile to flowise_query or flowise_submit.")]
+    privacy: Privacy
+    contexts: Annotated[tuple[ContextType, ...], Field(description="The kinds of context that it has.")]
+    title: str | None = None
+    description: str | None = None
 
 
 class DomainTemplates(Model):
-    """How to describe a domain, and the domains that the registry has."""
+    """How to describe a domain, the domains that the registry has, and the profiles that are kept."""
 
     domains: tuple[str, ...]
-    templates: tuple[ContextTemplate, ...]
-
-
-_TEMPLATES = (
-    ContextTemplate(
-        context_type="technical",
-        when="The answer depends on how something is built or run.",
-        tell=("stack_info: languages, frameworks, versions", "constraints: load, budget, rules", "what was tried"),
-    ),
-    ContextTemplate(
-        context_type="cultural",
-        when="The answer depends on who is spoken to, and on their ways and words.",
-        tell=("cultural_info: people, language, place", "what is honoured, what is to be avoided", "tone"),
-    ),
-    ContextTemplate(
-        context_type="strategic",
-        when="The answer is a choice with long effects.",
-        tell=("the outcome that is wanted", "where things stand now", "who decides, and by when"),
-    ),
-    ContextTemplate(
-        context_type="general",
-        when="None of the others.",
-        tell=("domain_description: what a newcomer must know",),
-    ),
-)
+    profiles: tuple[ProfileView, ...]
+    templates: tuple[Template, ...]
 
 
 def domain_templates(call: Call) -> DomainTemplates:
-    """Return how a domain can be described."""
-    return DomainTemplates(domains=tuple(call.producer.catalog.domains), templates=_TEMPLATES)
+    """Return how a domain can be described, and which are described already."""
+    return DomainTemplates(
+        domains=tuple(call.producer.catalog.domains),
+        profiles=tuple(map(_view, call.producer.profiles.readable(call.owner))),
+        templates=tuple(TEMPLATES.values()),
+    )
+
+
+def _view(profile: Profile) -> ProfileView:
+    view = ProfileView(profile=profile.name, privacy=profile.privacy, contexts=profile.kinds)
+    if profile.confidential:
+        return view
+    return view.model_copy(update={"title": profile.title or None, "description": profile.description})
 
 
 TOOLS = (flowise_domain_query,)

@@ -77,6 +77,7 @@ class BridgeHouse(House):
             "FLYWHEEL_REDIS_URL": self.broker.url,
             "FLYWHEEL_FLOWISE_BASE_URL": self.flowise_url,
             "FLYWHEEL_REGISTRY": str(self.registry),
+            "FLYWHEEL_PROFILES": str(self.profiles),
             "FLYWHEEL_HOME": str(self.folder / "home"),
             "PYTHONPATH": os.pathsep.join(map(str, IMPORT_PATH)),
         }

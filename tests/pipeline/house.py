@@ -73,6 +73,8 @@ class House:
         self.folder, self.engine = folder, engine
         self.registry = folder / "flow-registry.yaml"
         self.registry.write_text(registry)
+        #: Where domain profiles would be.
+        self.profiles = folder / "domains"
         self.broker = Valkey(folder / "broker", aof=aof).start()
         command = [sys.executable, "-m", "workers.sandbox", "--port", "0", "--registry", str(self.registry)]
         self.sandbox = Process(command, log=folder / "sandbox.log")
@@ -87,6 +89,7 @@ class House:
             redis_url=self.broker.url,
             flowise_base_url=self.flowise_url,
             registry=self.registry,
+            profiles=self.profiles,
             home=self.folder / "home",
         )
 
@@ -98,6 +101,7 @@ class House:
             "REDIS_URL": redis_url or self.broker.url,
             "FLOWISE_BASE_URL": self.flowise_url,
             "FLYWHEEL_REGISTRY": str(self.registry),
+            "FLYWHEEL_PROFILES": str(self.profiles),
             "FLYWHEEL_HOME": str(self.folder / "home"),
             "FLYWHEEL_ENGINE": self.engine,
             **({"FLYWHEEL_CONCURRENCY": "50"} if self.engine == "stock" else {}),

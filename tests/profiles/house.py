@@ -10,8 +10,6 @@ from typing import Any
 
 from pipeline.house import House
 
-from agentic_flywheel.settings import Settings
-
 #: In every text of the confidential profile, and nowhere else.
 MARKER = "Quetzalbrook"
 
@@ -79,15 +77,10 @@ class ProfileHouse(House):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, registry=REGISTRY)
-        self.profiles = folder / "domains"
         self.profiles.mkdir()
         self.write("payments", PAYMENTS)
         self.write("vault", VAULT)
         self.write("broken", "description: x\ntechnical: y\nprivacy: secret\n")
-
-    @property
-    def settings(self) -> Settings:
-        return super().settings.model_copy(update={"profiles": self.profiles})
 
     def write(self, name: str, text: str) -> None:
         (self.profiles / f"{name}.yaml").write_text(text)

@@ -12,7 +12,7 @@ if session ~= '' then
 end
 redis.call('HSET', key, 'state', 'pending', 'owner', owner, 'query', query, 'created', now, 'ttl', ttl,
   'priority', priority)
-redis.call('ZADD', P .. 'owned:' .. owner, now, id)
+own('owned', owner, id, ttl, now)
 redis.call('HINCRBY', LOAD, '*', 1)
 if foreign then return {'foreign'} end
 if deadline ~= '' then
@@ -23,7 +23,7 @@ if session == '' then return {'adopted'} end
 redis.call('HSET', key, 'session', session, 'session_ttl', session_ttl, 'turns', turns)
 if redis.call('HSETNX', P .. 'session:' .. session, 'owner', owner) == 1 then
   redis.call('HSET', P .. 'session:' .. session, 'created', now)
-  redis.call('ZADD', P .. 'sessions:' .. owner, now, session)
+  own('sessions', owner, session, session_ttl, now)
 end
 redis.call('EXPIRE', P .. 'session:' .. session, session_ttl)
 redis.call('RPUSH', P .. 'line:' .. session, id)

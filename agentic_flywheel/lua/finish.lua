@@ -7,6 +7,7 @@ local state, answer, err, failure = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local cache_key, metadata, cache_ms, stale_ms = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14]
 local failure_ms, transient, hold_ms = tonumber(ARGV[15]), ARGV[16] == '1', tonumber(ARGV[17])
 local concurrency, rate, queue, letter, letter_ttl = tonumber(ARGV[18]), tonumber(ARGV[19]), ARGV[20], ARGV[21], ARGV[22]
+local worker = ARGV[23]
 local now = now_ms()
 local me = execution(id, part)
 
@@ -56,4 +57,9 @@ end
 local followers = {}
 settle(me, state, outcome, now, followers)
 if #followers > 0 then count(flow, 'stampedes_avoided', #followers) end
+-- The worker owes their traces a root, until it says that they have it; see `sweep`.
+if worker ~= '' then
+  if won and part == '' then redis.call('SADD', P .. 'roots:' .. worker, id) end
+  if #followers > 0 then redis.call('SADD', P .. 'roots:' .. worker, unpack(followers)) end
+end
 return {won and 'won' or 'gone', unpack(followers)}

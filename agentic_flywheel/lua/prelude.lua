@@ -47,6 +47,15 @@ local function move_load(from, to)
   if to then redis.call('HINCRBY', LOAD, to, 1) end
 end
 
+-- What an owner has: queries by the time of their submission, sessions by that of their last turn. The names of what has
+-- expired go with the next one; twice its time, since a query may wait before it ends and its time begins.
+local function own(kind, owner, name, ttl, now)
+  local key = P .. kind .. ':' .. owner
+  redis.call('ZADD', key, now, name)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 2000 * ttl)
+  redis.call('EXPIRE', key, 2 * ttl)
+end
+
 -- A turn enters the queue when the one before it has ended; so turns of one session never overlap, in the order of
 -- their submission.
 local function next_turn(session, id)
@@ -99,7 +108,7 @@ local function append_turn(session, id, stored, remembered, now)
   redis.call('HSET', about, 'owner', owner, 'updated', now)
   redis.call('EXPIRE', turns, ttl)
   redis.call('EXPIRE', about, ttl)
-  redis.call('ZADD', P .. 'sessions:' .. owner, now, session)
+  own('sessions', owner, session, ttl, now)
 end
 
 local function celery_meta(id, status, result)

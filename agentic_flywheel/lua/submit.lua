@@ -23,7 +23,7 @@ if session ~= '' then
   if not holder then
     redis.call('HSET', P .. 'session:' .. session, 'owner', owner, 'created', now)
     redis.call('EXPIRE', P .. 'session:' .. session, session_ttl)
-    redis.call('ZADD', P .. 'sessions:' .. owner, now, session)
+    own('sessions', owner, session, session_ttl, now)
   end
   held = redis.call('EXISTS', P .. 'line:' .. session) == 1
   -- Inside a conversation the answer depends on what was said: no front.
@@ -46,7 +46,7 @@ if front ~= '' and policy == 'use' then
         redis.call('HSET', key, 'session', session, 'session_ttl', session_ttl, 'turns', turns)
         append_turn(session, id, answer, false, now)
       end
-      redis.call('ZADD', P .. 'owned:' .. owner, now, id)
+      own('owned', owner, id, ttl, now)
       redis.call('EXPIRE', key, math.min(tonumber(ttl), 3600))
       return {'hit', cache_key, answer}
     end
@@ -73,7 +73,7 @@ if session ~= '' then put('session', session) put('session_ttl', session_ttl) pu
 if deadline ~= '' then put('deadline', deadline) end
 if domain ~= '' then put('domain', domain) end
 redis.call('HSET', key, unpack(fields))
-redis.call('ZADD', P .. 'owned:' .. owner, now, id)
+own('owned', owner, id, ttl, now)
 redis.call('HINCRBY', LOAD, '*', 1)
 if domain ~= '' then redis.call('HINCRBY', LOAD, domain, 1) end
 if deadline ~= '' then redis.call('ZADD', P .. 'deadlines', deadline, id) end

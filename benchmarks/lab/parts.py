@@ -79,7 +79,8 @@ class Part:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._seen = psutil.Process(self._process.pid)
+        self.pid = self._process.pid
+        self._seen = psutil.Process(self.pid)
 
     @property
     def alive(self) -> bool:

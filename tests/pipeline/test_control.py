@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 
+from agentic_flywheel import wire
 from agentic_flywheel.control import held, hold, let_go
 from agentic_flywheel.errors import DeadlineExceeded, FlowFailed, FlowTimeout, QueryCancelled, QueueFull
 from agentic_flywheel.models import State
@@ -229,6 +230,21 @@ async def test_everything_of_an_owner_is_cancelled_and_nothing_of_another(house:
 
         assert {(await mine.status(each.query_id)).state for each in ours} == {State.CANCELLED}
         assert (await theirs.wait(other.query_id, 20)).text
+
+
+async def test_the_names_of_expired_queries_and_sessions_are_forgotten(producer: AsyncProducer, house: House) -> None:
+    old = {"long-ago": 1_000}
+    house.client.zadd(wire.owned_key(producer.owner), old)
+    house.client.zadd(wire.sessions_key(producer.owner), old)
+
+    session = uuid.uuid4().hex
+    answer = await producer.ask(fresh("How do I use a python database?"), session_id=session, wait=20)
+
+    assert house.client.zrange(wire.owned_key(producer.owner), 0, 0) != ["long-ago"]
+    assert answer.query_id in house.client.zrange(wire.owned_key(producer.owner), 0, -1)
+    assert "long-ago" not in house.client.zrange(wire.sessions_key(producer.owner), 0, -1)
+    assert session in house.client.zrange(wire.sessions_key(producer.owner), 0, -1)
+    assert house.client.ttl(wire.owned_key(producer.owner)) > 0
 
 
 async def test_a_paused_flow_waits_and_goes_on(producer: AsyncProducer, house: House) -> None:

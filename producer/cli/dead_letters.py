@@ -21,7 +21,7 @@ from producer.cli.screen import Screen
 from producer.cli.status import age
 from producer.client import AsyncProducer
 from producer.replay.own import letters
-from producer.replay.replay import Replay
+from producer.replay.program import Replay
 from producer.replay.results import ItemResult
 from producer.replay.sources import Source
 from producer.replay.wanted import Wanted

@@ -24,8 +24,8 @@ from producer.cli.replay_report import EvaluatorNames, GateText, check, compared
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 from producer.replay.folder import Folder
+from producer.replay.program import Replay
 from producer.replay.progress import Progress
-from producer.replay.replay import Replay
 from producer.replay.results import ItemResult
 from producer.replay.sources import FILTERED, Source, source_named
 from producer.replay.wanted import Wanted

@@ -11,7 +11,7 @@ from typing import Any
 from agentic_flywheel.errors import ResultsUnreadable
 from producer.replay.evaluators import named_evaluators
 from producer.replay.gate import read_gate
-from producer.replay.replay import Replay
+from producer.replay.program import Replay
 from producer.replay.report import write_report
 from producer.replay.sources import Objects, Source
 from producer.replay.summary import ConditionOutcome, Summary

@@ -24,7 +24,7 @@ from agentic_flywheel.models import State
 from agentic_flywheel.settings import Settings
 from producer import AsyncProducer
 from producer.replay.items import ReplayItem
-from producer.replay.replay import Replay
+from producer.replay.program import Replay
 from producer.replay.results import ItemResult
 from producer.replay.sources import Source
 from producer.replay.wanted import Wanted

@@ -1,4 +1,4 @@
-"""Ask many recorded questions again and see what changed: ``assert replay("questions.jsonl", out=folder).gate("…")``."""
+"""Ask many recorded questions again and see what changed: ``assert replay("file.jsonl", out=folder).gate("…")``."""
 
 from __future__ import annotations
 

@@ -37,6 +37,9 @@ _EXAMPLES: dict[ContextType, dict[str, tuple[str, ...]]] = {
             "Which index does this slow query need?",
             "What hardware does the server need for this load?",
             "How do I rotate the certificates without downtime?",
+            "Install the new version on all machines",
+            "Make the website load faster on telephones",
+            "Move the files to the new computer",
         ),
         "mending": (
             "Debug this stack trace",
@@ -55,6 +58,8 @@ _EXAMPLES: dict[ContextType, dict[str, tuple[str, ...]]] = {
             "Translate the slogan so that it sounds natural in Quebec",
             "Which words should we avoid when we write about the community?",
             "How do we write so that newcomers feel welcome?",
+            "How should the notice at the entrance be worded?",
+            "What do we call the people in the brochure?",
         ),
         "ways and traditions": (
             "What do I need to know about greetings and gifts when I visit the family?",

@@ -94,6 +94,8 @@ class Replay:
         with self.folder.locked():
             plan = await self._planned()
             self._run = run = Run(self.folder, plan)
+            if plan.options.redrive and plan.begun:
+                await self._remove_letters(plan)
             if run.progress.done >= run.progress.total:
                 run.ending = "complete"
                 return
@@ -126,6 +128,14 @@ class Replay:
         except FlywheelError:
             self.folder.abandon()
             raise
+
+    async def _remove_letters(self, plan: Plan) -> None:
+        """Do again what a process may not have come to: dead letters with a result leave the list."""
+        from producer.replay.asking import Asker
+        from producer.replay.results_file import read_results
+
+        async with Asker(self._settings, plan, resumed=True) as asker:
+            await asker.settled(list(read_results(self.folder.results_file)))
 
     @asynccontextmanager
     async def _asking(self, plan: Plan, *, resumed: bool) -> AsyncIterator[tuple[Asks, tuple[DurableCall, ...]]]:

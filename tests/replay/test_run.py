@@ -289,6 +289,28 @@ async def test_dead_letters_are_asked_again_as_their_user_and_leave_the_list_whe
     assert house.client.zrange("flywheel:dead", 0, -1) == [other.query_id]
 
 
+async def test_a_letter_whose_result_is_on_disk_leaves_the_list_also_after_a_crash(
+    house: House, tmp_path: Path
+) -> None:
+    house.client.flushdb()
+    house.behave(STUBBORN, fault="unauthorized")
+    async with AsyncProducer(house.settings) as producer:
+        submitted = await producer.submit("Try this", flow="stubborn")
+        await asyncio.wait([asyncio.ensure_future(producer.wait(submitted.query_id, 20))])
+    letter = house.client.get(f"flywheel:letter:{submitted.query_id}")
+    house.behave(STUBBORN)
+    given = Source("dead-letters")
+    await every(Replay(given, out=tmp_path / "run", settings=house.settings, redrive=True))
+    # As if the process had died between the disk and the broker.
+    house.client.set(f"flywheel:letter:{submitted.query_id}", letter)
+    house.client.zadd("flywheel:dead", {submitted.query_id: 1})
+
+    await every(Replay.resume(tmp_path / "run", settings=house.settings))
+
+    assert house.client.zcard("flywheel:dead") == 0
+    assert len((tmp_path / "run" / "results.jsonl").read_text().splitlines()) == 1
+
+
 class Command:
     """``flywheel replay`` as a process beside the house."""
 
@@ -398,7 +420,6 @@ def test_an_interrupted_replay_says_how_to_go_on_and_goes_on(house: House, comma
 
 
 def test_a_private_stack_is_started_and_stopped_by_the_replay(house: House, command: Command, tmp_path: Path) -> None:
-    house.client.flushdb()
     process = command.start("-", "--out", str(command.out), "--local", "--json", stdin='{"question": "Why?"}\n')
     said, complaint = process.communicate(timeout=90)
 
@@ -406,7 +427,7 @@ def test_a_private_stack_is_started_and_stopped_by_the_replay(house: House, comm
     assert json.loads(said.splitlines()[0])["done"] == 1
     assert calls(house)["total"] == 1
     # Its broker was another one, and nothing of it runs any more.
-    assert house.client.dbsize() == 0
+    assert not house.client.exists(f"flywheel:query:{command.results()[0].query_id}")
     assert running_stack(command.out / "stack") is None
 
 

@@ -138,7 +138,8 @@ class Finished:
 class Swept:
     """What a sweep did, and after how many milliseconds the next one is due."""
 
-    #: The queries whose deadline had passed, and those that were cancelled since the last sweep of any worker.
+    #: The queries whose traces need a root from this worker: they expired or were cancelled since the last sweep of any
+    #: worker, or a worker died that owed it.
     ended: tuple[str, ...]
     moved: int
     pumped: int
@@ -148,8 +149,10 @@ class Swept:
 class Transitions:
     """The steps of all queries on one broker."""
 
-    def __init__(self, batch: Batch, settings: Settings) -> None:
+    def __init__(self, batch: Batch, settings: Settings, *, worker: str = "") -> None:
+        """``worker``: who traces what it ends; empty for one that traces nothing."""
         self.batch = batch
+        self._worker = worker
         self._ttl = int(settings.result_ttl.total_seconds())
         self._session_ttl = int(settings.session_ttl.total_seconds())
         self._turns = settings.session_turns
@@ -316,6 +319,7 @@ class Transitions:
             queue,
             outcome.letter,
             self._letter_ttl,
+            self._worker,
         )
         return Finished(reply[0] == "won", reply[0] == "late", tuple(reply[1:]))
 
@@ -428,7 +432,7 @@ class Transitions:
             for flow in catalog.active.values()
             for value in (flow.key, flow.domain, flow.concurrency, flow.rate or 0)
         ]
-        ended, moved, pumped, next_ms = await self.batch.run(_SWEEP, 200, len(queues), *queues, *flows)
+        ended, moved, pumped, next_ms = await self.batch.run(_SWEEP, 200, self._worker, len(queues), *queues, *flows)
         return Swept(tuple(ended), int(moved), int(pumped), int(next_ms))
 
 

@@ -122,6 +122,11 @@ def tally_key(hour: int) -> str:
     return f"{PREFIX}tally:{hour}"
 
 
+def roots_key(worker: str) -> str:
+    """Return the key of the queries whose trace has no root yet, and whose root this worker owes."""
+    return f"{PREFIX}roots:{worker}"
+
+
 DEAD_LETTERS = f"{PREFIX}dead"
 PAUSED = f"{PREFIX}paused"
 #: How many queries are under way: of each domain, and `*` of all.

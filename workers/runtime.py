@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from agentic_flywheel.settings import Settings, flow_key, flowise_address
 from agentic_flywheel.tracing import Tracer
 from agentic_flywheel.transitions import Transitions
 from workers.leases import Leases
+from workers.roots import OwedRoots
 
 if TYPE_CHECKING:
     from agentic_flywheel.metrics import MetricsServer
@@ -47,16 +49,18 @@ class Runtime:
         self.slot = RouterSlot(self.watch.current(), stronger=strong_encoder, cache_dir=settings.home / "routers")
         self.watch.on_change(self.slot.refit)
         self.profiles = ProfileWatch(settings.profiles)
-        self.tracer = Tracer.from_settings(settings, service="flywheel-worker")
+        self.roots = OwedRoots()
+        self.tracer = Tracer.from_settings(settings, service="flywheel-worker", on_left=self.roots.left)
         self.draw = random.Random()
         self._tracing: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         self.batch = Batch(connect(self.settings.redis_url), patience=PATIENCE)
-        self.transitions = Transitions(self.batch, self.settings)
+        tracing = self.settings.tracing_enabled
+        self.transitions = Transitions(self.batch, self.settings, worker=self.roots.worker if tracing else "")
         self.leases = Leases(self.transitions)
         self.flowise = FlowiseClient(flowise_address(self.settings))
-        loops = (self._sweep, self.leases.keep, self._listen, self._send_scores)
+        loops = (self._sweep, self.leases.keep, self._listen, self._send_scores, self._settle_roots)
         self._loops = [asyncio.create_task(_forever(loop)) for loop in loops]
         self._metrics = await self._serve_metrics()
 
@@ -69,8 +73,11 @@ class Runtime:
         if self._metrics is not None:
             await self._metrics.close()
         await self.flowise.close()
-        await self.batch.close()
         await asyncio.to_thread(self.tracer.close, 1.0)
+        with suppress(BrokerUnavailable, TimeoutError):
+            async with asyncio.timeout(0.5):
+                await self.roots.settle(self.batch)
+        await self.batch.close()
 
     @property
     def catalog(self) -> Catalog:
@@ -110,8 +117,9 @@ class Runtime:
         task.add_done_callback(self._tracing.discard)
 
     async def _trace_all(self, query_ids: Sequence[str], leader: str | None) -> None:
-        for record in await load_records(self.batch, query_ids):
+        for query_id, record in zip(query_ids, await load_records(self.batch, query_ids), strict=True):
             if record is None:
+                self.roots.left([query_id])
                 continue
             asked = record.query
             trace = self.tracer.trace(
@@ -130,6 +138,9 @@ class Runtime:
                 self.trace_ended(swept.ended)
             # Several workers sweep; jitter spreads them.
             await asyncio.sleep(swept.next_ms / 1000 * self.draw.uniform(0.8, 1.2))
+
+    async def _settle_roots(self) -> None:
+        await self.roots.keep_settling(self.batch)
 
     async def _send_scores(self) -> None:
         if self.settings.langfuse_login is None:

@@ -67,12 +67,15 @@ class Exporter:
         max_bytes: int = 64 * 2**20,
         text_limit: int = 16_384,
         mask: Mask | None = None,
+        on_left: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
+        """``on_left`` hears, on the exporter's thread, which roots were sent or given up, by their query."""
         self._make_sink, self._mask, self._text_limit = make_sink, mask, text_limit
+        self._on_left = on_left
         self._max_count, self._max_bytes = max_count, max_bytes
         # A question comes with several steps of its query, the names and settings of a flow with every query.
         self._shown_again = lru_cache(maxsize=512)(self._shown)
-        self._queue: deque[tuple[int, Recorded]] = deque()
+        self._queue: deque[tuple[int, Recorded, str]] = deque()
         # Written by those who record, and by the thread alone, in this order. An addition lost between two recording
         # threads is mended when the queue runs empty.
         self._accepted = self._accepted_bytes = self._refused = 0
@@ -88,20 +91,24 @@ class Exporter:
         _forked.add(self)
         atexit.register(self.close)
 
-    def offer(self, seen: Recorded, weight: int) -> None:
-        """Take an observation that weighs so many bytes, or count it as dropped where there is no room."""
+    def offer(self, seen: Recorded, weight: int, root_of: str = "") -> bool:
+        """Take an observation that weighs so many bytes, or count it as dropped where there is no room.
+
+        ``root_of`` is the query whose root it is, if it is one. Returns whether it was taken.
+        """
         if (
             len(self._queue) >= self._max_count
             or self._accepted_bytes - self._done_bytes + weight > self._max_bytes
             or self._closing
         ):
             self._refused += 1
-            return
+            return False
         self._accepted += 1
         self._accepted_bytes += weight
-        self._queue.append((weight, seen))
+        self._queue.append((weight, seen, root_of))
         if self._thread is None:
             self._start()
+        return True
 
     def refuse(self) -> None:
         """Count an observation that could not even be taken."""
@@ -160,25 +167,28 @@ class Exporter:
             if not self._queue:
                 self._done_bytes = self._accepted_bytes
 
-    def _take(self, sink: Sink) -> list[tuple[int, Recorded]]:
-        taken: list[tuple[int, Recorded]] = []
+    def _take(self, sink: Sink) -> list[tuple[int, Recorded, str]]:
+        taken: list[tuple[int, Recorded, str]] = []
         size = 0
         while self._queue and len(taken) < sink.batch_count and size < sink.batch_bytes:
             taken.append(self._queue.popleft())
             size += taken[-1][0]
         return taken
 
-    def _export(self, sink: Sink, taken: list[tuple[int, Recorded]]) -> None:
+    def _export(self, sink: Sink, taken: list[tuple[int, Recorded, str]]) -> None:
         sent_before, dropped_before = self._sent, self._dropped
         try:
             if time.monotonic() >= self._hold_until:
-                encoded = self._encode(sink, [seen for _, seen in taken])
+                encoded = self._encode(sink, [seen for _, seen, _ in taken])
                 if encoded:
                     self._send(sink, encoded)
         finally:
             # What was neither sent nor counted yet is lost, whatever went wrong.
             self._dropped += len(taken) - (self._sent - sent_before) - (self._dropped - dropped_before)
-            self._done_bytes += sum(weight for weight, _ in taken)
+            self._done_bytes += sum(weight for weight, _, _ in taken)
+            roots = [query_id for _, _, query_id in taken if query_id]
+            if roots and self._on_left is not None:
+                self._on_left(roots)
 
     def _encode(self, sink: Sink, batch: list[Recorded]) -> list[bytes]:
         encoded = []

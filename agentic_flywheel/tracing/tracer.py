@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,6 +19,9 @@ from agentic_flywheel.tracing.text import Mask, cut, load_mask
 
 logger = logging.getLogger(__name__)
 
+#: Hears which roots are no longer here.
+OnLeft = Callable[[Sequence[str]], None]
+
 #: What a record weighs beside its question and its answer.
 ROOT_WEIGHT = 10 * BASE_WEIGHT
 NOTHING = Delivery(accepted=0, sent=0, dropped=0, pending=0, pending_bytes=0)
@@ -30,27 +33,47 @@ class Tracer:
     Values handed over are not copied: do not change them afterwards.
     """
 
-    def __init__(self, exporter: Exporter | None, *, sample_rate: float = 1.0, text_limit: int = 16_384) -> None:
+    def __init__(
+        self,
+        exporter: Exporter | None,
+        *,
+        sample_rate: float = 1.0,
+        text_limit: int = 16_384,
+        on_left: OnLeft | None = None,
+    ) -> None:
         self._exporter, self._sample_rate, self._text_limit = exporter, sample_rate, text_limit
+        self._on_left = on_left
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, *, mask: Mask | None = None, service: str = "agentic-flywheel"
+        cls,
+        settings: Settings,
+        *,
+        mask: Mask | None = None,
+        service: str = "agentic-flywheel",
+        on_left: OnLeft | None = None,
     ) -> Tracer:
         """Return a tracer to Langfuse where its keys are set, else to a file under ``settings.home``.
 
-        ``mask`` goes before the one that the settings name. Raises InvalidSetting for one that cannot be loaded.
+        ``mask`` goes before the one that the settings name. ``on_left`` hears of every root that was sent, given up or
+        never to be sent, by its query and on any thread. Raises InvalidSetting for a mask that cannot be loaded.
         """
         if not settings.tracing_enabled:
-            return cls(None)
+            return cls(None, on_left=on_left)
         exporter = Exporter(
             _sink_of(settings, service),
             max_count=settings.trace_queue_limit,
             max_bytes=settings.trace_queue_bytes,
             text_limit=settings.trace_io_limit,
             mask=mask or load_mask(settings.trace_mask),
+            on_left=on_left,
         )
-        return cls(exporter, sample_rate=settings.langfuse_sample_rate, text_limit=settings.trace_io_limit)
+        return cls(
+            exporter,
+            sample_rate=settings.langfuse_sample_rate,
+            text_limit=settings.trace_io_limit,
+            on_left=on_left,
+        )
 
     def trace(
         self, query_id: str, *, session: str | None = None, user: str | None = None, private: bool = False
@@ -62,7 +85,7 @@ class Tracer:
         exporter = self._exporter
         if exporter is not None and not sampled(query_id, self._sample_rate):
             exporter = None
-        return Trace(exporter, query_id, session, user, private, self._text_limit)
+        return Trace(exporter, query_id, session, user, private, self._text_limit, self._on_left)
 
     @property
     def delivery(self) -> Delivery:
@@ -77,7 +100,7 @@ class Tracer:
 class Trace:
     """One query's trace, as one process sees it."""
 
-    __slots__ = ("_exporter", "_private", "_query_id", "_session", "_text_limit", "_user")
+    __slots__ = ("_exporter", "_on_left", "_private", "_query_id", "_session", "_text_limit", "_user")
 
     def __init__(
         self,
@@ -87,9 +110,10 @@ class Trace:
         user: str | None,
         private: bool,
         text_limit: int,
+        on_left: OnLeft | None = None,
     ) -> None:
         self._exporter, self._query_id, self._session, self._user = exporter, query_id, session, user
-        self._private, self._text_limit = private, text_limit
+        self._private, self._text_limit, self._on_left = private, text_limit, on_left
 
     def observe(
         self,
@@ -152,17 +176,22 @@ class Trace:
 
         ``title`` is the flow's title; without one it is made from the flow's key.
         """
+        if not self._take_root(record, title) and self._on_left is not None:
+            self._on_left([self._query_id])
+
+    def _take_root(self, record: Record, title: str | None) -> bool:
         exporter = self._exporter
         if exporter is None:
-            return
+            return False
         try:
             # Made from the record when it is sent: that is the greater part of its cost.
             root = partial(root_of, record, title=title, private=self._private)
             answer = record.answer.text if record.answer is not None else None
-            exporter.offer(root, ROOT_WEIGHT + weigh(record.query.question) + weigh(answer))
+            return exporter.offer(root, ROOT_WEIGHT + weigh(record.query.question) + weigh(answer), self._query_id)
         except Exception:
             exporter.refuse()
             logger.debug("the root of query %s was not recorded", self._query_id, exc_info=True)
+            return False
 
     def _bounded(self, value: Any) -> Any:
         # A long text is cut here and not when it is sent, so that the queue does not hold on to it.

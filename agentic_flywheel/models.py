@@ -80,13 +80,13 @@ class Query(Model):
     intent: Slug | None = None
     profile: Slug | None = None
     context_type: Literal["technical", "cultural", "strategic", "general"] | None = None
-    config: dict[str, JsonValue] = {}
+    config: dict[str, JsonValue] = Field(default_factory=dict)
     history: tuple[Message, ...] = ()
     cache: CachePolicy = "use"
     priority: Priority = Priority.NORMAL
     deadline: AwareDatetime | None = None
     client: Slug = "python"
-    metadata: dict[str, JsonValue] = {}
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _question_has_text(self) -> Self:
@@ -136,7 +136,7 @@ class Route(Model):
     band: Band
     confidence: Probability
     #: Calibrated probability per flow, all active flows.
-    scores: dict[str, float] = {}
+    scores: dict[str, float] = Field(default_factory=dict)
     #: How foreign the question is to every example, 0..1; ``novel`` says whether that passed the threshold.
     novelty: Probability = 0.0
     novel: bool = False
@@ -243,7 +243,7 @@ class Event(Model):
     id: str
     kind: Literal["routed", "started", "attached", "token", "retrying", "waiting", "final"]
     at: AwareDatetime
-    data: dict[str, JsonValue] = {}
+    data: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Record(Model):

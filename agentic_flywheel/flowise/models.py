@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import AwareDatetime, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.models import Identifier, Message, Model, Usage
@@ -38,7 +38,7 @@ class FlowCall(Model):
     chat_id: Identifier | None = None
     session_id: Identifier | None = None
     #: Merged over the flow's own configuration; Flowise honours what the flow's owner has enabled.
-    config: dict[str, JsonValue] = {}
+    config: dict[str, JsonValue] = Field(default_factory=dict)
     history: tuple[Message, ...] = ()
     form: dict[str, JsonValue] | None = None
     uploads: tuple[Upload, ...] = ()

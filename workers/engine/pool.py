@@ -188,7 +188,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         args, kwargs, embedded = request._payload
         fields = request.request_dict
         fields.update(embedded or (), args=args, kwargs=kwargs, hostname=tracer.hostname, is_eager=False)
-        shown = bool(request.eventer and request.eventer.enabled)
+        shown = _tells_of_tasks(request.eventer)
         job.run = job.context.run(tracer.begin, request.id, args, kwargs, fields, shown=shown)
         if job.run.error is not None:
             self._finish(job)
@@ -298,6 +298,11 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), "active": len(self._jobs), "waiting": len(self._waiting)}
+
+
+def _tells_of_tasks(eventer: Any) -> bool:
+    """Return whether events of tasks are sent. Without ``-E`` an eventer has heartbeats to send, and only those."""
+    return bool(eventer and eventer.enabled and (not eventer.groups or "task" in eventer.groups))
 
 
 def _as_failure(error: BaseException) -> ExceptionInfo:

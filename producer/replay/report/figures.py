@@ -162,7 +162,7 @@ def _score(label: str, score: Estimate, before: float | None, change: Estimate |
     return Tile(
         title=label,
         number=f"{score.value:.2f}",
-        unit=f"{change.value:+.3f}".replace("-", "−"),
+        unit=f"{change.value:+.3f}".replace("-", "−") if abs(change.value) >= 0.0005 else "±0",
         note=f"before {before:.2f}, {wording.count(change.n)} judged twice{_doubt(finding)}",
         tone=_tone(finding, worse=Finding.LOWER),
         whisker=whisker(change, null=0.0, margin=SCORE_MARGIN, worse=Finding.LOWER),

@@ -71,7 +71,7 @@
     if (slower >= 1.5) found.push(["", "× " + slower.toPrecision(2) + " as long"]);
     if (slower && slower <= 0.67) found.push(["", "in " + Math.round(slower * 100) + " % of the time"]);
     for (const [label, now, old] of item.scores)
-      found.push([old !== null && now < old ? "mark-bad" : "", label + " " + (old === null ? "" : old.toFixed(2) + " → ") + now.toFixed(2)]);
+      if (now !== old) found.push([old !== null && now < old ? "mark-bad" : "", label + " " + (old === null ? "" : old.toFixed(2) + " → ") + now.toFixed(2)]);
     return found;
   };
 

@@ -84,7 +84,7 @@ def _verdict(summary: Summary) -> Markup:
     told = element(
         "div",
         element("span", _TONES[headline.tone], class_="tone"),
-        element("h1", headline.line),
+        element("h1", _unbroken(headline.line)),
         element("ul", *facts, class_="facts") if facts else "",
     )
     gate = _gate(summary.gate) if summary.gate else Markup()
@@ -124,7 +124,8 @@ def _tile(tile: Tile, width: str) -> Markup:
 
 
 def _unbroken(text: str) -> str:
-    """Keep a number and its unit on one line."""
+    """Keep a number and its unit on one line, and two numbers of one share."""
+    text = re.sub(r"(?<=\d) of (?=\d)", "\u00a0of\u00a0", text)
     for unit in ("%", "ms", "s", "min"):
         text = re.sub(rf"(?<=\d) (?={unit}\b|{unit}$|%)", "\u00a0", text)
     return text

@@ -148,7 +148,7 @@ def test_the_figures_are_in_page_and_summary(tmp_path: Path) -> None:
 
     assert Summary.model_validate_json((tmp_path / "summary.json").read_text()) == summary
     assert not summary.gate_passed
-    assert "The gate fails: 1 of 2 conditions missed" in page
+    assert "The gate fails: 1\u00a0of\u00a02 conditions missed" in page
     assert "10 of 200 questions (5.0 %) took another route." in page
     assert "Routes before and now" in page
     assert len((tmp_path / "changes.jsonl").read_text().splitlines()) == 200

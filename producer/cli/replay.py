@@ -144,7 +144,7 @@ def run(
     screen = Screen(json)
     found = None if resume is not None else _source(source, wanted)
     with screen.reporting():
-        check(gate, evaluator or [])
+        check(gate, evaluator or [], private=local)
         if resume is None:
             assert found is not None
             chosen = Replay(found, out=out, strict=strict, on_line=screen.note, **asked)

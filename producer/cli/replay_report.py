@@ -77,15 +77,22 @@ def _present(screen: Screen, folder: Path, **given: Any) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-def check(gate: str | None, evaluators: list[str]) -> None:
-    """Look at what was given before a long replay begins. Raises InvalidGate, InvalidEvaluator."""
+def check(gate: str | None, evaluators: list[str], *, private: bool) -> None:
+    """Look at what was given before a long replay begins. Raises InvalidGate, InvalidEvaluator.
+
+    ``private``: the stack that is asked will have ended when the answers are judged.
+    """
     if gate is not None:
         from producer.replay.gate import read_gate
 
         read_gate(gate)
     if evaluators:
-        from producer.replay.evaluators.named import named_evaluators
+        from producer.replay.evaluators.named import asks_flows, named_evaluators
 
+        if private and asks_flows(evaluators):
+            raise typer.BadParameter(
+                "a judge is asked on the running stack: leave --local out, or judge later: `flywheel replay report`."
+            )
         named_evaluators(evaluators, ask=_later)
 
 

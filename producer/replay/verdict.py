@@ -24,10 +24,11 @@ def _line(summary: Summary) -> tuple[str, str]:
     if summary.gate:
         missed = [each for each in summary.gate if not each.passed]
         unsure = sum(not each.certain for each in summary.gate)
-        doubt = f", {unsure} of them on too few cases to be sure" if unsure else ""
+        total = wording.count(len(summary.gate), "condition")
         if missed:
-            return "bad", f"The gate fails: {len(missed)} of {wording.count(len(summary.gate), 'condition')} missed"
-        return ("mixed" if unsure else "good"), f"The gate passes: all {len(summary.gate)} conditions met{doubt}"
+            return "bad", f"The gate fails: {len(missed)} of {total} missed"
+        doubt = f", {unsure} on too few cases to be sure" if unsure else ""
+        return ("mixed" if unsure else "good"), f"The gate passes: {total} met{doubt}"
     if not summary.items:
         return "unclear", "Nothing was replayed"
     if not summary.compared:

@@ -105,4 +105,4 @@ def test_a_missed_condition_is_the_verdict() -> None:
     assert headline(judged).line == "The gate fails: 1 of 2 conditions missed"
     met = SUMMARY.model_copy(update={"gate": read_gate("errors<=1%, p95<=9s").judge(SUMMARY)})
     assert met.gate_passed
-    assert headline(met).line == "The gate passes: all 2 conditions met"
+    assert headline(met).line == "The gate passes: 2 conditions met"

@@ -54,7 +54,7 @@ def test_a_report_is_written_beside_the_results_and_the_gate_is_the_exit_code(
     missed = flywheel("replay", "report", "run", "--gate", "route_changes<2%")
 
     assert (passed.code, missed.code) == (0, 1)
-    assert "The gate passes: all 2 conditions met" in passed.out
+    assert "The gate passes: 2 conditions met" in passed.out
     assert "✗ route_changes is 2.0 %" in missed.out
     assert {each.name for each in (tmp_path / "run").iterdir()} == {
         "results.jsonl",
@@ -127,3 +127,12 @@ def test_a_replay_is_asserted_in_a_test_of_ones_own(nowhere: Settings, tmp_path:
         replayed.gate("fun<1")
     with pytest.raises(InvalidEvaluator):
         replay(questions, out=tmp_path / "never", evaluators=["nonesuch"], settings=nowhere)
+
+
+def test_a_judge_needs_a_stack_that_still_runs(flywheel: Flywheel, tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text('{"question": "Why?"}\n')
+
+    refused = flywheel("replay", "questions.jsonl", "--local", "--evaluator", "judge:critic")
+
+    assert refused.code == 2
+    assert "a judge is asked on the running stack" in " ".join(refused.err.replace("│", " ").split())

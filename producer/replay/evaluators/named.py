@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 
-from agentic_flywheel.errors import FlywheelError, InvalidEvaluator
+from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, InvalidEvaluator
 from producer.replay.comparing import Verdict
 from producer.replay.evaluators.case import Case, Evaluator
 from producer.replay.evaluators.judge import Ask, judged_by
@@ -34,10 +34,15 @@ class Named:
     failures: int = field(default=0)
 
     async def judge(self, case: Case) -> Verdict | None:
-        """Return the verdict; None where there is none. An evaluator that fails never fails the replay."""
+        """Return the verdict; None where there is none. An evaluator that fails on an answer costs that score alone.
+
+        Raises BrokerUnavailable: a judge that cannot be asked would fail on every answer.
+        """
         try:
             async with asyncio.timeout(_PATIENCE):
                 verdict = await self.evaluate(case)
+        except BrokerUnavailable:
+            raise
         except FlywheelError as error:
             self.failures += 1
             logger.warning("evaluator %s could not judge: %s", self.label, error)

@@ -18,6 +18,8 @@ from producer.stack.state import StackInfo, claim
 
 FLOWER_PORT = 5555
 FLOWER_USER = "flywheel"
+#: How many ports from the set one on may serve figures; the workers of other stacks may be among them.
+METRICS_PORTS = 100
 
 
 @asynccontextmanager
@@ -110,13 +112,12 @@ async def _start(
 
 
 def _metrics_ports(stack: Stack, settings: Settings, workers: Sequence[str]) -> dict[str, int]:
-    """Return a port for this process and for each worker, one after the other where they are free."""
+    """Return a port for this process and for each worker, one after the other from the set one on."""
     first = settings.metrics_port
     if first is None:
         return {}
-    return {
-        name: stack.ports.claim(prefer=first + n if first else 0) for n, name in enumerate([FIGURES_OF_STACK, *workers])
-    }
+    among = METRICS_PORTS if first else 1
+    return {name: stack.ports.claim(prefer=first, among=among) for name in (FIGURES_OF_STACK, *workers)}
 
 
 class _Interruption:

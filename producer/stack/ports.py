@@ -8,6 +8,7 @@ from agentic_flywheel.errors import BrokerUnavailable
 
 _HOST = "127.0.0.1"
 _TRIES = 50
+_END = 65_536
 
 
 class Ports:
@@ -20,9 +21,9 @@ class Ports:
     def __init__(self) -> None:
         self._claims: list[socket.socket] = []
 
-    def claim(self, *, prefer: int = 0) -> int:
-        """Return the preferred port if it is free, else another one."""
-        for wanted in (prefer, *[0] * _TRIES):
+    def claim(self, *, prefer: int = 0, among: int = 1) -> int:
+        """Return the first free one of so many ports from the preferred one on, else any."""
+        for wanted in (*range(prefer, min(prefer + among, _END)), *[0] * _TRIES):
             claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 port = _unused(wanted)

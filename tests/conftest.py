@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -17,6 +18,13 @@ from agentic_flywheel.settings import Settings
 
 #: Starts one `python -m workers` and returns when it is ready. Keyword arguments are further environment variables.
 StartWorker = Callable[..., Process]
+
+#: Folders whose tests measure what their processes cover, too. Others run the same code, and measured it takes half as
+#: long again.
+MEASURED = {"engine", "mcp", "pipeline", "sandbox"}
+#: By which coverage tells a new process to measure itself.
+COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
+_held_back: dict[str, str] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +46,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.skip(reason="a full storm: python3 run.py test --faults"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture starts a process
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.path.parent.name in MEASURED:
+        os.environ.update(_held_back)
+    elif COVERS_PROCESSES in os.environ:
+        _held_back[COVERS_PROCESSES] = os.environ.pop(COVERS_PROCESSES)
 
 
 @pytest.fixture(scope="session")

@@ -194,26 +194,6 @@ class InvalidProfile(FlywheelError):
 
 
 @dataclass(eq=False)
-class InvalidProfile(FlywheelError):
-    """A domain profile's file is refused; one that was in force stays."""
-
-    path: str
-    line: int
-    key: str
-    reason: str
-
-    suggestions = (
-        "Open the file at the named line and correct the key.",
-        "Run `flywheel profiles list` to see every file that is refused.",
-        "Compare with a fresh one: `flywheel profiles new NAME --template technical`.",
-    )
-
-    @property
-    def message(self) -> str:
-        return f"The profile is not acceptable: {self.path}:{self.line}: {self.key}: {self.reason}"
-
-
-@dataclass(eq=False)
 class UnknownQuery(FlywheelError):
     """No query of this id belongs to the caller, or it has expired."""
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.models import Route, Turn, read_query
+from agentic_flywheel.profiles import ProfileWatch
 from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.routing import choose_route, fit_router
 from agentic_flywheel.settings import Settings
@@ -22,9 +23,11 @@ _TURNS, _SESSIONS = 3, 10_000
 class Classifier:
     """Classifies the items of a dry run as a worker would, follow-ups in the light of the turns before."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Read the registry and fit the router. Raises InvalidRegistry."""
+    def __init__(self, settings: Settings, owner: str) -> None:
+        """Read the registry and fit the router; ``owner`` asks. Raises InvalidRegistry."""
+        self._owner = owner
         self.catalog: Catalog = load_catalog(find_registry(settings.registry))
+        self._profiles = ProfileWatch(settings.profiles)
         cache_dir = settings.home / "routers" if settings.home.exists() else None
         self._router = fit_router(self.catalog, cache_dir=cache_dir)
         self._turns: OrderedDict[str, list[Turn]] = OrderedDict()
@@ -44,7 +47,9 @@ class Classifier:
     def _route(self, item: ReplayItem) -> Route:
         names = ("question", "flow", "domain", "profile", "intent", "context_type", "session_id")
         query = read_query({name: getattr(item, name) for name in names})
-        return choose_route(query, self._router, self.catalog, turns=self._turns.get(item.session_id or "", []))
+        turns = self._turns.get(item.session_id or "", [])
+        keywords = self._profiles.get(item.profile, item.user or self._owner).keywords if item.profile else ()
+        return choose_route(query, self._router, self.catalog, turns=turns, profile_keywords=keywords)
 
     def _remember(self, item: ReplayItem, route: Route, at: datetime) -> None:
         if item.session_id is None or route.decision == "clarify":

@@ -42,7 +42,8 @@ class Folder:
         Raises UnusableReplay.
         """
         with self._writing():
-            self.path.mkdir(parents=True, exist_ok=True)
+            # What people asked is nobody else's on this machine.
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:

@@ -58,7 +58,8 @@ async def read_traces(settings: Settings, wanted: Wanted) -> AsyncIterator[Read]
     try:
         number = 0
         async for root in _archive(settings, "traces").walk(wish):
-            if f"client:{CLIENT}" not in root.tags and _admits(wanted, root.metadata or {}):
+            # A trace without a question is one of a confidential profile.
+            if root.input and f"client:{CLIENT}" not in root.tags and _admits(wanted, root.metadata or {}):
                 number += 1
                 yield _of_trace(number, root)
     except ArchiveAway as away:

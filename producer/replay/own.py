@@ -23,13 +23,13 @@ _PAGE = 200
 async def read_records(batch: Batch, wanted: Wanted) -> AsyncIterator[ReplayItem]:
     """Yield the queries that are wanted, each with its outcome; those of an owner in the order they were asked.
 
-    What replays asked is left out. Raises BrokerUnavailable.
+    What replays asked is left out, and what was asked under a confidential profile. Raises BrokerUnavailable.
     """
     number = 0
     for owner in [wanted.user] if wanted.user else await _owners(batch):
         async for query_ids in _pages(batch, wire.owned_key(owner), wanted):
             found = [record for record in await load_records(batch, query_ids) if record is not None]
-            records = [each for each in found if each.query.client != CLIENT and wanted.admits_record(each)]
+            records = [each for each in found if _replayable(each) and wanted.admits_record(each)]
             scores = await scores_of(batch, [record.query_id for record in records])
             for record in records:
                 rating = _rating(scores[record.query_id])
@@ -82,6 +82,12 @@ async def _pages(batch: Batch, key: str, wanted: Wanted, *, newest_first: bool =
             start = last
         page: list[str] = await batch.call("ZRANGE", key, first, last - 1)
         yield page[::-1] if newest_first else page
+
+
+def _replayable(record: Record) -> bool:
+    """Whether a query was asked by people, and under no confidential profile, as far as its record tells."""
+    private = record.answer.private if record.answer is not None else record.query.profile is not None
+    return record.query.client != CLIENT and not private
 
 
 def _of_record(number: int, record: Record, rating: float | None) -> ReplayItem:

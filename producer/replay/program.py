@@ -143,7 +143,7 @@ class Replay:
             # Imported where it is needed: the router's numerics take half a second.
             from producer.replay.classifying import Classifier
 
-            yield Classifier(self._settings), ()
+            yield Classifier(self._settings, plan.options.owner), ()
             return
         from producer.replay.asking import Asker
 

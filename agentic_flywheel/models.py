@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 from agentic_flywheel.errors import ErrorInfo, InvalidQuery
 
 MAX_QUESTION = 32_000
+#: Characters of what is told of a domain beside it: more would crowd out the question.
+MAX_CONTEXT = 8_000
 
 #: A name of a flow, domain, profile: safe in queue names, keys and file names.
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]

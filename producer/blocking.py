@@ -11,6 +11,7 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.models import Answer, Event, Query, Record, State, Turn
 from agentic_flywheel.scores import RATING, Score
+from agentic_flywheel.sessions import Session
 from agentic_flywheel.settings import Settings
 from producer.client import AsyncProducer, Submission
 
@@ -83,6 +84,9 @@ class Producer:
 
     def history(self, session_id: str, *, limit: int = 50) -> list[Turn]:
         return self._run(self._async.history(session_id, limit=limit))
+
+    def use_profile(self, session_id: str, profile: str | None) -> Session:
+        return self._run(self._async.use_profile(session_id, profile))
 
     def recent(self, *, limit: int = 20) -> list[Record]:
         return self._run(self._async.recent(limit=limit))

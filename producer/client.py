@@ -32,7 +32,7 @@ from agentic_flywheel.models import (
 from agentic_flywheel.persistence import flow_of_key, front_digest, read_answer
 from agentic_flywheel.records import asked_only, load_outcome, load_record, load_records, read_events, recent_queries
 from agentic_flywheel.scores import RATING, Score, give_score
-from agentic_flywheel.sessions import load_session, recent_turns
+from agentic_flywheel.sessions import Session, load_session, recent_turns, use_profile
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing import Tracer
 from agentic_flywheel.transitions import Transitions
@@ -229,6 +229,16 @@ class AsyncProducer:
         """Return a session's turns, the oldest first. Raises UnknownSession, BrokerUnavailable."""
         await load_session(self.batch, session_id, owner=self.owner)
         return await recent_turns(self.batch, session_id, limit)
+
+    async def use_profile(self, session_id: str, profile: str | None) -> Session:
+        """Let a session carry a domain profile from now on, None: none; begins the session where there is none.
+
+        Raises InvalidQuery, UnknownProfile, InvalidProfile, UnknownSession, BrokerUnavailable.
+        """
+        # As strict as a query that names both.
+        self._profile_of(self._query("?", {"session_id": session_id, "profile": profile}))
+        ttl = self.settings.session_ttl
+        return await use_profile(self.batch, session_id, profile, owner=self.owner, ttl=ttl)
 
     async def recent(self, *, limit: int = 20) -> list[Record]:
         """Return this owner's latest queries, the newest first."""

@@ -9,10 +9,12 @@ from pydantic import JsonValue
 
 from agentic_flywheel.errors import FlowRefused
 from agentic_flywheel.flowise.models import FlowCall
-from agentic_flywheel.models import MAX_QUESTION
+from agentic_flywheel.models import MAX_CONTEXT, MAX_QUESTION
 
 #: Flowise's own limit (FLOWISE_FILE_SIZE_LIMIT).
 MAX_BODY = 50 * 1024 * 1024
+#: A question with a profile in front of it.
+_LONGEST = MAX_QUESTION + MAX_CONTEXT
 # Made once: with other than its defaults, json.dumps makes a new one for every call.
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
@@ -30,8 +32,8 @@ def prediction_body(call: FlowCall) -> dict[str, Any]:
     flow = call.flow.key
     if not call.question.strip() and call.form is None and call.human_input is None:
         raise FlowRefused(flow, "the question is blank")
-    if len(call.question) > MAX_QUESTION:
-        raise FlowRefused(flow, f"the question has {len(call.question)} characters, {MAX_QUESTION} are allowed")
+    if len(call.question) > _LONGEST:
+        raise FlowRefused(flow, f"the question has {len(call.question)} characters, {_LONGEST} are allowed")
     config = effective_config(call)
     if "sessionId" in config:
         # Flowise always honours it: as configuration it would open somebody else's conversation.

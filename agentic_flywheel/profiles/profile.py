@@ -16,9 +16,6 @@ ContextType = Literal["technical", "cultural", "strategic", "general"]
 KINDS: tuple[Literal["technical", "cultural", "strategic"], ...] = ("technical", "cultural", "strategic")
 Privacy = Literal["public", "internal", "confidential"]
 
-#: Characters of all that a profile tells together: more would crowd out the question.
-MAX_TEXT = 8_000
-
 _OPENING = "Context of the question below. It informs the answer and asks for nothing itself."
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from agentic_flywheel.errors import InvalidProfile, InvalidRegistry
-from agentic_flywheel.profiles.profile import KINDS, MAX_TEXT, Profile
+from agentic_flywheel.models import MAX_CONTEXT
+from agentic_flywheel.profiles.profile import KINDS, Profile
 from agentic_flywheel.registry.document import Document, Where, content_of, document_of, dotted
 
 #: A file's bytes: far more than the text that it may tell.
@@ -93,8 +94,8 @@ def _faults(document: Document, name: str) -> Iterator[tuple[Where, str]]:
         yield ("privacy",), "confidential needs `owners`: without one, nobody may use it"
     if not profile.kinds:
         yield ("technical",), "is missing: at least one of technical, cultural and strategic should be there"
-    if (length := len(profile.text())) > MAX_TEXT:
-        yield ("description",), f"all it tells has {length} characters together, {MAX_TEXT} are allowed"
+    if (length := len(profile.text())) > MAX_CONTEXT:
+        yield ("description",), f"all it tells has {length} characters together, {MAX_CONTEXT} are allowed"
 
 
 def _profile(document: Document, name: str) -> Profile:

@@ -19,6 +19,7 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlowError, FlywheelError, InvalidRegistry
 from agentic_flywheel.flowise import FlowiseClient
 from agentic_flywheel.models import Model
+from agentic_flywheel.profiles import ProfileWatch
 from agentic_flywheel.registry import find_registry, read_registry
 from agentic_flywheel.settings import Settings, without_credentials
 from producer.stack import StackInfo, running_stack, stack_settings
@@ -50,7 +51,7 @@ async def check_everything() -> list[Check]:
         return [*checks, _failed("settings", error)]
     checks.append(_stack(settings, stack))
     registry, catalog = _registry(settings)
-    checks.append(registry)
+    checks += [registry, _profiles(settings)]
     broker = await _broker(settings)
     checks += broker
     if broker[0].state != "failed":
@@ -124,6 +125,16 @@ def _registry(settings: Settings) -> tuple[Check, Catalog | None]:
         found = f"{found}; {len(reading.warnings)} remarks"
         return Check(name="registry", state="warning", found=found, advice=advice), catalog
     return Check(name="registry", state="ok", found=found), catalog
+
+
+def _profiles(settings: Settings) -> Check:
+    watch = ProfileWatch(settings.profiles)
+    where = ", ".join(map(str, watch.folders)) or "no folder of them here or at home"
+    faults = watch.faults()
+    if faults:
+        found = f"{where}: {faults[0].message}"
+        return Check(name="profiles", state="warning", found=found, advice=faults[0].recovery_suggestions[0])
+    return Check(name="profiles", state="ok", found=where)
 
 
 async def _broker(settings: Settings) -> list[Check]:

@@ -9,12 +9,11 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from agentic_flywheel.models import read_query
 from agentic_flywheel.profiles import ContextType, Privacy, Profile, ProfileWatch, read_profile
 from agentic_flywheel.profiles.reading import NAME, SUFFIX
 from agentic_flywheel.profiles.templates import TEMPLATES, new_profile
 from agentic_flywheel.profiles.watch import PLACE
-from agentic_flywheel.sessions import Session, use_profile
+from agentic_flywheel.sessions import Session
 from agentic_flywheel.settings import load_settings
 from producer.cli import options
 from producer.cli.safe_text import one_line
@@ -189,10 +188,5 @@ def use(
 async def _use(user: str, session_id: str, name: str | None) -> Session:
     from producer.client import AsyncProducer
 
-    # As strict as a query that names both.
-    read_query({"question": "?", "session_id": session_id, "profile": name})
     async with AsyncProducer(owner=user, client="cli") as producer:
-        if name is not None and producer.profiles.folders:
-            producer.profiles.get(name, user)
-        ttl = producer.settings.session_ttl
-        return await use_profile(producer.batch, session_id, name, owner=user, ttl=ttl)
+        return await producer.use_profile(session_id, name)

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from celery import Celery
 
-from agentic_flywheel.errors import InvalidProfile, UnknownProfile
+from agentic_flywheel.errors import InvalidProfile, InvalidQuery, UnknownProfile
 from agentic_flywheel.models import State
-from agentic_flywheel.sessions import load_session, use_profile
+from agentic_flywheel.sessions import load_session
 from producer import AsyncProducer
 from profiles.house import ProfileHouse, fresh, session
 
@@ -120,13 +120,16 @@ async def test_a_session_carries_a_profile_and_a_query_may_name_another(
     alice: AsyncProducer, house: ProfileHouse
 ) -> None:
     conversation = session()
-    ttl = house.settings.session_ttl
-    await use_profile(alice.batch, conversation, "payments", owner="alice", ttl=ttl)
+    assert (await alice.use_profile(conversation, "payments")).profile == "payments"
+    with pytest.raises(UnknownProfile):
+        await alice.use_profile(conversation, "nowhere")
+    with pytest.raises(InvalidQuery):
+        await alice.use_profile("two words", "payments")
     questions = [fresh("Which database index does python need?") for _ in range(3)]
 
     carried = await alice.ask(questions[0], session_id=conversation, wait=20)
     named = await alice.ask(questions[1], session_id=conversation, profile="vault", wait=20)
-    await use_profile(alice.batch, conversation, None, owner="alice", ttl=ttl)
+    await alice.use_profile(conversation, None)
     without = await alice.ask(questions[2], session_id=conversation, wait=20)
 
     assert [each.profile for each in (carried, named, without)] == ["payments", "vault", None]
@@ -139,7 +142,7 @@ async def test_a_plain_celery_client_s_session_carries_its_profile_too(
     alice: AsyncProducer, house: ProfileHouse
 ) -> None:
     conversation, question = session(), fresh("Which database index does python need?")
-    await use_profile(alice.batch, conversation, "payments", owner="alice", ttl=house.settings.session_ttl)
+    await alice.use_profile(conversation, "payments")
     app = Celery(broker=house.broker.url, backend=house.broker.url, set_as_current=False)
 
     query = {"question": question, "session_id": conversation, "user": "alice"}
@@ -161,3 +164,14 @@ async def test_each_domain_of_a_question_for_several_is_told_the_profile(
     assert len(house.received(question)) == 2
     assert all("mainframes" in body["question"] for body in house.received(question))
     assert answer.private
+
+
+async def test_a_question_of_the_greatest_length_still_fits_behind_a_profile(
+    alice: AsyncProducer, house: ProfileHouse
+) -> None:
+    question = fresh("y" * 31_000)
+
+    answer = await alice.ask(question, flow="technical", profile="payments", context_type="general", wait=20)
+
+    assert answer.text
+    assert len(house.received_one(question)["question"]) > 31_000

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agentic_flywheel.errors import InvalidProfile, UnknownProfile, rebuild
+from agentic_flywheel.models import MAX_CONTEXT
 from agentic_flywheel.profiles import Profile, ProfileWatch, read_profile
-from agentic_flywheel.profiles.profile import MAX_TEXT
 from agentic_flywheel.profiles.reading import MAX_BYTES, check_profile
 from profiles.house import MARKER, PAYMENTS, VAULT
 
@@ -66,7 +66,7 @@ def test_numbers_dates_and_single_texts_are_taken_as_they_were_meant(tmp_path: P
         ("description: d\ntechnical: [x\n", 3, "(file)"),
         ("- a\n- b\n", 1, "(file)"),
         ("", 1, "(file)"),
-        (f"description: d\ntechnical: {'x' * (MAX_TEXT + 1)}\n", 1, "description"),
+        (f"description: d\ntechnical: {'x' * (MAX_CONTEXT + 1)}\n", 1, "description"),
         (f"description: {'x' * MAX_BYTES}\n", 1, "(file)"),
     ],
 )

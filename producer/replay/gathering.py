@@ -176,8 +176,8 @@ class Gathering:
     def summary(self, *, name: str, compared_with: str, missing: int = 0, failures: dict[str, int]) -> Summary:
         """Return the figures. ``failures``: by evaluator, how many answers it could not judge."""
         flow_time = _spread(self._flow_time)
-        kind = 1 if flow_time.pairs or not self._compared else 0
-        bins = self._bins[kind] if self._bins[kind].any() else self._bins[0]
+        of_flows = bool(flow_time.pairs or (not self._compared and flow_time.after))
+        bins = self._bins[int(of_flows)]
         return Summary(
             name=name,
             against=self._against.most_common(1)[0][0] if self._against else "nothing",
@@ -205,7 +205,7 @@ class Gathering:
                 for label in dict.fromkeys([*failures, *self._scores])
             ),
             durations=Durations(before=tuple(map(int, bins[0])), after=tuple(map(int, bins[1]))),
-            durations_of_flows=bool(kind and self._bins[1].any()),
+            durations_of_flows=of_flows,
             timeline=self._timeline.moments(),
         )
 

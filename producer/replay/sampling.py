@@ -84,7 +84,7 @@ class Timeline:
 
     def __init__(self) -> None:
         self._start: float | None = None
-        self._seconds = 1.0
+        self._seconds = 0.25
         self._counts = np.zeros((_BUCKETS, 3), np.int64)
         self._latencies = np.zeros((_BUCKETS, BINS), np.int64)
 

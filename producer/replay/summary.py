@@ -166,7 +166,7 @@ class Summary(Model):
     tokens: Spread = Spread()
     scores: tuple[ScoreFigures, ...] = ()
     durations: Durations = Durations()
-    #: Whether ``durations`` are those of flows, or with the wait.
+    #: Whether ``durations``, and ``speed``, are those of flows, or with the wait.
     durations_of_flows: bool = False
     timeline: tuple[Moment, ...] = ()
     gate: tuple[ConditionOutcome, ...] = ()
@@ -179,5 +179,5 @@ class Summary(Model):
 
     @property
     def speed(self) -> Spread:
-        """The fairer of the two durations: the flows' own where both replays have them."""
-        return self.flow_time if self.flow_time.pairs else self.latency
+        """The fairer of the two durations: the flows' own where both sides have them."""
+        return self.flow_time if self.durations_of_flows else self.latency

@@ -27,8 +27,7 @@ def _line(summary: Summary) -> tuple[str, str]:
         total = wording.count(len(summary.gate), "condition")
         if missed:
             return "bad", f"The gate fails: {len(missed)} of {total} missed"
-        doubt = f", {unsure} on too few cases to be sure" if unsure else ""
-        return ("mixed" if unsure else "good"), f"The gate passes: {total} met{doubt}"
+        return ("mixed" if unsure else "good"), f"The gate passes: {total} met"
     if not summary.items:
         return "unclear", "Nothing was replayed"
     if not summary.compared:
@@ -117,7 +116,7 @@ def _speed(summary: Summary) -> str:
     ratio = spread.p95_ratio
     if ratio is None or spread.before is None or spread.after is None:
         return ""
-    what = "Flows" if summary.flow_time.pairs else "Answers"
+    what = "Flows" if summary.durations_of_flows else "Answers"
     ends = f"p95 {wording.duration(spread.before.p95)} → {wording.duration(spread.after.p95)}"
     interval = f"{wording.times(ratio.value)}, 95 % interval {wording.between(ratio, wording.times)}"
     match ratio.finding(null=1.0, margin=RATIO_MARGIN):

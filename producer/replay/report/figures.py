@@ -40,7 +40,7 @@ def _tiles(summary: Summary) -> Iterator[Tile]:
         yield _likeness(summary)
     yield _errors(summary.errors)
     if summary.speed.after is not None:
-        yield _duration("Flow time, p95" if summary.flow_time.pairs else "Time, p95", summary.speed)
+        yield _duration("Flow time, p95" if summary.durations_of_flows else "Time, p95", summary.speed)
     if summary.first_token.after is not None:
         yield _first_token(summary.first_token)
     if summary.tokens.total:

@@ -128,7 +128,8 @@
       whole.dir = "auto";
       made.append(whole);
     }
-    const sides = make("div", "sides", side(item, "before", data.before), side(item, "after", "Now"));
+    const sides = make("div", "sides", side(item, "after", "Now"));
+    if (data.against !== "nothing") sides.prepend(side(item, "before", data.before));
     made.append(sides);
     const below = make("div", "below");
     if (item.diff) {

@@ -46,7 +46,7 @@ def page(summary: Summary, most_changed: Sequence[Change], *, trace_base: str | 
         _verdict(summary),
         _tiles(tiles(summary)),
         _plots(summary),
-        _items(shown, summary.items),
+        _items(shown, summary),
         _end(summary),
     )
     body = element(
@@ -163,12 +163,11 @@ def _marks() -> Markup:
     )
 
 
-def _items(shown: int, total: int) -> Markup:
-    told = (
-        f"The {shown:,} most changed of {wording.count(total, 'question')}"
-        if shown < total
-        else "The most changed first"
-    )
+def _items(shown: int, summary: Summary) -> Markup:
+    if shown < summary.items:
+        told = f"The {shown:,} most changed of {wording.count(summary.items, 'question')}"
+    else:
+        told = "The most changed first" if summary.compared else "There is nothing to compare them with"
     orders = [
         element("option", words, value=value)
         for value, words in (

@@ -14,6 +14,8 @@ from producer.replay.summary import SIMILARITY_BINS, Answers, Spread, Summary
 
 _WIDTH, _HEIGHT = 520.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 512.0, 34.0, 198.0
+#: The room that the two percentiles take in words.
+_LABEL = 130.0
 #: A bin's count is spread over its neighbours: a smooth curve of the same area.
 _KERNEL = (1, 3, 4, 3, 1)
 
@@ -88,16 +90,15 @@ def _percentiles(spread: Spread, first: int, last: int, x_of: Callable[[float], 
         marks = [("p50", quantiles.p50), ("p95", quantiles.p95)]
         places = [x_of(min(last, max(first, _place(value)))) for _, value in marks]
         parts.append(svg.line((places[0], y), (places[1], y), f"{kind}-span"))
-        for x, (name, value) in zip(places, marks, strict=True):
+        for x in places:
             parts.append(svg.line((x, y), (x, _BOTTOM), f"{kind}-mark"))
             parts.append(svg.element("circle", cx=x, cy=y, r=3, class_=f"{kind}-dot"))
-            right = name == "p95" and x < _RIGHT - 92
-            anchor = "start" if right else "end"
-            parts.append(
-                svg.text(
-                    f"{name} {wording.duration(value)}", x + (7 if right else -7), y + 3.5, f"{kind}-label", anchor
-                )
-            )
+        words = " · ".join(f"{name} {wording.duration(value)}" for name, value in marks)
+        # Beside the span, where there is room.
+        if places[1] < _RIGHT - _LABEL:
+            parts.append(svg.text(words, places[1] + 8, y + 3.5, f"{kind}-label"))
+        else:
+            parts.append(svg.text(words, places[0] - 8, y + 3.5, f"{kind}-label", "end"))
     return parts
 
 
@@ -137,7 +138,9 @@ def likeness(answers: Answers) -> Markup:
     for at, words in ((0.0, "0 · unrelated"), (0.5, "0.5"), (1.0, "1 · same meaning")):
         anchor = "start" if at == 0 else "end" if at == 1 else "middle"
         axis.append(svg.text(words, _LEFT + at * width, _BOTTOM + 17, "tick", anchor))
-    if answers.similarity is not None:
+    if not any(answers.histogram):
+        axis.append(svg.text("no answer changed", _LEFT + width / 2, 120, "tick", "middle"))
+    elif answers.similarity is not None:
         x = _LEFT + answers.similarity.value * width
         label = f"mean {answers.similarity.value:.2f}"
         axis.append(svg.line((x, 54), (x, _BOTTOM), "after-mark"))

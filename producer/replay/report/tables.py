@@ -15,20 +15,21 @@ def times(spread: Spread) -> Markup:
     """Return the quantiles before and after, and how their ratio is known."""
     if spread.after is None:
         return Markup()
+    both = spread.before is not None
     ratios = {"p50": spread.p50_ratio, "p95": spread.p95_ratio, "mean": spread.mean_ratio}
     body = []
     for words, name in (("median", "p50"), ("p95", "p95"), ("p99", "p99"), ("mean", "mean")):
         ratio = ratios.get(name)
-        before = wording.duration(getattr(spread.before, name)) if spread.before else "–"
+        before = wording.duration(getattr(spread.before, name)) if both else ""
         change = f"{wording.times(ratio.value)}  ({wording.between(ratio, wording.times)})" if ratio else ""
         cells = (words, before, wording.duration(getattr(spread.after, name)), change)
         body.append(element("tr", *(element("td", cell) for cell in cells)))
     head = element(
         "tr",
         element("th", ""),
-        element("th", element("span", "before", class_="of-before")),
+        element("th", element("span", "before", class_="of-before") if both else ""),
         element("th", element("span", "now", class_="of-after")),
-        element("th", "change, 95 % interval"),
+        element("th", "change, 95 % interval" if both else ""),
     )
     return element("table", element("thead", head), element("tbody", *body), class_="times")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from agentic_flywheel.registry.document import Document
 from agentic_flywheel.registry.sections import Entry, entries_of
@@ -14,7 +15,7 @@ def line_of(document: Document, flow: str, way: Sequence[str] = (), text: str = 
     if not found:
         return 1
     entry = min(found, key=lambda each: each.shelved)
-    value = entry.fields
+    value: Any = entry.fields
     for step in way:
         value = value.get(step) if isinstance(value, dict) else None
     where = (*entry.where, *way)

@@ -96,8 +96,12 @@ class FittedRouter:
         sure = float(reading.flows.max()) >= _SURE and reading.novelty <= _FAMILIAR
         return reading if sure or self.stronger is None else self.stronger.read(text)
 
+    def mended(self, text: str) -> str:
+        """Return the text as it is read: its beginning and end where it is long, mistyped words mended."""
+        return self._speller.mend(clip(text))
+
     def _read(self, text: str) -> Reading:
-        text = self._speller.mend(clip(text))
+        text = self.mended(text)
         likeness = kernel(
             self.encoder,
             self.index.similarity(text),

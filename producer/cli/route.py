@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,10 +12,12 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Query, Route, Turn, read_query
 from agentic_flywheel.profiles import ProfileWatch
 from agentic_flywheel.registry import find_registry, load_catalog
-from agentic_flywheel.routing import choose_route, fit_router, strong_encoder
+from agentic_flywheel.routing import FittedRouter, choose_route, fit_router, strong_encoder
+from agentic_flywheel.routing.explanation import Explanation, explanation
 from agentic_flywheel.sessions import load_session
 from agentic_flywheel.settings import Settings, load_settings
 from producer.cli import options
+from producer.cli.routes import questions_of, show_moves, show_routes
 from producer.cli.screen import Screen
 
 #: As many of a session's turns as a worker looks at.
@@ -22,7 +25,9 @@ _TURNS = 3
 
 
 def route(
-    question: options.Question,
+    question: Annotated[
+        str | None, typer.Argument(metavar="QUESTION", show_default=False, help="`-` reads it from stdin.")
+    ] = None,
     flow: options.Flow = None,
     domain: options.Domain = None,
     session: Annotated[
@@ -30,24 +35,58 @@ def route(
     ] = None,
     profile: options.Profile = None,
     user: options.User = "local",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also what the nearest rivals rest on, and which parts were looked at.")
+    ] = False,
+    file: Annotated[Path | None, typer.Option("--file", metavar="PATH", help="Questions, one a line.")] = None,
+    registry: Annotated[
+        Path | None, typer.Option("--registry", metavar="PATH", help="Another registry than the one in force.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="What would go elsewhere under --registry than under the one in force.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """Show where a question would go and why: the evidence, the scores, the alternatives. No flow is called."""
+    """Show where a question would go and why: the evidence, the scores, the alternatives. No flow is called.
+
+    With --file many questions, with --compare only those that another registry would send elsewhere.
+    """
+    if (question is None) == (file is None):
+        raise typer.BadParameter("give one of: a question, --file PATH.")
+    if compare and registry is None:
+        raise typer.BadParameter("--compare needs --registry PATH.")
     screen = Screen(json)
     with screen.reporting():
         settings = load_settings()
-        catalog = load_catalog(find_registry(settings.registry))
-        query = read_query(
-            {"question": options.question_text(question), "flow": flow, "domain": domain, "session_id": session}
-        )
+        in_force = load_catalog(find_registry(settings.registry))
+        catalog = load_catalog(find_registry(registry)) if registry else in_force
+        given = questions_of(file) if file else [options.question_text(question or "")]
+        fields = {"flow": flow, "domain": domain, "session_id": session}
+        queries = [read_query({"question": each, **fields}) for each in given]
         turns, carried = asyncio.run(_conversation(user, session)) if session else ([], None)
         named = profile or carried
         keywords = ProfileWatch(settings.profiles).get(named, user).keywords if named else ()
-        found = route_of(query, catalog, settings, turns, keywords)
-    if json:
-        screen.object({"question": query.question, **found.model_dump(mode="json")})
+        router = router_for(catalog, settings)
+        found = [choose_route(query, router, catalog, turns=turns, profile_keywords=keywords) for query in queries]
+        if compare:
+            before = router_for(in_force, settings)
+            now = [choose_route(query, before, in_force, turns=turns, profile_keywords=keywords) for query in queries]
+    if compare:
+        show_moves(screen, given, now, found)
+    elif file:
+        show_routes(screen, given, found)
     else:
-        _show(screen, found, catalog)
+        _show_one(screen, queries[0], found[0], catalog, explanation(queries[0], router, catalog) if explain else None)
+
+
+def _show_one(screen: Screen, query: Query, found: Route, catalog: Catalog, why: Explanation | None) -> None:
+    if screen.json:
+        more = {"explanation": why.model_dump(mode="json")} if why else {}
+        screen.object({"question": query.question, **found.model_dump(mode="json"), **more})
+        return
+    _show(screen, found, catalog)
+    if why is not None:
+        _show_explanation(screen, why)
 
 
 async def _conversation(user: str, session: str) -> tuple[list[Turn], str | None]:
@@ -59,13 +98,10 @@ async def _conversation(user: str, session: str) -> tuple[list[Turn], str | None
         return await producer.history(session, limit=_TURNS), about.profile
 
 
-def route_of(
-    query: Query, catalog: Catalog, settings: Settings, turns: list[Turn], profile_keywords: tuple[str, ...] = ()
-) -> Route:
-    """Return the route that a worker would choose, from the fit that the workers keep where there is one."""
+def router_for(catalog: Catalog, settings: Settings) -> FittedRouter:
+    """Return the router that a worker would have, from the fit that the workers keep where there is one."""
     kept = settings.home / "routers" if settings.home.exists() else None
-    router = fit_router(catalog, stronger=strong_encoder(), cache_dir=kept)
-    return choose_route(query, router, catalog, turns=turns, profile_keywords=profile_keywords)
+    return fit_router(catalog, stronger=strong_encoder(), cache_dir=kept)
 
 
 def _show(screen: Screen, found: Route, catalog: Catalog) -> None:
@@ -89,4 +125,24 @@ def _show(screen: Screen, found: Route, catalog: Catalog) -> None:
             ("score", "flow", ""),
             [(f"{score:.1%}", key, "█" * round(score * 30)) for key, score in scored],
             right=("score",),
+        )
+
+
+def _show_explanation(screen: Screen, why: Explanation) -> None:
+    screen.line()
+    screen.facts(
+        [
+            ("read as", why.read_as),
+            ("by", why.reader),
+            ("bands", f"high from {why.high:.0%}, medium from {why.medium:.0%}, else the default flow {why.default}"),
+        ]
+    )
+    for part in why.parts:
+        screen.line(("  part ", "dim"), f'"{part.text}"', ("  → ", "dim"), part.said)
+    if why.rivals:
+        screen.line()
+        screen.table(
+            ("log-odds", "flow", "rests on", ""),
+            [(f"{each.weight:+.2f}", each.flow, each.kind, each.text) for each in why.rivals],
+            right=("log-odds",),
         )

@@ -1,0 +1,86 @@
+"""Where many questions would go, and which of them another registry would send elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.models import Route
+from producer.cli.safe_text import one_line
+from producer.cli.screen import Screen
+
+_SHOWN = 70
+
+
+def questions_of(file: Path) -> list[str]:
+    """Return the questions of a file, one a line. Raises InvalidQuery."""
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as refused:
+        raise InvalidQuery("--file", f"{file} cannot be read: {refused}") from None
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise InvalidQuery("--file", f"{file} has no question")
+    return found
+
+
+def show_routes(screen: Screen, questions: Sequence[str], routes: Sequence[Route]) -> None:
+    """Show where each question would go."""
+    if screen.json:
+        for question, found in zip(questions, routes, strict=True):
+            screen.object({"question": question, **_place(found), "novel": found.novel, "reason": found.reason})
+        return
+    screen.table(
+        ("question", "goes to", "sure", "band", "decision"),
+        [
+            (one_line(question, _SHOWN), _flows(found), f"{found.confidence:.0%}", found.band, found.decision)
+            for question, found in zip(questions, routes, strict=True)
+        ],
+        right=("sure",),
+    )
+
+
+def show_moves(screen: Screen, questions: Sequence[str], before: Sequence[Route], after: Sequence[Route]) -> None:
+    """Show the questions that would go elsewhere, from where, to where, and how sure either is."""
+    moved = [
+        (question, one, other)
+        for question, one, other in zip(questions, before, after, strict=True)
+        if _flows(one) != _flows(other)
+    ]
+    if screen.json:
+        screen.object({"questions": len(questions), "moved": len(moved)})
+        for question, one, other in moved:
+            screen.object({"question": question, "from": _place(one), "to": _place(other), "reason": other.reason})
+        return
+    if moved:
+        screen.table(
+            ("question", "from", "sure", "to", "sure then"),
+            [
+                (
+                    one_line(question, _SHOWN),
+                    _flows(one),
+                    f"{one.confidence:.0%}",
+                    (_flows(other), "bold cyan"),
+                    f"{other.confidence:.0%}",
+                )
+                for question, one, other in moved
+            ],
+            right=("sure", "sure then"),
+        )
+    screen.line(f"{len(moved)} of {len(questions)} questions would go elsewhere.")
+
+
+def _flows(route: Route) -> str:
+    return " + ".join(sorted(target.flow for target in route.targets))
+
+
+def _place(route: Route) -> dict[str, Any]:
+    return {
+        "flows": [target.flow for target in route.targets],
+        "domains": [target.domain for target in route.targets],
+        "confidence": round(route.confidence, 4),
+        "band": route.band,
+        "decision": route.decision,
+    }

@@ -63,7 +63,9 @@ class Stack:
     def replay(self, name: str, *arguments: str) -> Part:
         out = self.here.folder / name
         given = () if "--resume" in arguments else ("--out", str(out))
-        return self.here.part(f"replay-{name}", [COMMAND, "replay", *arguments, *given, "--json"], self.env)
+        return self.here.part(
+            f"replay-{name}", [COMMAND, "replay", *arguments, *given, "--no-report", "--json"], self.env
+        )
 
     def results(self, name: str) -> Path:
         return self.here.folder / name / "results.jsonl"
@@ -151,17 +153,17 @@ def memory(here: Lab, lines: int) -> Row:
     stack = Stack(here, 0)
     client = redis.Redis.from_url(stack.broker)
     file = write_questions(here.folder / "questions.jsonl", lines)
+    began = time.perf_counter()
     replay = stack.replay("run", str(file), "--concurrency", "200")
     rss: list[float] = []
     broker = 0.0
-    began = time.perf_counter()
     while replay.alive:
         rss.append(replay.rss_mb())
         broker = max(broker, client.info("memory")["used_memory"] / 2**20)
         time.sleep(0.25)
     finish(replay)
     seconds = time.perf_counter() - began
-    return {
+    row = {
         "name": f"{lines:,} lines",
         "items_per_s": round(lines / seconds, 1),
         "rss_peak_mb": round(max(rss), 1),
@@ -169,6 +171,12 @@ def memory(here: Lab, lines: int) -> Row:
         "broker_peak_mb": round(broker, 1),
         "resume_s": resuming(stack, lines),
     }
+    began, report_rss = time.perf_counter(), 0.0
+    report = here.part("report", [COMMAND, "replay", "report", str(stack.results("run").parent)], stack.env)
+    while report.alive:
+        report_rss = max(report_rss, report.rss_mb())
+        time.sleep(0.1)
+    return {**row, "report_s": round(time.perf_counter() - began, 1), "report_rss_peak_mb": round(report_rss, 1)}
 
 
 def resuming(stack: Stack, lines: int) -> float:

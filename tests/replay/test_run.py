@@ -454,3 +454,19 @@ async def test_a_folder_is_worked_on_by_one_process_and_holds_one_replay(house: 
         await every(Replay(["Why?"], out=tmp_path / "run", settings=house.settings))
     with pytest.raises(UnusableReplay, match=r"no replay\.json"):
         await every(Replay.resume(tmp_path / "nothing", settings=house.settings))
+
+
+async def test_a_folder_whose_questions_were_not_read_to_their_end_is_begun_anew(
+    nowhere: Settings, tmp_path: Path
+) -> None:
+    def broken() -> Iterator[str]:
+        yield "How do I connect PostgreSQL to Python?"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await every(Replay(broken(), out=tmp_path / "run", settings=nowhere, dry_run=True))
+    with pytest.raises(UnusableReplay, match="begin it anew"):
+        await every(Replay.resume(tmp_path / "run", settings=nowhere))
+
+    (result,) = await every(Replay(["Why?"], out=tmp_path / "run", settings=nowhere, dry_run=True))
+    assert result.item.question == "Why?"

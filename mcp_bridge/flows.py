@@ -228,11 +228,17 @@ class Configure(Arguments):
         Object | None,
         Field(description='Overrides, such as {"temperature": 0.2}; null removes one. Left out: only show.'),
     ] = None
+    profile: Annotated[
+        Slug | Literal[""] | None,
+        Field(description="With session_id: what its questions are asked under from now on; an empty text: nothing."),
+    ] = None
 
     @model_validator(mode="after")
     def _something(self) -> Configure:
         if self.session_id is None and self.flow_key is None:
             raise ValueError("give a session_id, a flow_key or both")
+        if self.session_id is None and self.profile is not None:
+            raise ValueError("a session carries a profile: give a session_id")
         return self
 
 
@@ -250,6 +256,7 @@ class Configuration(Model):
     scope: Annotated[Literal["session", "flow"], Field(description="Whose queries carry it.")]
     session_id: str | None = None
     flow_key: FlowKeyOut | None = None
+    profile: Annotated[str | None, Field(description="The profile that the session carries.")] = None
     changed: bool
     overrides: tuple[Override, ...]
     accepts: Annotated[tuple[str, ...] | None, Field(description="What the flow's owner lets be overridden.")] = None
@@ -258,14 +265,19 @@ class Configuration(Model):
 
 @tool("Configure", SETS)
 async def flowise_configure(call: Call, given: Configure) -> Configuration:
-    """Override Flowise settings (temperature, maxOutputTokens, systemMessage …), or show what is overridden.
+    """Override Flowise settings (temperature, maxOutputTokens, systemMessage …), have a session carry a domain profile,
+    or show what is in force.
 
     With session_id: for that conversation only, yours. With flow_key alone: for everybody who asks that flow; this
     needs a bridge that may change what all share. With both, the session's overrides are shown as that flow would
     take them. Flowise silently ignores overrides that the flow's owner has not enabled: `honoured` says which."""
     catalog = call.producer.catalog
     flow = catalog.flow(given.flow_key) if given.flow_key is not None else catalog.default
+    profile = None
     if given.session_id is not None:
+        if given.profile is not None:
+            await call.producer.use_profile(given.session_id, given.profile or None)
+        profile = await session_profile(call.producer.batch, given.session_id, owner=call.owner)
         config = await _session_overrides(call, given.session_id, given.config)
     else:
         config = _flow_overrides(call, flow, given.config)
@@ -274,7 +286,8 @@ async def flowise_configure(call: Call, given: Configure) -> Configuration:
         scope="session" if given.session_id is not None else "flow",
         session_id=given.session_id,
         flow_key=flow.key,
-        changed=bool(given.config),
+        profile=profile,
+        changed=bool(given.config) or given.profile is not None,
         overrides=tuple(
             Override(name=name, value=value, honoured=None if known is None else name in known.overridable)
             for name, value in config.items()

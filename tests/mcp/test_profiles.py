@@ -91,3 +91,18 @@ async def test_a_route_is_shown_as_it_would_be_under_the_profile(alice: Client) 
 
     assert "profile" not in {each["kind"] for each in plain["evidence"]}
     assert {each["flow_key"] for each in under["evidence"] if each["kind"] == "profile"} == {"technical-analysis"}
+
+
+async def test_a_session_carries_a_profile_from_then_on(alice: Client, bridge_house: BridgeHouse) -> None:
+    set_to = await call(alice, "flowise_configure", session_id="talk", profile="shop")
+    asked = await call(alice, "flowise_query", question="Which index helps?", session_id="talk")
+    unknown = await call(alice, "flowise_configure", session_id="talk", profile="nowhere")
+    without_session = await call(alice, "flowise_configure", flow_key="document-qa", profile="shop")
+    dropped = await call(alice, "flowise_configure", session_id="talk", profile="")
+
+    assert (set_to["profile"], set_to["changed"]) == ("shop", True)
+    async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
+        assert (await producer.status(asked["query_id"])).query.profile == "shop"
+    assert unknown["error_type"] == "UnknownProfile"
+    assert without_session["error_type"] == "InvalidQuery"
+    assert "profile" not in dropped

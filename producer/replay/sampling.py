@@ -13,7 +13,7 @@ from agentic_flywheel.models import Model
 from producer.replay.statistics import Numbers
 
 #: Pairs kept for quantiles and intervals.
-SAMPLE = 20_000
+SAMPLE = 10_000
 #: Bins of a duration: sixteen a decade, from a millisecond to a thousand seconds.
 _A_DECADE = 16
 BINS = 6 * _A_DECADE

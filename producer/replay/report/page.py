@@ -72,7 +72,7 @@ def _top(summary: Summary) -> Markup:
         element("b", summary.name),
         element("span", f"against {summary.compared_with}"),
         element("span", class_="space"),
-        element("span", f"{summary.created:%-d %B %Y, %H:%M} UTC"),
+        element("span", f"{summary.created.day} {summary.created:%B %Y, %H:%M} UTC"),
         element("span", *themes, class_="themes", role="group", aria_label="Theme"),
         class_="top",
     )

@@ -890,3 +890,21 @@ class RecordingMissing(FlywheelError):
     def message(self) -> str:
         near = f"; the nearest recorded request is {self.nearest}" if self.nearest else ""
         return f"The cassette {self.cassette} has no recording of {self.request}{near}"
+
+
+@dataclass(eq=False)
+class ExperimentRefused(FlywheelError):
+    """Langfuse did not take a replay as an experiment; the replay and its report are as they were."""
+
+    run: str
+    reason: str
+
+    suggestions = (
+        "Check LANGFUSE_BASE_URL and the keys with `flywheel doctor`.",
+        "Run `flywheel replay report DIR --experiment NAME` again: what was sent already stays one experiment.",
+        "Look at report.html meanwhile: it holds the same comparison.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"Langfuse did not take the experiment {self.run!r}: {self.reason}"

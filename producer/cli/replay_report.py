@@ -43,13 +43,29 @@ def report(
     out: _Out = None,
     gate: GateText = None,
     evaluator: EvaluatorNames = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option("--experiment", metavar="NAME", help="Show a replayed Langfuse dataset as this experiment there."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Compare a replay with the recorded answers, else with what was expected, and write its report.
 
     Writes report.html, summary.json and changes.jsonl.
     """
-    _present(Screen(json), folder, out=out, gate=gate, evaluators=evaluator or [])
+    screen = Screen(json)
+    if experiment is not None:
+        with screen.reporting():
+            sent = asyncio.run(_experiment(folder, experiment))
+        screen.note(f"{sent:,} item{'' if sent == 1 else 's'} sent to Langfuse as the experiment {experiment}")
+    _present(screen, folder, out=out, gate=gate, evaluators=evaluator or [])
+
+
+async def _experiment(folder: Path, name: str) -> int:
+    from agentic_flywheel.settings import load_settings
+    from producer.replay.experiment import send_experiment
+
+    return await send_experiment(folder, name, load_settings())
 
 
 def diff(

@@ -44,6 +44,10 @@ Flow = Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Ask th
 Domain = Annotated[str | None, typer.Option("--domain", metavar="DOMAIN", help="Ask a flow of this domain.")]
 SessionId = Annotated[str | None, typer.Option("--session", metavar="ID", help="The conversation it belongs to.")]
 Profile = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="The domain profile to use.")]
+ContextKind = Annotated[
+    str | None,
+    typer.Option("--context", metavar="KIND", help="What of it: technical, cultural, strategic or general (all)."),
+]
 Timeout = Annotated[
     timedelta | None,
     typer.Option("--timeout", metavar="TIME", parser=duration, help="Give the query up after this: 30, 90s, 5m."),
@@ -72,6 +76,7 @@ def query_fields(
     domain: str | None,
     session: str | None,
     profile: str | None,
+    context: str | None,
     timeout: timedelta | None,
     priority: str,
     config: list[str] | None,
@@ -86,6 +91,7 @@ def query_fields(
         "domain": domain,
         "session_id": session,
         "profile": profile,
+        "context_type": context,
         "timeout": timeout,
         "priority": priority,
         "config": pairs(config or [], "--config"),

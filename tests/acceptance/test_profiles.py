@@ -97,12 +97,14 @@ def test_a_session_carries_a_profile_through_the_running_stack(
     used = flywheel("profiles", "use", "shop", "--session", "of-the-shop", "--json").object
     carried = flywheel("ask", "How should the API page results?", "--session", "of-the-shop", "--json").object
     named = flywheel("ask", "How should the API page its results?", "--profile", "shop", "--json").object
+    given = flywheel("ask", "And in winter?", "--profile", "shop", "--context", "social", "--json")
     submitted = flywheel("submit", "How should the API sort results?", "--profile", "nowhere", "--json")
     route = flywheel("route", "And how does it sort?", "--session", "of-the-shop", "--json").object
     dropped = flywheel("profiles", "use", "--none", "--session", "of-the-shop", "--json").object
 
     assert (used["profile"], dropped["profile"]) == ("shop", None)
     assert (carried["profile"], named["profile"]) == ("shop", "shop")
+    assert (given.code, given.object["error_type"]) == (2, "InvalidQuery")
     assert submitted.code == 2
     assert submitted.object["error_type"] == "UnknownProfile"
     assert route["targets"]

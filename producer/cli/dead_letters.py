@@ -129,7 +129,7 @@ def retry(
     Each becomes a new query of the same user in the same session, with low priority. As with any replay nothing is
     lost or asked twice by a crash, and one that was stopped can go on. One that fails again is a new dead letter.
     """
-    wanted = _wanted(query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older))
+    wanted = meant(query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older))
     screen = Screen(json)
     with screen.reporting():
         failed = asyncio.run(_retry(screen, wanted, concurrency=concurrency, rate=rate))
@@ -178,7 +178,7 @@ def purge(
     json: options.Json = False,
 ) -> None:
     """Remove dead letters for good."""
-    wanted = _wanted(query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older))
+    wanted = meant(query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older))
     screen = Screen(json)
     with screen.reporting():
         removed = asyncio.run(_purge(wanted))
@@ -195,7 +195,7 @@ async def _purge(wanted: Wanted) -> int:
         return sum([await remove_dead_letters(producer.batch, page) for page in pages])
 
 
-def _wanted(query_ids: list[str] | None, everything: bool, filtered: Wanted) -> Wanted:
+def meant(query_ids: list[str] | None, everything: bool, filtered: Wanted) -> Wanted:
     """Return what is meant: ids, all, or what a filter finds; and nothing that was not said."""
     if bool(query_ids) == (everything or filtered != Wanted()):
         raise typer.BadParameter("give query ids; or a filter such as --flow or --error; or --all.")

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.clarifications import awaits_choice, successor_of
 from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.learning.lessons import keep_rerouting
 from agentic_flywheel.models import Model, Slug, State
 from agentic_flywheel.sessions import session_config
 from mcp_bridge.arguments import (
@@ -41,6 +42,10 @@ class Submit(Arguments):
         Field(description="A flow_key or domain that the question is for. Left out, it is found by classification."),
     ] = None
     flow_override: FlowKey | None = None
+    reroute_of: Annotated[
+        QueryId | None,
+        Field(description="The query that went to the wrong flow; with flow_override, routing learns the right one."),
+    ] = None
     session_id: SessionId | None = None
     profile: ProfileName | None = None
     config: Annotated[
@@ -62,6 +67,10 @@ class Ask(Submit):
 async def submit(call: Call, given: Submit, **fields: Any) -> Submission:
     """Put a question into the queue. ``fields`` are further ones of the query."""
     config = dict(given.config or {})
+    if given.reroute_of is not None and given.flow_override is not None:
+        right = call.producer.catalog.flow(given.flow_override).key
+        await keep_rerouting(call.producer.batch, given.reroute_of, right, owner=call.owner)
+        fields = {**fields, "metadata": {"reroute_of": given.reroute_of}}
     if given.session_id is not None:
         config = {**await session_config(call.producer.batch, given.session_id, owner=call.owner), **config}
     asked = {

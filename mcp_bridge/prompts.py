@@ -48,8 +48,8 @@ async def _debug(call: Call, query_id: str) -> str:
         "was the choice, what were the alternatives? Then at the flow's call: attempts, errors, time, whether the "
         "answer came from the cache. Use flowise_trace_view with its trace_id for the steps, flowise_route to see "
         "where the question would go now, and flowise_session_history if it belongs to a session. Then say what was "
-        "wrong and what to change; ask again with flow_override or cache=refresh to show that it helps, and give the "
-        "bad answer its score with flowise_quality_score.",
+        "wrong and what to change; ask again with flow_override (and reroute_of, so that routing learns of it) or "
+        "cache=refresh to show that it helps, and give the bad answer its score with flowise_quality_score.",
         record,
     )
 

@@ -54,15 +54,17 @@ class Effect(Model):
             self.after.by_leaving_out - self.before.by_leaving_out,
         )
 
-    @property
-    def helps(self) -> bool:
-        """Whether more of the judged questions go right, and no fewer of the left-out examples."""
-        judged, left_out = self.gain
-        return judged > 0 and left_out >= 0
+    def helps(self, *, removing: bool) -> bool:
+        """Whether one measure rises and none falls; what adds something has to help the judged questions.
 
-    def better_than(self, other: Effect) -> bool:
-        """Whether it helps more on the judged questions, and no less on the left-out examples."""
-        return self.helps and self.gain[0] > other.gain[0] and self.gain[1] >= other.gain[1]
+        What is only in the way may also go where the registry's own examples alone show that it is.
+        """
+        judged, left_out = self.gain
+        return min(judged, left_out) >= 0 and (judged > 0 or (removing and left_out > 0))
+
+    def beyond(self, other: Effect) -> Effect:
+        """Return what this does more than the other."""
+        return Effect(before=other.after, after=self.after)
 
 
 class Judge:
@@ -141,12 +143,16 @@ class Judge:
         """
         harmless = [pair for pair in effects if pair[1].gain[0] >= 0]
         ranked = sorted(harmless, key=lambda pair: pair[1].gain, reverse=True)
-        chosen = [draft for draft, effect in ranked if effect.helps]
+        chosen = [draft for draft, effect in ranked if effect.helps(removing=draft.removes)]
+        none = self.effect(())
         current = self.effect(chosen)
-        if chosen and not (current.helps and current.gain[0] >= ranked[0][1].gain[0]):
-            chosen, current = [], self.effect(())
+        if min(current.gain) < 0 or current.gain < max((effect.gain for _, effect in ranked), default=none.gain):
+            chosen, current = [], none
         for draft, _ in 2 * ranked:
-            if draft not in chosen and (tried := self.effect([*chosen, draft])).better_than(current):
+            if draft in chosen:
+                continue
+            tried = self.effect([*chosen, draft])
+            if min(tried.gain) >= 0 and tried.beyond(current).helps(removing=draft.removes):
                 chosen.append(draft)
                 current = tried
         return chosen, current

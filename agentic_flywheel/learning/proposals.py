@@ -54,6 +54,11 @@ class Draft(Model):
         """What makes it the same proposal when it is made from other questions."""
         return self.kind, self.flow, self.subject
 
+    @property
+    def removes(self) -> bool:
+        """Whether it adds nothing."""
+        return not any(change.add for change in self.changes)
+
     def limited_to(self, other: Draft) -> tuple[Change, ...]:
         """Return those of its changes that the other one makes too."""
         theirs = {(each.flow, each.place, text) for each in other.changes for text in (*each.add, *each.drop)}
@@ -96,7 +101,8 @@ def _new_examples(seen: Sequence[Seen], trial: Trial, likeness: Likeness) -> Ite
                 chosen.append(question)
         astray = sum(not each.right for each in found)
         where = "its examples" if place == EXAMPLES else f"the topic {place}"
-        why = f"{_counted(len(found), 'question')} belong to {flow}, {astray} of them went elsewhere; they join {where}"
+        told = _counted(len(found), "question")
+        why = f"belonging to {flow}: {told}, of which {astray} went elsewhere; new in {where}: {len(chosen)}"
         yield Draft(
             kind="add_examples",
             flow=flow,
@@ -139,15 +145,19 @@ def _misleading_examples(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
                     groups[_where_to(astray[sample])].append(sample)
         for target, chosen in groups.items():
             questions = dict.fromkeys(each.label.question for sample in chosen for each in astray[sample])
-            yield _without(flow, place, target, [sample.text for sample in chosen], list(questions))
+            # A topic that moves whole keeps its name; single examples do not bring it along.
+            known = target and place in trial.catalog.flows[target].topics
+            there = place if known or len(chosen) == len(samples) else EXAMPLES
+            yield _without((flow, place), (target, there), [sample.text for sample in chosen], list(questions))
 
 
-def _without(flow: str, place: str, target: str, texts: Sequence[str], questions: Sequence[str]) -> Draft:
+def _without(source: tuple[str, str], aim: tuple[str, str], texts: Sequence[str], questions: Sequence[str]) -> Draft:
+    (flow, place), (target, there) = source, aim
     where = "" if place == EXAMPLES else f" of its topic {place}"
     why = f"{_counted(len(texts), 'example')}{where} led {_counted(len(questions), 'question')} to {flow} wrongly"
     changes = [Change(flow=flow, place=place, drop=tuple(texts))]
     if target:
-        changes.append(Change(flow=target, place=place, add=tuple(texts)))
+        changes.append(Change(flow=target, place=there, add=tuple(texts)))
         why += f"; most of them belong to {target}"
     return Draft(
         kind="move_examples" if target else "drop_examples",
@@ -194,7 +204,7 @@ def _new_keywords(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
                 flow=flow,
                 subject=word,
                 changes=(Change(flow=flow, place=KEYWORDS, add=(word,)),),
-                why=f"{_counted(len(holders), 'question')} with this word belong to {flow}, {unsure} were unsure of it",
+                why=f"with this word, belonging to {flow}: {_counted(len(holders), 'question')}, {unsure} not sure",
                 questions=tuple(each.label.question for each in holders),
             )
 
@@ -238,7 +248,7 @@ def _misleading_keywords(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
             flow=flow,
             subject=keyword,
             changes=(Change(flow=flow, place=KEYWORDS, drop=(keyword,)),),
-            why=f"of {_counted(len(holders), 'question')} with this keyword {len(astray)} do not belong to {flow}",
+            why=f"with this keyword: {_counted(len(holders), 'question')}, {len(astray)} of them not for {flow}",
             questions=tuple(each.label.question for each in astray),
         )
 

@@ -12,6 +12,7 @@ from bridge_house import FOREIGN, SLOW, BridgeHouse, client_of
 from mcp import Client
 from mcp_types import CallToolResult
 
+from agentic_flywheel.learning.lessons import load_lessons
 from agentic_flywheel.models import State
 from producer import AsyncProducer
 
@@ -202,6 +203,23 @@ async def test_an_unsure_route_lets_the_user_choose(alice: Client) -> None:
     assert asked["next_step"]
     assert chosen["kind"] == "answer"
     assert chosen["flow_key"] == asked["choices"][0]["flow_key"]
+
+
+async def test_a_question_that_went_to_the_wrong_flow_is_asked_again_and_learned_from(
+    alice: Client, bob: Client, bridge_house: BridgeHouse
+) -> None:
+    first = await call(alice, "flowise_query", question=QUESTION, flow_override="document-qa")
+    corrected = {"question": QUESTION, "flow_override": "technical-analysis", "reroute_of": first["query_id"]}
+    again = await call(alice, "flowise_query", **corrected)
+    refused = await bob.call_tool("flowise_query", corrected)
+    async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
+        record = await producer.status(again["query_id"])
+        lessons = [each for each in await load_lessons(producer.batch) if each.query_id == first["query_id"]]
+
+    assert again["flow_key"] == "technical-analysis"
+    assert record.query.metadata == {"reroute_of": first["query_id"]}
+    assert [(each.flows, each.right) for each in lessons] == [(("document-qa",), "technical-analysis")]
+    assert refused.is_error
 
 
 async def test_an_intent_names_a_flow_or_a_domain(alice: Client) -> None:

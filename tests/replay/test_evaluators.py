@@ -168,13 +168,16 @@ def test_a_judge_is_a_flow_that_is_asked_through_the_queue() -> None:
         asked.append((question, fields))
         if "Lyon" in question:
             raise FlowTimeout("critic", 30.0)
+        if "Oslo" in question:
+            return answer("splendid")
         return answer("", data={"score": 0.9, "reason": "right"})
 
     (judge,) = named_evaluators(["judge:critic"], ask=ask)
 
     assert asyncio.run(judge.judge(case("Paris", "Paris"))) == Verdict(score=0.9, comment="right")
     assert asyncio.run(judge.judge(case("Lyon"))) is None
-    assert judge.failures == 1
+    assert asyncio.run(judge.judge(case("Oslo"))) is None
+    assert judge.failures == 2
     assert asked[0][1]["flow"] == "critic"
 
 

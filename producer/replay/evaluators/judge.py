@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from agentic_flywheel.errors import InvalidEvaluator
+from agentic_flywheel.errors import FlowProtocolError, InvalidEvaluator
 from agentic_flywheel.models import Answer
 from producer.replay.comparing import Verdict
 from producer.replay.evaluators.case import Case, Evaluator
@@ -49,7 +49,10 @@ def judged_by(flow: str, ask: Ask | None) -> Evaluator:
     async def evaluate(case: Case) -> Verdict | None:
         # A judgement is worth keeping: the same answer is judged once, as the cache has it.
         answer = await asking(prompt(case), flow=flow, cache="use")
-        return read_verdict(answer)
+        verdict = read_verdict(answer)
+        if verdict is None:
+            raise FlowProtocolError(flow, "as a judge it gave no score from 0 to 1")
+        return verdict
 
     return evaluate
 

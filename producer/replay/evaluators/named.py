@@ -23,6 +23,8 @@ BUILT_IN = ("exact", "contains", "regex", "similarity", "json-schema", "judge")
 _GIVEN = re.compile(r"(?s)(?:(?P<label>[A-Za-z][\w-]{0,39})=)?(?P<name>[A-Za-z][\w-]{0,39})(?::(?P<argument>.*))?")
 #: Seconds for one judgement, whoever makes it.
 _PATIENCE = 120.0
+#: Failures of one evaluator that are worth a warning each.
+_TOLD = 3
 
 
 @dataclass
@@ -44,19 +46,22 @@ class Named:
         except BrokerUnavailable:
             raise
         except FlywheelError as error:
-            self.failures += 1
-            logger.warning("evaluator %s could not judge: %s", self.label, error)
+            self._failed(str(error))
             return None
         except Exception as fault:
             # The user's own code: whatever it does, the other items are judged.
-            self.failures += 1
-            logger.warning("evaluator %s failed: %s: %s", self.label, type(fault).__name__, fault)
+            self._failed(f"{type(fault).__name__}: {fault}")
             return None
         if verdict is not None and not 0.0 <= verdict.score <= 1.0:
-            self.failures += 1
-            logger.warning("evaluator %s gave %s, scores are 0 to 1", self.label, verdict.score)
+            self._failed(f"it gave {verdict.score}, scores are 0 to 1")
             return None
         return verdict
+
+    def _failed(self, why: str) -> None:
+        self.failures += 1
+        # Thousands of answers may fail for one reason.
+        level = logging.WARNING if self.failures <= _TOLD else logging.DEBUG
+        logger.log(level, "evaluator %s could not judge an answer: %s", self.label, why)
 
 
 def named_evaluators(given: Sequence[str], *, ask: Ask | None = None) -> list[Named]:

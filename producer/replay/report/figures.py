@@ -8,7 +8,7 @@ from agentic_flywheel.models import Model
 from producer.replay import wording
 from producer.replay.report.plots import whisker
 from producer.replay.statistics import FEW, Estimate, Finding
-from producer.replay.summary import Share, Spread, Summary
+from producer.replay.summary import ScoreFigures, Share, Spread, Summary
 from producer.replay.verdict import ALIKE, RATIO_MARGIN, SCORE_MARGIN, SHARE_MARGIN
 
 
@@ -49,7 +49,7 @@ def _tiles(summary: Summary) -> Iterator[Tile]:
         yield _cached(summary.cached)
     for scores in summary.scores:
         if scores.score is not None:
-            yield _score(scores.label, scores.score, scores.before, scores.change)
+            yield _score(scores, scores.score)
 
 
 def _questions(summary: Summary) -> Tile:
@@ -154,16 +154,18 @@ def _cached(cached: Share) -> Tile:
     return Tile(title="From the cache", number=number, note=f"{wording.count(cached.count)} answers{before}")
 
 
-def _score(label: str, score: Estimate, before: float | None, change: Estimate | None) -> Tile:
-    if change is None or before is None:
-        note = f"of 1, on average; {score.low:.2f} to {score.high:.2f}"
-        return Tile(title=label, number=f"{score.value:.2f}", note=note)
+def _score(scores: ScoreFigures, score: Estimate) -> Tile:
+    failures = f"; {wording.count(scores.failures)} not judged" if scores.failures else ""
+    change = scores.change
+    if change is None or scores.before is None:
+        note = f"of 1, on average; {score.low:.2f} to {score.high:.2f}{failures}"
+        return Tile(title=scores.label, number=f"{score.value:.2f}", note=note)
     finding = change.finding(null=0.0, margin=SCORE_MARGIN)
     return Tile(
-        title=label,
+        title=scores.label,
         number=f"{score.value:.2f}",
         unit=f"{change.value:+.3f}".replace("-", "−") if abs(change.value) >= 0.0005 else "±0",
-        note=f"before {before:.2f}, {wording.count(change.n)} judged twice{_doubt(finding)}",
+        note=f"before {scores.before:.2f}, {wording.count(change.n)} judged twice{_doubt(finding)}{failures}",
         tone=_tone(finding, worse=Finding.LOWER),
         whisker=whisker(change, null=0.0, margin=SCORE_MARGIN, worse=Finding.LOWER),
     )

@@ -121,7 +121,9 @@ def retry(
     since: Since = None,
     older: Older = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="At once.")] = 32,
-    rate: Annotated[float | None, typer.Option("--rate", metavar="N", help="Begin at most so many a second.")] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.001, metavar="N", help="Begin at most so many a second.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Ask dead letters again and wait for what comes of it; a letter leaves the list once its new query has ended.

@@ -103,7 +103,9 @@ def run(
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="At once; 32 unless given.")
     ] = None,
-    rate: Annotated[float | None, typer.Option("--rate", metavar="N", help="Begin at most so many a second.")] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.001, metavar="N", help="Begin at most so many a second.")
+    ] = None,
     max_calls: Annotated[
         int | None, typer.Option("--max-cost-calls", min=0, metavar="N", help="Stop after so many calls of flows.")
     ] = None,

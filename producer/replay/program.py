@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from agentic_flywheel.batch import Batch, connect
 from agentic_flywheel.errors import FlywheelError, StackRunning, UnusableReplay
 from agentic_flywheel.settings import Settings, load_settings
 from producer.replay.folder import Folder
@@ -21,6 +22,7 @@ from producer.replay.results import ItemResult
 from producer.replay.run import Asks, DurableCall, Ending, Run
 from producer.replay.sources import Objects, Source, read_source, source_named
 from producer.replay.wanted import Wanted
+from producer.stack.state import stack_settings
 
 if TYPE_CHECKING:
     from producer.stack import Stack
@@ -91,6 +93,7 @@ class Replay:
         Raises UnusableSource, UnusableReplay, InvalidRegistry, BrokerUnavailable, and what starting a private stack
         raises.
         """
+        await self._reach_broker()
         with self.folder.locked():
             plan = await self._planned()
             self._run = run = Run(self.folder, plan)
@@ -107,6 +110,19 @@ class Replay:
             ):
                 async for result in results:
                     yield result
+
+    async def _reach_broker(self) -> None:
+        """Look for the broker before a million lines are read; one that goes away later is waited for.
+
+        Raises BrokerUnavailable, UnusableReplay.
+        """
+        options = self._options if self._source is not None else self.folder.load().options
+        if not (options.local or options.dry_run):
+            batch = Batch(connect(stack_settings(self._settings).redis_url))
+            try:
+                await batch.call("PING")
+            finally:
+                await batch.close()
 
     async def _planned(self) -> Plan:
         if self._source is None:

@@ -143,9 +143,11 @@ def test_on_a_terminal_a_bar_shows_how_it_goes_and_stdout_stays_clean(apart: Pat
         (("questions.jsonl", "--resume", "run"), "--resume takes no SOURCE"),
         (("--resume", "run", "--cache", "use"), "stay as they were"),
         (("--resume", "run"), "there is no replay.json in it"),
-        (("nothing.jsonl",), "No such file"),
-        (("questions.jsonl", "--strict"), "line 3: it is not JSON"),
-        (("dataset:faq",), "LANGFUSE_PUBLIC_KEY"),
+        (("nothing.jsonl", "--local"), "No such file"),
+        (("questions.jsonl", "--strict", "--dry-run"), "line 3: it is not JSON"),
+        (("dataset:faq", "--dry-run"), "LANGFUSE_PUBLIC_KEY"),
+        (("questions.jsonl", "--dry-run", "--rate", "0"), "0.001"),
+        (("questions.jsonl",), "broker"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_leaves_no_folder(
@@ -154,8 +156,10 @@ def test_what_cannot_be_done_is_said_and_leaves_no_folder(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+
     code, said, aside = flywheel(monkeypatch, capsys, "replay", *arguments)
 
-    assert code == (0 if complaint == "Usage" and not aside else 2)
+    assert code == (3 if complaint == "broker" else 0 if complaint == "Usage" and not aside else 2)
     assert complaint in said + aside
     assert not list(Path("home/replays").glob("*"))

@@ -133,7 +133,8 @@ def reference(result: ItemResult) -> tuple[Against, Recorded | None]:
 
 def compare(result: ItemResult, against: Against, before: Recorded | None) -> Change:
     """Return what changed for one item."""
-    item, after = result.item, result.outcome
+    item, after = result.item, _sound(result.outcome)
+    before = _sound(before) if before is not None else None
     change = Change(
         number=item.number,
         id=item.id,
@@ -155,6 +156,18 @@ def compare(result: ItemResult, against: Against, before: Recorded | None) -> Ch
         found["sameness"] = _sameness(before.text, after.text)
         found["similarity"] = round(similarity(before.text, after.text), 4)
     return change.model_copy(update=found)
+
+
+def _sound(outcome: Recorded) -> Recorded:
+    """Leave out figures that cannot be: a file that somebody else wrote may hold anything."""
+    impossible = {
+        name: None
+        for name in ("latency_ms", "flow_ms", "first_token_ms", "confidence", "tokens")
+        if (value := getattr(outcome, name)) is not None and not 0 <= value < math.inf
+    }
+    if outcome.score is not None and not math.isfinite(outcome.score):
+        impossible["score"] = None
+    return outcome.model_copy(update=impossible) if impossible else outcome
 
 
 def _rerouted(before: Recorded, after: Recorded) -> bool | None:

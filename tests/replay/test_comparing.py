@@ -222,3 +222,12 @@ def test_a_timeline_grows_as_the_replay_does() -> None:
     assert moments[-1].failed == 1
     assert moments[-1].start + moments[-1].seconds >= 499 * 60
     assert moments[0].p50_ms == pytest.approx(100, rel=0.15)
+
+
+def test_figures_that_cannot_be_are_left_out(tmp_path: Path) -> None:
+    absurd = {"latency_ms": -5.0, "flow_ms": float("nan"), "first_token_ms": float("inf"), "confidence": float("nan")}
+    results = [result(1, outcome(**absurd), outcome(score=float("nan"), tokens=-3, latency_ms=0.0))]
+
+    summary = compared(tmp_path, results).summary
+
+    assert (summary.items, summary.latency.pairs, summary.flow_time.after) == (1, 0, None)

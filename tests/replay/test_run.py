@@ -223,13 +223,14 @@ async def test_a_changed_registry_shows_exactly_the_planted_route_changes(nowher
     assert changes == {moved: (("document-qa",), ("creative-orientation",))}
 
 
-async def test_a_faulty_registry_stops_a_replay_before_the_first_question(nowhere: Settings, tmp_path: Path) -> None:
-    assert nowhere.registry is not None
-    nowhere.registry.write_text("operational_flows: [")
+async def test_a_faulty_registry_stops_a_replay_before_the_first_question(house: House, tmp_path: Path) -> None:
+    faulty = tmp_path / "flow-registry.yaml"
+    faulty.write_text("operational_flows: [")
+    settings = house.settings.model_copy(update={"registry": faulty})
 
     for dry_run in (True, False):
         with pytest.raises(InvalidRegistry):
-            await every(Replay(["Why?"], out=tmp_path / f"run-{dry_run}", settings=nowhere, dry_run=dry_run))
+            await every(Replay(["Why?"], out=tmp_path / f"run-{dry_run}", settings=settings, dry_run=dry_run))
 
 
 async def test_our_own_records_are_replayed_as_they_were_filtered(house: House, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ class Cassette:
         """Return the exchange that answers a request. Raises RecordingMissing."""
         found = [each for each in self.exchanges if each.request.key == request.key]
         place = self._played[request.key]
-        self._played[request.key] += 1
         if place < len(found):
+            self._played[request.key] += 1
             return found[place]
         if found and request.method == "GET":
             return found[-1]

@@ -81,6 +81,8 @@ class Query(Model):
     domain: Slug | None = None
     intent: Slug | None = None
     profile: Slug | None = None
+    #: What the flow is told of the domain with this question alone; beside a profile, where it names one.
+    context: str | None = Field(None, min_length=1, max_length=MAX_CONTEXT)
     context_type: Literal["technical", "cultural", "strategic", "general"] | None = None
     config: dict[str, JsonValue] = Field(default_factory=dict)
     history: tuple[Message, ...] = ()

@@ -59,6 +59,7 @@ def front_digest(query: Query, catalog: Catalog, profile_revision: str = "") -> 
             query.intent,
             query.profile,
             profile_revision,
+            query.context,
             query.context_type,
             query.config,
             [message.model_dump() for message in query.history],

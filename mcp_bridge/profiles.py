@@ -6,26 +6,28 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agentic_flywheel.models import MAX_QUESTION, Model
+from agentic_flywheel.models import Model
 from agentic_flywheel.profiles import ContextType, Privacy, Profile
 from agentic_flywheel.profiles.templates import TEMPLATES, Template
-from mcp_bridge.arguments import USUAL_WAIT, Cache, FlowKey, SessionId, Timeout, Wait
+from mcp_bridge.arguments import USUAL_WAIT, Cache, FlowKey, Question, SessionId, Timeout, Wait
 from mcp_bridge.asking import Ask, start, submit, wait_for
 from mcp_bridge.tool import ASKS, Arguments, Call, Started, tool
 from mcp_bridge.views import QueryView
 
+#: Together with the names they stay within what a query may carry.
 _Text = Annotated[str, Field(max_length=4_000)]
+_Note = Annotated[str, Field(max_length=1_500)]
 
 
 class DomainAsk(Arguments):
     """A question and the domain that it is asked in."""
 
-    question: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION // 2, description="What is asked.")]
+    question: Question
     domain_name: Annotated[str, Field(min_length=1, max_length=200, description="What the domain is called.")]
     domain_description: Annotated[_Text, Field(min_length=1, description="What the flow must know of the domain.")]
     context_type: Annotated[ContextType, Field(description="Which kind of context matters for the answer.")]
-    stack_info: Annotated[_Text | None, Field(description="The technologies in use, for a technical context.")] = None
-    cultural_info: Annotated[_Text | None, Field(description="Whom and which culture it concerns.")] = None
+    stack_info: Annotated[_Note | None, Field(description="The technologies in use, for a technical context.")] = None
+    cultural_info: Annotated[_Note | None, Field(description="Whom and which culture it concerns.")] = None
     flow_override: FlowKey | None = None
     session_id: SessionId | None = None
     cache: Cache = "use"
@@ -33,28 +35,27 @@ class DomainAsk(Arguments):
     wait_s: Wait = USUAL_WAIT
 
 
-def in_context(given: DomainAsk) -> str:
-    """Return the question as the flow gets it: the context first, plainly marked."""
+def context_of(given: DomainAsk) -> str:
+    """Return what the flow is told beside the question."""
     facts = [
         ("Domain", f"{given.domain_name}: {given.domain_description}"),
         ("Kind of context", given.context_type),
         ("Technologies", given.stack_info),
         ("People and culture", given.cultural_info),
     ]
-    context = "\n".join(f"{name}: {fact.strip()}" for name, fact in facts if fact)
-    return f"{context}\n\nQuestion: {given.question}"
+    return "\n".join(f"{name}: {fact.strip()}" for name, fact in facts if fact)
 
 
 def _asked(call: Call, given: DomainAsk) -> tuple[Ask, dict[str, str]]:
     ask = Ask(
-        question=in_context(given),
+        question=given.question,
         flow_override=given.flow_override,
         session_id=given.session_id,
         cache=given.cache,
         timeout_s=given.timeout_s,
         wait_s=given.wait_s,
     )
-    fields: dict[str, str] = {"context_type": given.context_type}
+    fields: dict[str, str] = {"context": context_of(given), "context_type": given.context_type}
     profile = _known(call, given.domain_name)
     if profile is not None:
         fields["profile"] = profile.name
@@ -80,9 +81,10 @@ async def start_in_domain(call: Call, given: DomainAsk) -> Started:
 @tool("Ask within a domain", ASKS, start=start_in_domain)
 async def flowise_domain_query(call: Call, given: DomainAsk) -> QueryView:
     """Ask a question within a domain that you describe: what it is, the technologies in use, the people it concerns.
-    The context goes to the flow in front of the question and steers the routing. A domain_name that is a domain of
-    flowise_list_flows goes straight to it; one that is a profile of flowise://domain-templates brings that profile's
-    context along. Waits and returns like flowise_query, which takes a profile too and needs no description."""
+    The context goes to the flow with the question, in the way that suits the flow, and leans the routing. A domain_name
+    that is a domain of flowise_list_flows goes straight to it; one that is a profile of flowise://domain-templates
+    brings that profile's context along. Waits and returns like flowise_query, which takes a profile too and needs no
+    description."""
     ask, fields = _asked(call, given)
     return await wait_for(call, await submit(call, ask, **fields), given.wait_s)
 

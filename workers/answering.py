@@ -131,7 +131,7 @@ class Answering:
             if any(turn.private_to is not None for turn in turns):
                 # Some may be not for this query: the last ones that are may lie further back.
                 turns = await recent_turns(self.runtime.batch, query.session_id, self.runtime.settings.session_turns)
-        return compose(query, self.flow, turns, None if self.profile is None else briefing(self.profile, query))
+        return compose(query, self.flow, turns, briefing(self.profile, query))
 
     def _execution(self) -> Execution:
         shared = self.flow.cache and self.query.cache != "bypass"

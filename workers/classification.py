@@ -13,6 +13,7 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, UnknownSession
 from agentic_flywheel.learning.lessons import keep_unrouted
 from agentic_flywheel.models import Answer, Choice, Query, Route, read_query, trace_id_of
+from agentic_flywheel.profiles import leaning
 from agentic_flywheel.routing import choose_route
 from agentic_flywheel.sessions import recent_turns, session_profile
 from agentic_flywheel.transitions import Execution
@@ -57,8 +58,8 @@ async def _route(runtime: Runtime, query_id: str, query: Query, began: int) -> s
     catalog = runtime.catalog
     try:
         profile = runtime.profile_of(query)
-        keywords = () if profile is None else profile.keywords
-        choose = partial(choose_route, query, runtime.router, catalog, turns=turns, profile_keywords=keywords)
+        words = leaning(profile, query)
+        choose = partial(choose_route, query, runtime.router, catalog, turns=turns, profile_keywords=words)
         # The stronger encoder takes milliseconds: others go on meanwhile.
         route = choose() if runtime.router.stronger is None else await asyncio.to_thread(choose)
     except FlywheelError as error:

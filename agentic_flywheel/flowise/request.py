@@ -13,8 +13,8 @@ from agentic_flywheel.models import MAX_CONTEXT, MAX_QUESTION
 
 #: Flowise's own limit (FLOWISE_FILE_SIZE_LIMIT).
 MAX_BODY = 50 * 1024 * 1024
-#: A question with a profile in front of it.
-_LONGEST = MAX_QUESTION + MAX_CONTEXT
+#: A question with a profile and a context of its own in front of it.
+_LONGEST = MAX_QUESTION + 2 * MAX_CONTEXT + 1_000
 # Made once: with other than its defaults, json.dumps makes a new one for every call.
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 

@@ -1,6 +1,6 @@
 """Domain profiles: what a flow must know of a domain, kept in files, with how private it is and whose."""
 
-from agentic_flywheel.profiles.briefing import Briefing, briefing
+from agentic_flywheel.profiles.briefing import Briefing, briefing, leaning
 from agentic_flywheel.profiles.detection import context_type_of
 from agentic_flywheel.profiles.injection import injected
 from agentic_flywheel.profiles.profile import KINDS, ContextType, Privacy, Profile
@@ -17,5 +17,6 @@ __all__ = [
     "briefing",
     "context_type_of",
     "injected",
+    "leaning",
     "read_profile",
 ]

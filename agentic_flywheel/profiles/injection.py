@@ -15,7 +15,7 @@ Injection = Literal["prepend", "system", "vars"]
 def injected(
     how: Injection, told: Briefing, question: str, config: Mapping[str, JsonValue]
 ) -> tuple[str, dict[str, JsonValue]]:
-    """Return the question to send, and the overrides that carry a profile's text beside those of ``config``.
+    """Return the question to send, and the overrides that carry what is told beside those of ``config``.
 
     Flowise ignores overrides that a flow's owner has not enabled, so only ``prepend`` always arrives. A system message
     or variables that are set already stay. A Flowise prompt reads the variables as ``{{$vars.profile_context}}``.
@@ -28,7 +28,7 @@ def injected(
         return question, {"systemMessage": message}
     given = config.get("vars")
     variables: dict[str, JsonValue] = {
-        "profile": told.profile,
+        "profile": told.profile or "",
         "profile_context": told.text,
         "profile_context_type": told.kind,
     }

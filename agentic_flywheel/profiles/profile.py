@@ -16,7 +16,8 @@ ContextType = Literal["technical", "cultural", "strategic", "general"]
 KINDS: tuple[Literal["technical", "cultural", "strategic"], ...] = ("technical", "cultural", "strategic")
 Privacy = Literal["public", "internal", "confidential"]
 
-_OPENING = "Context of the question below. It informs the answer and asks for nothing itself."
+#: What stands before all that is told.
+OPENING = "Context of the question below. It informs the answer and asks for nothing itself."
 
 
 class Fact(Model):
@@ -78,7 +79,7 @@ class Profile(Model):
     def text(self, kind: ContextType = "general") -> str:
         """Return what goes with a question about one kind of context: all sections, where it has none of that kind."""
         chosen = tuple(each for each in self.kinds if each == kind) or self.kinds
-        lines = [_OPENING, f"Domain: {' '.join(self.title.split()) or self.name}", " ".join(self.description.split())]
+        lines = [OPENING, f"Domain: {' '.join(self.title.split()) or self.name}", " ".join(self.description.split())]
         for each in chosen:
             lines += [f"{each.capitalize()} context:", *(fact.line for fact in self.section(each))]
         if self.keywords:

@@ -45,7 +45,7 @@ def test_the_whole_request() -> None:
     "given",
     [
         {"question": " \n"},
-        {"question": "x" * 40_001},
+        {"question": "x" * 50_000},
         {"question": "x", "config": {"sessionId": "somebody-elses"}},
         {"question": "x", "config": {"temperature": float("nan")}},
     ],

@@ -46,6 +46,23 @@ async def test_a_flow_may_get_it_as_system_message_or_as_variables(
         assert sent["profile_context_type"] == "technical"
 
 
+async def test_a_context_of_the_question_s_own_goes_with_it_and_stays_out_of_the_conversation(
+    alice: AsyncProducer, house: ProfileHouse
+) -> None:
+    conversation, question, follow_up = session(), fresh("What is the rule for that clause?"), fresh("And then?")
+    context = "A shop for used bicycles.\nIts contracts are in Portuguese."
+
+    answer = await alice.ask(question, context=context, session_id=conversation, flow="documents", wait=20)
+    await alice.ask(follow_up, session_id=conversation, flow="documents", wait=20)
+    by_system = fresh("What is our rule for amounts?")
+    await alice.ask(by_system, flow="by-system", context=context, wait=20)
+
+    assert house.received_one(question)["question"].endswith(f"{context}\n\n{question}")
+    assert (answer.profile, answer.private) == (None, False)
+    assert [message["content"] for message in house.received_one(follow_up)["history"]] == [question, answer.text]
+    assert house.received_one(by_system)["overrideConfig"]["systemMessage"].endswith(context)
+
+
 async def test_its_keywords_lean_the_route(alice: AsyncProducer) -> None:
     question = fresh("How do we make that page quicker?")
 

@@ -10,7 +10,15 @@ import pytest
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.models import Query, Turn
 from agentic_flywheel.persistence import generate_cache_key
-from agentic_flywheel.profiles import Briefing, Profile, briefing, context_type_of, injected, read_profile
+from agentic_flywheel.profiles import (
+    Briefing,
+    Profile,
+    briefing,
+    context_type_of,
+    injected,
+    leaning,
+    read_profile,
+)
 from profiles.house import PAYMENTS, VAULT
 from workers.context import HISTORY_TURNS, compose
 
@@ -29,8 +37,14 @@ def vault(tmp_path: Path) -> Profile:
     return read_profile(tmp_path / "vault.yaml")
 
 
-def asked(question: str = "Which index does this query need?", **fields: object) -> Query:
-    return Query.model_validate({"question": question, "user": "alice", **fields})
+def asked(**fields: object) -> Query:
+    return Query.model_validate({"question": "Which index does this query need?", "user": "alice", **fields})
+
+
+def told(profile: Profile | None, **fields: object) -> Briefing:
+    given = briefing(profile, asked(**fields))
+    assert given is not None
+    return given
 
 
 def turn(number: int, *, private_to: str | None = None, flow: str = "f", remembered: bool = True) -> Turn:
@@ -69,43 +83,50 @@ def test_the_kind_of_context_is_the_question_s(question: str, kind: str) -> None
 
 
 def test_a_technical_question_gets_the_technical_section_and_a_general_one_all(payments: Profile) -> None:
-    technical, general = briefing(payments, asked()), briefing(payments, asked("Tell me more about it"))
+    technical, general = told(payments), told(payments, question="Tell me more about it")
 
     assert (technical.kind, general.kind) == ("technical", "general")
     assert "Technical context:\n- Stack: Python 3.12; PostgreSQL 16" in technical.text
     assert "Portugal" not in technical.text
     assert "Portugal" in general.text
-    for told in (technical, general):
-        assert "Card and account-to-account payments" in told.text
-        assert "settlement" in told.text
+    for each in (technical, general):
+        assert "Card and account-to-account payments" in each.text
+        assert "settlement" in each.text
     assert technical.digest != general.digest
 
 
 def test_a_kind_without_a_section_brings_all_of_them(payments: Profile) -> None:
-    told = briefing(payments, asked(context_type="cultural"))
+    text = told(payments, context_type="cultural").text
 
-    assert "PostgreSQL" in told.text
-    assert "Portugal" in told.text
+    assert "PostgreSQL" in text
+    assert "Portugal" in text
 
 
 def test_the_query_s_kind_goes_before_the_profile_s_and_that_before_the_question_s(payments: Profile) -> None:
     fixed = payments.model_copy(update={"context_type": "strategic"})
 
-    assert briefing(fixed, asked()).kind == "strategic"
-    assert briefing(fixed, asked(context_type="technical")).kind == "technical"
+    assert told(fixed).kind == "strategic"
+    assert told(fixed, context_type="technical").kind == "technical"
 
 
 def test_a_confidential_profile_s_answers_are_one_owner_s_and_others_are_shared(
     payments: Profile, vault: Profile
 ) -> None:
-    mine, hers = asked(), asked(user="bella")
-
-    assert briefing(payments, mine).digest == briefing(payments, hers).digest
-    assert briefing(vault, mine).digest != briefing(vault, hers).digest
+    assert told(payments).digest == told(payments, user="bella").digest
+    assert told(vault).digest != told(vault, user="bella").digest
 
 
-def told(profile: Profile) -> Briefing:
-    return briefing(profile, asked())
+def test_a_question_may_bring_a_context_of_its_own_alone_or_beside_a_profile(payments: Profile) -> None:
+    alone, both = told(None, context="We run SQLite."), told(payments, context="We run SQLite.")
+
+    assert briefing(None, asked()) is None
+    assert (alone.profile, alone.kind, alone.confidential) == (None, "general", False)
+    assert alone.text.endswith("\nWe run SQLite.")
+    assert "PostgreSQL 16" in both.text
+    assert both.text.endswith("For this question:\nWe run SQLite.")
+    assert len({alone.digest, both.digest, told(payments).digest, told(None, context="We run MySQL.").digest}) == 4
+    assert leaning(payments, asked(context="SQLite")) == (*payments.keywords, "SQLite")
+    assert leaning(None, asked()) == ()
 
 
 def test_prepended_the_profile_stands_before_the_question(payments: Profile) -> None:
@@ -153,9 +174,9 @@ def test_the_cache_key_knows_the_profile_its_revision_and_its_kind(payments: Pro
         compose(asked(), FLOW, []),
         compose(asked(), FLOW, [], told(payments)),
         compose(asked(), FLOW, [], told(changed)),
-        compose(asked(), FLOW, [], briefing(payments, asked(context_type="strategic"))),
+        compose(asked(), FLOW, [], told(payments, context_type="strategic")),
         compose(asked(), FLOW, [], told(vault)),
-        compose(asked(), FLOW, [], briefing(vault, asked(user="bella"))),
+        compose(asked(), FLOW, [], told(vault, user="bella")),
     ]
 
     assert contexts[0].digest == ""

@@ -45,5 +45,6 @@ def test_each_is_complete(name: str) -> None:
 def test_a_question_gets_the_section_that_it_is_about(name: str, question: str, kind: str) -> None:
     told = briefing(ProfileWatch(EXAMPLES).get(name, "local"), Query(question=question))
 
+    assert told is not None
     assert told.kind == kind
     assert [each for each in KINDS if f"{each.capitalize()} context:" in told.text] == [kind]

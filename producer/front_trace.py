@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from agentic_flywheel.models import Answer, Query, Record, State
+from agentic_flywheel.models import Answer, Query, State
 from agentic_flywheel.persistence import age_of
-from agentic_flywheel.tracing import Tracer
+from agentic_flywheel.tracing import Ended, Tracer
 
 
 def trace_hit(
@@ -24,7 +24,7 @@ def trace_hit(
         metadata={"key": answer.cache_key, "age_s": age_of(stored, end), "policy": query.cache},
     )
     trace.root(
-        Record.model_construct(
+        Ended(
             query_id=answer.query_id,
             owner=query.user,
             state=State.SUCCEEDED,

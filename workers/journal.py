@@ -12,6 +12,7 @@ from agentic_flywheel.errors import FlowError, FlywheelError
 from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, Query, Record, Route, State
 from agentic_flywheel.persistence import age_of
+from agentic_flywheel.tracing import Ended
 from agentic_flywheel.tracing.observation import Level
 from agentic_flywheel.transitions import About, Begun, Execution, Finished
 from workers.context import Context
@@ -180,7 +181,7 @@ class Journal:
         """Record the whole query."""
         about = self._begun.about
         self._trace.root(
-            Record.model_construct(
+            Ended(
                 query_id=self._query_id,
                 owner=self._query.user,
                 state=State.FAILED if answer is None else State.SUCCEEDED,
@@ -192,8 +193,6 @@ class Journal:
                 domain=execution.flow.domain,
                 attempts=self._begun.attempts,
                 created=_moment(about.created) or datetime.fromtimestamp(self._arrived / 1e9, UTC),
-                routed=_moment(about.routed),
-                started=_moment(about.started),
                 finished=datetime.now(UTC),
             ),
             title=execution.flow.title,

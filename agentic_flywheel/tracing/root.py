@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from agentic_flywheel.models import Record, State
+from agentic_flywheel.errors import ErrorInfo
+from agentic_flywheel.models import Answer, Query, Record, Route, State
 from agentic_flywheel.tracing.observation import Level, Observation, trace_id
 
 MAX_NAME_WORDS = 5
@@ -20,6 +21,25 @@ if in into is it its let let's make me my need of on or our please should so som
 these they this those to us use using want was we were what what's when where which who why will with would you your
 """
 _EMPTY_WORDS = frozenset(_EMPTY.split())
+
+
+class Ended(NamedTuple):
+    """What whoever ends a query knows of it: as much of its record as a root shows, without the cost of making one."""
+
+    query_id: str
+    owner: str
+    state: State
+    query: Query
+    flow: str | None
+    domain: str | None
+    created: datetime
+    finished: datetime | None
+    route: Route | None = None
+    answer: Answer | None = None
+    error: ErrorInfo | None = None
+    reason: str = ""
+    attempts: int = 0
+    attached_to: str | None = None
 
 
 def trace_name(title: str, question: str = "") -> str:
@@ -46,7 +66,7 @@ def title_of(flow: str | None) -> str:
     return flow.replace("-", " ").replace("_", " ").title() if flow else "Query"
 
 
-def tags_of(record: Record) -> tuple[str, ...]:
+def tags_of(record: Record | Ended) -> tuple[str, ...]:
     """Return what a person filters traces by."""
     tags = [f"domain:{record.domain}"] if record.domain else []
     if record.route is not None:
@@ -57,7 +77,7 @@ def tags_of(record: Record) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def root_of(record: Record, *, title: str | None = None, private: bool = False) -> Observation:
+def root_of(record: Record | Ended, *, title: str | None = None, private: bool = False) -> Observation:
     """Return the root observation of a query that has ended. ``private`` leaves out what was asked and answered."""
     level, message = _status(record)
     start = _nanoseconds(record.created)
@@ -81,7 +101,7 @@ def root_of(record: Record, *, title: str | None = None, private: bool = False) 
     )
 
 
-def _status(record: Record) -> tuple[Level | None, str | None]:
+def _status(record: Record | Ended) -> tuple[Level | None, str | None]:
     if record.state is State.SUCCEEDED:
         return None, None
     if record.state is State.CANCELLED:
@@ -93,7 +113,7 @@ def _status(record: Record) -> tuple[Level | None, str | None]:
     return "ERROR", str(record.state)
 
 
-def _metadata(record: Record) -> dict[str, Any]:
+def _metadata(record: Record | Ended) -> dict[str, Any]:
     found: dict[str, Any] = {
         "state": str(record.state),
         "flow": record.flow,

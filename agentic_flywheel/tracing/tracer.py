@@ -13,7 +13,7 @@ from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.exporter import Delivery, Exporter
 from agentic_flywheel.tracing.file_sink import FileSink
 from agentic_flywheel.tracing.observation import BASE_WEIGHT, Level, Observation, ObservationType, sampled, weigh
-from agentic_flywheel.tracing.root import root_of
+from agentic_flywheel.tracing.root import Ended, root_of
 from agentic_flywheel.tracing.sink import Sink
 from agentic_flywheel.tracing.text import Mask, cut, load_mask
 
@@ -171,7 +171,7 @@ class Trace:
             exporter.refuse()
             logger.debug("a step of query %s was not recorded", self._query_id, exc_info=True)
 
-    def root(self, record: Record, *, title: str | None = None) -> None:
+    def root(self, record: Record | Ended, *, title: str | None = None) -> None:
         """Record the whole query, once: whoever wins the write of its final state calls this.
 
         ``title`` is the flow's title; without one it is made from the flow's key.
@@ -179,7 +179,7 @@ class Trace:
         if not self._take_root(record, title) and self._on_left is not None:
             self._on_left([self._query_id])
 
-    def _take_root(self, record: Record, title: str | None) -> bool:
+    def _take_root(self, record: Record | Ended, title: str | None) -> bool:
         exporter = self._exporter
         if exporter is None:
             return False

@@ -70,7 +70,7 @@ def _top(summary: Summary) -> Markup:
     return element(
         "div",
         element("b", summary.name),
-        element("span", f"against {summary.compared_with}"),
+        element("span", f"against {summary.compared_with}") if summary.compared else "",
         element("span", class_="space"),
         element("span", f"{summary.created.day} {summary.created:%B %Y, %H:%M} UTC"),
         element("span", *themes, class_="themes", role="group", aria_label="Theme"),

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from agentic_flywheel.bundles import Bundle, Item, load_bundle, save_bundle
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
 from agentic_flywheel.models import Model, Record, State, new_query_id
-from mcp_bridge.arguments import USUAL_WAIT, BatchId, Cache, FlowKey, Question, SessionId, Timeout, Wait
+from mcp_bridge.arguments import USUAL_WAIT, BatchId, Cache, FlowKey, ProfileName, Question, SessionId, Timeout, Wait
 from mcp_bridge.following import LONGEST_PAUSE
 from mcp_bridge.tool import ASKS, Arguments, Call, Started, tool
 from mcp_bridge.views import POLL_AFTER, FlowKeyOut, QueryIdOut
@@ -32,6 +32,7 @@ class ManyQuestions(Arguments):
     batch_id: BatchId | None = None
     flow_override: FlowKey | None = None
     session_id: SessionId | None = None
+    profile: ProfileName | None = None
     cache: Cache = "use"
     timeout_s: Timeout | None = None
     wait_s: Wait = USUAL_WAIT
@@ -83,6 +84,7 @@ async def _submit(call: Call, given: ManyQuestions) -> Bundle:
     fields = {
         "flow": given.flow_override,
         "session_id": given.session_id,
+        "profile": given.profile,
         "cache": given.cache,
         "timeout": given.timeout_s,
         "priority": "low",

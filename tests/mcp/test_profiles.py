@@ -106,3 +106,13 @@ async def test_a_session_carries_a_profile_from_then_on(alice: Client, bridge_ho
     assert unknown["error_type"] == "UnknownProfile"
     assert without_session["error_type"] == "InvalidQuery"
     assert "profile" not in dropped
+
+
+async def test_a_batch_is_asked_under_a_profile(alice: Client, bridge_house: BridgeHouse) -> None:
+    batch = await call(alice, "flowise_batch", questions=["Which index?", "Which clause?"], profile="shop")
+    refused = await call(alice, "flowise_batch", questions=["Which index?"], profile="nowhere")
+
+    async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
+        asked = [(await producer.status(item["query_id"])).query for item in batch["items"]]
+    assert [query.profile for query in asked] == ["shop", "shop"]
+    assert refused["error_type"] == "UnknownProfile"

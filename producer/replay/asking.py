@@ -106,6 +106,7 @@ class Asker(AsyncProducer):
             "flow": item.flow,
             "domain": item.domain,
             "profile": item.profile,
+            "context": item.context,
             "intent": item.intent,
             "context_type": item.context_type,
             "config": item.config,

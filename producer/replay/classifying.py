@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.models import Route, Turn, read_query
-from agentic_flywheel.profiles import ProfileWatch
+from agentic_flywheel.profiles import ProfileWatch, leaning
 from agentic_flywheel.registry import find_registry, load_catalog
-from agentic_flywheel.routing import choose_route, fit_router
+from agentic_flywheel.routing import choose_route, fit_router, strong_encoder
 from agentic_flywheel.settings import Settings
 from producer.replay import outcomes
 from producer.replay.items import ReplayItem
@@ -29,7 +29,7 @@ class Classifier:
         self.catalog: Catalog = load_catalog(find_registry(settings.registry))
         self._profiles = ProfileWatch(settings.profiles)
         cache_dir = settings.home / "routers" if settings.home.exists() else None
-        self._router = fit_router(self.catalog, cache_dir=cache_dir)
+        self._router = fit_router(self.catalog, stronger=strong_encoder(), cache_dir=cache_dir)
         self._turns: OrderedDict[str, list[Turn]] = OrderedDict()
 
     async def ask_item(self, item: ReplayItem) -> ItemResult:
@@ -45,11 +45,12 @@ class Classifier:
         return ItemResult(item=item, outcome=outcome, started=started, ended=datetime.now(UTC))
 
     def _route(self, item: ReplayItem) -> Route:
-        names = ("question", "flow", "domain", "profile", "intent", "context_type", "session_id")
+        names = ("question", "flow", "domain", "profile", "context", "intent", "context_type", "session_id")
         query = read_query({name: getattr(item, name) for name in names})
         turns = self._turns.get(item.session_id or "", [])
-        keywords = self._profiles.get(item.profile, item.user or self._owner).keywords if item.profile else ()
-        return choose_route(query, self._router, self.catalog, turns=turns, profile_keywords=keywords)
+        profile = self._profiles.get(item.profile, item.user or self._owner) if item.profile else None
+        words = leaning(profile, query)
+        return choose_route(query, self._router, self.catalog, turns=turns, profile_keywords=words)
 
     def _remember(self, item: ReplayItem, route: Route, at: datetime) -> None:
         if item.session_id is None or route.decision == "clarify":

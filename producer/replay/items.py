@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
-from agentic_flywheel.models import MAX_QUESTION, CachePolicy, Identifier, Message, Model, Slug
+from agentic_flywheel.models import MAX_CONTEXT, MAX_QUESTION, CachePolicy, Identifier, Message, Model, Slug
 from producer.replay.recorded import Recorded
 
 
@@ -27,6 +27,7 @@ class ReplayItem(Model):
     flow: Slug | None = None
     domain: Slug | None = None
     profile: Slug | None = None
+    context: str | None = Field(None, min_length=1, max_length=MAX_CONTEXT)
     intent: Slug | None = None
     context_type: Literal["technical", "cultural", "strategic", "general"] | None = None
     config: dict[str, JsonValue] = {}

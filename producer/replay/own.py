@@ -121,6 +121,7 @@ def _of_query(number: int, query_id: str, query: Query, baseline: Recorded) -> R
         flow=query.flow,
         domain=query.domain,
         profile=query.profile,
+        context=query.context,
         intent=query.intent,
         context_type=query.context_type,
         config=query.config,

@@ -236,7 +236,7 @@ async def test_dead_letters_are_asked_again_as_their_user_and_leave_the_list_whe
     house.client.flushdb()
     house.behave(STUBBORN, fault="unauthorized")
     async with AsyncProducer(house.settings, owner="ann") as ann:
-        submitted = await ann.submit("Try this", flow="stubborn", session_id="talk")
+        submitted = await ann.submit("Try this", flow="stubborn", session_id="talk", context="A bakery.")
         other = await ann.submit("Try that", flow="stubborn")
         for each in (submitted, other):
             await asyncio.wait([asyncio.ensure_future(ann.wait(each.query_id, 20))])
@@ -249,6 +249,7 @@ async def test_dead_letters_are_asked_again_as_their_user_and_leave_the_list_whe
         record = await ann.status(result.query_id)
         assert (record.owner, record.state) == ("ann", State.SUCCEEDED)
         assert record.query.metadata == {"redrive_of": submitted.query_id}
+        assert record.query.context == "A bakery."
         assert [turn.query_id for turn in await ann.history("talk")] == [result.query_id]
     assert house.client.zrange("flywheel:dead", 0, -1) == [other.query_id]
 

@@ -196,11 +196,8 @@ MAKERS: dict[str, Callable[[Pairs, Sequence[str]], Classifier]] = {
 }
 
 
-def measure(
-    name: str, train: Pairs, test: Pairs, oos: Sequence[str], *, shots: int, seed: int, typos: bool
-) -> dict[str, float]:
-    """Fit one classifier and return its figures."""
-    chosen = _few(train, shots, seed)
+def measure(name: str, chosen: Pairs, test: Pairs, oos: Sequence[str], *, seed: int, typos: bool) -> dict[str, float]:
+    """Fit one classifier to the chosen texts and return its figures."""
     labels = sorted({label for _, label in chosen})
     began = time.perf_counter()
     classify = MAKERS[name](chosen, labels)
@@ -320,8 +317,9 @@ def _rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for seed in range(options.seeds):
             # A fresh process for each fit: memory and caches of one run do not flatter the next.
             with multiprocessing.get_context("spawn").Pool(1) as process:
-                given = {"shots": options.shots, "seed": seed, "typos": options.typos}
-                runs.append(process.apply(measure, (name, train, test, oos), given))
+                # Drawn here: the texts that are not chosen are no part of a classifier's memory.
+                chosen = _few(train, options.shots, seed)
+                runs.append(process.apply(measure, (name, chosen, test, oos), {"seed": seed, "typos": options.typos}))
         yield {"name": name} | {figure: round(float(np.mean([run[figure] for run in runs])), 4) for figure in runs[0]}
 
 

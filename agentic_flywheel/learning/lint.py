@@ -43,7 +43,7 @@ class Finding(Model):
 
 def lint(catalog: Catalog) -> list[Finding]:
     """Return what is found in a catalog, the problems first, in the order of its flows."""
-    trial = Trial(catalog, Likeness(sample.text for sample in corpus_of(catalog).samples))
+    trial = Trial(catalog, Likeness((sample.text for sample in corpus_of(catalog).samples), catalog))
     found = [
         *_overlaps(trial),
         *_contradictions(trial),

@@ -50,7 +50,7 @@ def study(catalog: Catalog, lessons: Sequence[Lesson]) -> Study:
     texts = [sample.text for sample in corpus_of(catalog).samples]
     # A keyword is read in its plain form, and so is the question that stands in for the name of a new flow.
     read_plainly = map(plain, [*possible_keywords(questions), *unrouted])
-    likeness = Likeness([*texts, *questions, *unrouted, *read_plainly])
+    likeness = Likeness([*texts, *questions, *unrouted, *read_plainly], catalog)
     judge = Judge(catalog, labels, likeness)
     effects = [(draft, judge.effect([draft])) for draft in judge.drafts]
     chosen, together = judge.choose(effects)

@@ -7,12 +7,13 @@ closest token of a sample and the other way round (as BERTScore does, Zhang et a
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from agentic_flywheel.routing.rarity import Rarity
 
 Vector = npt.NDArray[np.float32]
 Row = tuple[float, npt.NDArray[np.int8], npt.NDArray[np.float16]]
@@ -26,18 +27,16 @@ _STEPS = 127
 class Alignment:
     """The tokens of a set of texts, ready to be aligned with a question's."""
 
-    def __init__(self, texts: Sequence[Sequence[int]], table: npt.NDArray[np.int8]) -> None:
+    def __init__(self, texts: Sequence[Sequence[int]], table: npt.NDArray[np.int8], rarity: Rarity) -> None:
         self.size = len(texts)
         self._table = table
         # A text without tokens aligns with nothing; one stand-in token keeps its place.
         whole = [list(text) or [0] for text in texts]
-        counts = Counter(token for text in whole for token in dict.fromkeys(text))
-        self._rarity = {token: math.sqrt(self._idf(count)) for token, count in counts.items()}
-        self._unseen = math.sqrt(self._idf(0))
-        self._tokens = np.array(sorted(counts))
+        self._rarity = rarity
+        self._tokens = np.array(sorted({token for text in whole for token in text}))
         self._flat = np.searchsorted(self._tokens, np.concatenate([np.array(text) for text in whole]))
         self._starts = np.concatenate([[0], np.cumsum([len(text) for text in whole])[:-1]]).astype(np.int64)
-        weights = np.array([self._rarity[int(token)] for token in self._tokens], np.float32)[self._flat]
+        weights = np.array([self._weight(int(token)) for token in self._tokens], np.float32)[self._flat]
         self._flat_weights: Vector = (
             weights
             / np.float32(_STEPS)
@@ -45,8 +44,8 @@ class Alignment:
         )
         self._rows: dict[int, Row] = {}
 
-    def _idf(self, count: int) -> float:
-        return math.log((1 + self.size) / (1 + count)) + 1
+    def _weight(self, token: int) -> float:
+        return math.sqrt(self._rarity.of(token))
 
     @cached_property
     def _vectors(self) -> Vector:
@@ -79,7 +78,7 @@ class Alignment:
         """Return a token's weight, its likeness to each known token, and its weighted one to each text's nearest."""
         row = self._rows.get(token)
         if row is None:
-            weight = self._rarity.get(token, self._unseen)
+            weight = self._weight(token)
             near = np.rint(self._vectors @ self._unit(np.array([token]))[0] * _STEPS).astype(np.int8)
             nearest = np.maximum.reduceat(near[self._flat], self._starts)
             row = weight, near, (nearest * np.float32(weight / _STEPS)).astype(np.float16)

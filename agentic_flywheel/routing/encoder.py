@@ -9,6 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from agentic_flywheel.routing.corpus import Corpus
+from agentic_flywheel.routing.features import clip
+from agentic_flywheel.routing.rarity import Rarity, rarity_of
 from agentic_flywheel.routing.wordpiece import WordPiece
 
 Vector = npt.NDArray[np.float32]
@@ -27,6 +30,10 @@ class Encoder(Protocol):
     alignment: float
 
     def encode(self, text: str) -> Vector: ...
+
+    def weighing(self, rarity: Rarity) -> Encoder:
+        """Return the encoder for a catalog in which tokens tell so much; itself, where it does not weigh tokens."""
+        ...
 
 
 class StaticEncoder:
@@ -56,6 +63,13 @@ class StaticEncoder:
         """Return the numbers of the table's rows for ``text``."""
         return self._tokenizer.ids(text)
 
+    def weighing(self, rarity: Rarity) -> StaticEncoder:
+        """Return this encoder with each token counted by its rarity; they share the table."""
+        scales = self._scales * np.float32(rarity.unseen)
+        tokens = list(rarity.known)
+        scales[tokens] = self._scales[tokens] * np.array(list(rarity.known.values()), np.float32)
+        return StaticEncoder(self._tokenizer, self._table, scales, name=self.name)
+
     def encode(self, text: str) -> Vector:
         ids = self._tokenizer.ids(text)
         if not ids:
@@ -72,3 +86,8 @@ def static_encoder() -> StaticEncoder:
         table = stored["q"]
         scales = stored["s"].astype(np.float32).reshape(-1)
     return StaticEncoder(WordPiece.load(_DATA / "wordpiece.txt"), table, scales, name="static-minilm-1")
+
+
+def token_rarity(corpus: Corpus) -> Rarity:
+    """Return how much each token tells in a corpus."""
+    return rarity_of((static_encoder().tokens(clip(sample.text)), sample.intent) for sample in corpus.samples)

@@ -22,8 +22,9 @@ import numpy.typing as npt
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Kind, corpus_of
-from agentic_flywheel.routing.encoder import Encoder, static_encoder
+from agentic_flywheel.routing.encoder import Encoder, static_encoder, token_rarity
 from agentic_flywheel.routing.features import WordIndex, clip
+from agentic_flywheel.routing.rarity import Rarity
 from agentic_flywheel.routing.router import Calibration, FittedRouter, flow_starts, kernel
 from agentic_flywheel.routing.store import FitStore
 
@@ -120,7 +121,9 @@ def _return_memory() -> None:
 
 
 def _fit(corpus: Corpus, encoder: Encoder) -> FittedRouter:
-    measured = measure([sample.text for sample in corpus.samples], encoder)
+    rarity = token_rarity(corpus)
+    encoder = encoder.weighing(rarity)
+    measured = measure([sample.text for sample in corpus.samples], encoder, rarity)
     learned = learn(measured.gram, corpus)
     return FittedRouter(
         corpus=corpus,
@@ -133,12 +136,12 @@ def _fit(corpus: Corpus, encoder: Encoder) -> FittedRouter:
     )
 
 
-def measure(texts: Sequence[str], encoder: Encoder) -> Measured:
+def measure(texts: Sequence[str], encoder: Encoder, rarity: Rarity) -> Measured:
     """Return how alike the texts are, each to each, and what tells how alike another one is to them."""
     texts = [clip(text) for text in texts]
     index = WordIndex.of(texts)
     tokens = [static_encoder().tokens(text) for text in texts]
-    alignment = Alignment(tokens, static_encoder().table)
+    alignment = Alignment(tokens, static_encoder().table, rarity)
     dense = np.empty((len(texts), encoder.width), np.float32)
     lexical, aligned = np.empty((2, len(texts), len(texts)), np.float32)
     for at, text in enumerate(texts):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from agentic_flywheel.routing.encoder import Encoder, Vector
+from agentic_flywheel.routing.rarity import Rarity
 from agentic_flywheel.routing.wordpiece import WordPiece
 
 _VOCABULARY = Path(__file__).with_name("data") / "wordpiece.txt"
@@ -30,6 +31,10 @@ class MiniLm:
         self._session = session
         self._tokenizer = tokenizer
         self._inputs = {each.name for each in session.get_inputs()}
+
+    def weighing(self, rarity: Rarity) -> MiniLm:
+        """Return the encoder itself: it weighs tokens by their context."""
+        return self
 
     def encode(self, text: str) -> Vector:
         tokens = [self._tokenizer.start, *self._tokenizer.ids(text, _TOKENS), self._tokenizer.end]

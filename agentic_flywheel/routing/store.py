@@ -15,14 +15,14 @@ import numpy as np
 
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus
-from agentic_flywheel.routing.encoder import Encoder, static_encoder
+from agentic_flywheel.routing.encoder import Encoder, static_encoder, token_rarity
 from agentic_flywheel.routing.features import WordIndex, clip
 from agentic_flywheel.routing.router import Calibration, FittedRouter
 
 logger = logging.getLogger(__name__)
 
 #: Part of every file's name: a change of the method makes older files unread.
-_METHOD = 5
+_METHOD = 6
 _KEPT = 8
 
 
@@ -46,12 +46,14 @@ class FitStore:
                     stored["postings"],
                     len(corpus.samples),
                 )
-                table = static_encoder()
+                table, rarity = static_encoder(), token_rarity(corpus)
                 router = FittedRouter(
                     corpus=corpus,
-                    encoder=encoder,
+                    encoder=encoder.weighing(rarity),
                     index=index,
-                    alignment=Alignment([table.tokens(clip(each.text)) for each in corpus.samples], table.table),
+                    alignment=Alignment(
+                        [table.tokens(clip(each.text)) for each in corpus.samples], table.table, rarity
+                    ),
                     dense=stored["dense"],
                     weights=stored["weights"],
                     calibration=_calibration(told["calibration"]),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.routing.corpus import Corpus, Sample, corpus_of
-from agentic_flywheel.routing.encoder import Vector, static_encoder
+from agentic_flywheel.routing.encoder import Vector, static_encoder, token_rarity
 from agentic_flywheel.routing.fit import Learned, learn, measure
 from agentic_flywheel.routing.keywords import KeywordRules
 from agentic_flywheel.routing.router import flow_starts
@@ -37,12 +37,13 @@ class Decision:
 
 
 class Likeness:
-    """How alike texts are, each to each; whatever is tried has to be among them."""
+    """How alike texts are, each to each, to a catalog; whatever is tried has to be among them."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, texts: Iterable[str], catalog: Catalog) -> None:
         self.texts = tuple(dict.fromkeys(texts))
         self.number = {text: at for at, text in enumerate(self.texts)}
-        self.gram: Vector = measure(self.texts, static_encoder()).gram if self.texts else np.zeros((0, 0), np.float32)
+        rarity = token_rarity(corpus_of(catalog))
+        self.gram: Vector = measure(self.texts, static_encoder().weighing(rarity), rarity).gram
 
     def between(self, some: Sequence[str], others: Sequence[str]) -> Vector:
         """Return the likeness of some texts (rows) to others (columns), 1 for the same text."""

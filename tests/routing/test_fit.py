@@ -14,6 +14,7 @@ from routing.catalogs import BUNDLED, CREATIVE, DOCUMENTS, TECHNICAL, catalog_of
 from agentic_flywheel.routing import FittedRouter, RouterSlot, fit_router, strong_encoder
 from agentic_flywheel.routing.corpus import corpus_of
 from agentic_flywheel.routing.encoder import Encoder, static_encoder
+from agentic_flywheel.routing.rarity import Rarity
 
 
 def test_a_fit_is_read_back_from_disk_as_it_was(tmp_path: Path, router: FittedRouter) -> None:
@@ -149,6 +150,9 @@ class Echo:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+
+    def weighing(self, rarity: Rarity) -> Echo:
+        return self
 
     def encode(self, text: str) -> npt.NDArray[np.float32]:
         self.asked.append(text)

@@ -77,7 +77,7 @@ def test_ask_says_why_it_takes_a_while(stack: RunningStack, flywheel: Flywheel) 
     question = "Where is the off-by-one error?"
     stack.behave(TECHNICAL, fault="drop", fault_first=1)
     retried = flywheel("ask", question, "--flow", "technical-analysis", "--refresh")
-    stack.behave(TECHNICAL, latency=1)
+    stack.behave(TECHNICAL, latency=2)
     first = flywheel("submit", "Why does my pod restart?", "--refresh").out.strip()
     shared = flywheel("ask", "Why does my pod restart?")
     flywheel("pause", "--flow", "technical-analysis")

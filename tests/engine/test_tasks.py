@@ -235,11 +235,11 @@ def test_a_running_task_is_shown_and_can_be_revoked(at: Station) -> None:
 
 
 def test_a_queued_task_that_is_revoked_never_starts(at: Station) -> None:
-    busy = [at.send("add", 1, 1, 1.0) for _ in range(100)]
+    busy = [at.send("add", 1, 1, 2.0) for _ in range(100)]
     queued = at.send("mark", 1, 0.0)
     at.client.control.revoke(queued.id, destination=[WORKER], reply=True, timeout=5)
 
-    wait_for(lambda: queued.state == "REVOKED")
+    wait_for(lambda: queued.state == "REVOKED", within=20)
     assert at.marks("started") == []
     assert busy[-1].get(timeout=5) == 2
 

@@ -18,12 +18,11 @@ from producer.cli.dead_letters import meant
 from producer.replay.own import letters, read_letters
 from producer.replay.wanted import Wanted
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 async def batch(redis_client: Redis) -> AsyncIterator[Batch]:
     """A broker with 450 dead letters, one a minute, the newest a minute old."""
+    now = datetime.now(UTC)
     for number in range(450):
         error = (FlowTimeout("slow", 1.0) if number % 3 else FlowUnauthorized("slow", 401)).describe()
         letter = DeadLetter(
@@ -33,7 +32,7 @@ async def batch(redis_client: Redis) -> AsyncIterator[Batch]:
             domain="d",
             attempts=3,
             error=error,
-            at=NOW - timedelta(minutes=450 - number),
+            at=now - timedelta(minutes=450 - number),
         )
         await redis_client.set(wire.letter_key(letter.query_id), letter.model_dump_json())
         await redis_client.zadd(wire.DEAD_LETTERS, {letter.query_id: letter.at.timestamp() * 1000})

@@ -33,8 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    # A run that is terminated clears its processes away, as one that is interrupted does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A run that is terminated clears its processes away, as one that is interrupted does; and what it starts can be
+    # interrupted also where a shell has it ignore that, in its background.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

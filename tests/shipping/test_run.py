@@ -22,7 +22,7 @@ echo "$1 $2" >> "$NOTES"
 [ "$1" = venv ] || { sleep "${UV_TAKES:-0}"; exit "${UV_STATUS:-0}"; }
 for name in python flywheel; do
     mkdir -p "$FLYWHEEL_VENV/bin"
-    printf '#!/bin/sh\\necho %s "$@"\\nexit 7\\n' $name > "$FLYWHEEL_VENV/bin/$name"
+    printf '#!/bin/sh\\necho %s "$@" $PYTHONPYCACHEPREFIX$PYTHONDONTWRITEBYTECODE\\nexit 7\\n' $name > "$FLYWHEEL_VENV/bin/$name"
     chmod +x "$FLYWHEEL_VENV/bin/$name"
 done
 """
@@ -194,3 +194,13 @@ def test_every_declared_package_is_pinned() -> None:
     pinned = {line.split("==")[0] for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
 
     assert names <= pinned
+
+
+def test_where_python_must_not_write_beside_its_sources_its_bytecode_goes_into_the_environment(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+
+    forbidden = checkout.run("status", PYTHONDONTWRITEBYTECODE="1")
+    allowed = checkout.run("status")
+
+    assert forbidden.stdout == f"flywheel status {tmp_path}/venv/bytecode\n"
+    assert allowed.stdout == "flywheel status\n"

@@ -22,7 +22,8 @@ echo "$1 $2" >> "$NOTES"
 [ "$1" = venv ] || { sleep "${UV_TAKES:-0}"; exit "${UV_STATUS:-0}"; }
 for name in python flywheel; do
     mkdir -p "$FLYWHEEL_VENV/bin"
-    printf '#!/bin/sh\\necho %s "$@" $PYTHONPYCACHEPREFIX$PYTHONDONTWRITEBYTECODE\\nexit 7\\n' $name > "$FLYWHEEL_VENV/bin/$name"
+    printf '#!/bin/sh\\necho %s "$@" $PYTHONPYCACHEPREFIX$PYTHONDONTWRITEBYTECODE\\nexit 7\\n' \\
+        $name > "$FLYWHEEL_VENV/bin/$name"
     chmod +x "$FLYWHEEL_VENV/bin/$name"
 done
 """

@@ -24,12 +24,12 @@ from unittest.mock import patch
 import redis
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
 from agentic_flywheel.flowise import FlowCall, FlowiseClient
 from agentic_flywheel.registry import load_catalog
 from benchmarks.lab.measure import closed_loop, open_loop, quantile
 from benchmarks.lab.parts import Lab, Part, flow_calls, lab, wait_until
+from benchmarks.pipeline import table
 
 Row = dict[str, Any]
 COMMAND = str(Path(sys.executable).parent / "flywheel")
@@ -270,17 +270,7 @@ def main() -> None:
             else:
                 console.print(f"[dim]{row['name']} done[/dim]")
         if not given.json:
-            console.print(_table(title, done))
-
-
-def _table(title: str, rows: list[Row]) -> Table:
-    drawn = Table(title=title)
-    columns = list(rows[0])
-    for column in columns:
-        drawn.add_column(column.replace("_", " "), justify="left" if column == "name" else "right", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(str(row[column]) for column in columns))
-    return drawn
+            console.print(table(title, done))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def settings_of(server: LangfuseServer) -> Settings:
 
 
 async def ratings(batch: Batch) -> tuple[float, int]:
-    hours = await read_hours(batch, [hour_of(datetime.now(UTC))])
+    hour = hour_of(datetime.now(UTC))
+    hours = await read_hours(batch, (hour - 1, hour))
     flow = add_up(hours.values()).flows.get("technical-analysis")
     return (flow.score_sum, flow.score_count) if flow else (0.0, 0)
 

@@ -118,7 +118,7 @@ class Intake:
 
     def _receive(self, queue: str, raw: bytes) -> None:
         try:
-            message = read(raw.decode())
+            message = read(raw)
             message["properties"]["delivery_tag"]
         except (ValueError, KeyError, TypeError):
             logger.critical("a message of %d bytes in queue %s is not a task message: dropped", len(raw), queue)
@@ -165,8 +165,8 @@ class Intake:
         if isinstance(found, ResponseError) or not self._link.steady:  # it may have hung in this very call
             return
         for place in range(0, len(found), 3):
-            tag, seen, record = (part.decode() for part in found[place : place + 3])
-            self._return(tag, seen, record)
+            tag, seen, record = found[place : place + 3]
+            self._return(tag.decode(), seen.decode(), record)
         if found:
             logger.warning("%d messages of lost workers go back to their queues", len(found) // 3)
             self.settle()
@@ -175,7 +175,7 @@ class Intake:
         """Have contact with the broker, for want of other calls."""
         self.renew(["-"])
 
-    def _return(self, tag: str, seen: str, record: str) -> None:
+    def _return(self, tag: str, seen: str, record: bytes) -> None:
         try:
             message, exchange, routing_key = read(record)
             queues = self._channel._lookup(exchange, routing_key)

@@ -53,8 +53,11 @@ class Job:
         "tracer",
     )
 
-    def __init__(self, pool: AsyncIOPool, request: Any, call: Callable[[], Any], tracer: TaskTracer | None) -> None:
-        self.pool, self.request, self.call, self.tracer = pool, request, call, tracer
+    def __init__(
+        self, pool: AsyncIOPool, request: Any, tracer: TaskTracer | None, call: Callable[[], Any] | None = None
+    ) -> None:
+        """``tracer`` is a coroutine task's, ``call`` runs a plain one."""
+        self.pool, self.request, self.tracer, self.call = pool, request, tracer, call
         self.soft_limit: float | None = None
         self.hard_limit: float | None = None
         self.fate = Fate.NONE

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from kombu.utils.json import JSONEncoder, loads
+from pydantic_core import from_json
 
 #: How kombu marks values that JSON has no type for.
-MARKER = "__type__"
+MARKER = b"__type__"
 
 _encode = JSONEncoder().encode
 
 
-def read(text: str) -> Any:
+def read(text: bytes) -> Any:
     """Read what kombu wrote. Raises ValueError."""
-    return loads(text) if MARKER in text else json.loads(text)
+    if MARKER not in text:
+        try:
+            return from_json(text)
+        except ValueError:
+            pass  # Python's own reads a little more, lone surrogates for instance
+    return loads(text)
 
 
 def write(value: Any) -> str:

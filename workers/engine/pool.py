@@ -29,6 +29,7 @@ from workers.engine.job import Fate, Job
 from workers.engine.ledger import ledger
 from workers.engine.link import BROKER_AWAY
 from workers.engine.loops import shared_loop
+from workers.engine.request import Request, tells_of_tasks
 from workers.engine.task import Outcome
 from workers.engine.threads import DaemonThreads
 from workers.engine.tracer import TaskTracer
@@ -153,11 +154,20 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         timeout: float | None = None,
         **_: Any,
     ) -> Job:
-        """Run a request's task, or have it wait for a place."""
+        """Run the task of one of Celery's own requests, or have it wait for a place."""
         # Celery gives the callbacks of a request; the request itself has its payload decoded already.
-        job = Job(self, callback.__self__, lambda: target(*args), self._tracer_of(args[0]))
-        job.soft_limit = soft_timeout or self.options.get("soft_timeout")
-        job.hard_limit = timeout or self.options.get("timeout")
+        job = Job(self, callback.__self__, self._tracer_of(args[0]), call=lambda: target(*args))
+        return self._admit(job, soft_timeout, timeout)
+
+    def take(self, request: Request) -> Job:
+        """Run the coroutine task of one of our requests, or have it wait for a place."""
+        task, (hard, soft) = request._task, request.time_limits
+        job = Job(self, request, self._tracer_of(task.name))
+        return self._admit(job, soft or task.soft_time_limit, hard or task.time_limit)
+
+    def _admit(self, job: Job, soft_limit: float | None, hard_limit: float | None) -> Job:
+        job.soft_limit = soft_limit or self.options.get("soft_timeout")
+        job.hard_limit = hard_limit or self.options.get("timeout")
         if len(self._jobs) < self.limit:
             self._start(job)
         else:
@@ -188,7 +198,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         args, kwargs, embedded = request._payload
         fields = request.request_dict
         fields.update(embedded or (), args=args, kwargs=kwargs, hostname=tracer.hostname, is_eager=False)
-        shown = _tells_of_tasks(request.eventer)
+        shown = tells_of_tasks(request.eventer)
         job.run = job.context.run(tracer.begin, request.id, args, kwargs, fields, shown=shown)
         if job.run.error is not None:
             self._finish(job)
@@ -208,6 +218,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             self._to_loop.popleft().start(self._loop)
 
     def _run_plain(self, job: Job) -> None:
+        assert job.call is not None
         try:
             ended: Any = job.call()
         except Exception:
@@ -298,11 +309,6 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), "active": len(self._jobs), "waiting": len(self._waiting)}
-
-
-def _tells_of_tasks(eventer: Any) -> bool:
-    """Return whether events of tasks are sent. Without ``-E`` an eventer has heartbeats to send, and only those."""
-    return bool(eventer and eventer.enabled and (not eventer.groups or "task" in eventer.groups))
 
 
 def _as_failure(error: BaseException) -> ExceptionInfo:

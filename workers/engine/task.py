@@ -63,6 +63,8 @@ class AsyncTask(Task):  # type: ignore[misc]
     """The base of all tasks of an app with the engine: ``async def`` and plain ``def`` alike."""
 
     abstract = True
+    #: How a consumer takes messages of this task.
+    Strategy = "workers.engine.request:strategy"
 
     #: The coroutine function, when ``run`` was written as one.
     body: Callable[..., Coroutine[Any, Any, Any]] | None = None

@@ -273,6 +273,6 @@ def _request_context(request: dict[str, Any], args: Any, kwargs: Any) -> Any:
     hard, soft = limits[:2] if isinstance(limits, list | tuple) and len(limits) >= 2 else (None, None)
     if "timelimit" in fields:
         fields["time_limit"], fields["soft_time_limit"] = hard, soft
-    if context.headers is None:
-        context.headers = {name: request[name] for name in request.keys() - _KNOWN_FIELDS} or None
+    if context.headers is None and not request.keys() <= _KNOWN_FIELDS:
+        context.headers = {name: request[name] for name in request.keys() - _KNOWN_FIELDS}
     return context

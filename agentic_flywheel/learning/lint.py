@@ -15,7 +15,7 @@ from agentic_flywheel.learning.labels import same_question
 from agentic_flywheel.learning.overlaps import overlaps
 from agentic_flywheel.models import Model
 from agentic_flywheel.routing.corpus import Sample, corpus_of, plain
-from agentic_flywheel.routing.features import words
+from agentic_flywheel.routing.features import clip, words
 from agentic_flywheel.routing.trial import Likeness, Trial
 
 #: Fewer examples than this say little about a topic, or about a flow without topics.
@@ -146,7 +146,7 @@ def _deciding(trial: Trial) -> set[tuple[str, str]]:
     for sample, chances in trial.left_out_chances:
         logs = np.log(chances + 1e-12)
         best = int(logs.argmax())
-        for hit in trial.keywords.hits(sample.text, trial.keyword_weight):
+        for hit in trial.keywords.hits(words(clip(sample.text)), trial.keyword_weight):
             without = logs.copy()
             without[trial.flows.index(hit.flow)] -= hit.weight
             if int(without.argmax()) != best:

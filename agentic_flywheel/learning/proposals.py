@@ -13,7 +13,7 @@ from agentic_flywheel.learning.labels import same_question
 from agentic_flywheel.models import Model
 from agentic_flywheel.routing.corpus import Sample
 from agentic_flywheel.routing.encoder import static_encoder
-from agentic_flywheel.routing.features import words
+from agentic_flywheel.routing.features import clip, words
 from agentic_flywheel.routing.trial import Likeness, Trial
 from agentic_flywheel.tracing.text import redact
 
@@ -237,7 +237,7 @@ def _flows_of_words(trial: Trial) -> dict[str, Counter[str]]:
 def _misleading_keywords(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
     spoken: dict[tuple[str, str], list[Seen]] = defaultdict(list)
     for each in seen:
-        for hit in trial.keywords.hits(each.label.question, 1.0):
+        for hit in trial.keywords.hits(words(clip(each.label.question)), 1.0):
             spoken[hit.flow, hit.keyword].append(each)
     for (flow, keyword), holders in spoken.items():
         astray = [each for each in holders if not each.label.agrees(flow)]

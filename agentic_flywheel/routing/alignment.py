@@ -61,27 +61,20 @@ class Alignment:
         """Return how well a question's tokens align with every text, about -1..1."""
         if not tokens:
             return np.zeros(self.size, np.float32)
-        total, to_texts = 0.0, np.zeros(self.size, np.float32)
-        best = np.full(len(self._tokens), -_STEPS, np.int8)
-        for token in tokens:
-            weight, near, row = self._row(token)
-            total += weight
-            to_texts += row
-            np.maximum(best, near, out=best)
-        from_texts = np.add.reduceat(best[self._flat] * self._flat_weights, self._starts)
-        to_texts *= np.float32(1 / total)
-        to_texts += from_texts
+        weights, near, rows = zip(*[self._rows.get(token) or self._row(token) for token in tokens], strict=True)
+        to_texts: Vector = np.add.reduce(np.array(rows, np.float32))
+        to_texts *= np.float32(1 / sum(weights))
+        best = np.maximum.reduce(near).astype(np.float32)
+        to_texts += np.add.reduceat(best[self._flat] * self._flat_weights, self._starts)
         to_texts *= np.float32(0.5)
         return to_texts
 
     def _row(self, token: int) -> Row:
         """Return a token's weight, its likeness to each known token, and its weighted one to each text's nearest."""
-        row = self._rows.get(token)
-        if row is None:
-            weight = self._weight(token)
-            near = np.rint(self._vectors @ self._unit(np.array([token]))[0] * _STEPS).astype(np.int8)
-            nearest = np.maximum.reduceat(near[self._flat], self._starts)
-            row = weight, near, (nearest * np.float32(weight / _STEPS)).astype(np.float16)
-            if len(self._rows) * (near.nbytes + row[2].nbytes) < _REMEMBERED:
-                self._rows[token] = row
+        weight = self._weight(token)
+        near = np.rint(self._vectors @ self._unit(np.array([token]))[0] * _STEPS).astype(np.int8)
+        nearest = np.maximum.reduceat(near[self._flat], self._starts)
+        row = weight, near, (nearest * np.float32(weight / _STEPS)).astype(np.float16)
+        if len(self._rows) * (near.nbytes + row[2].nbytes) < _REMEMBERED:
+            self._rows[token] = row
         return row

@@ -71,8 +71,8 @@ class StaticEncoder:
         return StaticEncoder(self._tokenizer, self._table, scales, name=self.name)
 
     def encode(self, text: str) -> Vector:
-        ids = self._tokenizer.ids(text)
-        if not ids:
+        ids = np.array(self._tokenizer.ids(text), np.intp)
+        if not len(ids):
             return np.zeros(self.width, np.float32)
         total: Vector = self._scales[ids] @ self._table[ids]
         length = float(np.sqrt(total @ total))

@@ -20,9 +20,10 @@ def several_domains(question: str, router: FittedRouter, catalog: Catalog) -> tu
         return ()
     found: dict[str, Target] = {}
     for cut in cuts(clip(question)):
-        sides = [side for part in cut if (side := _side(part, router, catalog)) is not None]
-        if len(sides) == len(cut) and len({side.domain for side in sides}) > 1:
-            for side in sides:
+        first = _side(cut[0], router, catalog)
+        second = _side(cut[1], router, catalog) if first is not None else None
+        if first is not None and second is not None and first.domain != second.domain:
+            for side in (first, second):
                 if side.domain not in found or found[side.domain].confidence < side.confidence:
                     found[side.domain] = side
     targets = tuple(found.values())[: catalog.policy.max_targets]

@@ -36,9 +36,8 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-def grams(text: str) -> list[str]:
-    """Return the words of ``text`` and the pairs of neighbours."""
-    said = words(clip(text))
+def grams(said: list[str]) -> list[str]:
+    """Return the words of a text and the pairs of neighbours."""
     return [*said, *map(" ".join, pairwise(said))]
 
 
@@ -80,7 +79,7 @@ class WordIndex:
     @classmethod
     def of(cls, texts: Sequence[str]) -> WordIndex:
         """Index ``texts``; idf is smoothed as if one more text held every gram."""
-        held = [Counter(grams(text)) for text in texts]
+        held = [Counter(grams(words(clip(text)))) for text in texts]
         counts = Counter(gram for each in held for gram in each)
         idf = {gram: math.log((1 + len(texts)) / (1 + count)) + 1 for gram, count in counts.items()}
         number = {gram: at for at, gram in enumerate(counts)}
@@ -103,20 +102,17 @@ class WordIndex:
         """The single words with their idf."""
         return {gram: float(idf) for gram, idf in zip(self.vocabulary, self.idf, strict=True) if " " not in gram}
 
-    def similarity(self, text: str) -> Vector:
-        """Return the cosine of ``text`` with every indexed text, by the grams that any of them holds."""
-        total = np.zeros(self.size, np.float32)
-        length = 0.0
-        for gram in grams(text):
-            found = self._postings.get(gram)
-            if found is not None:
-                weight, texts, row = found
-                length += weight
-                if texts is None:
-                    total += row
-                else:
-                    # A text occurs once in a gram's postings, so plain indexing adds them all.
-                    total[texts] += row
-        if length:
-            total *= np.float32(1 / math.sqrt(length))
+    def similarity(self, said: list[str]) -> Vector:
+        """Return the cosine of a text, given as its words, with every indexed one, by the grams that are known."""
+        found = [posting for gram in grams(said) if (posting := self._postings.get(gram)) is not None]
+        if not found:
+            return np.zeros(self.size, np.float32)
+        few = [(texts, added) for _, texts, added in found if texts is not None]
+        rows = [added for _, texts, added in found if texts is None]
+        if few:
+            # One call for all of them: on so few numbers a call costs more than its work.
+            texts, added = map(np.concatenate, zip(*few, strict=True))
+            rows.append(np.bincount(texts, added, self.size).astype(np.float32))
+        total: Vector = np.add.reduce(rows)
+        total *= np.float32(1 / math.sqrt(sum(weight for weight, _, _ in found)))
         return total

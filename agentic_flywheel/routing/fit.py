@@ -23,7 +23,7 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Kind, corpus_of
 from agentic_flywheel.routing.encoder import Encoder, static_encoder, token_rarity
-from agentic_flywheel.routing.features import WordIndex, clip
+from agentic_flywheel.routing.features import WordIndex, clip, words
 from agentic_flywheel.routing.rarity import Rarity
 from agentic_flywheel.routing.router import Calibration, FittedRouter, flow_starts, kernel
 from agentic_flywheel.routing.store import FitStore
@@ -146,7 +146,7 @@ def measure(texts: Sequence[str], encoder: Encoder, rarity: Rarity) -> Measured:
     lexical, aligned = np.empty((2, len(texts), len(texts)), np.float32)
     for at, text in enumerate(texts):
         dense[at] = encoder.encode(text)
-        lexical[at] = index.similarity(text)
+        lexical[at] = index.similarity(words(text))
         aligned[at] = alignment.similarity(tokens[at])
     gram = kernel(encoder, lexical, dense @ dense.T, (aligned + aligned.T) * np.float32(0.5))
     return Measured(index, alignment, dense, gram)

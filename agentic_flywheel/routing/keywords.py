@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agentic_flywheel.routing.features import clip, words
+from agentic_flywheel.routing.features import words
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class KeywordRules:
                 if said:
                     self._rules.setdefault(said[0], []).append((said, flow, keyword))
 
-    def hits(self, text: str, weight: float) -> Iterator[Hit]:
-        """Yield the keywords in ``text``; the first of a flow has the whole ``weight``."""
+    def hits(self, said: list[str], weight: float) -> Iterator[Hit]:
+        """Yield the keywords in a text, given as its words; the first of a flow has the whole ``weight``."""
         if not self._rules:
             return
         left: dict[str, float] = {}
-        for flow, keyword in self._found(words(clip(text))):
+        for flow, keyword in self._found(said):
             share = left.get(flow, weight)
             left[flow] = share / 2
             yield Hit(flow, keyword, share)

@@ -89,7 +89,7 @@ def _weigh(
     question: str, router: FittedRouter, catalog: Catalog, turns: Sequence[Turn], profile_keywords: Sequence[str]
 ) -> _Weighed:
     reading = router.read(question)
-    beside = priors(question, router, catalog, turns=turns, profile_keywords=profile_keywords)
+    beside = priors(question, reading.words, router, catalog, turns=turns, profile_keywords=profile_keywords)
     logits = reading.flows + beside.weights
     odds = np.exp(logits - logits.max())
     return _Weighed(router, catalog, reading, beside, odds / odds.sum())

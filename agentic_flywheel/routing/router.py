@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Intent, Sample
 from agentic_flywheel.routing.encoder import Encoder, static_encoder
-from agentic_flywheel.routing.features import WordIndex, clip
+from agentic_flywheel.routing.features import WordIndex, clip, words
 from agentic_flywheel.routing.keywords import KeywordRules
 from agentic_flywheel.routing.spelling import Speller
 
@@ -45,6 +46,8 @@ class Calibration:
 class Reading:
     """What the router makes of one text."""
 
+    #: The text's words as they were written; of a long text, those of its beginning and end.
+    words: list[str]
     #: Logarithm of the probability of each intent and of each flow, in the router's order.
     intents: Vector
     flows: Vector
@@ -93,18 +96,22 @@ class FittedRouter:
     def read(self, text: str) -> Reading:
         """Score ``text``. Bounded work, whatever its length; a text without a known word scores low everywhere."""
         reading = self._read(text)
-        sure = float(reading.flows.max()) >= _SURE and reading.novelty <= _FAMILIAR
-        return reading if sure or self.stronger is None else self.stronger.read(text)
+        if self.stronger is None or (float(reading.flows.max()) >= _SURE and reading.novelty <= _FAMILIAR):
+            return reading
+        return self.stronger.read(text)
 
     def mended(self, text: str) -> str:
         """Return the text as it is read: its beginning and end where it is long, mistyped words mended."""
-        return self._speller.mend(clip(text))
+        text = clip(text)
+        return self._speller.mend(text, words(text))
 
     def _read(self, text: str) -> Reading:
-        text = self.mended(text)
+        written = clip(text)
+        said = words(written)
+        text = self._speller.mend(written, said)
         likeness = kernel(
             self.encoder,
-            self.index.similarity(text),
+            self.index.similarity(said if text is written else words(clip(text))),
             self.dense @ self.encoder.encode(text),
             self.alignment.similarity(static_encoder().tokens(text)),
         )
@@ -116,6 +123,7 @@ class FittedRouter:
         flows = np.log(np.add.reduceat(odds, self.starts) / total + 1e-12)
         margin = self.calibration.familiarity(best, float(likeness.max())) - self.calibration.foreign_below
         return Reading(
+            words=said,
             intents=logits - math.log(total),
             flows=flows,
             novelty=1.0 / (1.0 + math.exp(min(max(margin, -30.0), 30.0))),
@@ -131,14 +139,23 @@ class FittedRouter:
         """Return the samples that speak most for ``flow``, each with its part of the score in log-odds."""
         reader = reading.reader
         part = reading.likeness * reader.weights[:, self._best_intent(reading, flow)] * reader.calibration.temperature
-        order = np.argsort(-part, kind="stable")[:count]
-        return [(self.corpus.samples[number], float(part[number])) for number in order if part[number] > 0]
+        found: list[tuple[Sample, float]] = []
+        for _ in range(count):
+            number = int(part.argmax())
+            if part[number] <= 0:
+                break
+            found.append((self.corpus.samples[number], float(part[number])))
+            part[number] = 0
+        return found
 
     def _best_intent(self, reading: Reading, flow: str) -> int:
-        number = self.flow_number[flow]
-        first = int(self.starts[number])
-        last = int(self.starts[number + 1]) if number + 1 < len(self.flows) else len(self.corpus.intents)
-        return first + int(reading.intents[first:last].argmax())
+        first, last = self._spans[flow]
+        return first + int(reading.intents[first:last].argmax()) if last - first > 1 else first
+
+    @cached_property
+    def _spans(self) -> dict[str, tuple[int, int]]:
+        """Where each flow's intents begin and end."""
+        return dict(zip(self.flows, pairwise([*self.starts.tolist(), len(self.corpus.intents)]), strict=True))
 
     @cached_property
     def _speller(self) -> Speller:
@@ -151,10 +168,13 @@ class FittedRouter:
 
 def kernel(encoder: Encoder, wording: Vector, meaning: Vector, aligned: Vector) -> Vector:
     """Join three likenesses (cosines) into one, 1 for the same text."""
-    total = 1 + encoder.meaning + encoder.alignment
-    joined = (wording + encoder.meaning * meaning + encoder.alignment * aligned) / total
-    result: Vector = np.exp(_SHARPNESS * (joined - 1))
-    return result
+    joined: Vector = encoder.meaning * meaning
+    joined += wording
+    joined += encoder.alignment * aligned
+    joined /= 1 + encoder.meaning + encoder.alignment
+    joined -= 1
+    joined *= _SHARPNESS
+    return np.exp(joined, out=joined)
 
 
 def flow_starts(intents: Sequence[Intent]) -> npt.NDArray[np.int64]:

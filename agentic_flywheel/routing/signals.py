@@ -64,16 +64,17 @@ class Priors:
 
 def priors(
     question: str,
+    said: list[str],
     router: FittedRouter,
     catalog: Catalog,
     *,
     turns: Sequence[Turn] = (),
     profile_keywords: Sequence[str] = (),
 ) -> Priors:
-    """Return what the signals beside the text say."""
+    """Return what the signals beside the text say; ``said`` are the question's words, as a reading has them."""
     weights = DEFAULT_WEIGHTS | catalog.policy.scoring_weights
     found = Priors(np.zeros(len(router.flows)))
-    _from_keywords(found, question, router, weights["keyword"])
+    _from_keywords(found, said, router, weights["keyword"])
     if turns:
         found.follow_up = is_follow_up(question)
         _from_session(found, router, catalog, turns, weights["follow_up" if found.follow_up else "session"])
@@ -90,8 +91,8 @@ def is_follow_up(question: str) -> bool:
     return len(said) <= 2 or said[0] in _OPENERS or tuple(said[:2]) in _OPENING_PAIRS or not _POINTERS.isdisjoint(said)
 
 
-def _from_keywords(found: Priors, question: str, router: FittedRouter, weight: float) -> None:
-    for hit in router.keywords.hits(question, weight):
+def _from_keywords(found: Priors, said: list[str], router: FittedRouter, weight: float) -> None:
+    for hit in router.keywords.hits(said, weight):
         number = router.flow_number[hit.flow]
         found.named.add(number)
         found.add("keyword", number, hit.flow, hit.weight, f'the question contains the keyword "{hit.keyword}"')

@@ -5,8 +5,6 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping
 
-from agentic_flywheel.routing.features import words
-
 #: Shorter words have too many neighbours; longer ones are not words.
 _SHORTEST, _LONGEST = 3, 24
 #: A word of a higher rank may be a slip, and gives way to a word of the catalog.
@@ -24,16 +22,18 @@ class Speller:
         self._common = common
         self._seen: dict[str, str] = {}
 
-    def mend(self, text: str) -> str:
-        """Return ``text`` with its mistyped words mended; the very same text where there are none."""
-        for word in words(text):
+    def mend(self, text: str, said: list[str]) -> str:
+        """Return ``text`` with the mistyped ones of its words mended; the very same text where there are none."""
+        for word in said:
+            if word in self._catalog or self._common.get(word, _RARE) < _RARE:
+                continue
             mended = self._mended(word)
             if mended != word:
                 text = text.lower().replace(word, mended, 1)
         return text
 
     def _mended(self, word: str) -> str:
-        if word in self._catalog or self._common.get(word, _RARE) < _RARE or not _SHORTEST <= len(word) <= _LONGEST:
+        if not _SHORTEST <= len(word) <= _LONGEST:
             return word
         mended = self._seen.get(word)
         if mended is None:

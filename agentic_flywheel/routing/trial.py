@@ -15,6 +15,7 @@ import numpy.typing as npt
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.routing.corpus import Corpus, Sample, corpus_of
 from agentic_flywheel.routing.encoder import Vector, static_encoder, token_rarity
+from agentic_flywheel.routing.features import clip, words
 from agentic_flywheel.routing.fit import Learned, learn, measure
 from agentic_flywheel.routing.keywords import KeywordRules
 from agentic_flywheel.routing.router import flow_starts
@@ -144,7 +145,7 @@ class Trial:
     def _chances(self, question: str, scores: Chances) -> tuple[Chances, set[str]]:
         logs = np.log(self._by_text(scores) + 1e-12)
         named = set()
-        for hit in self.keywords.hits(question, self.keyword_weight):
+        for hit in self.keywords.hits(words(clip(question)), self.keyword_weight):
             logs[self.flows.index(hit.flow)] += hit.weight
             named.add(hit.flow)
         odds = np.exp(logs - logs.max())

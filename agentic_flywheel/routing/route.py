@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from agentic_flywheel.models import Band, Evidence, Query, Route, Target, Turn
 from agentic_flywheel.routing.corpus import plain
 from agentic_flywheel.routing.fanout import several_domains
 from agentic_flywheel.routing.router import FittedRouter, Reading
-from agentic_flywheel.routing.signals import Priors, priors
+from agentic_flywheel.routing.signals import Priors, Reason, priors
 
 _ALTERNATIVES = 3
 _QUOTED = 80
@@ -29,37 +28,25 @@ class _Weighed:
     catalog: Catalog
     reading: Reading
     priors: Priors
+    #: In the router's order.
     chances: npt.NDArray[np.float64]
-
-    @cached_property
-    def scores(self) -> dict[str, float]:
-        known = dict(zip(self.router.flows, self.chances.tolist(), strict=True))
-        # A flow that is newer than the fit has no score yet; one that left the catalog has none any more.
-        return {key: round(known.get(key, 0.0), 6) for key in self.catalog.routable}
+    #: In the catalog's order.
+    scores: dict[str, float]
+    #: The catalog's flows, the likeliest first.
+    ranked: list[str]
 
     def target(self, key: str) -> Target:
+        return Target.model_validate(self.place(key))
+
+    def place(self, key: str) -> dict[str, str | float | None]:
+        """Return a target's fields, for a route to check together with its own."""
         number = self.router.flow_number.get(key)
-        if number is None:
-            return Target(flow=key, domain=self.catalog.flow(key).domain, confidence=0.0)
-        return Target(
-            flow=key,
-            domain=self.catalog.flow(key).domain,
-            confidence=min(1.0, float(self.chances[number])),
-            topic=self.router.topic(self.reading, key).topic,
-        )
-
-    @cached_property
-    def ranked(self) -> list[str]:
-        """The catalog's flows, the likeliest first."""
-        order = np.argsort(-self.chances, kind="stable").tolist()
-        flows, routable = self.router.flows, self.catalog.routable
-        found = [flows[number] for number in order if flows[number] in routable]
-        return found or [self.catalog.default.key]
-
-    @cached_property
-    def texts(self) -> dict[str, list[Evidence]]:
-        """The texts that speak for a flow, the strongest first; filled by ``_speaking_for``."""
-        return {}
+        return {
+            "flow": key,
+            "domain": self.catalog.flow(key).domain,
+            "confidence": 0.0 if number is None else min(1.0, float(self.chances[number])),
+            "topic": None if number is None else self.router.topic(self.reading, key).topic,
+        }
 
 
 def choose_route(
@@ -92,7 +79,13 @@ def _weigh(
     beside = priors(question, reading.words, router, catalog, turns=turns, profile_keywords=profile_keywords)
     logits = reading.flows + beside.weights
     odds = np.exp(logits - logits.max())
-    return _Weighed(router, catalog, reading, beside, odds / odds.sum())
+    chances = odds / odds.sum()
+    known = dict(zip(router.flows, chances.round(6).tolist(), strict=True))
+    # A flow that is newer than the fit has no score yet; one that left the catalog has none any more.
+    scores = {key: known.get(key, 0.0) for key in catalog.routable}
+    order = (-chances).argsort(kind="stable").tolist()
+    ranked = [key for number in order if (key := router.flows[number]) in scores]
+    return _Weighed(router, catalog, reading, beside, chances, scores, ranked or [catalog.default.key])
 
 
 def _explicit(catalog: Catalog, flow: Flow, why: str, topic: str | None = None) -> Route:
@@ -130,17 +123,20 @@ def _within(domain: str, weighed: _Weighed) -> Route:
     total = sum(weighed.scores.get(key, 0.0) for key in flows)
     confidence = 1.0 if len(flows) == 1 or not total else min(1.0, weighed.scores[best.key] / total)
     why = f"the query names the domain {domain}"
-    return Route(
-        targets=(weighed.target(best.key).model_copy(update={"confidence": confidence}),),
-        decision="explicit",
-        band=_band(confidence, weighed.catalog.policy),
-        confidence=confidence,
-        scores=weighed.scores,
-        novelty=weighed.reading.novelty,
-        evidence=(Evidence(kind="explicit", flow=best.key, detail=why, weight=0.0), *_evidence(weighed, [best.key])),
-        alternatives=tuple(weighed.target(key) for key in among[1 : 1 + _ALTERNATIVES]),
-        reason=f"Asked of {best.title} because {why}{'' if len(flows) == 1 else ' and it fits best there'}.",
-        catalog_revision=weighed.catalog.revision,
+    named: Reason = {"kind": "explicit", "flow": best.key, "detail": why, "weight": 0.0}
+    return Route.model_validate(
+        {
+            "targets": (weighed.place(best.key) | {"confidence": confidence},),
+            "decision": "explicit",
+            "band": _band(confidence, weighed.catalog.policy),
+            "confidence": confidence,
+            "scores": weighed.scores,
+            "novelty": weighed.reading.novelty,
+            "evidence": (named, *_evidence(weighed, [best.key])),
+            "alternatives": tuple(map(weighed.place, among[1 : 1 + _ALTERNATIVES])),
+            "reason": f"Asked of {best.title} because {why}{'' if len(flows) == 1 else ' and it fits best there'}.",
+            "catalog_revision": weighed.catalog.revision,
+        }
     )
 
 
@@ -151,7 +147,8 @@ def _by_text(query: Query, weighed: _Weighed) -> Route:
     parts = several_domains(query.question, weighed.router, catalog)
     if parts:
         named = " and ".join(dict.fromkeys(part.domain for part in parts))
-        return _route(weighed, "fan_out", parts, f"The question concerns {named}, so each is asked for its part.")
+        reason = f"The question concerns {named}, so each is asked for its part."
+        return _route(weighed, "fan_out", parts, reason, _evidence(weighed, [part.flow for part in parts]))
     # A keyword's owner has claimed the question, and a follow-up is foreign only without its session.
     known = weighed.priors.follow_up or weighed.router.flow_number.get(best.flow) in weighed.priors.named
     novel = weighed.reading.novel and not known
@@ -161,9 +158,11 @@ def _by_text(query: Query, weighed: _Weighed) -> Route:
     if band == "medium" and policy.on_medium == "best_two" and len(ranked) > 1:
         two = (best, weighed.target(ranked[1]))
         names = " and ".join(catalog.flow(each.flow).title for each in two)
-        return _route(weighed, "best_two", two, f"It could belong to {names}, so both are asked.")
-    reason = f"It fits {catalog.flow(best.flow).title} best ({best.confidence:.0%})"
-    return _route(weighed, "single", (best,), f"{reason}{_because(weighed, best.flow)}.")
+        reason = f"It could belong to {names}, so both are asked."
+        return _route(weighed, "best_two", two, reason, _evidence(weighed, ranked[:2]))
+    evidence = _evidence(weighed, [best.flow])
+    reason = f"It fits {catalog.flow(best.flow).title} best ({best.confidence:.0%}){_because(evidence, best.flow)}."
+    return _route(weighed, "single", (best,), reason, evidence)
 
 
 def _unsure(weighed: _Weighed, ranked: list[str], *, novel: bool) -> Route:
@@ -174,11 +173,13 @@ def _unsure(weighed: _Weighed, ranked: list[str], *, novel: bool) -> Route:
     else:
         why = f"Nothing fits it well enough (best: {catalog.flow(best.flow).title}, {best.confidence:.0%})"
     if catalog.policy.on_low == "clarify" and len(ranked) > 1:
-        choices = tuple(weighed.target(key) for key in ranked[:_ALTERNATIVES])
-        return _route(weighed, "clarify", choices, f"{why}, so you are asked which is meant.", novel=novel, band="low")
+        choices = tuple(map(weighed.target, ranked[:_ALTERNATIVES]))
+        evidence = _evidence(weighed, ranked[:_ALTERNATIVES])
+        reason = f"{why}, so you are asked which is meant."
+        return _route(weighed, "clarify", choices, reason, evidence, novel=novel, band="low")
     target = weighed.target(catalog.default.key)
     reason = f"{why}, so it goes to the default flow {catalog.default.title}."
-    return _route(weighed, "default", (target,), reason, novel=novel, band="low")
+    return _route(weighed, "default", (target,), reason, _evidence(weighed, ranked[:1]), novel=novel, band="low")
 
 
 def _route(
@@ -186,20 +187,21 @@ def _route(
     decision: str,
     targets: Sequence[Target],
     reason: str,
+    evidence: Sequence[Reason],
     *,
     novel: bool = False,
     band: Band | None = None,
 ) -> Route:
     confidence = min(target.confidence for target in targets) if decision == "fan_out" else targets[0].confidence
     chosen = [target.flow for target in targets]
-    others = [key for key in weighed.ranked if key not in chosen][:_ALTERNATIVES]
-    evidence = _evidence(weighed, chosen if decision != "default" else weighed.ranked[:1])
+    likely = weighed.ranked[: _ALTERNATIVES + len(chosen)]
+    others = [key for key in likely if key not in chosen][:_ALTERNATIVES]
     if novel:
         detail = "the question is unlike everything the flows are described with"
-        evidence = (Evidence(kind="novelty", flow=weighed.ranked[0], detail=detail, weight=0.0), *evidence)
+        evidence = [{"kind": "novelty", "flow": likely[0], "detail": detail, "weight": 0.0}, *evidence]
     if decision == "default":
         detail = "the registry sends questions there that fit nowhere"
-        evidence = (Evidence(kind="default", flow=chosen[0], detail=detail, weight=0.0), *evidence)
+        evidence = [{"kind": "default", "flow": chosen[0], "detail": detail, "weight": 0.0}, *evidence]
     return Route.model_validate(
         {
             "targets": tuple(targets),
@@ -209,46 +211,43 @@ def _route(
             "scores": weighed.scores,
             "novelty": weighed.reading.novelty,
             "novel": novel,
-            "evidence": evidence,
-            "alternatives": tuple(weighed.target(key) for key in others),
+            "evidence": tuple(evidence),
+            "alternatives": tuple(map(weighed.place, others)),
             "reason": reason,
             "catalog_revision": weighed.catalog.revision,
         }
     )
 
 
-def _evidence(weighed: _Weighed, flows: Sequence[str]) -> tuple[Evidence, ...]:
+def _evidence(weighed: _Weighed, flows: Sequence[str]) -> list[Reason]:
     """Every signal for every flow, and the texts that speak most for the chosen ones; the strongest first."""
     found = [*weighed.priors.evidence, *(each for key in flows for each in _speaking_for(weighed, key))]
-    return tuple(sorted(found, key=lambda each: -abs(each.weight)))
+    return sorted(found, key=lambda each: -abs(each["weight"]))
 
 
-def _speaking_for(weighed: _Weighed, key: str) -> list[Evidence]:
-    """Return the catalog's texts that speak most for one flow. Worked out once: the reason quotes them too."""
-    found = weighed.texts.get(key)
-    if found is None:
-        found = weighed.texts[key] = []
-        if key in weighed.router.flow_number:
-            for sample, weight in weighed.router.contributions(weighed.reading, key):
-                quoted = _quote(sample.text)
-                if sample.kind == "topic":
-                    topic = weighed.router.corpus.intents[sample.intent].topic
-                    kind, detail = "topic", f"resembles {quoted} (topic {topic})"
-                elif sample.kind == "example":
-                    kind, detail = "example", f"resembles {quoted}"
-                else:
-                    kind, detail = "description", f"resembles its {sample.kind} {quoted}"
-                found.append(Evidence.model_validate({"kind": kind, "flow": key, "detail": detail, "weight": weight}))
-    return found
+def _speaking_for(weighed: _Weighed, key: str) -> Iterator[Reason]:
+    """Yield the catalog's texts that speak most for one flow."""
+    if key not in weighed.router.flow_number:
+        return
+    for sample, weight in weighed.router.contributions(weighed.reading, key):
+        quoted = _quote(sample.text)
+        if sample.kind == "topic":
+            topic = weighed.router.corpus.intents[sample.intent].topic
+            kind, detail = "topic", f"resembles {quoted} (topic {topic})"
+        elif sample.kind == "example":
+            kind, detail = "example", f"resembles {quoted}"
+        else:
+            kind, detail = "description", f"resembles its {sample.kind} {quoted}"
+        yield {"kind": kind, "flow": key, "detail": detail, "weight": weight}
 
 
-def _because(weighed: _Weighed, flow: str) -> str:
+def _because(evidence: Sequence[Reason], flow: str) -> str:
     """The strongest reason for a flow, as the end of a sentence."""
-    reasons = [each for each in _evidence(weighed, [flow]) if each.flow == flow and each.weight > 0]
-    if not reasons:
+    details = (each["detail"] for each in evidence if each["flow"] == flow and each["weight"] > 0)
+    first = next(details, "")
+    if not first:
         return ""
-    first = reasons[0]
-    return f": it {first.detail}" if first.detail.startswith("resembles") else f": {first.detail}"
+    return f": it {first}" if first.startswith("resembles") else f": {first}"
 
 
 def _quote(text: str) -> str:

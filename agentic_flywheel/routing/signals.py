@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.models import Evidence, Turn
+from agentic_flywheel.models import Turn
 from agentic_flywheel.routing.features import words
 from agentic_flywheel.routing.router import FittedRouter
 
@@ -47,19 +48,28 @@ _POINTERS = frozenset(
 )
 
 
+class Reason(TypedDict):
+    """One piece of evidence as it is gathered. The route that it becomes a part of checks it, once."""
+
+    kind: str
+    flow: str
+    detail: str
+    weight: float
+
+
 @dataclass
 class Priors:
     """Log-odds per flow, in the router's order, and the reasons for them."""
 
     weights: npt.NDArray[np.float64]
-    evidence: list[Evidence] = field(default_factory=list)
+    evidence: list[Reason] = field(default_factory=list)
     #: Flows that a keyword names; such a question is not foreign.
     named: set[int] = field(default_factory=set)
     follow_up: bool = False
 
     def add(self, kind: str, flow: int, key: str, weight: float, detail: str) -> None:
         self.weights[flow] += weight
-        self.evidence.append(Evidence.model_validate({"kind": kind, "flow": key, "detail": detail, "weight": weight}))
+        self.evidence.append({"kind": kind, "flow": key, "detail": detail, "weight": weight})
 
 
 def priors(

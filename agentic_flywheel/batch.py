@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections import deque
 from datetime import timedelta
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -58,15 +60,15 @@ def connect(url: str, *, timeout: timedelta = timedelta(seconds=5)) -> Redis:
 
 
 class Script:
-    """One Lua script of the package, with what every script shares in front of it."""
+    """One Lua script of the package, with what it uses of what the scripts share in front of it."""
 
     def __init__(self, name: str) -> None:
-        folder = resources.files("agentic_flywheel").joinpath("lua")
         self.name = name
-        self.source = "\n".join(
-            folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("tally", "prelude", name)
-        )
         self.digest = ""
+
+    @cached_property
+    def source(self) -> str:
+        return _with_what_it_uses(_lua(self.name))
 
 
 class Batch:
@@ -163,6 +165,30 @@ class Batch:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+
+
+def _lua(name: str) -> str:
+    text = resources.files("agentic_flywheel").joinpath("lua", f"{name}.lua").read_text("utf-8")
+    return re.sub(r"^ *--.*\n", "", text, flags=re.MULTILINE)
+
+
+@cache
+def _shared() -> list[tuple[str, re.Pattern[str]]]:
+    """Return the paragraphs that the scripts share, each with what tells that it is used."""
+    paragraphs = re.split(r"\n{2,}", f"{_lua('tally')}\n{_lua('prelude')}".strip())
+    names = [re.findall(r"^local (?:function )?(\w+)", each, re.MULTILINE) for each in paragraphs]
+    return [(each, re.compile(rf"\b(?:{'|'.join(its)})\b")) for each, its in zip(paragraphs, names, strict=True)]
+
+
+def _with_what_it_uses(script: str) -> str:
+    """Put those paragraphs in front of a script that define what it names, or what these name.
+
+    A script runs from its first line at every call: each function that stands in it is made anew and thrown away.
+    """
+    for paragraph, used in reversed(_shared()):
+        if used.search(script):
+            script = f"{paragraph}\n{script}"
+    return script
 
 
 async def _reply(connection: AbstractConnection) -> Any:

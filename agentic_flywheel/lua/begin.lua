@@ -9,14 +9,16 @@ local concurrency, rate, attempts_max = tonumber(ARGV[10]), tonumber(ARGV[11]), 
 local now = now_ms()
 local key = record(id)
 local me = execution(id, part)
-local state, route, created, routed, started = unpack(redis.call('HMGET', key, 'state', 'route', 'created', 'routed', 'started'))
+local suffix = part == '' and '' or '|' .. part
+local state, route, created, routed, started, attempts, previous = unpack(redis.call('HMGET', key, 'state', 'route', 'created',
+  'routed', 'started', 'attempts' .. suffix, 'fence' .. suffix))
 if not state or TERMINAL[state] then promote(me) return {'gone'} end
 local about = {route, created, routed or '', started or ''}
 if part ~= '' and redis.call('HEXISTS', P .. 'parts:' .. id, part) == 1 then return {'gone'} end
 
 local stale
+local held, answer, failure = unpack(redis.call('MGET', P .. 'lease:' .. lease, cache_key, P .. 'failure:' .. cache_key))
 if cache_key ~= '' and policy == 'use' then
-  local answer = redis.call('GET', cache_key)
   if answer then
     if fresh(cache_key, stale_ms) then
       count(flow, 'hits')
@@ -24,17 +26,13 @@ if cache_key ~= '' and policy == 'use' then
     end
     stale = answer
   end
-  if not stale then
-    local failure = redis.call('GET', P .. 'failure:' .. cache_key)
-    if failure then
-      count(flow, 'failure_hits')
-      local split_at = string.find(failure, '\n', 1, true)
-      return {'failed', about, string.sub(failure, 1, split_at - 1), string.sub(failure, split_at + 1)}
-    end
+  if failure and not stale then
+    count(flow, 'failure_hits')
+    local split_at = string.find(failure, '\n', 1, true)
+    return {'failed', about, string.sub(failure, 1, split_at - 1), string.sub(failure, split_at + 1)}
   end
 end
 
-local held = redis.call('GET', P .. 'lease:' .. lease)
 if held then
   local leader = string.match(held, '^(.-)#')
   if stale then
@@ -45,7 +43,7 @@ if held then
   return {'attach', leader}
 end
 
-local reason, wait = obstacle(flow, domain, concurrency, rate, now)
+local reason, wait, probes = obstacle(flow, domain, concurrency, rate, now)
 if reason then
   if stale then
     count(flow, 'stale')
@@ -54,25 +52,20 @@ if reason then
   return {'park', reason, wait}
 end
 
-local attempts = 0
-if not stale then
-  attempts = redis.call('HINCRBY', key, part == '' and 'attempts' or 'attempts|' .. part, 1)
-  -- Far more beginnings than attempts: the message kills whoever touches it.
-  if attempts > attempts_max then return {'exhausted', about, attempts} end
-end
+attempts = tonumber(attempts or 0) + 1
+-- Far more beginnings than attempts: the message kills whoever touches it.
+if attempts > attempts_max and not stale then return {'exhausted', about, attempts} end
 -- The renewal of a stale answer runs under a name of its own: its query is answered already.
 if stale then me = execution(id, '~refresh.' .. flow) end
 local fence = redis.call('INCR', P .. 'fence')
 redis.call('SET', P .. 'lease:' .. lease, me .. '#' .. fence, 'PX', lease_ms)
-take_slot(flow, me, rate, lease_ms, now)
+take_slot(flow, me, rate, lease_ms, probes, now)
 if stale then
   count(flow, 'stale')
   return {'stale', about, stale, tostring(fence)}
 end
 if policy ~= 'bypass' and cache_key ~= '' then count(flow, 'misses') end
-local fences = part == '' and 'fence' or 'fence|' .. part
-local previous = redis.call('HGET', key, fences) or ''
-redis.call('HSET', key, 'state', 'running', 'reason', '', fences, fence)
-if not started then redis.call('HSET', key, 'started', now) end
-emit(id, 'started', cjson.encode({flow = flow, attempt = attempts}))
-return {'run', about, tostring(fence), attempts, previous}
+redis.call('HSET', key, 'state', 'running', 'reason', '', 'attempts' .. suffix, attempts, 'fence' .. suffix, fence,
+  'started', started or now)
+emit(id, 'started', '{"flow":"' .. flow .. '","attempt":' .. attempts .. '}')
+return {'run', about, tostring(fence), attempts, previous or ''}

@@ -12,30 +12,32 @@ local now = now_ms()
 local me = execution(id, part)
 
 if fence ~= '0' then
-  if not holds(lease, me, fence) then
+  local others = {}
+  if state == 'succeeded' then
+    -- A call that succeeded closes its flow's circuit, and ends the memory of a failure.
+    others[1] = P .. 'circuit:' .. flow
+    if cache_key ~= '' then others[2] = P .. 'failure:' .. cache_key end
+  end
+  if not give_back(lease, flow, me, fence, others) then
     local ended = redis.call('HGET', record(id), 'state')
     return {(not ended or TERMINAL[ended]) and 'gone' or 'late'}
   end
-  redis.call('DEL', P .. 'lease:' .. lease)
-  release_slot(flow, me)
-  if state == 'succeeded' then
-    call_succeeded(flow)
-  elseif transient then
-    call_failed(flow, hold_ms, now)
-  end
+  if state == 'failed' and transient then call_failed(flow, hold_ms, now) end
   pump(flow, domain, concurrency, rate, now)
 end
+local about = part == '' and look(id)
 if cache_key ~= '' then
+  local kept_ms
   if state == 'succeeded' and cache_ms > 0 then
     local cached = string.sub(answer, 1, -2) .. ',"_mcp_metadata":' .. metadata .. '}'
-    redis.call('SET', cache_key, cached, 'PX', cache_ms + tonumber(stale_ms))
-    redis.call('DEL', P .. 'failure:' .. cache_key)
+    kept_ms = cache_ms + tonumber(stale_ms)
+    redis.call('SET', cache_key, cached, 'PX', kept_ms)
   elseif state == 'failed' and failure_ms > 0 and not transient then
     redis.call('SET', P .. 'failure:' .. cache_key, err .. '\n' .. failure, 'PX', failure_ms)
   end
-  local front = redis.call('HGET', record(id), 'front')
-  if front and part == '' and state == 'succeeded' then
-    local left = redis.call('PTTL', cache_key)
+  local front = about and about[3]
+  if front and state == 'succeeded' then
+    local left = kept_ms or redis.call('PTTL', cache_key)
     if left > 0 then redis.call('SET', P .. 'front:' .. front, cache_key .. '\n' .. stale_ms .. '\n' .. flow, 'PX', left) end
   end
 end
@@ -46,7 +48,7 @@ local outcome = {failure = failure}
 if answer ~= '' then outcome.answer = answer else outcome.error = err end
 local won = true
 if part == '' then
-  won = finalise(id, state, outcome, now)
+  won = finalise(id, state, outcome, now, about)
   if won and letter ~= '' then
     redis.call('ZADD', P .. 'dead', now, id)
     redis.call('SET', P .. 'letter:' .. id, letter, 'EX', letter_ttl)

@@ -1,8 +1,11 @@
--- What every script shares. One Redis, not a cluster: keys are built from ids here.
--- Time is the server's, so that a worker whose clock jumps decides nothing.
+-- What the scripts share; each gets the paragraphs that it uses (see agentic_flywheel/batch.py). One Redis, not a cluster:
+-- keys are built from ids here. Time is the server's, so that a worker whose clock jumps decides nothing.
+-- A call of Redis costs more than what it does, so what belongs to one key or kind is read and written at once.
 
 local P = 'flywheel:'
+
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true}
+
 local STREAM_CAP = 5000
 
 local function now_ms()
@@ -10,8 +13,9 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- A value without a TTL was put there by hand, and is fresh.
+-- Whether a value that is there is within its TTL. One without a TTL was put there by hand, and is fresh.
 local function fresh(cache_key, stale_ms)
+  if stale_ms == 0 then return true end
   local left = redis.call('PTTL', cache_key)
   return left == -1 or left >= stale_ms
 end
@@ -48,12 +52,15 @@ local function move_load(from, to)
 end
 
 -- What an owner has: queries by the time of their submission, sessions by that of their last turn. The names of what has
--- expired go with the next one; twice its time, since a query may wait before it ends and its time begins.
+-- expired go with a later one; twice its time, since a query may wait before it ends and its time begins.
 local function own(kind, owner, name, ttl, now)
   local key = P .. kind .. ':' .. owner
   redis.call('ZADD', key, now, name)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 2000 * ttl)
-  redis.call('EXPIRE', key, 2 * ttl)
+  -- Once a second at most.
+  if redis.call('TTL', key) < 2 * ttl then
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 2000 * ttl)
+    redis.call('EXPIRE', key, 2 * ttl)
+  end
 end
 
 -- A turn enters the queue when the one before it has ended; so turns of one session never overlap, in the order of
@@ -121,13 +128,19 @@ local function celery_failure(kind, arguments)
     ',"exc_module":"agentic_flywheel.errors"}'
 end
 
+-- What `finalise` has to know of a query; its front is the third.
+local function look(id)
+  return redis.call('HMGET', record(id), 'state', 'ttl', 'front', 'session', 'deadline', 'attached_to', 'domain', 'flow',
+    'owner', 'route', 'created', 'started', 'parts')
+end
+
 -- The only way into a terminal state: the first final answer wins, whoever comes later is told so.
--- `outcome`: answer (JSON), error (JSON), failure (Celery's form of it), reason, attached_to.
-local function finalise(id, state, outcome, now)
+-- `outcome`: answer (JSON), error (JSON), failure (Celery's form of it), reason, attached_to. `about`: what `look` returned,
+-- where somebody did already.
+local function finalise(id, state, outcome, now, about)
   local key = record(id)
-  local state_before, ttl, front, session, deadline, leader, domain, flow, owner, route, created, started =
-    unpack(redis.call('HMGET', key, 'state', 'ttl', 'front', 'session', 'deadline', 'attached_to', 'domain', 'flow',
-      'owner', 'route', 'created', 'started'))
+  local state_before, ttl, front, session, deadline, leader, domain, flow, owner, route, created, started, parts =
+    unpack(about or look(id))
   if not state_before or TERMINAL[state_before] then return false end
   local how = state
   if outcome.attached_to then
@@ -138,10 +151,15 @@ local function finalise(id, state, outcome, now)
   tally(flow, owner, route, how, outcome.error, created, started, now)
   redis.call('HINCRBY', LOAD, '*', -1)
   move_load(domain, nil)
-  redis.call('HSET', key, 'state', state, 'finished', now, 'reason', outcome.reason or '')
-  if outcome.error then redis.call('HSET', key, 'error', outcome.error) end
-  if outcome.attached_to then redis.call('HSET', key, 'attached_to', outcome.attached_to) end
-  redis.call('HDEL', key, 'synthesis')
+  local fields = {'state', state, 'finished', now, 'reason', outcome.reason or ''}
+  local function put(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
+  if outcome.error then put('error', outcome.error) end
+  if outcome.attached_to then put('attached_to', outcome.attached_to) end
+  redis.call('HSET', key, unpack(fields))
+  if parts then
+    redis.call('HDEL', key, 'synthesis')
+    redis.call('DEL', P .. 'parts:' .. id)
+  end
   local meta
   if state == 'succeeded' then
     meta = celery_meta(id, 'SUCCESS', outcome.answer)
@@ -165,7 +183,6 @@ local function finalise(id, state, outcome, now)
     if state == 'succeeded' then append_turn(session, id, outcome.answer, not outcome.attached_to, now) end
     next_turn(session, id)
   end
-  redis.call('DEL', P .. 'parts:' .. id)
   emit(id, 'final', '{"state":"' .. state .. '"}')
   redis.call('EXPIRE', key, ttl)
   redis.call('EXPIRE', P .. 'events:' .. id, ttl)
@@ -250,10 +267,11 @@ local function copy_tokens(follower, leader)
 end
 
 -- Admission of one flow: paused, told to wait, open circuit, calls at once, calls per second.
--- Returns nil where a call may start, else the reason and how many milliseconds it holds (0: until something ends).
+-- Returns nil where a call may start, else the reason; how many milliseconds it holds (0: until something ends); and
+-- where a call may start, whether it probes an open circuit.
 local function obstacle(flow, domain, concurrency, rate, now)
-  if redis.call('SISMEMBER', P .. 'paused', 'flow:' .. flow) == 1
-    or redis.call('SISMEMBER', P .. 'paused', 'domain:' .. domain) == 1 then return 'paused', 0 end
+  local paused = redis.call('SMISMEMBER', P .. 'paused', 'flow:' .. flow, 'domain:' .. domain)
+  if paused[1] == 1 or paused[2] == 1 then return 'paused', 0 end
   local circuit = redis.call('HMGET', P .. 'circuit:' .. flow, 'hold_until', 'open_until')
   if circuit[1] and tonumber(circuit[1]) > now then return 'rate', tonumber(circuit[1]) - now end
   if circuit[2] then
@@ -271,12 +289,12 @@ local function obstacle(flow, domain, concurrency, rate, now)
     local early = arrival - 1000 - now
     if early > 0 then return 'rate', math.ceil(early) end
   end
-  return nil
+  return nil, 0, circuit[2]
 end
 
-local function take_slot(flow, execution_id, rate, lease_ms, now)
+local function take_slot(flow, execution_id, rate, lease_ms, probes, now)
   redis.call('ZADD', P .. 'running:' .. flow, now + lease_ms, execution_id)
-  if redis.call('HEXISTS', P .. 'circuit:' .. flow, 'open_until') == 1 then
+  if probes then
     redis.call('SET', P .. 'probe:' .. flow, execution_id, 'PX', lease_ms)
   end
   if rate > 0 then
@@ -290,10 +308,12 @@ end
 local function pump(flow, domain, concurrency, rate, now)
   local parked = P .. 'parked:' .. flow
   local waiting = redis.call('ZCARD', parked)
-  if waiting == 0 or obstacle(flow, domain, concurrency, rate, now) then return 0 end
+  if waiting == 0 then return 0 end
+  local reason, _, probes = obstacle(flow, domain, concurrency, rate, now)
+  if reason then return 0 end
   local room = concurrency - redis.call('ZCARD', P .. 'running:' .. flow)
   if rate > 0 then room = math.min(room, math.ceil(rate)) end
-  if redis.call('HEXISTS', P .. 'circuit:' .. flow, 'open_until') == 1 then room = 1 end
+  if probes then room = 1 end
   local popped = redis.call('ZPOPMIN', parked, math.min(room, waiting, 500))
   for i = 1, #popped, 2 do
     local queue, message = string.match(popped[i], '^([^\n]+)\n(.*)$')
@@ -302,19 +322,10 @@ local function pump(flow, domain, concurrency, rate, now)
   return #popped / 2
 end
 
-local function release_slot(flow, execution_id)
-  redis.call('ZREM', P .. 'running:' .. flow, execution_id)
-  if redis.call('GET', P .. 'probe:' .. flow) == execution_id then redis.call('DEL', P .. 'probe:' .. flow) end
-end
-
 -- The circuit: `threshold` transient failures in a row open it for 2, 4, then 8 seconds; one call then probes.
 local CIRCUIT_THRESHOLD = 5
 local CIRCUIT_OPEN_MS = 2000
 local CIRCUIT_OPEN_MAX_MS = 8000
-
-local function call_succeeded(flow)
-  redis.call('DEL', P .. 'circuit:' .. flow)
-end
 
 local function call_failed(flow, hold_ms, now)
   local key = P .. 'circuit:' .. flow
@@ -335,8 +346,7 @@ end
 -- Completions per queue in ten-second buckets: what `retry_after` of a full queue is computed from.
 local function drained(queue, now)
   local key = P .. 'drained:' .. queue .. ':' .. math.floor(now / 10000)
-  redis.call('INCR', key)
-  redis.call('EXPIRE', key, 90)
+  if redis.call('INCR', key) == 1 then redis.call('EXPIRE', key, 90) end
 end
 
 local function drained_lately(queue, now)
@@ -349,9 +359,19 @@ end
 
 -- Whether an execution is still its query's latest, and nobody else has its lease. One that only ran out, while the
 -- broker was away, is still its own: nobody has begun since.
-local function holds(lease, execution_id, fence)
-  local held = redis.call('GET', P .. 'lease:' .. lease)
+local function holds(held, execution_id, fence)
   if held then return held == execution_id .. '#' .. fence end
   local id, part = split(execution_id)
   return redis.call('HGET', record(id), part == '' and 'fence' or 'fence|' .. part) == fence
+end
+
+-- Give back an execution's lease and its place among the flow's calls, and remove other keys with them. Returns whether the
+-- lease was its own.
+local function give_back(lease, flow, execution_id, fence, others)
+  lease = P .. 'lease:' .. lease
+  local held, probe = unpack(redis.call('MGET', lease, P .. 'probe:' .. flow))
+  if not holds(held, execution_id, fence) then return false end
+  redis.call('DEL', lease, probe == execution_id and P .. 'probe:' .. flow or lease, unpack(others or {}))
+  redis.call('ZREM', P .. 'running:' .. flow, execution_id)
+  return true
 end

@@ -2,9 +2,7 @@
 local id, part, fence, lease, flow, domain = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local concurrency, rate = tonumber(ARGV[7]), tonumber(ARGV[8])
 local me = execution(id, part)
-if not holds(lease, me, fence) then return {'late'} end
-redis.call('DEL', P .. 'lease:' .. lease)
-release_slot(flow, me)
+if not give_back(lease, flow, me, fence) then return {'late'} end
 local state = redis.call('HGET', record(id), 'state')
 if not state or TERMINAL[state] then
   promote(me)

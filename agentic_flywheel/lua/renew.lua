@@ -9,7 +9,7 @@ for i = 2, #ARGV, 3 do
   local id, part = split(me)
   local state = redis.call('HGET', record(id), 'state')
   local wanted = renewal(part) or state and not TERMINAL[state] or redis.call('EXISTS', P .. 'followers:' .. me) == 1
-  if holds(lease, me, fence) and wanted then
+  if holds(redis.call('GET', P .. 'lease:' .. lease), me, fence) and wanted then
     redis.call('SET', P .. 'lease:' .. lease, me .. '#' .. fence, 'PX', lease_ms)
     redis.call('ZADD', P .. 'running:' .. flow, now + lease_ms, me)
     if redis.call('GET', P .. 'probe:' .. flow) == me then redis.call('PEXPIRE', P .. 'probe:' .. flow, lease_ms) end

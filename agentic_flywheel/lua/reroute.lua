@@ -6,9 +6,7 @@ local fallback, fallback_domain, queue, message, data = ARGV[11], ARGV[12], ARGV
 local now = now_ms()
 local me = execution(id, part)
 if fence ~= '0' then
-  if not holds(lease, me, fence) then return {'late'} end
-  redis.call('DEL', P .. 'lease:' .. lease)
-  release_slot(flow, me)
+  if not give_back(lease, flow, me, fence) then return {'late'} end
   if transient then call_failed(flow, hold_ms, now) end
   pump(flow, domain, concurrency, rate, now)
 end

@@ -7,19 +7,13 @@ local limit, deadline, ttl, policy, priority = tonumber(ARGV[7]), ARGV[8], ARGV[
 local session, session_ttl, turns, domain, profile = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local now = now_ms()
 local key = record(id)
-if redis.call('HSETNX', key, 'owner', owner) == 0 then return {'exists'} end
+if redis.call('EXISTS', key) == 1 then return {'exists'} end
 
 local held = false
 if session ~= '' then
   local holder, carried = unpack(redis.call('HMGET', P .. 'session:' .. session, 'owner', 'profile'))
-  if holder and holder ~= owner then
-    redis.call('DEL', key)
-    return {'foreign'}
-  end
-  if carried and profile == '' then
-    redis.call('DEL', key)
-    return {'profiled', carried}
-  end
+  if holder and holder ~= owner then return {'foreign'} end
+  if carried and profile == '' then return {'profiled', carried} end
   if not holder then
     redis.call('HSET', P .. 'session:' .. session, 'owner', owner, 'created', now)
     redis.call('EXPIRE', P .. 'session:' .. session, session_ttl)
@@ -40,7 +34,7 @@ if front ~= '' and policy == 'use' then
     if answer and fresh(cache_key, tonumber(stale)) then
       count(flow, 'hits')
       tally(flow, owner, nil, 'cached', nil, now, nil, now)
-      redis.call('HSET', key, 'state', 'succeeded', 'query', query, 'created', now, 'finished', now,
+      redis.call('HSET', key, 'owner', owner, 'state', 'succeeded', 'query', query, 'created', now, 'finished', now,
         'ttl', ttl, 'cache_key', cache_key, 'flow', flow)
       if session ~= '' then
         redis.call('HSET', key, 'session', session, 'session_ttl', session_ttl, 'turns', turns)
@@ -60,13 +54,15 @@ if front ~= '' and policy == 'use' then
   end
 end
 
-local under_way = tonumber(redis.call('HGET', LOAD, domain == '' and '*' or domain) or 0)
-if under_way >= limit then
-  redis.call('DEL', key)
-  return {'full', under_way, drained_lately(domain == '' and 'classify' or 'domain.' .. domain, now)}
+local under_way = redis.call('HINCRBY', LOAD, '*', 1)
+if domain ~= '' then under_way = redis.call('HINCRBY', LOAD, domain, 1) end
+if under_way > limit then
+  redis.call('HINCRBY', LOAD, '*', -1)
+  move_load(domain ~= '' and domain, nil)
+  return {'full', under_way - 1, drained_lately(domain == '' and 'classify' or 'domain.' .. domain, now)}
 end
 
-local fields = {'state', 'pending', 'query', query, 'created', now, 'ttl', ttl, 'priority', priority}
+local fields = {'owner', owner, 'state', 'pending', 'query', query, 'created', now, 'ttl', ttl, 'priority', priority}
 local function put(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
 if front ~= '' then put('front', front) end
 if session ~= '' then put('session', session) put('session_ttl', session_ttl) put('turns', turns) end
@@ -74,8 +70,6 @@ if deadline ~= '' then put('deadline', deadline) end
 if domain ~= '' then put('domain', domain) end
 redis.call('HSET', key, unpack(fields))
 own('owned', owner, id, ttl, now)
-redis.call('HINCRBY', LOAD, '*', 1)
-if domain ~= '' then redis.call('HINCRBY', LOAD, domain, 1) end
 if deadline ~= '' then redis.call('ZADD', P .. 'deadlines', deadline, id) end
 
 if leader then

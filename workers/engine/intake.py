@@ -2,7 +2,7 @@
 
 FETCH pops and records in one step, so a message is in a queue or under a lease, never only in this process. When the
 queues are empty the worker waits without taking: on each list stands a ``BLMOVE list list RIGHT RIGHT``, which answers
-when there is a message and leaves it where it was.
+when there is a message and leaves it where it was. Only lists that have answered are looked into.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workers.engine.plain_json import read, write
 from workers.engine.queues import fetch_order
 from workers.engine.scripts import EXPIRED, FETCH, RENEW, SETTLE
 from workers.engine.versions import check_server
-from workers.engine.waiter import Waiter
+from workers.engine.waiter import OVERDUE, Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ LEASES = 1000
 REST = (0.2, 2.0)
 #: Seconds for which the broker remembers a batch.
 REMEMBERED = 300
+#: Seconds that acknowledgements wait for company: nobody waits for them.
+COMPANY = 0.02
 
 
 class Intake:
@@ -48,33 +50,43 @@ class Intake:
         self._unacked, self._index = channel.unacked_key, channel.unacked_index_key
         self._settled = f"flywheel:settled:{ledger.name}"
         self._link = Link(pool, channel.visibility_timeout)
+        #: One for each queue, in the order of ``queues``.
         self._waiters: dict[str, Waiter] = {}
+        self._overdue_at = 0.0
         self._turn = 0
-        #: There may be messages: take before waiting.
-        self._hungry = True
+        #: Queues that may have messages: take from them before waiting on them.
+        self._hungry: set[str] = set()
         self._closed = False
+        self._settling: Any = None
         self._resting_until, self._rest = 0.0, REST[0]
 
     # Each turn of the hub
 
     def tick(self) -> None:
-        """Settle and take in one round trip, deliver, settle what the deliveries led to, or wait."""
+        """Settle and take in one round trip, deliver, settle what cannot wait, wait for messages."""
         if self._closed or self._resting():
             return
-        queues, room = self._channel.active_queues, self._channel.qos.room()
-        if self._hungry and queues and room > 0:
-            self._receive_all(self._settle_and_fetch(queues, min(room, FETCH_LIMIT)))
-        self.settle()
-        if not self._hungry:
-            self._wait_on(queues)
+        room = self._channel.qos.room()
+        if self._hungry and room > 0:
+            self._receive_all(self._settle_and_fetch(min(room, FETCH_LIMIT)))
+        if self._ledger.is_urgent:
+            self.settle()
+        elif self._ledger.owes and self._settling is None:
+            self._settling = self._hub.call_later(COMPANY, self._settle_later)
+        self._wait()
+
+    def _settle_later(self) -> None:
+        self._settling = None
+        if not self._closed:
+            self.settle()
 
     def settle(self) -> None:
         """Write everything that is owed. A refusal is kept and tried again after a rest."""
         while self._ledger.owes and not self._resting():
             self._settled_or_rest(*self._link.run(self._settlement()))
 
-    def _settle_and_fetch(self, queues: Iterable[str], room: int) -> list[bytes]:
-        order = [name for band in fetch_order(queues, self._turn) for name in ("=", *band)]
+    def _settle_and_fetch(self, room: int) -> list[bytes]:
+        order = [name for band in fetch_order(self._hungry, self._turn) for name in ("=", *band)]
         fetch = Call(FETCH, (self._unacked, self._index), (room, SHARE, *order))
         calls = [self._settlement(), fetch] if self._ledger.owes else [fetch]
         *settled, taken = self._link.run(*calls)
@@ -83,7 +95,8 @@ class Intake:
             self._take_rest(taken)
             return []
         self._turn += 1
-        self._hungry = len(taken) == 2 * room
+        if len(taken) < 2 * room:
+            self._hungry.clear()
         found: list[bytes] = taken
         return found
 
@@ -134,18 +147,27 @@ class Intake:
             logger.critical("a message in queue %s could not be delivered: dropped", queue, exc_info=True)
             qos.ack(tag)
 
-    def _wait_on(self, queues: Iterable[str]) -> None:
-        now = monotonic()
-        for queue in self._waiters.keys() - set(queues):
+    def consume(self, queues: Iterable[str]) -> None:
+        """Take from these queues and no others."""
+        wanted = {} if self._closed else dict.fromkeys(queues)
+        for queue in self._waiters.keys() - wanted:
             self._waiters.pop(queue).close()
-        for queue in queues:
-            waiter = self._waiters.get(queue)
-            if waiter is None:
-                waiter = self._waiters[queue] = Waiter(self._pool, self._hub, queue, self._has_message)
-            waiter.wait(now)
+            self._hungry.discard(queue)
+        for queue in wanted:
+            if queue not in self._waiters:
+                self._waiters[queue] = Waiter(self._pool, self._hub, queue, self._hungry.add)
+                self._hungry.add(queue)
 
-    def _has_message(self) -> None:
-        self._hungry = True
+    def _wait(self) -> None:
+        """Have a question open on every queue that is not known to have messages. Raises when an answer is overdue."""
+        now = monotonic()
+        for queue, waiter in self._waiters.items():
+            if waiter.asked is None and queue not in self._hungry:
+                waiter.ask(now)
+        if now > self._overdue_at:
+            self._overdue_at = now + OVERDUE
+            for waiter in self._waiters.values():
+                waiter.check(now)
 
     # Leases
 

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import cached_property
 
+from workers.engine.loops import in_event_loop
+
 #: Entries written at once. Bounds the time for which one worker occupies the broker.
 BATCH = 500
 
@@ -22,6 +24,8 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: deque[tuple[str, ...]] = deque()
         self._batch: list[str] = []
+        #: Whether somebody may be waiting for an entry: for a message, a result or a return.
+        self.is_urgent = False
         self._wake: Callable[[], None] | None = None
         self._settle: Callable[[], None] | None = None
         self._owner = 0
@@ -37,7 +41,7 @@ class Ledger:
         return self._wake is not None
 
     def open(self, *, wake: Callable[[], None], settle: Callable[[], None]) -> None:
-        """Let entries be added. ``settle`` writes them; ``wake``, called from other threads, has that done soon."""
+        """Let entries be added. ``settle`` writes them; ``wake`` has that done soon; called by others than the hub."""
         self._wake, self._settle, self._owner = wake, settle, threading.get_ident()
 
     def close(self) -> None:
@@ -60,7 +64,8 @@ class Ledger:
 
     def acknowledge(self, tag: str) -> None:
         """Forget a message: it is done."""
-        self._add("ack", tag)
+        self._entries.append(("ack", tag))
+        self._wake_hub()
 
     def give_back(self, tag: str, queue: str, payload: str, *, seen: str = "") -> None:
         """Put a message back into its queue; with ``seen``, only while its lease still has that stamp."""
@@ -68,7 +73,11 @@ class Ledger:
 
     def _add(self, *entry: str) -> None:
         self._entries.append(entry)
-        if self._wake is not None and threading.get_ident() != self._owner:
+        self.is_urgent = True
+        self._wake_hub()
+
+    def _wake_hub(self) -> None:
+        if self._wake is not None and (threading.get_ident() != self._owner or in_event_loop()):
             self._wake()
 
     # Settling
@@ -89,6 +98,7 @@ class Ledger:
     def confirm(self) -> None:
         """The batch is written."""
         self._batch = []
+        self.is_urgent = self.is_urgent and bool(self._entries)
 
 
 #: The ledger of this process. A process is one worker.

@@ -17,6 +17,7 @@ from kombu.transport import redis as stock
 from workers.engine.intake import Intake, redelivery
 from workers.engine.ledger import ledger
 from workers.engine.link import BROKER_AWAY
+from workers.engine.loops import shared_loop
 from workers.engine.plain_json import read, write
 
 logger = logging.getLogger(__name__)
@@ -137,8 +138,19 @@ class Channel(stock.Channel):  # type: ignore[misc]
         hub = self.connection.hub
         if hub is not None and not no_ack and queue not in self._fanout_queues and self.intake is None:
             self.intake = Intake(self, hub, ledger, self.connection._deliver)
-            ledger.open(wake=lambda: hub.call_soon(_nothing), settle=self.intake.settle)
-        return super().basic_consume(queue, no_ack, *args, **kwargs)
+            ledger.open(wake=lambda: _wake(hub), settle=self.intake.settle)
+        tag = super().basic_consume(queue, no_ack, *args, **kwargs)
+        self._tell_intake()
+        return tag
+
+    def basic_cancel(self, consumer_tag: str) -> Any:
+        found = super().basic_cancel(consumer_tag)
+        self._tell_intake()
+        return found
+
+    def _tell_intake(self) -> None:
+        if self.intake is not None:
+            self.intake.consume(self.active_queues)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         if ledger.is_open and kwargs.get("_publish_batch") is None and queue not in self._expires:
@@ -158,10 +170,16 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
     """Kombu's poller, which gives the intake its turn."""
 
     def on_poll_start(self) -> None:
+        others = False
         for channel in list(self._channels):
             if channel.intake is not None:
                 channel.intake.tick()
-        super().on_poll_start()
+            elif channel._active_queues and not channel.active_fanout_queues:
+                others = True
+            if channel.active_fanout_queues:
+                self._register_LISTEN(channel)
+        if others:
+            super().on_poll_start()
 
 
 class Transport(stock.Transport):  # type: ignore[misc]
@@ -178,6 +196,12 @@ class Transport(stock.Transport):  # type: ignore[misc]
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self.hub = loop
         super().register_with_event_loop(connection, loop)
+
+
+def _wake(hub: Any) -> None:
+    """Have the hub take a turn."""
+    hub.call_soon(_nothing)
+    shared_loop.pause()
 
 
 def _nothing() -> None:

@@ -17,21 +17,24 @@ REFUSED = 0.3
 class Waiter:
     """Waits on one list, without taking, on a connection of its own."""
 
-    def __init__(self, pool: Any, hub: Any, queue: str, on_message: Callable[[], None]) -> None:
+    def __init__(self, pool: Any, hub: Any, queue: str, on_message: Callable[[str], object]) -> None:
         self._hub, self._queue, self._on_message = hub, queue, on_message
         self._pool = pool
         self._connection: Any = pool.get_connection()
         self._fd: int = self._connection._sock.fileno()
-        self._asked: float | None = None
+        #: When the open question was asked; None: there is none.
+        self.asked: float | None = None
         hub.add_reader(self._fd, self._read)
 
-    def wait(self, now: float) -> None:
-        """Ask, if no question is open. Raises when an answer is overdue: the connection is only half there."""
-        if self._asked is None:
-            self._connection.send_command("BLMOVE", self._queue, self._queue, "RIGHT", "RIGHT", WAIT)
-            self._asked = now
-        elif now - self._asked > WAIT + OVERDUE:
-            raise RedisConnectionError(f"no answer from the broker for {now - self._asked:.0f} s")
+    def ask(self, now: float) -> None:
+        """Ask for a message; the answer comes later."""
+        self._connection.send_command("BLMOVE", self._queue, self._queue, "RIGHT", "RIGHT", WAIT)
+        self.asked = now
+
+    def check(self, now: float) -> None:
+        """Raise redis' ConnectionError when an answer is overdue: the connection is only half there."""
+        if self.asked is not None and now - self.asked > WAIT + OVERDUE:
+            raise RedisConnectionError(f"no answer from the broker for {now - self.asked:.0f} s")
 
     def _read(self) -> None:
         try:
@@ -42,9 +45,9 @@ class Waiter:
             self._answered(found)
 
     def _answered(self, found: bool) -> None:
-        self._asked = None
+        self.asked = None
         if found:
-            self._on_message()
+            self._on_message(self._queue)
 
     def close(self) -> None:
         if self._connection.is_connected:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from agentic_flywheel import wire
 from agentic_flywheel.batch import Batch, Script
@@ -52,8 +52,7 @@ class Submitted:
     profile: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(NamedTuple):
     """One call of a flow for a query, or for one part of a fanned-out query."""
 
     query_id: str
@@ -69,9 +68,12 @@ class Execution:
     def name(self) -> str:
         return f"{self.query_id}|{self.part}" if self.part else self.query_id
 
+    def fenced(self, fence: str) -> Execution:
+        """Return the execution under the fence of an attempt; "0" for none."""
+        return self._replace(fence=fence)
 
-@dataclass(frozen=True, slots=True)
-class About:
+
+class About(NamedTuple):
     """What the record says of a query that begins. Times are milliseconds since 1970, empty where not yet."""
 
     route: str = ""
@@ -80,8 +82,7 @@ class About:
     started: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """Whether an execution may call its flow, and if not, why."""
 
     verdict: Literal["run", "hit", "stale", "failed", "attach", "busy", "park", "gone", "exhausted"]
@@ -99,8 +100,7 @@ class Begun:
     wait_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an execution ended. Either ``answer`` or ``error`` is set, both JSON."""
 
     state: Literal["succeeded", "failed"]
@@ -116,16 +116,14 @@ class Outcome:
     cacheable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(NamedTuple):
     """What became of a route. ``created`` is when the query was accepted, milliseconds since 1970."""
 
     verdict: Literal["routed", "already", "gone", "unknown"]
     created: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """Whether an outcome was the first, and which attached queries ended by it."""
 
     won: bool

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-from dataclasses import replace
 from typing import Any
 
 from agentic_flywheel import wire
@@ -153,7 +152,7 @@ class Answering:
         )
 
     async def _call(self, begun: Begun) -> FlywheelError | None:
-        self.execution = replace(self.execution, fence=begun.fence)
+        self.execution = self.execution.fenced(begun.fence)
         tokens = TokenStream(self.runtime.transitions, self.execution)
         try:
             found = await self._ask(begun, tokens)
@@ -174,7 +173,7 @@ class Answering:
 
     async def _refresh(self, begun: Begun) -> None:
         """Renew a stale answer after it was served. Nobody waits for it: a failure leaves the old one to its time."""
-        self.execution = replace(self.execution, part=f"~refresh.{self.flow.key}", fence=begun.fence)
+        self.execution = self.execution._replace(part=f"~refresh.{self.flow.key}").fenced(begun.fence)
         try:
             found = await self._ask(begun, None)
         except FlowError as said:
@@ -299,7 +298,7 @@ class Answering:
     async def _come_back(self) -> None:
         """Deliver the message once more, unless its query has ended: whoever has the lease now may not work for it."""
         if not self.execution.part.startswith("~refresh."):
-            execution = replace(self.execution, fence="0")
+            execution = self.execution.fenced("0")
             await self.runtime.transitions.defer(execution, self._place(), queue=self.queue, delay_ms=500)
 
     def _place(self) -> str:

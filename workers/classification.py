@@ -59,9 +59,10 @@ async def _route(runtime: Runtime, query_id: str, query: Query, began: int) -> s
     try:
         profile = runtime.profile_of(query)
         words = leaning(profile, query)
-        choose = partial(choose_route, query, runtime.router, catalog, turns=turns, profile_keywords=words)
+        router = runtime.router
+        choose = partial(choose_route, query, router, catalog, turns=turns, profile_keywords=words)
         # The stronger encoder takes milliseconds: others go on meanwhile.
-        route = choose() if runtime.router.stronger is None else await asyncio.to_thread(choose)
+        route = choose() if router.stronger is None else await asyncio.to_thread(choose)
     except FlywheelError as error:
         adopted = await runtime.transitions.adopt(query_id, query, _again(query_id, query))
         return await _end(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.models import Message, Model, Query, Turn
@@ -18,9 +18,9 @@ class Context(Model):
 
     question: str
     #: What the registry and the query override.
-    config: dict[str, JsonValue] = {}
+    config: dict[str, JsonValue] = Field(default_factory=dict)
     #: Overrides that carry a profile's text; sent over those of ``config`` and never recorded.
-    carried: dict[str, JsonValue] = {}
+    carried: dict[str, JsonValue] = Field(default_factory=dict)
     history: tuple[Message, ...] = ()
     #: The session under which Flowise itself remembers; None where it is not to.
     session_id: str | None = None

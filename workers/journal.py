@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from asyncio import CancelledError
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
 
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlywheelError
 from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, Query, Record, Route, State
@@ -22,11 +23,21 @@ now = time.time_ns
 
 
 class Attempt:
-    """One call of a flow, while it runs."""
+    """One call of a flow, while it runs; recorded at its end, whatever came of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal, flow: Flow, context: Context, number: int) -> None:
+        self.flow, self.context, self.number = flow, context, number
         self.found: FlowAnswer | None = None
         self.late = False
+        self.start = 0
+        self._journal = journal
+
+    def __enter__(self) -> Self:
+        self.start = now()
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        self._journal.attempted(self, error)
 
     def answered(self, found: FlowAnswer, *, late: bool = False) -> None:
         """Note the answer; ``late``: an earlier attempt had got it after its caller had given up."""
@@ -50,6 +61,8 @@ class Journal:
     def classified(self, route: Route, created_ms: int, began: int, decided: int) -> None:
         """Record the wait for the classification, the classification, and what was selected."""
         self._begun = Begun("gone", About(created=str(created_ms)))
+        if not self._trace.recording:
+            return
         observe = self._trace.observe
         accepted = min(created_ms * 1_000_000, began)
         observe("queue-wait", start=accepted, end=began, metadata={"queue": "classify"})
@@ -81,6 +94,8 @@ class Journal:
         """Record the wait for the worker, the look into the cache, and the context that was put together."""
         self._begun = begun
         self.route = Route.model_validate_json(begun.about.route)
+        if not self._trace.recording:
+            return
         observe, at = self._trace.observe, now()
         # An attempt after another one did not wait since the route was found; see `retrying`.
         if begun.attempts <= 1 and (self._part or not begun.about.started):
@@ -126,52 +141,52 @@ class Journal:
         end = self._answered_at + int(delay.total_seconds() * 1e9)
         self._trace.observe("retry-wait", start=self._answered_at, end=end, metadata={"part": self._part or None})
 
-    @contextmanager
-    def attempt(self, execution: Execution, context: Context, begun: Begun) -> Iterator[Attempt]:
-        """Record one call of the flow, whatever comes of it."""
-        seen, start = Attempt(), now()
-        flow = execution.flow
-        error: BaseException | None = None
-        try:
-            yield seen
-        except BaseException as failure:
-            error = failure
-            raise
-        finally:
-            self._answered_at = end = now()
-            found = seen.found
-            usage = found.usage if found else None
-            first = found.first_token if found else None
-            self._trace.observe(
-                "flow-execution",
-                "generation",
-                start=start,
-                end=end,
-                input=context.question,
-                output=(found.data or found.text) if found else None,
-                metadata={
-                    "flow_id": flow.id,
-                    "flow_key": flow.key,
-                    "flow_name": flow.title,
-                    "config_used": context.config,
-                    "attempt": begun.attempts,
-                    "part": self._part or None,
-                    "late_answer": seen.late or None,
-                    "status": "ok" if error is None else type(error).__name__,
-                },
-                model=usage.model if usage else None,
-                usage=usage,
-                first_token=start + int(first.total_seconds() * 1e9) if first else None,
-                level=_level(error),
-                message=_message(error),
-            )
+    def attempt(self, execution: Execution, context: Context, begun: Begun) -> Attempt:
+        """Return the record of one call of the flow, to be made within it."""
+        return Attempt(self, execution.flow, context, begun.attempts)
+
+    def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
+        """Record one call of the flow that has ended."""
+        self._answered_at = now()
+        if not self._trace.recording:
+            return
+        flow, found = attempt.flow, attempt.found
+        usage = found.usage if found else None
+        first = found.first_token if found else None
+        self._trace.observe(
+            "flow-execution",
+            "generation",
+            start=attempt.start,
+            end=self._answered_at,
+            input=attempt.context.question,
+            output=(found.data or found.text) if found else None,
+            metadata={
+                "flow_id": flow.id,
+                "flow_key": flow.key,
+                "flow_name": flow.title,
+                "config_used": attempt.context.config,
+                "attempt": attempt.number,
+                "part": self._part or None,
+                "late_answer": attempt.late or None,
+                "status": "ok" if error is None else type(error).__name__,
+            },
+            model=usage.model if usage else None,
+            usage=usage,
+            first_token=attempt.start + int(first.total_seconds() * 1e9) if first else None,
+            level=_level(error),
+            message=_message(error),
+        )
 
     def ended(
         self, finished: Finished, execution: Execution, answer: Answer | None, error: FlywheelError | None
     ) -> None:
         """Record the end of the execution; of the query too, where this was its final state; and of those attached."""
-        name = "synthesis" if answer is not None and answer.parts else "response-formatting"
-        self._trace.observe(name, start=self._answered_at or now(), end=now(), metadata={"part": self._part or None})
+        if self._trace.recording:
+            name, part = (
+                "synthesis" if answer is not None and answer.parts else "response-formatting",
+                self._part or None,
+            )
+            self._trace.observe(name, start=self._answered_at or now(), end=now(), metadata={"part": part})
         if finished.won and not execution.part:
             self.root(execution, answer, error)
         if finished.followers:
@@ -179,6 +194,9 @@ class Journal:
 
     def root(self, execution: Execution, answer: Answer | None, error: FlywheelError | None) -> None:
         """Record the whole query."""
+        if not self._trace.recording:
+            self._trace.forgo_root()
+            return
         about = self._begun.about
         self._trace.root(
             Ended(

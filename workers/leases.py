@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.transitions import LEASE_MS, Execution, Transitions
 
 logger = logging.getLogger(__name__)
+
+
+class Held:
+    """A lease that is renewed while the body of ``with`` runs."""
+
+    def __init__(self, running: dict[str, tuple[Execution, asyncio.Task[object]]], execution: Execution) -> None:
+        self._running, self._execution, self._name = running, execution, execution.name
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[self._name] = (self._execution, task)
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        found = self._running.get(self._name)
+        if found is not None and found[0] is self._execution:
+            del self._running[self._name]
 
 
 class Leases:
@@ -24,17 +40,9 @@ class Leases:
     def __len__(self) -> int:
         return len(self._running)
 
-    @contextmanager
-    def held(self, execution: Execution) -> Iterator[None]:
+    def held(self, execution: Execution) -> Held:
         """Renew an execution's lease while the body runs."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._running[execution.name] = (execution, task)
-        try:
-            yield
-        finally:
-            if self._running.get(execution.name, (None,))[0] is execution:
-                del self._running[execution.name]
+        return Held(self._running, execution)
 
     def stop(self, name: str) -> None:
         """Cut an execution because its query was cancelled, has expired, or is another worker's now."""

@@ -50,7 +50,9 @@ class Runtime:
         self.watch.on_change(self.slot.refit)
         self.profiles = ProfileWatch(settings.profiles)
         self.roots = OwedRoots()
-        self.tracer = Tracer.from_settings(settings, service="flywheel-worker", on_left=self.roots.left)
+        # A worker that traces nothing owes no roots: see `Transitions`.
+        left = self.roots.left if settings.tracing_enabled else None
+        self.tracer = Tracer.from_settings(settings, service="flywheel-worker", on_left=left)
         self.draw = random.Random()
         self._tracing: set[asyncio.Task[None]] = set()
 
@@ -105,11 +107,13 @@ class Runtime:
 
     def trace_attached(self, query_ids: Sequence[str], leader: str) -> None:
         """Trace queries that ended by another one's answer."""
-        self._later(self._trace_all(query_ids, leader))
+        if self.settings.tracing_enabled:
+            self._later(self._trace_all(query_ids, leader))
 
     def trace_ended(self, query_ids: Sequence[str]) -> None:
         """Trace queries that ended without an answer."""
-        self._later(self._trace_all(query_ids, None))
+        if self.settings.tracing_enabled:
+            self._later(self._trace_all(query_ids, None))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

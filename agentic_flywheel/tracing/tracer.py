@@ -88,6 +88,11 @@ class Tracer:
         return Trace(exporter, query_id, session, user, private, self._text_limit, self._on_left)
 
     @property
+    def enabled(self) -> bool:
+        """Whether anything is recorded at all."""
+        return self._exporter is not None
+
+    @property
     def delivery(self) -> Delivery:
         """What became of the observations of this process so far."""
         return self._exporter.delivery if self._exporter is not None else NOTHING
@@ -114,6 +119,11 @@ class Trace:
     ) -> None:
         self._exporter, self._query_id, self._session, self._user = exporter, query_id, session, user
         self._private, self._text_limit, self._on_left = private, text_limit, on_left
+
+    @property
+    def recording(self) -> bool:
+        """Whether steps are recorded at all: there is a tracer, and this trace is in its sample."""
+        return self._exporter is not None
 
     def observe(
         self,
@@ -176,7 +186,12 @@ class Trace:
 
         ``title`` is the flow's title; without one it is made from the flow's key.
         """
-        if not self._take_root(record, title) and self._on_left is not None:
+        if not self._take_root(record, title):
+            self.forgo_root()
+
+    def forgo_root(self) -> None:
+        """Say that the whole query is not recorded, instead of ``root``: what waits for its root need not."""
+        if self._on_left is not None:
             self._on_left([self._query_id])
 
     def _take_root(self, record: Record | Ended, title: str | None) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -258,7 +258,7 @@ class Protocol(RuleBasedStateMachine):
             match begun.verdict:
                 case "run":
                     self.last_fence[key] = begun.fence
-                    return Call(replace(execution, fence=begun.fence), delivery, query)
+                    return Call(execution.fenced(begun.fence), delivery, query)
                 case "hit":
                     self.run(self.transitions.finish(execution, Outcome("succeeded", answer=begun.stored), queue="q"))
                 case "failed":

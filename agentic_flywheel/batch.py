@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import re
 import time
@@ -159,9 +160,11 @@ class Batch:
         connection = self._connection
         try:
             await connection.connect()
-            # Packed here: redis-py's own packing is half the cost of a submission.
+            # Packed here: redis-py's own packing is half the cost of a submission. And one time-out for all replies:
+            # one for each would cost more than reading them.
             await connection.send_packed_command(b"".join(map(pack_command, commands)), check_health=False)
-            return [await _reply(connection) for _ in commands]
+            async with asyncio.timeout(connection.socket_timeout):
+                return [await _reply(connection) for _ in commands]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -193,7 +196,7 @@ def _with_what_it_uses(script: str) -> str:
 
 async def _reply(connection: AbstractConnection) -> Any:
     try:
-        return await connection.read_response()
+        return await connection.read_response(timeout=math.inf)
     except ResponseError as refused:  # one command's fault, not the connection's
         return refused
 

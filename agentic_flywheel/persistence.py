@@ -13,6 +13,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +26,10 @@ from agentic_flywheel.models import Answer, Model, Query, Turn
 
 #: Marks of code, in which upper and lower case differ in meaning.
 _CODE = re.compile(r"[`_{}<>\\=]|[a-z][A-Z]")
+#: Where what other tools read begins in a value that is ours: no text of it holds such quotes unescaped.
+_METADATA = ',"_mcp_metadata":'
+#: Parts of a key are written as ever.
+_WRITE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str).encode
 #: When a cached value was written; quotes inside its texts are escaped.
 _WRITTEN = re.compile(r'"written_ms": ?(\d+)')
 
@@ -89,7 +94,7 @@ async def write_to_cache(
     kept = get_ttl_for_flow(flow)
     if not kept:
         return
-    value = f'{answer.model_dump_json()[:-1]},"_mcp_metadata":{cache_metadata(answer, flow, config)}}}'
+    value = f"{answer.model_dump_json()[:-1]}{_METADATA}{cache_metadata(answer, flow, config)}}}"
     await batch.call("SET", key, value, "PX", int((kept + flow.stale_while_revalidate).total_seconds() * 1000))
 
 
@@ -117,6 +122,10 @@ def age_of(stored: str, now: int) -> float | None:
 
 def read_answer(stored: str, flow: str) -> Answer:
     """Return the answer in a cached value. A value that is not ours, JSON or plain text, becomes the answer's text."""
+    ours, metadata, _ = stored.rpartition(_METADATA)
+    if metadata:
+        with suppress(ValidationError):
+            return Answer.model_validate_json(ours + "}").model_copy(update={"cached": True})
     try:
         value = json.loads(stored)
     except ValueError:
@@ -194,4 +203,4 @@ async def _entries_by_flow(batch: Batch) -> dict[str, list[str]]:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()[:32]
+    return hashlib.sha256(_WRITE(value).encode()).hexdigest()[:32]

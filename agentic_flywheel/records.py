@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agentic_flywheel import wire
@@ -99,23 +99,44 @@ async def load_outcome(batch: Batch, query_id: str, *, patience: float | None = 
     return await _answer(batch, query_id, fields, result)
 
 
+def read_told(query_id: str, told: str) -> Answer:
+    """Return the answer that was told with a query's end. The other side is in ``lua/prelude.lua``."""
+    leader, session, took, answer = told.split("\n", 3)
+    return _as_its_own(
+        Answer.model_validate_json(answer),
+        query_id,
+        session=session or None,
+        leader=leader,
+        took=timedelta(milliseconds=int(took)),
+    )
+
+
 async def _answer(batch: Batch, query_id: str, fields: dict[str, str], result: str | None) -> Answer | None:
     """Return the answer that a record's fields lead to: Celery's result, or the cached answer that it was served."""
-    cached = "cache_key" in fields
-    if cached:
+    if "cache_key" in fields:
         stored = await batch.call("GET", fields["cache_key"])
         answer = read_answer(stored, fields.get("flow", "")) if stored else None
     else:
         answer = Answer.model_validate(json.loads(result)["result"]) if result else None
     if answer is None:
         return None
+    return _as_its_own(
+        answer,
+        query_id,
+        session=fields.get("session"),
+        leader=fields.get("attached_to", ""),
+        took=_moment(fields["finished"]) - _moment(fields["created"]),
+    )
+
+
+def _as_its_own(answer: Answer, query_id: str, *, session: str | None, leader: str, took: timedelta) -> Answer:
+    """Return an answer, whoever's call it came from, as that of this query."""
     return answer.model_copy(
         update={
             "query_id": query_id,
-            "session_id": fields.get("session"),
-            "attached_to": _leader(fields),
-            "cached": cached or answer.cached,
-            "elapsed": _moment(fields["finished"]) - _moment(fields["created"]),
+            "session_id": session,
+            "attached_to": leader.partition("|")[0] or None,
+            "elapsed": took,
             "trace_id": trace_id_of(query_id),
         }
     )

@@ -30,14 +30,22 @@ from agentic_flywheel.models import (
     trace_id_of,
 )
 from agentic_flywheel.persistence import flow_of_key, front_digest, read_answer
-from agentic_flywheel.records import asked_only, load_outcome, load_record, load_records, read_events, recent_queries
+from agentic_flywheel.records import (
+    asked_only,
+    load_outcome,
+    load_record,
+    load_records,
+    read_events,
+    read_told,
+    recent_queries,
+)
 from agentic_flywheel.scores import RATING, Score, give_score
 from agentic_flywheel.sessions import Session, load_session, recent_turns, use_profile
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing import Tracer
-from agentic_flywheel.transitions import Transitions
+from agentic_flywheel.transitions import Submitted, Transitions
 from producer.front_trace import trace_hit
-from producer.listener import Listener
+from producer.listener import Bell, Listener
 from producer.stack.state import stack_settings
 
 if TYPE_CHECKING:
@@ -279,7 +287,7 @@ class AsyncProducer:
             front=front_digest(query, catalog, profile.revision if profile else "") if at_front else "",
             domain=domain,
         )
-        submission = Submission(query_id=query_id, trace_id=trace_id_of(query_id), session_id=query.session_id)
+        answer: Answer | None = None
         match submitted.outcome:
             case "full":
                 pace = submitted.drained / 60
@@ -291,16 +299,18 @@ class AsyncProducer:
             case "profiled":
                 return await self._submit(query_id, query.model_copy(update={"profile": submitted.profile}))
             case "hit":
-                answer = _kept(submission, submitted.answer, submitted.cache_key, catalog)
+                answer = _kept(query_id, query, submitted, catalog)
                 flow = catalog.flows.get(answer.flow)
                 title = flow.title if flow else None
                 private = profile is not None and profile.confidential
                 trace_hit(self._tracer, query, answer, submitted.answer, began, title, private=private)
-                return submission.model_copy(update={"answer": answer})
-            case "attached":
-                return submission.model_copy(update={"attached_to": submitted.leader.partition("|")[0]})
-            case _:
-                return submission
+        return Submission(
+            query_id=query_id,
+            trace_id=trace_id_of(query_id),
+            session_id=query.session_id,
+            attached_to=submitted.leader.partition("|")[0] or None,
+            answer=answer,
+        )
 
     def _profile_of(self, query: Query) -> Profile | None:
         """Return a query's profile, None without one and where none are kept here: then the workers know.
@@ -317,13 +327,15 @@ class AsyncProducer:
         except FlywheelError as refused:
             return refused
 
-    async def _await(self, query_id: str, bell: asyncio.Event, timeout: float | None, *, known: bool) -> Answer:
+    async def _await(self, query_id: str, bell: Bell, timeout: float | None, *, known: bool) -> Answer:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 if known:  # just submitted: there is nothing to read before the bell rings
                     await bell.wait()
                 while True:
                     bell.clear()
+                    if bell.told:
+                        return read_told(query_id, bell.told)
                     answer = await load_outcome(self.batch, query_id, patience=_PATIENCE)
                     if answer is not None:
                         return answer
@@ -331,19 +343,19 @@ class AsyncProducer:
         raise WaitTimeout(query_id, timeout or 0.0)
 
 
-def _kept(submission: Submission, stored: str, cache_key: str, catalog: Catalog) -> Answer:
-    kept = read_answer(stored, flow_of_key(cache_key))
+def _kept(query_id: str, query: Query, submitted: Submitted, catalog: Catalog) -> Answer:
+    kept = read_answer(submitted.answer, flow_of_key(submitted.cache_key))
     flow = catalog.flows.get(kept.flow)
     return kept.model_copy(
         update={
-            "query_id": submission.query_id,
-            "session_id": submission.session_id,
-            "cache_key": cache_key,
+            "query_id": query_id,
+            "session_id": query.session_id,
+            "cache_key": submitted.cache_key,
             # A value that somebody else wrote has none.
             "domain": kept.domain or (flow.domain if flow else ""),
             "elapsed": timedelta(0),
             "remembered": False,
-            "trace_id": submission.trace_id,
+            "trace_id": trace_id_of(query_id),
         }
     )
 

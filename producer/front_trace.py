@@ -14,6 +14,8 @@ def trace_hit(
     tracer: Tracer, query: Query, answer: Answer, stored: str, began: int, title: str | None, *, private: bool
 ) -> None:
     """Record the look into the cache, which began at ``began`` nanoseconds, and the whole query."""
+    if not tracer.enabled:
+        return
     end = time.time_ns()
     trace = tracer.trace(answer.query_id, session=query.session_id, user=query.user, private=private)
     trace.observe(

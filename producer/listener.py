@@ -21,23 +21,33 @@ logger = logging.getLogger(__name__)
 _PING_AFTER, _GONE_AFTER = 3.0, 9.0
 
 
+class Bell(asyncio.Event):
+    """Rings when there is something to look for."""
+
+    #: What was said beside the name that it rings for.
+    told: str = ""
+
+
 class Listener:
     """Rings a bell when a channel speaks; and every bell after a lost connection, since something may be missed."""
 
     def __init__(self, redis_url: str) -> None:
         self._url = redis_url
-        self._bells: dict[str, dict[str, set[asyncio.Event]]] = {}
+        self._bells: dict[str, dict[str, set[Bell]]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
         self._reader: asyncio.Task[None] | None = None
+        #: When the broker was last heard, on the monotonic clock.
+        self._heard = 0.0
 
     @asynccontextmanager
-    async def watch(self, channel: str, key: str = "") -> AsyncIterator[asyncio.Event]:
+    async def watch(self, channel: str, key: str = "") -> AsyncIterator[Bell]:
         """Yield a bell that rings when ``channel`` says ``key``, or anything where no key is given.
 
+        What the channel says is one word, and what is ``told`` of it in the lines behind.
         When the body starts the subscription is in force; or the broker is away, and the bell rings once it is back.
         """
-        bell = asyncio.Event()
+        bell = Bell()
         bells = self._bells.setdefault(channel, {})
         bells.setdefault(key, set()).add(bell)
         try:
@@ -103,30 +113,42 @@ class Listener:
             await asyncio.sleep(random.uniform(0.1, 0.5))
 
     async def _follow(self, pubsub: PubSub) -> None:
-        heard = asked = time.monotonic()
-        while True:
-            told = await pubsub.get_message(timeout=_PING_AFTER)
-            now = time.monotonic()
-            if told is None:
-                if now - heard > _GONE_AFTER:
+        self._heard = time.monotonic()
+        # Silence is watched beside the reading: a time-out for each message would cost more than the message.
+        hearing = asyncio.create_task(self._hear(pubsub))
+        try:
+            while not (await asyncio.wait([hearing], timeout=_PING_AFTER))[0]:
+                silence = time.monotonic() - self._heard
+                if silence > _GONE_AFTER:
                     raise ConnectionError("the broker is silent")
-                if now - asked >= _PING_AFTER:
-                    asked = now
+                if silence >= _PING_AFTER:
                     await pubsub.ping()
+            await hearing
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+
+    async def _hear(self, pubsub: PubSub) -> None:
+        while True:
+            said = await pubsub.get_message(timeout=None)
+            self._heard = time.monotonic()
+            if said is None:
                 continue
-            heard = now
-            if told["type"] == "message":
-                self._ring(told["channel"], told["data"])
-            elif told["type"] == "subscribe" and (confirmed := self._confirmed.get(told["channel"])):
+            if said["type"] == "message":
+                self._ring(said["channel"], said["data"])
+            elif said["type"] == "subscribe" and (confirmed := self._confirmed.get(said["channel"])):
                 confirmed.set()
                 # What was said before the subscription was in force has to be looked for.
-                self._ring_all(told["channel"])
+                self._ring_all(said["channel"])
 
     def _ring(self, channel: str, said: str) -> None:
         bells = self._bells.get(channel, {})
-        for key in (said, ""):
-            for bell in bells.get(key, ()):
-                bell.set()
+        key, _, told = said.partition("\n")
+        for bell in bells.get(key, ()):
+            bell.told = told
+            bell.set()
+        for bell in bells.get("", ()):
+            bell.set()
 
     def _ring_all(self, *channels: str) -> None:
         """Ring every bell of these channels; of all where none is named."""

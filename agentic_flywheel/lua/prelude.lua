@@ -134,6 +134,16 @@ local function look(id)
     'owner', 'route', 'created', 'started', 'parts')
 end
 
+-- Whoever waits for a query is told its answer with its end, up to so many bytes; a longer one is read by them.
+local TOLD_BYTES = 8192
+
+-- What is told of a query's end: its id, and where it has a short answer also whose call that came from, the session, how
+-- long it took in milliseconds, and the answer; a line each. `records.read_told` reads it.
+local function told(id, state, answer, leader, session, took)
+  if state ~= 'succeeded' or #answer > TOLD_BYTES then return id end
+  return table.concat({id, leader or '', session or '', took, answer}, '\n')
+end
+
 -- The only way into a terminal state: the first final answer wins, whoever comes later is told so.
 -- `outcome`: answer (JSON), error (JSON), failure (Celery's form of it), reason, attached_to. `about`: what `look` returned,
 -- where somebody did already.
@@ -186,7 +196,8 @@ local function finalise(id, state, outcome, now, about)
   emit(id, 'final', '{"state":"' .. state .. '"}')
   redis.call('EXPIRE', key, ttl)
   redis.call('EXPIRE', P .. 'events:' .. id, ttl)
-  redis.call('PUBLISH', P .. 'done:' .. string.sub(id, 1, 8), id)
+  redis.call('PUBLISH', P .. 'done:' .. string.sub(id, 1, 8),
+    told(id, state, outcome.answer, outcome.attached_to or leader, session, now - created))
   return true
 end
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -84,6 +85,27 @@ async def test_identical_questions_under_way_share_one_call(producer: AsyncProdu
 
 async def _state(producer: AsyncProducer, query_id: str) -> State:
     return (await producer.status(query_id)).state
+
+
+async def test_an_answer_that_is_told_is_the_one_that_is_read_later_and_a_long_one_comes_too(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.behave(TECHNICAL, latency=0.2)
+    shared, session = fresh("Which python driver is this?"), f"s-{uuid.uuid4().hex}"
+    long = fresh("Why is the docker build slow? " + "long" * 2500)
+
+    answers = await asyncio.gather(
+        producer.ask(shared, wait=20),
+        producer.ask(shared, wait=20),
+        producer.ask(fresh("How do I use a python database?"), session_id=session, wait=20),
+        producer.ask(long, wait=20),
+    )
+
+    assert [answer.attached_to for answer in answers] == [None, answers[0].query_id, None, None]
+    assert answers[2].session_id == session
+    assert len(answers[3].text) > 8192
+    assert all(timedelta(seconds=0.2) <= answer.elapsed < timedelta(seconds=20) for answer in answers)
+    assert [await producer.wait(answer.query_id) for answer in answers] == list(answers)
 
 
 async def test_those_attached_see_the_tokens_from_the_first_one(producer: AsyncProducer, house: House) -> None:

@@ -41,8 +41,8 @@ _ENVELOPE = frozenset(
 )
 
 
-def plain_answer(flow: str, body: bytes) -> FlowAnswer:
-    """Return the answer in the JSON of a 200. Raises FlowProtocolError where it is not an answer."""
+def plain_answer(flow: str, body: bytes, *, elapsed: timedelta = timedelta()) -> FlowAnswer:
+    """Return the answer in the JSON of a 200 that took so long. Raises FlowProtocolError where it is not an answer."""
     found = _object(flow, body)
     text = found.get("text")
     data = None
@@ -52,7 +52,7 @@ def plain_answer(flow: str, body: bytes) -> FlowAnswer:
             raise FlowProtocolError(flow, "the answer has neither text nor a chatId")
         data = {key: value for key, value in found.items() if key not in _ENVELOPE}
         text = ""
-    return _answer(found, text=text, data=data, outputs=_outputs(found.get("agentFlowExecutedData")))
+    return _answer(found, text=text, data=data, outputs=_outputs(found.get("agentFlowExecutedData")), elapsed=elapsed)
 
 
 def stored_answer(messages: Any, chat_id: str) -> FlowAnswer | None:
@@ -179,7 +179,12 @@ def decode_follow_ups(value: Any) -> tuple[str, ...]:
 
 
 def _answer(
-    found: dict[str, Any], *, text: str, data: dict[str, Any] | None, outputs: list[dict[str, Any]]
+    found: dict[str, Any],
+    *,
+    text: str,
+    data: dict[str, Any] | None,
+    outputs: list[dict[str, Any]],
+    elapsed: timedelta = timedelta(),
 ) -> FlowAnswer:
     action = _decoded(found.get("action"))
     artifacts = _decoded(found.get("artifacts"))
@@ -199,6 +204,7 @@ def _answer(
         artifacts=tuple(artifacts) if isinstance(artifacts, list) else (),
         action=action if isinstance(action, dict) else None,
         follow_ups=decode_follow_ups(found.get("followUpPrompts")),
+        elapsed=elapsed,
     )
 
 

@@ -14,15 +14,14 @@ from yarl import URL
 
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowProtocolError, FlowTimeout
-from agentic_flywheel.flowise.answer import plain_answer, refuse_empty, stored_answer
+from agentic_flywheel.flowise.answer import refuse_empty, stored_answer
 from agentic_flywheel.flowise.connection import (
     ANY_FLOW,
     SHORT_TIMEOUT,
     Connection,
+    ExpectedForm,
     address,
     api_address,
-    expected_form,
-    read_answer,
 )
 from agentic_flywheel.flowise.failure import clean
 from agentic_flywheel.flowise.listing import read_chatflow, read_chatflows, read_feedback
@@ -82,20 +81,15 @@ class FlowiseClient:
         body = encoded(call)
         silence = flow.timeout.total_seconds() if timeout is None else timeout
         reading = Reading(flow, silence, deadline)
+        read = partial(reading.read, on_token=on_token, api_key=api_key)
         try:
-            async with (
-                asyncio.timeout_at(reading.cut) as reading.limit,
-                self._connection.request("POST", self._url(flow, "prediction"), flow, api_key, body) as response,
-            ):
-                if response.status == 200 and response.content_type == "text/event-stream":
-                    answer = await reading.stream(response, on_token, api_key)
-                else:
-                    body = await read_answer(response, flow, api_key)
-                    with expected_form(flow.key):
-                        answer = plain_answer(flow.key, body)
+            async with asyncio.timeout_at(reading.cut) as reading.limit:
+                answer = await self._connection.exchange(
+                    "POST", self._url(flow, "prediction"), flow, api_key, body, read
+                )
         except TimeoutError:
             raise FlowTimeout(flow.key, round(reading.silent_for, 3)) from None
-        return refuse_empty(flow.key, answer.model_copy(update=reading.times()))
+        return refuse_empty(flow.key, answer)
 
     async def can_stream(self, flow: Flow) -> bool:
         """Return whether the flow streams; remembered for some minutes, asked once however many wait.
@@ -109,6 +103,8 @@ class FlowiseClient:
             task = asyncio.create_task(self._probe(url, flow))
             task.add_done_callback(partial(self._forget_failure, url))
             self._streaming[url] = (now + STREAMING_TTL, task)
+        if task.done():
+            return task.result()
         # One caller's cancellation must not cost the others their answer.
         return await asyncio.shield(task)
 
@@ -118,7 +114,7 @@ class FlowiseClient:
         """Return the answer that an earlier call got after its caller had given up; None where there is none (yet)."""
         url = self._url(flow, "chatmessage").with_query(chatId=chat_id, order="ASC")
         messages = await self._connection.fetch_json("GET", url, flow, api_key, timeout=timeout)
-        with expected_form(flow.key):
+        with ExpectedForm(flow.key):
             return stored_answer(messages, chat_id)
 
     async def abort(self, flow: Flow, chat_id: str) -> None:
@@ -131,7 +127,7 @@ class FlowiseClient:
         found = await self._connection.fetch_json(
             "DELETE", url.with_query(chatId=chat_id) if chat_id else url, flow, api_key
         )
-        with expected_form(flow.key):
+        with ExpectedForm(flow.key):
             return int(found["affected"])
 
     # The server
@@ -148,26 +144,26 @@ class FlowiseClient:
     async def version(self) -> str:
         """Return the server's version, such as ``3.1.4``."""
         found = await self._connection.fetch_json("GET", self._base / "version")
-        with expected_form(ANY_FLOW):
+        with ExpectedForm(ANY_FLOW):
             return str(found["version"])
 
     async def chatflows(self, *, api_key: SecretStr | None = None) -> tuple[Chatflow, ...]:
         """Return all flows that the key may see."""
         found = await self._connection.fetch_json("GET", self._base / "chatflows", None, api_key)
-        with expected_form(ANY_FLOW):
+        with ExpectedForm(ANY_FLOW):
             return read_chatflows(found)
 
     async def chatflows_of_key(self, api_key: SecretStr) -> tuple[Chatflow, ...]:
         """Return the flows that are bound to this very key."""
         path = self._base / "chatflows" / "apikey" / api_key.get_secret_value()
         found = await self._connection.fetch_json("GET", path.with_query(keyonly="true"))
-        with expected_form(ANY_FLOW):
+        with ExpectedForm(ANY_FLOW):
             return read_chatflows(found)
 
     async def chatflow(self, flow: Flow, *, api_key: SecretStr | None = None) -> Chatflow:
         """Return what Flowise knows of one flow. Raises FlowNotFound."""
         found = await self._connection.fetch_json("GET", self._url(flow, "chatflows"), flow, api_key)
-        with expected_form(flow.key):
+        with ExpectedForm(flow.key):
             return read_chatflow(found)
 
     # Feedback
@@ -189,13 +185,13 @@ class FlowiseClient:
         # Without a key only the flow's own address takes it.
         url = self._base_of(flow) / "feedback" if api_key else self._url(flow, "feedback")
         found = await self._connection.fetch_json("POST", url, flow, api_key, body=told)
-        with expected_form(flow.key):
+        with ExpectedForm(flow.key):
             return read_feedback(found)
 
     async def feedbacks(self, flow: Flow, *, api_key: SecretStr | None = None) -> tuple[Feedback, ...]:
         """Return every verdict on the flow's answers."""
         found = await self._connection.fetch_json("GET", self._url(flow, "feedback"), flow, api_key)
-        with expected_form(flow.key):
+        with ExpectedForm(flow.key):
             return tuple(read_feedback(each) for each in found)
 
     async def revise_feedback(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
-from functools import lru_cache
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
+from types import TracebackType
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -28,6 +28,8 @@ MAX_ANSWER = 64 * 1024 * 1024
 
 #: Stands for the flow in errors of calls that concern no particular one.
 ANY_FLOW = "*"
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -55,7 +57,7 @@ class Connection:
         """Exchange one request for the decoded JSON of its answer. Raises a FlowError."""
         payload = None if body is None else json.dumps(body).encode()
         answered = await self.fetch(method, url, flow, api_key, body=payload, timeout=timeout)
-        with expected_form(flow.key if flow else ANY_FLOW):
+        with ExpectedForm(flow.key if flow else ANY_FLOW):
             return decode_json(answered)
 
     async def fetch(
@@ -69,27 +71,33 @@ class Connection:
         timeout: float = SHORT_TIMEOUT,
     ) -> bytes:
         """Exchange one request for the body of its answer. Raises a FlowError."""
+        read = partial(read_answer, flow=flow, api_key=api_key, html=url.name == "ping")
         try:
-            async with asyncio.timeout(timeout), self.request(method, url, flow, api_key, body) as response:
-                return await read_answer(response, flow, api_key, html=url.name == "ping")
+            async with asyncio.timeout(timeout):
+                return await self.exchange(method, url, flow, api_key, body, read)
         except TimeoutError:
             raise FlowTimeout(flow.key if flow else ANY_FLOW, timeout) from None
 
-    @contextlib.asynccontextmanager
-    async def request(
-        self, method: str, url: URL, flow: Flow | None, api_key: SecretStr | None, body: bytes | None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open one exchange and name whatever breaks it."""
+    async def exchange(
+        self,
+        method: str,
+        url: URL,
+        flow: Flow | None,
+        api_key: SecretStr | None,
+        body: bytes | None,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+    ) -> T:
+        """Return what ``read`` makes of the response to a request. Names whatever breaks on the way."""
         key = flow.key if flow else ANY_FLOW
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if api_key is not None:
-            headers["Authorization"] = f"Bearer {api_key.get_secret_value()}"
+        # A payload that says what it is needs no looking for its kind.
+        data = None if body is None else aiohttp.BytesPayload(body, content_type="application/json")
+        headers = None if api_key is None else {"Authorization": f"Bearer {api_key.get_secret_value()}"}
         try:
             # A redirect would carry the key elsewhere; Flowise sends none.
             async with self._opened().request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method, url, data=data, headers=headers, allow_redirects=False
             ) as response:
-                yield response
+                return await read(response)
         except aiohttp.ConnectionTimeoutError:
             raise FlowiseUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
         except aiohttp.ClientPayloadError:
@@ -146,13 +154,18 @@ async def _read(response: aiohttp.ClientResponse, flow: str) -> bytes:
     return bytes(body)
 
 
-@contextlib.contextmanager
-def expected_form(flow: str) -> Iterator[None]:
-    """Name an answer of an unexpected form."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise FlowProtocolError(flow, "a field of the answer has an unexpected form") from None
+class ExpectedForm:
+    """Names an answer of an unexpected form: the body of ``with`` reads it."""
+
+    def __init__(self, flow: str) -> None:
+        self._flow = flow
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if kind is not None and issubclass(kind, (ValueError, KeyError, TypeError, RecursionError)):
+            raise FlowProtocolError(self._flow, "a field of the answer has an unexpected form") from None
 
 
 def secret_of(api_key: SecretStr | None) -> str | None:

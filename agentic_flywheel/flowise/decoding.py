@@ -11,8 +11,9 @@ def decode_json(body: bytes | str) -> Any:
     """Return the decoded value with every string fit for UTF-8. Raises ValueError, also for absurdly deep nesting."""
     try:
         value = json.loads(body)
-        escaped = b"\\ud" if isinstance(body, bytes) else "\\ud"
-        return whole(value) if escaped in body.lower() else value  # type: ignore[operator]
+        # In Latin-1 every byte is a character: to look for an escape, the text need not be decoded.
+        text = body.decode("latin-1") if isinstance(body, bytes) else body
+        return whole(value) if "\\ud" in text or "\\uD" in text else value
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

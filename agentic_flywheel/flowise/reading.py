@@ -11,8 +11,8 @@ import aiohttp
 from pydantic import SecretStr
 
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.flowise.answer import StreamedAnswer
-from agentic_flywheel.flowise.connection import expected_form, secret_of
+from agentic_flywheel.flowise.answer import StreamedAnswer, plain_answer
+from agentic_flywheel.flowise.connection import ExpectedForm, read_answer, secret_of
 from agentic_flywheel.flowise.failure import failure_of_message
 from agentic_flywheel.flowise.frames import FrameParser
 from agentic_flywheel.flowise.models import FlowAnswer
@@ -42,18 +42,19 @@ class Reading:
     def silent_for(self) -> float:
         return self._now() - self._heard
 
-    def times(self) -> dict[str, timedelta | None]:
-        elapsed = (self._settled or self._now()) - self._started
-        first = self._first_token
-        return {
-            "elapsed": timedelta(seconds=elapsed),
-            "first_token": None if first is None else timedelta(seconds=first - self._started),
-        }
-
-    async def stream(
+    async def read(
         self, response: aiohttp.ClientResponse, on_token: Callable[[str], None] | None, api_key: SecretStr | None
     ) -> FlowAnswer:
-        """Read a stream to its end. Raises a FlowError."""
+        """Read an answer, plain or streamed. Raises a FlowError."""
+        if response.status == 200 and response.content_type == "text/event-stream":
+            return await self._stream(response, on_token, api_key)
+        body = await read_answer(response, self._flow, api_key)
+        with ExpectedForm(self._flow.key):
+            return plain_answer(self._flow.key, body, elapsed=timedelta(seconds=self._now() - self._started))
+
+    async def _stream(
+        self, response: aiohttp.ClientResponse, on_token: Callable[[str], None] | None, api_key: SecretStr | None
+    ) -> FlowAnswer:
         flow = self._flow
         parser, collected = FrameParser(flow.key), StreamedAnswer(flow.key)
         async for chunk in response.content.iter_any():
@@ -76,8 +77,15 @@ class Reading:
                 self.limit.reschedule(self.cut)
         if collected.failure is not None:
             raise failure_of_message(flow.key, flow.id, collected.failure, secret=secret_of(api_key))
-        with expected_form(flow.key):
-            return collected.answer()
+        with ExpectedForm(flow.key):
+            answer = collected.answer()
+        ended, first = self._settled or self._now(), self._first_token
+        return answer.model_copy(
+            update={
+                "elapsed": timedelta(seconds=ended - self._started),
+                "first_token": None if first is None else timedelta(seconds=first - self._started),
+            }
+        )
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

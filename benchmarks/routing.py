@@ -177,8 +177,8 @@ def flywheel(train: Pairs, labels: Sequence[str], *, extra: bool = False) -> Cla
 
     def classify(text: str) -> Verdict:
         reading = router.read(text)
-        best = int(reading.flows.argmax())
-        return Verdict(labels[best], min(1.0, math.exp(float(reading.flows[best]))), -reading.novelty)
+        best = reading.best
+        return Verdict(labels[best], min(1.0, reading.chances[best]), -reading.novelty)
 
     return classify
 

@@ -107,8 +107,6 @@ _EXAMPLES: dict[ContextType, dict[str, tuple[str, ...]]] = {
 
 def context_type_of(question: str) -> ContextType:
     """Return the kind of context that a question asks for. The first call of a process takes a tenth of a second."""
-    import numpy as np
-
     from agentic_flywheel.routing.features import words
     from agentic_flywheel.routing.signals import is_follow_up
 
@@ -116,10 +114,9 @@ def context_type_of(question: str) -> ContextType:
         return "general"  # "tell me more about it" is of the kind of what was said before
     router = _router()
     reading = router.read(question)
-    best = int(reading.flows.argmax())
-    if reading.novel or float(np.exp(reading.flows[best])) < _SURE:
+    if reading.novel or reading.chances[reading.best] < _SURE:
         return "general"
-    return next(kind for kind in _EXAMPLES if kind == router.flows[best])
+    return next(kind for kind in _EXAMPLES if kind == router.flows[reading.best])
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
@@ -75,7 +76,7 @@ class StaticEncoder:
         if not len(ids):
             return np.zeros(self.width, np.float32)
         total: Vector = self._scales[ids] @ self._table[ids]
-        length = float(np.sqrt(total @ total))
+        length = math.sqrt(float(total @ total))
         return total / np.float32(length) if length else total
 
 

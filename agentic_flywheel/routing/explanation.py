@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Model, Query
 from agentic_flywheel.routing.clauses import cuts
@@ -48,7 +46,7 @@ class Explanation(Model):
 def explanation(query: Query, router: FittedRouter, catalog: Catalog) -> Explanation:
     """Return what the decision about a question's text rests on."""
     reading = router.read(query.question)
-    order = np.argsort(-reading.flows, kind="stable")[:_RIVALS]
+    order = sorted(range(len(router.flows)), key=reading.chances.__getitem__, reverse=True)[:_RIVALS]
     policy = catalog.policy
     return Explanation(
         read_as=router.mended(query.question),
@@ -70,12 +68,11 @@ def explanation(query: Query, router: FittedRouter, catalog: Catalog) -> Explana
 
 def _part(text: str, router: FittedRouter, catalog: Catalog) -> Part:
     reading = router.read(text)
-    chances = np.exp(reading.flows)
-    best = router.flows[int(chances.argmax())]
+    best = router.flows[reading.best]
     domain = catalog.routable[best].domain if best in catalog.routable else best
     together = sum(
-        float(chance)
-        for key, chance in zip(router.flows, chances, strict=True)
+        chance
+        for key, chance in zip(router.flows, reading.chances, strict=True)
         if key in catalog.routable and catalog.routable[key].domain == domain
     )
     if reading.novel:

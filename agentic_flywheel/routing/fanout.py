@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Target
 from agentic_flywheel.routing.clauses import cuts
@@ -34,13 +32,12 @@ def _side(part: str, router: FittedRouter, catalog: Catalog) -> Target | None:
     reading = router.read(part)
     if reading.novel:
         return None
-    chances = np.exp(reading.flows)
-    best = router.flows[int(chances.argmax())]
+    best = router.flows[reading.best]
     flow = catalog.routable.get(best)
     if flow is None:
         return None
     together = sum(
-        float(chances[router.flow_number[each.key]])
+        reading.chances[router.flow_number[each.key]]
         for each in catalog.domains[flow.domain]
         if each.key in router.flow_number
     )

@@ -17,8 +17,9 @@ Vector = npt.NDArray[np.float32]
 
 #: A question's routing is decided by its beginning and its end; work per question stays bounded.
 _HEAD, _TAIL = 1500, 500
-#: A gram that more than one text in so many holds is kept as a whole row: adding that is quicker than picking.
-_SPARSE = 24
+#: A gram that more than one text in so many holds is kept as a whole row: adding that is quicker than picking. So is
+#: every gram where there are few texts.
+_SPARSE, _FEW = 24, 128
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -70,7 +71,7 @@ class WordIndex:
         self, idf: float, texts: npt.NDArray[np.int32], weights: Vector
     ) -> tuple[float, npt.NDArray[np.int32] | None, Vector]:
         """Return a gram's squared weight, its texts and what it adds to them; None for texts means: to all of them."""
-        if len(texts) * _SPARSE < self.size:
+        if len(texts) * _SPARSE < self.size and self.size > _FEW:
             return idf * idf, texts, weights * np.float32(idf)
         row = np.zeros(self.size, np.float32)
         row[texts] = weights * np.float32(idf)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from agentic_flywheel.catalog import Catalog, Flow, Policy
 from agentic_flywheel.errors import UnknownFlow
@@ -28,9 +26,9 @@ class _Weighed:
     catalog: Catalog
     reading: Reading
     priors: Priors
-    #: In the router's order.
-    chances: npt.NDArray[np.float64]
-    #: In the catalog's order.
+    #: By flow, of those that the router knows.
+    chances: dict[str, float]
+    #: The same for the catalog's flows, in its order.
     scores: dict[str, float]
     #: The catalog's flows, the likeliest first.
     ranked: list[str]
@@ -40,12 +38,11 @@ class _Weighed:
 
     def place(self, key: str) -> dict[str, str | float | None]:
         """Return a target's fields, for a route to check together with its own."""
-        number = self.router.flow_number.get(key)
         return {
             "flow": key,
             "domain": self.catalog.flow(key).domain,
-            "confidence": 0.0 if number is None else min(1.0, float(self.chances[number])),
-            "topic": None if number is None else self.router.topic(self.reading, key).topic,
+            "confidence": min(1.0, self.chances.get(key, 0.0)),
+            "topic": self.router.topic(self.reading, key).topic if key in self.chances else None,
         }
 
 
@@ -77,15 +74,22 @@ def _weigh(
 ) -> _Weighed:
     reading = router.read(question)
     beside = priors(question, reading.words, router, catalog, turns=turns, profile_keywords=profile_keywords)
-    logits = reading.flows + beside.weights
-    odds = np.exp(logits - logits.max())
-    chances = odds / odds.sum()
-    known = dict(zip(router.flows, chances.round(6).tolist(), strict=True))
-    # A flow that is newer than the fit has no score yet; one that left the catalog has none any more.
-    scores = {key: known.get(key, 0.0) for key in catalog.routable}
-    order = (-chances).argsort(kind="stable").tolist()
-    ranked = [key for number in order if (key := router.flows[number]) in scores]
+    chances = dict(zip(router.flows, _moved(reading.chances, beside), strict=True))
+    # A flow that is newer than the fit has no score yet; one that left the catalog has none any more. Six places are
+    # enough, and ``round(chance, 6)`` takes many times as long.
+    scores = {key: round(chances.get(key, 0.0) * 1e6) / 1e6 for key in catalog.routable}
+    ranked = sorted((key for key in chances if key in scores), key=chances.__getitem__, reverse=True)
     return _Weighed(router, catalog, reading, beside, chances, scores, ranked or [catalog.default.key])
+
+
+def _moved(chances: list[float], beside: Priors) -> list[float]:
+    """Return the chances as the signals beside the text move them."""
+    if not beside.evidence:
+        return chances
+    most = max(beside.weights)
+    odds = [chance * math.exp(weight - most) for chance, weight in zip(chances, beside.weights, strict=True)]
+    total = sum(odds)
+    return [each / total for each in odds]
 
 
 def _explicit(catalog: Catalog, flow: Flow, why: str, topic: str | None = None) -> Route:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +21,10 @@ Vector = npt.NDArray[np.float32]
 
 #: How fast likeness falls off.
 _SHARPNESS = 2.0
-#: A stronger encoder is asked unless a flow's log-probability reaches this and the text is at most so foreign.
-_SURE, _FAMILIAR = math.log(0.95), 0.1
+#: A stronger encoder is asked unless a flow's probability reaches this and the text is at most so foreign.
+_SURE, _FAMILIAR = 0.95, 0.1
+#: The least probability of a flow: a prior can lift every flow.
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Reading:
 
     #: The text's words as they were written; of a long text, those of its beginning and end.
     words: list[str]
-    #: Logarithm of the probability of each intent and of each flow, in the router's order.
-    intents: Vector
-    flows: Vector
+    #: The score of each intent and the probability of each flow, in the router's order.
+    scores: list[float]
+    chances: list[float]
     #: 0..1; above one half the text is foreign to every example.
     novelty: float
     #: Likeness to every sample; the reason for all of the above.
@@ -61,6 +62,11 @@ class Reading:
     @property
     def novel(self) -> bool:
         return self.novelty > 0.5
+
+    @property
+    def best(self) -> int:
+        """The number of the likeliest flow."""
+        return self.chances.index(max(self.chances))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +94,10 @@ class FittedRouter:
     def flow_number(self) -> dict[str, int]:
         return {flow: number for number, flow in enumerate(self.flows)}
 
-    @cached_property
-    def starts(self) -> npt.NDArray[np.int64]:
-        """Where the intents of each flow begin."""
-        return flow_starts(self.corpus.intents)
-
     def read(self, text: str) -> Reading:
         """Score ``text``. Bounded work, whatever its length; a text without a known word scores low everywhere."""
         reading = self._read(text)
-        if self.stronger is None or (float(reading.flows.max()) >= _SURE and reading.novelty <= _FAMILIAR):
+        if self.stronger is None or (max(reading.chances) >= _SURE and reading.novelty <= _FAMILIAR):
             return reading
         return self.stronger.read(text)
 
@@ -115,17 +116,18 @@ class FittedRouter:
             self.dense @ self.encoder.encode(text),
             self.alignment.similarity(static_encoder().tokens(text)),
         )
-        scores = likeness @ self.weights
-        best = float(scores.max())
-        logits = (scores - best) * self.calibration.temperature
-        odds = np.exp(logits)
-        total = float(odds.sum())
-        flows = np.log(np.add.reduceat(odds, self.starts) / total + 1e-12)
+        # Plain numbers from here on: there are few, and a call of numpy costs more than its work on them.
+        scores: list[float] = (likeness @ self.weights).tolist()
+        best, temperature = max(scores), self.calibration.temperature
+        odds = [0.0] * len(self.flows)
+        for flow, score in zip(self._flow_of, scores, strict=True):
+            odds[flow] += math.exp((score - best) * temperature)
+        total = sum(odds)
         margin = self.calibration.familiarity(best, float(likeness.max())) - self.calibration.foreign_below
         return Reading(
             words=said,
-            intents=logits - math.log(total),
-            flows=flows,
+            scores=scores,
+            chances=[each / total + _LEAST for each in odds],
             novelty=1.0 / (1.0 + math.exp(min(max(margin, -30.0), 30.0))),
             likeness=likeness,
             reader=self,
@@ -149,13 +151,20 @@ class FittedRouter:
         return found
 
     def _best_intent(self, reading: Reading, flow: str) -> int:
-        first, last = self._spans[flow]
-        return first + int(reading.intents[first:last].argmax()) if last - first > 1 else first
+        return max(self._intents_of[flow], key=reading.scores.__getitem__)
 
     @cached_property
-    def _spans(self) -> dict[str, tuple[int, int]]:
-        """Where each flow's intents begin and end."""
-        return dict(zip(self.flows, pairwise([*self.starts.tolist(), len(self.corpus.intents)]), strict=True))
+    def _flow_of(self) -> list[int]:
+        """The number of each intent's flow."""
+        return [self.flow_number[intent.flow] for intent in self.corpus.intents]
+
+    @cached_property
+    def _intents_of(self) -> dict[str, list[int]]:
+        """The numbers of each flow's intents."""
+        found: dict[str, list[int]] = {flow: [] for flow in self.flows}
+        for number, intent in enumerate(self.corpus.intents):
+            found[intent.flow].append(number)
+        return found
 
     @cached_property
     def _speller(self) -> Speller:

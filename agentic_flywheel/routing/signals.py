@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-import numpy as np
-import numpy.typing as npt
-
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Turn
 from agentic_flywheel.routing.features import words
@@ -61,7 +58,7 @@ class Reason(TypedDict):
 class Priors:
     """Log-odds per flow, in the router's order, and the reasons for them."""
 
-    weights: npt.NDArray[np.float64]
+    weights: list[float]
     evidence: list[Reason] = field(default_factory=list)
     #: Flows that a keyword names; such a question is not foreign.
     named: set[int] = field(default_factory=set)
@@ -83,7 +80,7 @@ def priors(
 ) -> Priors:
     """Return what the signals beside the text say; ``said`` are the question's words, as a reading has them."""
     weights = DEFAULT_WEIGHTS | catalog.policy.scoring_weights
-    found = Priors(np.zeros(len(router.flows)))
+    found = Priors([0.0] * len(router.flows))
     _from_keywords(found, said, router, weights["keyword"])
     if turns:
         found.follow_up = is_follow_up(question)
@@ -127,7 +124,7 @@ def _from_profile(found: Priors, router: FittedRouter, keywords: Sequence[str], 
     reading = router.read(" ".join(keywords))
     if reading.novel:
         return
-    for number, probability in enumerate(np.exp(reading.flows)):
+    for number, probability in enumerate(reading.chances):
         if probability >= 0.2:
             detail = "the keywords of the profile point there"
-            found.add("profile", number, router.flows[number], weight * float(probability), detail)
+            found.add("profile", number, router.flows[number], weight * probability, detail)

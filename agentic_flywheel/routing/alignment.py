@@ -37,9 +37,10 @@ class Alignment:
         self._flat = np.searchsorted(self._tokens, np.concatenate([np.array(text) for text in whole]))
         self._starts = np.concatenate([[0], np.cumsum([len(text) for text in whole])[:-1]]).astype(np.int64)
         weights = np.array([self._weight(int(token)) for token in self._tokens], np.float32)[self._flat]
+        # Half of the likeness comes from this side.
         self._flat_weights: Vector = (
             weights
-            / np.float32(_STEPS)
+            / np.float32(2 * _STEPS)
             / np.repeat(np.add.reduceat(weights, self._starts), np.diff([*self._starts.tolist(), len(weights)]))
         )
         self._rows: dict[int, Row] = {}
@@ -63,10 +64,9 @@ class Alignment:
             return np.zeros(self.size, np.float32)
         weights, near, rows = zip(*[self._rows.get(token) or self._row(token) for token in tokens], strict=True)
         to_texts: Vector = np.add.reduce(np.array(rows, np.float32))
-        to_texts *= np.float32(1 / sum(weights))
+        to_texts *= np.float32(0.5 / sum(weights))
         best = np.maximum.reduce(near).astype(np.float32)
         to_texts += np.add.reduceat(best[self._flat] * self._flat_weights, self._starts)
-        to_texts *= np.float32(0.5)
         return to_texts
 
     def _row(self, token: int) -> Row:

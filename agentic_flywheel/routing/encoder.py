@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,7 @@ _DATA = Path(__file__).with_name("data")
 
 
 class Encoder(Protocol):
-    """Anything that gives a text a unit vector (or zeros where it knows no word of it)."""
+    """Anything that gives a text, cut into the package's tokens, a unit vector (zeros where it knows none of them)."""
 
     #: Names the encoder and its version: a fit made with another one is not reused.
     name: str
@@ -30,7 +31,7 @@ class Encoder(Protocol):
     meaning: float
     alignment: float
 
-    def encode(self, text: str) -> Vector: ...
+    def encode(self, tokens: Sequence[int]) -> Vector: ...
 
     def weighing(self, rarity: Rarity) -> Encoder:
         """Return the encoder for a catalog in which tokens tell so much; itself, where it does not weigh tokens."""
@@ -71,11 +72,11 @@ class StaticEncoder:
         scales[tokens] = self._scales[tokens] * np.array(list(rarity.known.values()), np.float32)
         return StaticEncoder(self._tokenizer, self._table, scales, name=self.name)
 
-    def encode(self, text: str) -> Vector:
-        ids = np.array(self._tokenizer.ids(text), np.intp)
-        if not len(ids):
+    def encode(self, tokens: Sequence[int]) -> Vector:
+        if not tokens:
             return np.zeros(self.width, np.float32)
-        total: Vector = self._scales[ids] @ self._table[ids]
+        rows = np.array(tokens)
+        total: Vector = self._scales[rows] @ self._table[rows]
         length = math.sqrt(float(total @ total))
         return total / np.float32(length) if length else total
 

@@ -145,7 +145,7 @@ def measure(texts: Sequence[str], encoder: Encoder, rarity: Rarity) -> Measured:
     dense = np.empty((len(texts), encoder.width), np.float32)
     lexical, aligned = np.empty((2, len(texts), len(texts)), np.float32)
     for at, text in enumerate(texts):
-        dense[at] = encoder.encode(text)
+        dense[at] = encoder.encode(tokens[at])
         lexical[at] = index.similarity(words(text))
         aligned[at] = alignment.similarity(tokens[at])
     gram = kernel(encoder, lexical, dense @ dense.T, (aligned + aligned.T) * np.float32(0.5))

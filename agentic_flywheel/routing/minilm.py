@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,18 +28,17 @@ class MiniLm:
     meaning = 3.0
     alignment = 1.0
 
-    def __init__(self, session: Any, tokenizer: WordPiece) -> None:
+    def __init__(self, session: Any, vocabulary: WordPiece) -> None:
         self._session = session
-        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
         self._inputs = {each.name for each in session.get_inputs()}
 
     def weighing(self, rarity: Rarity) -> MiniLm:
         """Return the encoder itself: it weighs tokens by their context."""
         return self
 
-    def encode(self, text: str) -> Vector:
-        tokens = [self._tokenizer.start, *self._tokenizer.ids(text, _TOKENS), self._tokenizer.end]
-        ids = np.array([tokens], np.int64)
+    def encode(self, tokens: Sequence[int]) -> Vector:
+        ids = np.array([[self._vocabulary.start, *tokens[:_TOKENS], self._vocabulary.end]], np.int64)
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         out = self._session.run(None, {name: given[name] for name in self._inputs})[0]
         vector: Vector = (out[0].mean(0) if out.ndim == 3 else out[0]).astype(np.float32)

@@ -110,11 +110,12 @@ class FittedRouter:
         written = clip(text)
         said = words(written)
         text = self._speller.mend(written, said)
+        tokens = static_encoder().tokens(text)
         likeness = kernel(
             self.encoder,
             self.index.similarity(said if text is written else words(clip(text))),
-            self.dense @ self.encoder.encode(text),
-            self.alignment.similarity(static_encoder().tokens(text)),
+            self.dense @ self.encoder.encode(tokens),
+            self.alignment.similarity(tokens),
         )
         # Plain numbers from here on: there are few, and a call of numpy costs more than its work on them.
         scores: list[float] = (likeness @ self.weights).tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 
 #: Words seen are remembered, up to so many: a vocabulary of questions is small, a stream of random text is not.
@@ -38,17 +39,14 @@ class WordPiece:
 
     def ids(self, text: str, limit: int = 256) -> list[int]:
         """Return the token numbers of ``text``, at most ``limit``, without the start and end tokens."""
-        found: list[int] = []
-        for word in words(text):
-            pieces = self._seen.get(word)
-            if pieces is None:
-                pieces = self._pieces(word)
-                if len(self._seen) < _REMEMBERED:
-                    self._seen[word] = pieces
-            found.extend(pieces)
-            if len(found) >= limit:
-                return found[:limit]
-        return found
+        pieces = (self._seen.get(word) or self._remembered(word) for word in words(text))
+        return list(islice(chain.from_iterable(pieces), limit))
+
+    def _remembered(self, word: str) -> tuple[int, ...]:
+        pieces = self._pieces(word)
+        if len(self._seen) < _REMEMBERED:
+            self._seen[word] = pieces
+        return pieces
 
     def _pieces(self, word: str) -> tuple[int, ...]:
         if len(word) > _LONGEST_WORD:

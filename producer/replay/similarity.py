@@ -24,5 +24,6 @@ def similarity(before: str, after: str, *, encoder: Encoder | None = None) -> fl
     """
     if normalised(before) == normalised(after):
         return 1.0
-    encode = (encoder or static_encoder()).encode
-    return min(1.0, max(0.0, float(encode(before[:_READ]) @ encode(after[:_READ]))))
+    static = static_encoder()
+    first, second = ((encoder or static).encode(static.tokens(text[:_READ])) for text in (before, after))
+    return min(1.0, max(0.0, float(first @ second)))

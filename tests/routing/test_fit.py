@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,7 @@ def test_many_examples_are_thinned_evenly() -> None:
 
 
 class Echo:
-    """An encoder that knows one word; what it is asked tells which questions reached it."""
+    """An encoder that knows one token; what it is asked tells which questions reached it."""
 
     name = "echo"
     width = 2
@@ -151,14 +152,15 @@ class Echo:
     alignment = 1.0
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.asked: list[Sequence[int]] = []
+        self.known = static_encoder().tokens("ship")[0]
 
     def weighing(self, rarity: Rarity) -> Echo:
         return self
 
-    def encode(self, text: str) -> npt.NDArray[np.float32]:
-        self.asked.append(text)
-        return np.array([1, 0] if "ship" in text else [0, 1], np.float32)
+    def encode(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        self.asked.append(tokens)
+        return np.array([1, 0] if self.known in tokens else [0, 1], np.float32)
 
 
 def test_the_stronger_encoder_is_asked_only_where_the_first_is_unsure() -> None:
@@ -170,7 +172,7 @@ def test_the_stronger_encoder_is_asked_only_where_the_first_is_unsure() -> None:
     assert echo.asked == []
 
     reading = router.read("something about the ship")
-    assert echo.asked == ["something about the ship"]
+    assert echo.asked == [static_encoder().tokens("something about the ship")]
     assert router.contributions(reading, "creative-orientation") is not None
 
 
@@ -179,7 +181,10 @@ def test_the_extra_s_encoder_puts_like_meanings_close() -> None:
     encoder = strong_encoder()
     assert encoder is not None
 
-    slow, fast, cake = map(encoder.encode, ("my query is slow", "speed up the database", "bake a cake"))
+    slow, fast, cake = (
+        encoder.encode(static_encoder().tokens(text))
+        for text in ("my query is slow", "speed up the database", "bake a cake")
+    )
 
     assert slow @ slow == pytest.approx(1, abs=1e-3)
     assert slow @ fast > slow @ cake

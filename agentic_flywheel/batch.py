@@ -46,8 +46,11 @@ _MAX_BATCH = 500
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
-def connect(url: str, *, timeout: timedelta = timedelta(seconds=5)) -> Redis:
-    """Return a client whose calls end within ``timeout`` and that leaves retrying to its caller."""
+def connect(url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3) -> Redis:
+    """Return a client whose calls end within ``timeout`` and that leaves retrying to its caller.
+
+    ``protocol`` is that of Redis's replies. In the third, redis-py writes every published message out for its log.
+    """
     seconds = timeout.total_seconds()
     return Redis.from_url(
         url,
@@ -57,6 +60,7 @@ def connect(url: str, *, timeout: timedelta = timedelta(seconds=5)) -> Redis:
         socket_keepalive=True,
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
+        protocol=protocol,
     )
 
 

@@ -93,7 +93,7 @@ class Listener:
 
     async def _read(self) -> None:
         while self._confirmed:
-            client = connect(self._url, timeout=timedelta(seconds=_GONE_AFTER))
+            client = connect(self._url, timeout=timedelta(seconds=_GONE_AFTER), protocol=2)
             try:
                 async with client.pubsub() as pubsub:
                     wanted = list(self._confirmed)

@@ -18,6 +18,7 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowiseUnreachable, FlowProtocolError, FlowTimeout, InvalidSetting
 from agentic_flywheel.flowise.decoding import decode_json
 from agentic_flywheel.flowise.failure import clean, failure_of_response
+from agentic_flywheel.flowise.post import Post
 
 #: Seconds. Flowise closes idle connections after 5: reusing one at that moment loses the call.
 KEEPALIVE = 4.0
@@ -25,6 +26,8 @@ CONNECT_TIMEOUT = 5.0
 #: Seconds for calls that run no flow.
 SHORT_TIMEOUT = 10.0
 MAX_ANSWER = 64 * 1024 * 1024
+#: So many addresses are kept prepared.
+_MAX_POSTS = 512
 
 #: Stands for the flow in errors of calls that concern no particular one.
 ANY_FLOW = "*"
@@ -38,11 +41,13 @@ class Connection:
     def __init__(self, session: aiohttp.ClientSession | None = None) -> None:
         self._session = session
         self._owns_session = session is None
+        self._posts: dict[tuple[URL, str | None], Post] = {}
 
     async def close(self) -> None:
         if self._session is not None and self._owns_session:
             await self._session.close()
             self._session = None
+            self._posts.clear()
 
     async def fetch_json(
         self,
@@ -89,14 +94,8 @@ class Connection:
     ) -> T:
         """Return what ``read`` makes of the response to a request. Names whatever breaks on the way."""
         key = flow.key if flow else ANY_FLOW
-        # A payload that says what it is needs no looking for its kind.
-        data = None if body is None else aiohttp.BytesPayload(body, content_type="application/json")
-        headers = None if api_key is None else {"Authorization": f"Bearer {api_key.get_secret_value()}"}
         try:
-            # A redirect would carry the key elsewhere; Flowise sends none.
-            async with self._opened().request(
-                method, url, data=data, headers=headers, allow_redirects=False
-            ) as response:
+            async with await self._send(method, url, api_key, body) as response:
                 return await read(response)
         except aiohttp.ConnectionTimeoutError:
             raise FlowiseUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
@@ -107,6 +106,23 @@ class Connection:
         except (aiohttp.ClientError, ConnectionError) as broken:
             sent = not isinstance(broken, aiohttp.ClientConnectorError)
             raise FlowiseUnreachable(key, clean(str(broken)) or type(broken).__name__, sent=sent) from None
+
+    async def _send(
+        self, method: str, url: URL, api_key: SecretStr | None, body: bytes | None
+    ) -> aiohttp.ClientResponse:
+        secret = secret_of(api_key)
+        if method == "POST" and body is not None and self._owns_session:
+            post = self._posts.get((url, secret)) or self._prepared(url, secret)
+            return await post.send(body)
+        headers = _headers(secret) if body is None else {**_headers(secret), "Content-Type": "application/json"}
+        # A redirect would carry the key elsewhere; Flowise sends none.
+        return await self._opened().request(method, url, data=body, headers=headers, allow_redirects=False)
+
+    def _prepared(self, url: URL, secret: str | None) -> Post:
+        if len(self._posts) >= _MAX_POSTS:
+            self._posts.clear()
+        post = self._posts[url, secret] = Post(self._opened(), url, _headers(secret))
+        return post
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -166,6 +182,10 @@ class ExpectedForm:
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if kind is not None and issubclass(kind, (ValueError, KeyError, TypeError, RecursionError)):
             raise FlowProtocolError(self._flow, "a field of the answer has an unexpected form") from None
+
+
+def _headers(secret: str | None) -> dict[str, str]:
+    return {} if secret is None else {"Authorization": f"Bearer {secret}"}
 
 
 def secret_of(api_key: SecretStr | None) -> str | None:

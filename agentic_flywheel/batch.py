@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import re
 import time
@@ -30,7 +29,6 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
-    ResponseError,
     TimeoutError,
 )
 
@@ -164,11 +162,12 @@ class Batch:
         connection = self._connection
         try:
             await connection.connect()
-            # Packed here: redis-py's own packing is half the cost of a submission. And one time-out for all replies:
-            # one for each would cost more than reading them.
+            # Packed here: redis-py's own packing is half the cost of a submission. And one time-out for all replies,
+            # which its parser reads: the connection's, with one for each, would cost more than they do.
             await connection.send_packed_command(b"".join(map(pack_command, commands)), check_health=False)
+            parser: Any = connection._parser
             async with asyncio.timeout(connection.socket_timeout):
-                return [await _reply(connection) for _ in commands]
+                return [await parser.read_response() for _ in commands]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -196,13 +195,6 @@ def _with_what_it_uses(script: str) -> str:
         if used.search(script):
             script = f"{paragraph}\n{script}"
     return script
-
-
-async def _reply(connection: AbstractConnection) -> Any:
-    try:
-        return await connection.read_response(timeout=math.inf)
-    except ResponseError as refused:  # one command's fault, not the connection's
-        return refused
 
 
 def _url_of(client: Redis) -> str:

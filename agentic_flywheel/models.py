@@ -132,13 +132,28 @@ class Evidence(Model):
     weight: float
 
 
-class Route(Model):
-    """The decision where a query goes, and why."""
+class Decision(Model):
+    """Where a query goes: what an answer tells of its route. Of a whole route, the rest is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
 
     targets: tuple[Target, ...] = Field(min_length=1)
     decision: Literal["explicit", "single", "best_two", "fan_out", "default", "clarify"]
     band: Band
     confidence: Probability
+    #: One sentence for a person.
+    reason: str = ""
+
+    @property
+    def best(self) -> Target:
+        return self.targets[0]
+
+
+class Route(Decision):
+    """The decision where a query goes, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
     #: Calibrated probability per flow, all active flows.
     scores: dict[str, float] = Field(default_factory=dict)
     #: How foreign the question is to every example, 0..1; ``novel`` says whether that passed the threshold.
@@ -146,13 +161,7 @@ class Route(Model):
     novel: bool = False
     evidence: tuple[Evidence, ...] = ()
     alternatives: tuple[Target, ...] = ()
-    #: One sentence for a person.
-    reason: str = ""
     catalog_revision: str = ""
-
-    @property
-    def best(self) -> Target:
-        return self.targets[0]
 
 
 class Usage(Model):

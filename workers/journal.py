@@ -11,7 +11,7 @@ from typing import Self
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlywheelError
 from agentic_flywheel.flowise import FlowAnswer
-from agentic_flywheel.models import Answer, Query, Record, Route, State
+from agentic_flywheel.models import Answer, Decision, Query, Record, Route, State
 from agentic_flywheel.persistence import age_of
 from agentic_flywheel.tracing import Ended
 from agentic_flywheel.tracing.observation import Level
@@ -56,7 +56,7 @@ class Journal:
         self._arrived = now()
         self._begun = Begun("gone")
         self._answered_at = 0
-        self.route = _NOWHERE
+        self.route: Decision = _NOWHERE
 
     def classified(self, route: Route, created_ms: int, began: int, decided: int) -> None:
         """Record the wait for the classification, the classification, and what was selected."""
@@ -93,7 +93,7 @@ class Journal:
     def began(self, begun: Begun, execution: Execution, context: Context, queue: str) -> None:
         """Record the wait for the worker, the look into the cache, and the context that was put together."""
         self._begun = begun
-        self.route = Route.model_validate_json(begun.about.route)
+        self.route = Decision.model_validate_json(begun.about.route)
         if not self._trace.recording:
             return
         observe, at = self._trace.observe, now()
@@ -217,7 +217,7 @@ class Journal:
         )
 
 
-_NOWHERE = Route.model_construct(targets=(), decision="default", band="low", confidence=0.0)
+_NOWHERE = Decision.model_construct(targets=(), decision="default", band="low", confidence=0.0)
 
 
 def _level(error: BaseException | None) -> Level | None:

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlywheelError, InvalidQuery
 from agentic_flywheel.flowise import FlowAnswer
-from agentic_flywheel.models import Answer, DeadLetter, Query, Route, trace_id_of
+from agentic_flywheel.models import Answer, DeadLetter, Decision, Query, trace_id_of
 from agentic_flywheel.persistence import cache_metadata
 from agentic_flywheel.transitions import Execution, Outcome
 from workers.context import Context
 
 
 def answer_of(
-    execution: Execution, query: Query, route: Route, found: FlowAnswer, context: Context, attempts: int
+    execution: Execution, query: Query, route: Decision, found: FlowAnswer, context: Context, attempts: int
 ) -> Answer:
     """Return the answer that a flow's call gives to a query."""
     flow = execution.flow
@@ -48,7 +48,7 @@ def answer_of(
 
 
 def cached_answer(
-    execution: Execution, query: Query, route: Route, kept: Answer, context: Context, *, stale: bool = False
+    execution: Execution, query: Query, route: Decision, kept: Answer, context: Context, *, stale: bool = False
 ) -> Answer:
     """Return a kept answer as the answer to this query."""
     return kept.model_copy(

@@ -11,7 +11,7 @@ from agentic_flywheel import wire
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import ErrorInfo, FlowError, FlywheelError, rebuild
 from agentic_flywheel.flowise import FlowAnswer
-from agentic_flywheel.models import Answer, Part, Query, Route, Target, trace_id_of
+from agentic_flywheel.models import Answer, Decision, Part, Query, Target, trace_id_of
 from agentic_flywheel.records import load_records
 from agentic_flywheel.transitions import Execution
 from workers.answering import Answering
@@ -93,7 +93,7 @@ class Synthesis(Answering):
 
 
 def _merged_answer(
-    runtime: Runtime, execution: Execution, query: Query, route: Route, parts: tuple[Part, ...]
+    runtime: Runtime, execution: Execution, query: Query, route: Decision, parts: tuple[Part, ...]
 ) -> Answer:
     return Answer(
         query_id=execution.query_id,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from agentic_flywheel.errors import ErrorInfo
-from agentic_flywheel.models import Answer, Query, Record, Route, State
+from agentic_flywheel.models import Answer, Decision, Query, Record, State
 from agentic_flywheel.tracing.observation import Level, Observation, trace_id
 
 MAX_NAME_WORDS = 5
@@ -34,7 +34,7 @@ class Ended(NamedTuple):
     domain: str | None
     created: datetime
     finished: datetime | None
-    route: Route | None = None
+    route: Decision | None = None
     answer: Answer | None = None
     error: ErrorInfo | None = None
     reason: str = ""

@@ -188,9 +188,10 @@ def _answer(
 ) -> FlowAnswer:
     action = _decoded(found.get("action"))
     artifacts = _decoded(found.get("artifacts"))
-    tools = _objects(found.get("usedTools")) or tuple(
-        tool for output in outputs for tool in _objects(output.get("usedTools"))
-    )
+    tools, usage = _objects(found.get("usedTools")), None
+    if outputs:
+        tools = tools or tuple(tool for output in outputs for tool in _objects(output.get("usedTools")))
+        usage = _usage([output.get("usageMetadata") for output in outputs], model=_model(outputs))
     return FlowAnswer(
         text=text,
         data=data,
@@ -199,7 +200,7 @@ def _answer(
         session_id=_text(found.get("sessionId")),
         execution_id=_text(found.get("executionId")),
         sources=_objects(found.get("sourceDocuments")),
-        usage=_usage([output.get("usageMetadata") for output in outputs], model=_model(outputs)),
+        usage=usage,
         used_tools=tools,
         artifacts=tuple(artifacts) if isinstance(artifacts, list) else (),
         action=action if isinstance(action, dict) else None,
@@ -236,6 +237,8 @@ def _decoded(value: Any) -> Any:
 
 
 def _objects(value: Any) -> tuple[dict[str, Any], ...]:
+    if value is None:
+        return ()
     value = _decoded(value)
     return tuple(each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
 

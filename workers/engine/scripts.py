@@ -25,14 +25,23 @@ FETCH = (
 local left, share = tonumber(ARGV[1]), tonumber(ARGV[2])
 local taken, band = {}, {}
 
+-- Found as text where it stands there once; only then is it certain whose it is.
+local function tag_of(raw)
+  local name = '"delivery_tag"'
+  local _, stop = string.find(raw, name, 1, true)
+  local tag = stop and string.match(raw, '^: ?"([^"\\\\]+)"', stop + 1)
+  if tag and not string.find(raw, name, stop, true) then return tag end
+  local readable, message = pcall(cjson.decode, raw)
+  tag = readable and type(message) == 'table' and type(message.properties) == 'table'
+    and message.properties.delivery_tag
+  return type(tag) == 'string' and tag or redis.sha1hex(raw)
+end
+
 local function take(queue)
   local messages = redis.call('RPOP', queue, math.min(share, left))
   if not messages then return false end
   for _, raw in ipairs(messages) do
-    local readable, message = pcall(cjson.decode, raw)
-    local tag = readable and type(message) == 'table' and type(message.properties) == 'table'
-      and message.properties.delivery_tag
-    if type(tag) ~= 'string' then tag = redis.sha1hex(raw) end
+    local tag = tag_of(raw)
     redis.call('HSET', KEYS[1], tag, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
     redis.call('ZADD', KEYS[2], now, tag)
     taken[#taken + 1] = queue

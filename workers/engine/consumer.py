@@ -16,9 +16,7 @@ from typing import Any
 
 from celery import bootsteps
 from celery.worker import consumer as stock
-from celery.worker import loops, state
-
-from workers.engine.poller import can_run_loop, running_loop
+from celery.worker import state
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +34,6 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
         #: Acknowledgements that could not be written.
         self.owed: deque[Callable[[], None]] = deque()
         super().__init__(*args, **kwargs)
-
-    def loop(self, *args: Any) -> None:
-        """Consume, with our pool's tasks in the same thread, until the connection is lost or the worker stops."""
-        if self.hub is None:
-            loops.synloop(*args)
-        elif self._runs_tasks():
-            with running_loop(self.hub, self.pool.tasks):
-                loops.asynloop(*args)
-        else:
-            loops.asynloop(*args)
-
-    def _runs_tasks(self) -> bool:
-        # A soft shutdown sleeps in the frame of a signal while tasks go on, so they need a thread of their own then.
-        soft = bool(self.app.conf.worker_soft_shutdown_timeout)
-        return hasattr(self.pool, "tasks") and not soft and can_run_loop(self.hub)
 
     def ensure_connected(self, conn: Any) -> Any:
         start, step, most = (seconds * random.uniform(*JITTER) for seconds in BACKOFF)

@@ -123,10 +123,11 @@ class Intake:
     # Receiving
 
     def _receive_all(self, taken: list[bytes]) -> None:
-        timer, timed = self._hub.timer, len(self._hub.timer.queue)
+        timers = self._hub.timer._queue  # ``queue`` would be a sorted copy
+        timed = len(timers)
         for place in range(0, len(taken), 2):
             self._receive(taken[place].decode(), taken[place + 1])
-        if len(timer.queue) > timed or self._hub._ready:
+        if len(timers) > timed or self._hub._ready:
             self._hub._waker.wake()  # how long the hub may wait now was reckoned before these messages came
 
     def _receive(self, queue: str, raw: bytes) -> None:

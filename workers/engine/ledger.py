@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from functools import cached_property
 
-from workers.engine.loops import in_event_loop
-
 #: Entries written at once. Bounds the time for which one worker occupies the broker.
 BATCH = 500
 
@@ -41,7 +39,7 @@ class Ledger:
         return self._wake is not None
 
     def open(self, *, wake: Callable[[], None], settle: Callable[[], None]) -> None:
-        """Let entries be added. ``settle`` writes them; ``wake`` has that done soon; called by others than the hub."""
+        """Let entries be added. ``settle`` writes them; ``wake``, called from other threads, has that done soon."""
         self._wake, self._settle, self._owner = wake, settle, threading.get_ident()
 
     def close(self) -> None:
@@ -77,7 +75,7 @@ class Ledger:
         self._wake_hub()
 
     def _wake_hub(self) -> None:
-        if self._wake is not None and (threading.get_ident() != self._owner or in_event_loop()):
+        if self._wake is not None and threading.get_ident() != self._owner:
             self._wake()
 
     # Settling

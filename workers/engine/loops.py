@@ -1,9 +1,4 @@
-"""The asyncio loop of a worker's tasks, and what is to be opened before its first task and closed after its last.
-
-The loop has a thread of its own, which lends it out: while a worker is connected, its hub runs the loop between two of
-its own turns, in its own thread, so that no task waits for one thread to wake the other. Whatever blocks the hub for
-long, such as a broker that is away, it does with the loop given back, and the tasks go on.
-"""
+"""One asyncio loop in a thread of its own, and what is to be opened before its first task and closed after its last."""
 
 from __future__ import annotations
 
@@ -11,11 +6,8 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
-
-from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 try:
     import uvloop
@@ -62,9 +54,6 @@ class LoopThread:
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tasks", daemon=True)
         self._ending = False
-        #: The thread that has borrowed the loop.
-        self._borrower: int | None = None
-        self._lent, self._returned = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Start the thread and await the opening hooks; what one of them raises is raised here."""
@@ -73,19 +62,7 @@ class LoopThread:
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine in the caller's context, so that it sees the caller's task and request."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        if self.is_borrowed_here:  # nobody else would run it
-            future.add_done_callback(lambda _: self.loop.stop())
-            while not future.done():
-                self._run_once()
-        return future
-
-    def call_soon(self, call: Callable[[], object]) -> None:
-        """Have something called on the loop, from any thread."""
-        if self.is_borrowed_here:
-            self.loop.call_soon(call)
-        else:
-            self.loop.call_soon_threadsafe(call)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def stop(self) -> None:
         """Cancel what still runs, await the closing hooks, end the thread."""
@@ -99,57 +76,14 @@ class LoopThread:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CLOSING_TIME)
 
-    # Lending
-
-    @contextmanager
-    def borrowed(self) -> Iterator[None]:
-        """Have the loop run by the caller's thread alone, in ``run_for``, instead of by its own."""
-        self._lent.clear()
-        self._returned.clear()
-        self._borrower = threading.get_ident()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._lent.wait()
-        try:
-            yield
-        finally:
-            self._borrower = None
-            self._returned.set()
-
-    @property
-    def is_borrowed_here(self) -> bool:
-        return self._borrower == threading.get_ident()
-
-    def run_for(self, seconds: float) -> None:
-        """Run the borrowed loop until somebody calls ``pause``, at most for so long; 0: only what is ready."""
-        if seconds <= 0:
-            self.loop.call_soon(self.loop.stop)
-            self._run_once()
-            return
-        limit = self.loop.call_later(seconds, self.loop.stop)
-        self._run_once()
-        limit.cancel()
-
-    def pause(self) -> None:
-        """Let the borrower have its turn once the loop has run what is ready. For any thread."""
-        if self.is_borrowed_here:
-            self.loop.stop()
-
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         while not self._ending:
-            if self._borrower is not None:
-                self._lent.set()
-                self._returned.wait()
-            self._run_once()
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):  # asyncio lets these out of a task: they end the task, not us
+                logger.warning("a task called for the end of the process; only the task ends")
         self.loop.close()
-
-    def _run_once(self) -> None:
-        try:
-            self.loop.run_forever()
-        except (WorkerShutdown, WorkerTerminate):  # raised by a signal in the borrower's thread
-            raise
-        except (SystemExit, KeyboardInterrupt):  # asyncio lets these out of a task: they end the task, not us
-            logger.warning("a task called for the end of the process; only the task ends")
 
 
 async def _open() -> None:
@@ -184,11 +118,6 @@ class _Shared:
                 self._thread = LoopThread()
                 self._thread.start()
             return self._thread
-
-    def pause(self) -> None:
-        """Let the hub have its turn, if it is it that runs the loop."""
-        if self._thread is not None:
-            self._thread.pause()
 
     def stop(self) -> None:
         with self._lock:

@@ -1,9 +1,8 @@
 """A Celery pool that runs coroutine tasks by the thousand on one asyncio loop, and plain ones in a few threads.
 
-Two loops share the work. The *hub* (of the worker's main thread) owns the broker connection and all of Celery's state:
+Two threads share the work. The *hub* (the worker's main thread) owns the broker connection and all of Celery's state:
 requests, signals, results, acknowledgements, events. The *loop* only awaits the bodies of tasks. They hand jobs over
-through two queues, and each is woken once for however many jobs there are. While the worker is connected, both run in
-the main thread by turns; else the loop has a thread of its own (see ``loops``).
+through two queues, and each is woken once for however many jobs there are.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -29,7 +29,7 @@ from kombu.asynchronous import get_event_loop
 from workers.engine.job import Fate, Job
 from workers.engine.ledger import ledger
 from workers.engine.link import BROKER_AWAY
-from workers.engine.loops import LoopThread, shared_loop
+from workers.engine.loops import shared_loop
 from workers.engine.request import Request, tells_of_tasks
 from workers.engine.task import Outcome
 from workers.engine.threads import DaemonThreads
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: Objects more than before, and collections of the young, after which Python's collector looks for cycles.
 COLLECTED_AFTER = (20_000, 10, 10)
+#: Seconds after which hub and loop give way to each other: a busy loop delays what comes in and goes out by as much.
+TURN = 0.001
 #: Threads for tasks that are plain functions.
 PLAIN_TASK_THREADS = 8
 #: Seconds between looks at the limits and leases of a pool that drains.
@@ -58,8 +60,6 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
     reports_on_hub = True
     #: The consumer's bootstep that renews leases; set when it starts.
     leases: Any = None
-    #: The loop of the tasks, from ``on_start``.
-    tasks: LoopThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,13 +81,14 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         if self._hub is None:
             raise ImproperlyConfigured("the asyncio pool needs a broker with an event loop: Redis")
         self._grace: float | None = self.app.conf.get("flywheel_grace")
-        self.tasks = shared_loop.get()
+        self._loop = shared_loop.get().loop
         self._threads = DaemonThreads(PLAIN_TASK_THREADS)
         signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_process_init.send(sender=None)
         # What was imported stays, and queries leave few cycles: the collector took a sixth of a worker's time.
         gc.freeze()
         gc.set_threshold(*COLLECTED_AFTER)
+        sys.setswitchinterval(TURN)
 
     def register_with_event_loop(self, loop: Any) -> None:
         self._hub = loop
@@ -216,13 +217,13 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             self.on_loop(self._start_on_loop)
 
     def on_loop(self, call: Callable[[], Any]) -> None:
-        """Have something called on the loop."""
-        self.tasks.call_soon(call)
+        """Have something called on the loop's thread."""
+        self._loop.call_soon_threadsafe(call)
 
     def _start_on_loop(self) -> None:
         self._loop_told = False
         while self._to_loop:
-            self._to_loop.popleft().start(self.tasks.loop)
+            self._to_loop.popleft().start(self._loop)
 
     def _run_plain(self, job: Job) -> None:
         assert job.call is not None
@@ -243,7 +244,6 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             self._hub_told = True
             self._reported.set()
             self._hub.call_soon(self._drain)
-            self.tasks.pause()
 
     # Hub: from an ended body to its acknowledgement
 

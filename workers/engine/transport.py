@@ -17,7 +17,6 @@ from kombu.transport import redis as stock
 from workers.engine.intake import Intake, redelivery
 from workers.engine.ledger import ledger
 from workers.engine.link import BROKER_AWAY
-from workers.engine.loops import shared_loop
 from workers.engine.plain_json import read, write
 
 logger = logging.getLogger(__name__)
@@ -138,7 +137,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         hub = self.connection.hub
         if hub is not None and not no_ack and queue not in self._fanout_queues and self.intake is None:
             self.intake = Intake(self, hub, ledger, self.connection._deliver)
-            ledger.open(wake=lambda: _wake(hub), settle=self.intake.settle)
+            ledger.open(wake=lambda: hub.call_soon(_nothing), settle=self.intake.settle)
         tag = super().basic_consume(queue, no_ack, *args, **kwargs)
         self._tell_intake()
         return tag
@@ -196,12 +195,6 @@ class Transport(stock.Transport):  # type: ignore[misc]
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self.hub = loop
         super().register_with_event_loop(connection, loop)
-
-
-def _wake(hub: Any) -> None:
-    """Have the hub take a turn."""
-    hub.call_soon(_nothing)
-    shared_loop.pause()
 
 
 def _nothing() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import itertools
 import json
 import os
@@ -30,6 +31,8 @@ from benchmarks.lab.measure import Ask, closed_loop, median, open_loop, quantile
 from benchmarks.lab.parts import Lab, Part, flow_calls, lab, wait_until
 
 Row = dict[str, Any]
+#: Plain Celery's tasks.
+NAIVE = "benchmarks.lab.naive"
 _fresh = itertools.count()
 #: What a query adds beside its flow is measured at these rates, where the system can carry them.
 RATES = (50, 500)
@@ -100,14 +103,14 @@ def plain_celery(here: Lab, pool: str, concurrency: int, flow_ms: int, repeats: 
     _, broker = here.broker()
     _, flows = here.flows(flow_ms)
     env = {"REDIS_URL": broker, "FLOWISE_BASE_URL": flows}
-    command = [sys.executable, "-m", "celery", "-A", "benchmarks.lab.naive", "worker", "-P", pool]
+    command = [sys.executable, "-m", "celery", "-A", NAIVE, "worker", "-P", pool]
     worker = here.part(f"celery-{pool}", [*command, "-c", str(concurrency), "-l", "WARNING"], env)
     with environment(env), ThreadPoolExecutor(concurrency) as callers:
-        for name in [name for name in sys.modules if name == "benchmarks.lab.naive"]:
-            del sys.modules[name]
         from celery import chain
 
-        from benchmarks.lab import naive
+        # Its app reads the broker's address when it is imported, and every row has a broker of its own.
+        sys.modules.pop(NAIVE, None)
+        naive = importlib.import_module(NAIVE)
 
         def ask_and_wait(number: int) -> object:
             return chain(naive.classify.s(question(number)), naive.flow.s()).apply_async().get(timeout=60)

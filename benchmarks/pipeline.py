@@ -324,8 +324,8 @@ def fan_out(here: Lab, repeats: int) -> Row:
         added, domains = [], set()
         for number in range(20 * repeats):
             asked = (
-                f"Compare [sleep 200] case {next(_fresh)}-{number}: which database index does this join need, "
-                "which clause of the contract covers liability, and help me imagine a story about it"
+                f"[sleep 200] Which database index does the join of case {next(_fresh)}-{number} need? "
+                "Which clause of the contract covers liability? And help me imagine a story about it"
             )
             start = time.perf_counter()
             answer = await producer.ask(asked, wait=30)

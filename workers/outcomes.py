@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 
+from agentic_flywheel import errors
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlywheelError, InvalidQuery
 from agentic_flywheel.flowise import FlowAnswer
@@ -110,5 +111,5 @@ def discreet(error: FlowError) -> FlowError:
 def celery_failure(error: FlywheelError) -> str:
     """Return an error as Celery's JSON results hold one, so that a plain ``AsyncResult.get()`` raises it."""
     return json.dumps(
-        {"exc_type": type(error).__name__, "exc_message": list(error.args), "exc_module": type(error).__module__}
+        {"exc_type": type(error).__name__, "exc_message": list(error.args), "exc_module": errors.__name__}
     )

@@ -105,15 +105,19 @@ class WordIndex:
 
     def similarity(self, said: list[str]) -> Vector:
         """Return the cosine of a text, given as its words, with every indexed one, by the grams that are known."""
-        found = [posting for gram in grams(said) if (posting := self._postings.get(gram)) is not None]
+        found = [
+            (posting, times)
+            for gram, times in Counter(grams(said)).items()
+            if (posting := self._postings.get(gram)) is not None
+        ]
         if not found:
             return np.zeros(self.size, np.float32)
-        few = [(texts, added) for _, texts, added in found if texts is not None]
-        rows = [added for _, texts, added in found if texts is None]
+        few = [(texts, added * times) for (_, texts, added), times in found if texts is not None]
+        rows = [added if times == 1 else added * times for (_, texts, added), times in found if texts is None]
         if few:
             # One call for all of them: on so few numbers a call costs more than its work.
             texts, added = map(np.concatenate, zip(*few, strict=True))
             rows.append(np.bincount(texts, added, self.size).astype(np.float32))
         total: Vector = np.add.reduce(rows)
-        total *= np.float32(1 / math.sqrt(sum(weight for weight, _, _ in found)))
+        total *= np.float32(1 / math.sqrt(sum(weight * times * times for (weight, _, _), times in found)))
         return total

@@ -1,0 +1,116 @@
+"""The tree of expected failures: each says what happened, why, what to do next and when to retry.
+
+Every class is a dataclass whose fields are its constructor's arguments and its ``args``, so an error survives
+serialisation: ``rebuild(error.describe())`` gives the same error in another process.
+"""
+
+from agentic_flywheel.errors.base import (
+    RETRY_CONNECTION,
+    RETRY_NEVER,
+    RETRY_RATE_LIMIT,
+    RETRY_TIMEOUT,
+    RETRY_UNAVAILABLE,
+    ErrorInfo,
+    FlywheelError,
+)
+from agentic_flywheel.errors.bridge import CallFailed, ChangesRefused, ClientConfigRefused, TooManyCalls, UnknownBatch
+from agentic_flywheel.errors.flow import (
+    CircuitOpen,
+    FlowError,
+    FlowFailed,
+    FlowiseUnreachable,
+    FlowNotFound,
+    FlowProtocolError,
+    FlowRateLimited,
+    FlowRefused,
+    FlowTimeout,
+    FlowUnauthorized,
+    ProviderUnavailable,
+)
+from agentic_flywheel.errors.given import (
+    EngineUnsupported,
+    InvalidProfile,
+    InvalidQuery,
+    InvalidRegistry,
+    InvalidScore,
+    InvalidSetting,
+    UnknownDomain,
+    UnknownFlow,
+    UnknownProfile,
+    UnknownQuery,
+    UnknownSession,
+)
+from agentic_flywheel.errors.queue import (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    QueryCancelled,
+    QueryFailed,
+    QueueFull,
+    UnknownDeadLetter,
+    WaitTimeout,
+)
+from agentic_flywheel.errors.rebuilding import rebuild
+from agentic_flywheel.errors.replay import (
+    ExperimentRefused,
+    InvalidEvaluator,
+    InvalidGate,
+    RecordingMissing,
+    ResultsUnreadable,
+    UnusableReplay,
+    UnusableSource,
+)
+from agentic_flywheel.errors.stack import ServiceFailed, StackRunning
+
+__all__ = [
+    "RETRY_CONNECTION",
+    "RETRY_NEVER",
+    "RETRY_RATE_LIMIT",
+    "RETRY_TIMEOUT",
+    "RETRY_UNAVAILABLE",
+    "BrokerUnavailable",
+    "CallFailed",
+    "ChangesRefused",
+    "CircuitOpen",
+    "ClientConfigRefused",
+    "DeadlineExceeded",
+    "EngineUnsupported",
+    "ErrorInfo",
+    "ExperimentRefused",
+    "FlowError",
+    "FlowFailed",
+    "FlowNotFound",
+    "FlowProtocolError",
+    "FlowRateLimited",
+    "FlowRefused",
+    "FlowTimeout",
+    "FlowUnauthorized",
+    "FlowiseUnreachable",
+    "FlywheelError",
+    "InvalidEvaluator",
+    "InvalidGate",
+    "InvalidProfile",
+    "InvalidQuery",
+    "InvalidRegistry",
+    "InvalidScore",
+    "InvalidSetting",
+    "ProviderUnavailable",
+    "QueryCancelled",
+    "QueryFailed",
+    "QueueFull",
+    "RecordingMissing",
+    "ResultsUnreadable",
+    "ServiceFailed",
+    "StackRunning",
+    "TooManyCalls",
+    "UnknownBatch",
+    "UnknownDeadLetter",
+    "UnknownDomain",
+    "UnknownFlow",
+    "UnknownProfile",
+    "UnknownQuery",
+    "UnknownSession",
+    "UnusableReplay",
+    "UnusableSource",
+    "WaitTimeout",
+    "rebuild",
+]

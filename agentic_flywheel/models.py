@@ -293,22 +293,6 @@ class DeadLetter(Model):
     at: AwareDatetime
 
 
-_digits: list[str] = []
-if hasattr(os, "register_at_fork"):
-    # Two processes never draw from one supply.
-    os.register_at_fork(after_in_child=_digits.clear)
-
-
-def random_digits() -> str:
-    """Return 32 random hex digits. The system is asked for many at once: asking costs more than the digits."""
-    while True:
-        try:
-            return _digits.pop()
-        except IndexError:
-            drawn = os.urandom(16 * 256).hex()
-            _digits.extend(drawn[at : at + 32] for at in range(0, len(drawn), 32))
-
-
 _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
@@ -318,7 +302,7 @@ def new_query_id(producer: str = "") -> str:
     The id is the Celery task id, the record's key, the MCP task id and the Langfuse trace id. Its first eight digits
     name the channel on which the producer hears of its queries, so one subscription serves them all.
     """
-    digits = random_digits()
+    digits = os.urandom(16).hex()
     # The version (4) and variant (10) bits of RFC 9562.
     fresh = f"{digits[:12]}4{digits[13:16]}{_VARIANT[digits[16]]}{digits[17:]}"
     return producer + fresh[len(producer) :]

@@ -6,8 +6,9 @@ Names are explicit, so that a rename in the code never strands a message.
 from __future__ import annotations
 
 import base64
+import os
 
-from agentic_flywheel.models import Priority, Query, random_digits
+from agentic_flywheel.models import Priority, Query
 
 CLASSIFY = "flywheel.classify"
 ANSWER = "flywheel.answer"
@@ -172,7 +173,7 @@ def task_message(
         f'"timelimit":[null,null],"root_id":"{root_id or task_id}","parent_id":{parent},"argsrepr":"{shown}",'
         f'"kwargsrepr":"{{}}","origin":"flywheel","ignore_result":true}},"properties":{{"correlation_id":"{task_id}",'
         f'"reply_to":"","delivery_mode":2,"delivery_info":{{"exchange":"","routing_key":"{queue}"}},"priority":0,'
-        f'"body_encoding":"base64","delivery_tag":"{random_digits()}"}}}}'
+        f'"body_encoding":"base64","delivery_tag":"{os.urandom(16).hex()}"}}}}'
     )
 
 

@@ -182,11 +182,9 @@ class Journal:
     ) -> None:
         """Record the end of the execution; of the query too, where this was its final state; and of those attached."""
         if self._trace.recording:
-            name, part = (
-                "synthesis" if answer is not None and answer.parts else "response-formatting",
-                self._part or None,
-            )
-            self._trace.observe(name, start=self._answered_at or now(), end=now(), metadata={"part": part})
+            name = "synthesis" if answer is not None and answer.parts else "response-formatting"
+            about = {"part": self._part or None}
+            self._trace.observe(name, start=self._answered_at or now(), end=now(), metadata=about)
         if finished.won and not execution.part:
             self.root(execution, answer, error)
         if finished.followers:

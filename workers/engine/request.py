@@ -83,14 +83,14 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     celerys: Callable[..., Any] = default(task, app, consumer)
     if getattr(task, "body", None) is None or not hasattr(consumer.pool, "take"):
         return celerys
-    buckets, pass_on, utc = consumer.task_buckets, consumer.on_task_request, app.uses_utc_timezone()
+    buckets, pass_on = consumer.task_buckets, consumer.on_task_request
     always = {
         "app": app,
         "task": task,
         "hostname": consumer.hostname,
         "eventer": consumer.event_dispatcher,
         "connection_errors": consumer.connection_errors,
-        "utc": utc,
+        "utc": app.uses_utc_timezone(),
     }
 
     def receive(message: Any, payload: Any, ack: Any, reject: Any, callbacks: Any) -> Any:

@@ -48,6 +48,22 @@ def test_taking_a_message_records_it_at_once(station: Station, link: Link) -> No
     assert station.redis.zscore(INDEX, "m1") == pytest.approx(station.redis.time()[0], abs=2)
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"headers": {"delivery_tag": "another"}, "properties": {"delivery_tag": "its own"}}',
+        r'{"headers": {"argsrepr": "{\"delivery_tag\": \"another\"}"}, "properties": {"delivery_tag":"its own"}}',
+        r'{"headers": {}, "properties": {"delivery_tag": "its\u0020own"}}',
+    ],
+)
+def test_a_message_is_recorded_under_its_own_tag(station: Station, link: Link, raw: str) -> None:
+    station.redis.lpush("q", raw)
+
+    fetch(link, "=", "q")
+
+    assert station.redis.hkeys(UNACKED) == ["its own"]
+
+
 def test_the_queues_of_a_band_share_and_bands_do_not(station: Station, link: Link) -> None:
     for queue in ("high", "a", "b"):
         station.redis.lpush(queue, *(message(f"{queue}{number}") for number in range(5)))

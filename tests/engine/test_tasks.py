@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 from celery.exceptions import TimeLimitExceeded
-from engine.conftest import KINDS, Station
+from engine.conftest import APP, KINDS, Station
 from processes import Valkey, wait_for
 
 WORKER = "worker@test"
@@ -239,9 +239,11 @@ def test_a_queued_task_that_is_revoked_never_starts(at: Station) -> None:
     queued = at.send("mark", 1, 0.0)
     at.client.control.revoke(queued.id, destination=[WORKER], reply=True, timeout=5)
 
+    # The command itself writes the state; only when the message is gone is it certain that nobody runs it.
     wait_for(lambda: queued.state == "REVOKED", within=20)
-    assert at.marks("started") == []
     assert busy[-1].get(timeout=5) == 2
+    wait_for(lambda: at.unacknowledged() == 0 and at.queued("celery") == 0)
+    assert at.marks("started") == []
 
 
 def test_the_pool_grows_and_shrinks(at: Station) -> None:
@@ -255,24 +257,31 @@ def test_the_pool_grows_and_shrinks(at: Station) -> None:
 
 
 def test_events_tell_of_every_step_of_a_task(at: Station) -> None:
-    seen: dict[str, Any] = {}
-    wanted = {"task-received", "task-started", "task-succeeded", "task-retried"}
+    seen: dict[tuple[str, str], Any] = {}
+    heard: list[str] = []
+
+    def told(event: dict[str, Any]) -> None:
+        seen[event.get("uuid", ""), event["type"]] = event
 
     def listen() -> None:
         with at.client.connection_for_read() as connection:
-            receiver = at.client.events.Receiver(
-                connection, handlers={"*": lambda event: seen.update({event["type"]: event})}
-            )
+            receiver = at.client.events.Receiver(connection, handlers={"*": told})
             for _ in receiver.itercapture(limit=None, timeout=8, wakeup=False):
-                if wanted <= seen.keys():
+                if heard:
                     break
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     wait_for(lambda: at.redis.pubsub_numpat() > 1)
-    at.send("retry_twice").get(timeout=10)
+    # A retry has a time before which it is not due, and so another way through the worker.
+    at_once, again = at.send("add", 1, 1), at.send("retry_twice")
+    again.get(timeout=10)
 
+    steps = ("task-received", "task-started", "task-succeeded")
+    wanted = {(sent.id, step) for sent in (at_once, again) for step in steps} | {(again.id, "task-retried")}
     wait_for(lambda: wanted <= seen.keys())
-    assert seen["task-succeeded"]["result"] == "2"
-    assert seen["task-succeeded"]["runtime"] >= 0
+    ended = seen[at_once.id, "task-succeeded"]
+    assert (ended["result"], seen[at_once.id, "task-received"]["name"]) == ("2", f"{APP}.add")
+    assert ended["runtime"] >= 0
+    heard.append("all")
     listener.join(5)

@@ -25,13 +25,16 @@ PYTHON = VENV / "bin" / "python"
 #: Written last, so that an install that was interrupted is not taken for a whole one.
 STAMP = VENV / ".flywheel-installed"
 
-PACKAGES = ("-c", "constraints.txt", "-e", ".[test]")
+PACKAGES = ("-c", "constraints.txt", "-e", ".[all,test]")
 
 #: What `test` without arguments does, the quick checks first.
 CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
+    ("pyrefly", "check", "--summary=none", "--python-interpreter-path", str(PYTHON)),
+    # Declared dependencies are the imported ones.
+    ("deptry", ".", "tests", "--no-ansi"),
     # Most tests wait for processes of their own: four at a time keep two cores busy. In the folders' order.
     ("pytest", "-n", "4", "--no-loadscope-reorder", "--cov", "--cov-report=term"),
 )

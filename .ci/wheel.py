@@ -1,4 +1,4 @@
-"""Build the wheel, install it into an empty environment, and check that nothing of the four packages is missing."""
+"""Build the wheel, install it into an empty environment, and check that nothing of the packages is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("agentic_flywheel", "workers", "producer", "mcp_bridge")
+PACKAGES = ("agentic_flywheel", "workers", "producer", "mcp_bridge", "flowise_sandbox")
+
+#: What a client is without any extra, and what it says of a command that needs one. Runs inside the environment, too.
+CLIENT_ALONE = """
+import subprocess, sys
+from importlib.util import find_spec
+from agentic_flywheel.models import Query
+from producer import AsyncProducer, Producer
+from producer.cli.root import COMMANDS
+
+def said(*arguments):
+    return subprocess.run([sys.argv[1], *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+assert not any(map(find_spec, ("celery", "mcp", "langfuse", "jsonschema"))), "a client alone needs none of them"
+for refused in (said("worker"), said("mcp"), said("up"), said("demo")):
+    assert refused.returncode == 2, refused
+    assert 'pip install "agentic-flywheel[' in refused.stderr and "Traceback" not in refused.stderr, refused
+doctor = said("doctor")
+assert doctor.returncode in (0, 1) and "extra" in doctor.stdout and "Traceback" not in doctor.stderr, doctor
+for command in COMMANDS.keys() - {"worker", "mcp"}:
+    assert said(command, "--help").returncode == 0, command
+"""
 
 #: Runs inside the empty environment, from another folder, so that only the wheel can answer.
 IMPORT_EVERYTHING = """
@@ -49,6 +70,8 @@ def main(folder: Path) -> None:
         sys.exit(f"The wheel lacks {', '.join(sorted(missing))}")
 
     run(*pip, "install", "-c", ROOT / "constraints.txt", wheel)
+    run(python, "-c", CLIENT_ALONE, folder / "bin" / "flywheel", cwd=elsewhere)
+    run(*pip, "install", "-c", ROOT / "constraints.txt", f"{wheel}[all]")
     run(python, "-c", IMPORT_EVERYTHING, *PACKAGES, cwd=elsewhere)
     run(folder / "bin" / "flywheel", "--help", cwd=elsewhere)
     print(f"{wheel.name} is whole: {len(list(sources()))} files, every module imports")

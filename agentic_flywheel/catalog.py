@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, TypeAdapter, ValidationError
 
 from agentic_flywheel.errors import UnknownDomain, UnknownFlow
 from agentic_flywheel.models import Model, Probability, Slug
@@ -18,6 +18,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
 _RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h|d)\s*$")
 _LONGEST = 100 * 366 * 86400
+_TRUTH = TypeAdapter[bool](bool)
 
 
 def parse_duration(value: Any) -> Any:
@@ -41,6 +42,14 @@ def parse_rate(value: Any) -> Any:
     return value
 
 
+def parse_cache(value: Any) -> Any:
+    """Return what a truth means, which older registries have in its place; else leave it for the validator."""
+    try:
+        return "owner" if _TRUTH.validate_python(value) else "off"
+    except ValidationError:
+        return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
 #: A duration that must not be zero, nor so short that it is zero in Redis.
 PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(milliseconds=1))]
@@ -48,8 +57,24 @@ Rate = Annotated[float, BeforeValidator(parse_rate), Field(gt=0, allow_inf_nan=F
 #: A text that says something.
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
+#: Who is given an answer, from the fewest to all.
+_SCOPES = ("off", "owner", "shared")
+
 #: TTL of an answer where neither the registry nor the flow's domain says otherwise.
 DEFAULT_TTL = timedelta(days=7)
+
+
+class FormField(Model):
+    """One field of the form with which a flow begins."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Annotated[Phrase, Field(max_length=128)]
+    type: Literal["string", "number", "boolean", "options"] = "string"
+    #: A field that is left out stands in the flow's prompts as ``{{ $form.name }}``: Flowise puts nothing in its place.
+    required: bool = True
+    #: What may be chosen; none given: any text.
+    options: tuple[Phrase, ...] = ()
 
 
 class Flow(Model):
@@ -67,6 +92,8 @@ class Flow(Model):
     domain: Slug
     active: bool = True
     session_format: str = ""
+    #: The form with which it begins; empty: it takes questions, or nobody has said which form.
+    form: tuple[FormField, ...] = ()
     #: Sent as ``overrideConfig``; Flowise honours what the flow's owner has enabled.
     config: dict[str, JsonValue] = {}
     keywords: tuple[Phrase, ...] = Field(default=(), alias="intent_keywords")
@@ -77,18 +104,26 @@ class Flow(Model):
     stale_while_revalidate: Duration = timedelta(0)
     #: Remember a permanent failure for this long, so that it is not asked again at once.
     failure_ttl: Duration = timedelta(seconds=10)
-    cache: bool = True
-    #: Longest silence of the flow before the call is cut.
+    #: Who is given a kept answer: everybody, only whom it was given to (owner and user), or nobody.
+    cache: Annotated[Literal["shared", "owner", "off"], BeforeValidator(parse_cache)] = "owner"
+    #: Which questions are the same one: those that are written alike, or alike but for case and white space.
+    match: Literal["exact", "loose"] = "exact"
+    #: Longest time of a whole call before it is cut.
     timeout: PositiveDuration = timedelta(seconds=120)
+    #: Longest silence of an answer that has begun.
+    idle_timeout: PositiveDuration = timedelta(seconds=60)
     #: Calls per second over all workers; None: no limit.
     rate: Rate | None = None
-    #: Calls at once over all workers.
-    concurrency: Annotated[int, Field(ge=1)] = 200
+    #: Calls at once over all workers; None: as many as its server takes.
+    concurrency: Annotated[int, Field(ge=1)] | None = None
     #: Attempts in all, the first included.
     attempts: Annotated[int, Field(ge=1, le=20)] = 4
     fallback: Slug | None = None
     #: Who remembers the conversation: Flowise by session id, we by sending history, or nobody.
     memory: Literal["flowise", "history", "none"] = "flowise"
+    #: Most turns, and characters of them, that are sent as history; the newest are kept.
+    history_turns: Annotated[int, Field(ge=1, le=1000)] = 40
+    history_chars: Annotated[int, Field(ge=100, le=1_000_000)] = 24_000
     streaming: bool = True
     #: How a profile's context reaches the flow.
     injection: Literal["prepend", "system", "vars"] = "prepend"
@@ -115,6 +150,16 @@ class Flow(Model):
         return self.name or self.key
 
 
+class EncoderServer(Model):
+    """An OpenAI-compatible server of embeddings, for the questions that routing is unsure of."""
+
+    #: The address below which ``/embeddings`` is, such as ``https://api.openai.com/v1``.
+    url: Annotated[str, Field(pattern=r"^https?://[^/@?#\s]+(/[^@?#\s]*)?$", max_length=500)]
+    model: Phrase
+    #: Name of the environment variable that holds the key; None: the server wants none.
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+
+
 class Policy(Model):
     """How routes are decided: the registry's ``intent_classification``."""
 
@@ -125,7 +170,7 @@ class Policy(Model):
     high: Probability = 0.70
     medium: Probability = 0.40
     #: A second domain is asked too when its own evidence reaches this.
-    multi_flow_threshold: Probability = 0.60
+    multi_flow_threshold: Probability = 0.55
     #: At most so many domains for one question.
     max_targets: Annotated[int, Field(ge=1, le=8)] = 3
     on_medium: Literal["best", "best_two"] = "best"
@@ -134,6 +179,8 @@ class Policy(Model):
     synthesis_flow: Slug | None = None
     #: Weights of the signals beside the text, as log-priors.
     scoring_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    #: Reads again what routing is unsure of; without it, the extra ``encoder`` does, where it is installed.
+    encoder: EncoderServer | None = None
 
 
 class Catalog(Model):
@@ -160,8 +207,8 @@ class Catalog(Model):
 
     @cached_property
     def routable(self) -> dict[str, Flow]:
-        """The active flows that a classification may choose: all but the synthesis flow."""
-        return {key: flow for key, flow in self.active.items() if key != self.policy.synthesis_flow}
+        """The active flows that a classification may choose: not the synthesis flow, none that begins with a form."""
+        return {key: flow for key, flow in self.active.items() if key != self.policy.synthesis_flow and not flow.form}
 
     @property
     def default(self) -> Flow:
@@ -175,6 +222,19 @@ class Catalog(Model):
             return self.active[key]
         except KeyError:
             raise UnknownFlow(key, sorted(self.active)) from None
+
+    def answering_for(self, asked: str, fallback: Flow) -> Flow:
+        """Return a fallback as it answers what was asked of another one: for as few people as any between them says.
+
+        What a flow allows that has left the registry is not known, so nobody else is given the answer.
+        """
+        scopes, passed, key = {fallback.cache}, {fallback.key}, asked
+        while key not in passed:
+            passed.add(key)
+            flow = self.flows.get(key)
+            scopes.add(flow.cache if flow else "off")
+            key = flow.fallback or fallback.key if flow else fallback.key
+        return fallback.model_copy(update={"cache": min(scopes, key=_SCOPES.index)})
 
     def in_domain(self, domain: str) -> tuple[Flow, ...]:
         """Return the active flows of a domain. Raises UnknownDomain."""

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import enum
-import os
-import secrets
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AwareDatetime, Field, JsonValue, ValidationError, model_validator
 
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.base import Band as Band
+from agentic_flywheel.base import Model as Model
+from agentic_flywheel.base import Probability as Probability
+from agentic_flywheel.doings import Artifact as Artifact
+from agentic_flywheel.doings import FlowStep as FlowStep
+from agentic_flywheel.doings import ToolUse as ToolUse
+from agentic_flywheel.doings import Usage as Usage
 from agentic_flywheel.errors import ErrorInfo, InvalidQuery
+from agentic_flywheel.given import MAX_CONTEXT as MAX_CONTEXT
+from agentic_flywheel.given import MAX_QUESTION as MAX_QUESTION
+from agentic_flywheel.given import Asked, Context, JsonObject, Text, bounded, fault_of
+from agentic_flywheel.given import Identifier as Identifier
+from agentic_flywheel.given import Slug as Slug
+from agentic_flywheel.routes import Evidence as Evidence
+from agentic_flywheel.routes import Route as Route
+from agentic_flywheel.routes import RouteDecision as RouteDecision
+from agentic_flywheel.routes import Target as Target
+from agentic_flywheel.secret_values import without_secret_values
+from agentic_flywheel.stops import Stop
+from agentic_flywheel.uploads import Uploads
 
-MAX_QUESTION = 32_000
-#: Characters of what is told of a domain beside it: more would crowd out the question.
-MAX_CONTEXT = 8_000
-
-#: A name of a flow, domain, profile: safe in queue names, keys and file names.
-Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
-#: An id that a caller may choose: a session, a user.
-Identifier = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 CachePolicy = Literal["use", "refresh", "bypass"]
-Band = Literal["high", "medium", "low"]
 
 
 class Priority(enum.StrEnum):
-    """Three bands, each with queues of its own; high before low without starving low."""
+    """Three bands, each with queues of its own; high before low. In queues low has its turns too, at a flow none."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -40,7 +47,8 @@ class State(enum.StrEnum):
     PENDING = "pending"  # accepted, waits for its classification
     QUEUED = "queued"  # routed, waits for a worker of its domain
     RUNNING = "running"  # a flow is being called
-    WAITING = "waiting"  # attached, parked by a limit, or before a retry; `reason` says which
+    WAITING = "waiting"  # a ``WaitReason`` says for what
+    INPUT_REQUIRED = "input_required"  # its flow has stopped and asks a person, who has to decide
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -51,56 +59,117 @@ class State(enum.StrEnum):
         return self in TERMINAL
 
 
+class HowEnded(enum.StrEnum):
+    """How an execution ended, where its terminal state does not say it: what figures tell apart."""
+
+    CACHED = "cached"  # answered from the cache
+    ATTACHED = "attached"  # got the outcome of an identical execution
+    FALLEN_BACK = "fallen_back"  # its flow's fallback answered
+    REFUSED = "refused"  # its owner was at a limit: this says nothing of a flow
+
+
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 
 
-class Model(BaseModel):
-    """Base of every noun: frozen, and closed against unknown fields."""
+class WaitReason(enum.StrEnum):
+    """Why a waiting query waits."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    ATTACHED = "attached"  # for the answer of an identical query
+    SESSION = "session"  # for an earlier turn of its session
+    RETRY = "retry"  # before its flow is called again
+    PAUSED = "paused"  # a person has paused its flow or domain
+    RATE = "rate"  # its flow's calls a second are used up, or the flow asked for a pause
+    CONCURRENCY = "concurrency"  # its flow's calls at once, or those of the flow's server, are used up
+    CIRCUIT = "circuit"  # its flow failed too often and is left alone for a while
+    REGISTRY = "registry"  # for a worker that has its flow, domain or profile
+    VERSION = "version"  # for a worker of its version
+
+
+class EventKind(enum.StrEnum):
+    """What a reader of a query's event stream can be told."""
+
+    ROUTED = "routed"
+    STARTED = "started"
+    ATTACHED = "attached"
+    TOKEN = "token"
+    STEP = "step"
+    TOOL = "tool"
+    SOURCE = "source"
+    ARTIFACT = "artifact"
+    USAGE = "usage"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    INPUT_REQUIRED = "input_required"
+    DECIDED = "decided"
+    FINAL = "final"
+
+
+#: What a flow tells while it runs. Those attached to its call read it too.
+TOLD_BY_FLOW = frozenset(
+    {
+        EventKind.TOKEN,
+        EventKind.STEP,
+        EventKind.TOOL,
+        EventKind.SOURCE,
+        EventKind.ARTIFACT,
+        EventKind.USAGE,
+    }
+)
 
 
 class Message(Model):
     """One message of a conversation, in Flowise's own words for the roles."""
 
     role: Literal["userMessage", "apiMessage"]
-    content: str
+    content: Text
 
 
-class Query(Model):
+class Query(Asked, Model):
     """What a user asks.
 
-    Everything but ``question`` may be left out. ``deadline`` is a point in time; ``config`` is merged over the flow's
+    Everything but ``question`` may be left out, and that too where there is a ``form``: it is then the form's text.
+    ``deadline`` is a point in time; ``config`` is merged over the flow's
     own configuration (``overrideConfig``); ``history`` is sent instead of the session's own turns.
     """
 
-    question: str = Field(min_length=1, max_length=MAX_QUESTION)
     session_id: Identifier | None = None
-    user: Identifier = "local"
+    #: Who is authenticated. A producer sets it, whatever a caller says; who may write to the broker may name anybody.
+    owner: Identifier = LOCAL
+    #: Whom the owner names: sessions, and answers that are kept for the one who asked, belong to both.
+    user: Identifier | None = None
     flow: Slug | None = None
     domain: Slug | None = None
     intent: Slug | None = None
     profile: Slug | None = None
     #: What the flow is told of the domain with this question alone; beside a profile, where it names one.
-    context: str | None = Field(None, min_length=1, max_length=MAX_CONTEXT)
+    context: Context | None = None
     context_type: Literal["technical", "cultural", "strategic", "general"] | None = None
-    config: dict[str, JsonValue] = Field(default_factory=dict)
+    config: JsonObject = Field(default_factory=dict)
+    #: Files and addresses that go with it; a ``pathlib.Path`` or a text with an address stands for one.
+    uploads: Uploads = ()
     history: tuple[Message, ...] = ()
     cache: CachePolicy = "use"
     priority: Priority = Priority.NORMAL
     deadline: AwareDatetime | None = None
     client: Slug = "python"
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    metadata: JsonObject = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _question_has_text(self) -> Self:
-        if not self.question.strip():
-            raise PydanticCustomError("blank", "it holds nothing but white space")
-        return self
+    def _is_bounded(self) -> Self:
+        return bounded(self)
+
+    @property
+    def asker(self) -> Asker:
+        return Asker(self.owner, self.user)
 
     def written(self) -> str:
         """Return the JSON form, without the fields that were left at their defaults."""
         return self.model_dump_json(exclude_defaults=True)
+
+    def shown(self) -> dict[str, Any]:
+        """Return the JSON object that people are shown: what was given, without the secrets of its configuration."""
+        told = self.model_dump(mode="json", exclude_defaults=True)
+        return told | ({"config": without_secret_values(self.config)} if self.config else {})
 
 
 def read_query(fields: Any) -> Query:
@@ -108,78 +177,23 @@ def read_query(fields: Any) -> Query:
     try:
         return Query.model_validate(fields)
     except ValidationError as refused:
-        first = refused.errors(include_input=False, include_url=False)[0]
-        raise InvalidQuery(".".join(map(str, first["loc"])) or "question", first["msg"]) from None
+        raise InvalidQuery(*fault_of(refused)) from None
 
 
-class Target(Model):
-    """One flow that a route leads to."""
-
-    flow: str
-    domain: str
-    confidence: Probability
-    #: The sub-intent that decided, where the catalog has topics.
-    topic: str | None = None
-
-
-class Evidence(Model):
-    """One reason for a route, in words."""
-
-    kind: Literal["explicit", "keyword", "example", "topic", "session", "profile", "novelty", "default", "description"]
-    flow: str
-    detail: str
-    #: How much it moved the score, in log-odds; the sign says which way.
-    weight: float
-
-
-class Decision(Model):
-    """Where a query goes: what an answer tells of its route. Of a whole route, the rest is passed over."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    targets: tuple[Target, ...] = Field(min_length=1)
-    decision: Literal["explicit", "single", "best_two", "fan_out", "default", "clarify"]
-    band: Band
-    confidence: Probability
-    #: One sentence for a person.
-    reason: str = ""
-
-    @property
-    def best(self) -> Target:
-        return self.targets[0]
-
-
-class Route(Decision):
-    """The decision where a query goes, and why."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    #: Calibrated probability per flow, all active flows.
-    scores: dict[str, float] = Field(default_factory=dict)
-    #: How foreign the question is to every example, 0..1; ``novel`` says whether that passed the threshold.
-    novelty: Probability = 0.0
-    novel: bool = False
-    evidence: tuple[Evidence, ...] = ()
-    alternatives: tuple[Target, ...] = ()
-    catalog_revision: str = ""
-
-
-class Usage(Model):
-    """Token usage of a flow, where Flowise tells."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    model: str | None = None
-
-
-class Part(Model):
+class AnswerPart(Model):
     """One domain's contribution to a synthesised answer."""
 
     flow: str
     domain: str
     text: str = ""
     cached: bool = False
+    sources: tuple[dict[str, JsonValue], ...] = ()
+    usage: Usage | None = None
+    tools: tuple[ToolUse, ...] = ()
+    steps: tuple[FlowStep, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    follow_ups: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     error: ErrorInfo | None = None
 
 
@@ -217,19 +231,29 @@ class Answer(Model):
     elapsed: timedelta = timedelta()
     #: From sending to the first token; None where the flow does not stream.
     first_token: timedelta | None = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[AnswerPart, ...] = ()
     choices: tuple[Choice, ...] = ()
     #: A custom-function flow may answer with an object instead of text.
     data: dict[str, JsonValue] | None = None
     sources: tuple[dict[str, JsonValue], ...] = ()
     usage: Usage | None = None
+    #: The tools that the flow used, and its nodes that ran, each in their order.
+    tools: tuple[ToolUse, ...] = ()
+    steps: tuple[FlowStep, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    #: Questions that the flow proposes to ask next.
+    follow_ups: tuple[str, ...] = ()
+    #: The part of the configuration that the flow used; Flowise ignores what its owner has not enabled.
+    config_used: dict[str, JsonValue] = Field(default_factory=dict)
+    #: What whoever reads the answer should know of how it came about, a sentence each.
+    warnings: tuple[str, ...] = ()
     attempts: int = 1
     #: Whether Flowise itself keeps this exchange under the query's session.
     remembered: bool = False
     #: The domain profile that it was given under; ``private`` where that is confidential.
     profile: str | None = None
     private: bool = False
-    #: Flowise's own ids of this exchange, for feedback.
+    #: Flowise's own ids of this exchange, for feedback; none where the answer was another query's.
     chat_id: str | None = None
     message_id: str | None = None
     trace_id: str = ""
@@ -254,7 +278,7 @@ class Event(Model):
     """One entry of a query's event stream. ``id`` is where a reader can resume."""
 
     id: str
-    kind: Literal["routed", "started", "attached", "token", "retrying", "waiting", "final"]
+    kind: EventKind
     at: AwareDatetime
     data: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -269,10 +293,14 @@ class Record(Model):
     route: Route | None = None
     answer: Answer | None = None
     error: ErrorInfo | None = None
-    #: Why a waiting query waits: retry, rate, concurrency, breaker, paused, attached.
+    #: Why a waiting query waits (a ``WaitReason``); of a cancelled or expired one, why it ended.
     reason: str = ""
     flow: str | None = None
     domain: str | None = None
+    #: What its flows ask a person, while they wait for the decision.
+    stops: tuple[Stop, ...] = ()
+    #: The number of the last stop; 0 where none of its flows has stopped.
+    last_stop: int = 0
     attempts: int = 0
     attached_to: str | None = None
     created: datetime
@@ -280,39 +308,6 @@ class Record(Model):
     started: datetime | None = None
     finished: datetime | None = None
 
-
-class DeadLetter(Model):
-    """A query whose attempts ran out, kept with everything needed to redrive it."""
-
-    query_id: str
-    query: Query
-    flow: str
-    domain: str
-    attempts: int
-    error: ErrorInfo
-    at: AwareDatetime
-
-
-_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
-
-
-def new_query_id(producer: str = "") -> str:
-    """Return 32 lower-case hex digits in uuid4's layout, beginning with the ``producer``'s own eight digits.
-
-    The id is the Celery task id, the record's key, the MCP task id and the Langfuse trace id. Its first eight digits
-    name the channel on which the producer hears of its queries, so one subscription serves them all.
-    """
-    digits = os.urandom(16).hex()
-    # The version (4) and variant (10) bits of RFC 9562.
-    fresh = f"{digits[:12]}4{digits[13:16]}{_VARIANT[digits[16]]}{digits[17:]}"
-    return producer + fresh[len(producer) :]
-
-
-def new_producer_id() -> str:
-    """Return the eight hex digits with which one producer's query ids begin."""
-    return secrets.token_hex(4)
-
-
-def trace_id_of(query_id: str) -> str:
-    """Return the trace id of a query: its id, without the dashes that a plain Celery client puts in."""
-    return query_id.replace("-", "")
+    @property
+    def asker(self) -> Asker:
+        return Asker(self.owner, self.query.user)

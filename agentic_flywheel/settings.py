@@ -1,56 +1,117 @@
-"""The environment, read once. No other module reads it."""
+"""Settings from the environment. This is the only module that reads it."""
 
 from __future__ import annotations
 
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from agentic_flywheel.catalog import Duration, Rate
+from agentic_flywheel.addresses import checked_broker, holds_login, without_secrets
+from agentic_flywheel.catalog import Duration, Flow, PositiveDuration, Rate
 from agentic_flywheel.errors import InvalidSetting
+from agentic_flywheel.given import MAX_QUERY_BYTES
 
 
 def _plain_or_flywheel(name: str) -> AliasChoices:
     return AliasChoices(f"FLYWHEEL_{name}", name)
 
 
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
+def _off_is_none(value: object) -> object:
+    return None if value == "off" else value
 
 
 Url = Annotated[str, Field(pattern=r"^[a-z+]+://")]
-OptionalUrl = Annotated[Url | None, BeforeValidator(_empty_is_none)]
+#: What a stopping worker needs to hand back what it could not finish, and to close its connections.
+HANDING_BACK = timedelta(seconds=5)
+
+
+def room_for_one(limit: int) -> int:
+    """Return a limit of bytes. Raises ValueError where it is below what one query may have."""
+    if limit and limit < MAX_QUERY_BYTES:
+        raise ValueError(f"should be 0, or {MAX_QUERY_BYTES:,} at least: one query may have so many bytes")
+    return limit
+
+
+#: Turns of an owner for each turn of one with weight 1. A turn is divided by it, so it is bounded.
+Weight = Annotated[int, Field(ge=1, le=10)]
+
+
+def _pairs(value: object) -> object:
+    """Return the pairs of a text such as ``alice=3,bob=2``."""
+    if not isinstance(value, str):
+        return value
+    pairs = (each.partition("=") for each in value.split(",") if each.strip())
+    return {name.strip(): number for name, _, number in pairs}
 
 
 class Settings(BaseSettings):
-    """What the environment decides. Durations are seconds or text such as ``15m``, ``7d``."""
+    """Every setting, one environment variable each; README.md has the table.
 
-    model_config = SettingsConfigDict(env_prefix="FLYWHEEL_", frozen=True, extra="ignore", populate_by_name=True)
+    Durations are seconds, or text such as ``15m`` or ``7d``. An empty variable is one that is not set: compose files
+    and units of services cannot leave a variable out.
+    """
 
-    redis_url: Url = Field("redis://127.0.0.1:6379/0", validation_alias=_plain_or_flywheel("REDIS_URL"))
-    flowise_base_url: OptionalUrl = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_BASE_URL"))
+    model_config = SettingsConfigDict(
+        env_prefix="FLYWHEEL_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    redis_url: Annotated[str, AfterValidator(checked_broker)] = Field(
+        "redis://127.0.0.1:6379/0", validation_alias=_plain_or_flywheel("REDIS_URL")
+    )
+    flowise_base_url: Url | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_BASE_URL"))
     flowise_api_key: SecretStr | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_API_KEY"))
-    #: An explicit registry file; else `.agentic_flywheel/flow-registry.yaml` here, then at home, then the bundled one.
+    #: The registry file. None: `.agentic_flywheel/flow-registry.yaml` in the working folder, else in the home folder,
+    #: else the bundled one.
     registry: Path | None = None
-    #: An explicit folder of domain profiles; else `.agentic_flywheel/domains` here, then at home.
+    #: The folder of domain profiles. None: `.agentic_flywheel/domains` in the working folder, then in the home folder.
     profiles: Path | None = None
-    #: Where `flywheel up` keeps its state: the embedded broker's data, logs, who is running.
+    #: The folder in which `flywheel up` keeps the embedded broker's data, the logs and its own state.
     home: Path = Path(".flywheel")
 
-    engine: Literal["asyncio", "stock"] = "asyncio"
-    #: Queries that one worker process works on at once.
+    #: Most queries that one worker process works on at once.
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    #: A message not renewed for this long is given to another worker.
+    #: A worker that does not renew a message for so long loses it to another worker.
     visibility_timeout: Duration = timedelta(seconds=6)
-    #: How long a stopping worker may finish what it has; then it hands back.
-    grace: Duration = timedelta(seconds=10)
+    #: From a worker's SIGTERM to its end: what a container's, a pod's or a unit's stop time-out has to be. It finishes
+    #: what it has, and in the last seconds hands the rest back. The default covers a flow's default time-out.
+    grace: Duration = timedelta(seconds=130)
+    #: Most calls at once of one Flowise server, of all workers together. A flow may have fewer.
+    flowise_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 16
+    #: Most open queries, of all domains together and of each domain.
     queue_limit: Annotated[int, Field(ge=1)] = 100_000
+    #: Limits of each owner; 0: none. A token may have values of its own. Queries that are submitted within a minute.
+    owner_queries_a_minute: Annotated[int, Field(ge=0)] = 0
+    #: Open queries of one owner. None: a quarter of the queue limit.
+    owner_under_way: Annotated[int, Field(ge=0)] | None = None
+    #: Bytes of one owner's open queries, as JSON.
+    owner_bytes_under_way: Annotated[int, AfterValidator(room_for_one)] = 64 * 2**20
+    #: Calls of flows for one owner in a day (UTC).
+    owner_calls_a_day: Annotated[int, Field(ge=0)] = 0
+    #: Weights of owners, as `alice=3,bob=2`: how many turns each has where owners take turns. All others have 1.
+    owner_weights: Annotated[dict[Annotated[str, Field(min_length=1)], Weight], NoDecode, BeforeValidator(_pairs)] = {}
+    #: Whether the owner `local` has these limits too: the command line, and whoever needs no token.
+    owner_limits_local: bool = False
 
+    #: Bytes of one file that goes with a query, and of all that are kept at once (as they are kept: a third more).
+    upload_bytes: Annotated[int, Field(ge=1)] = 10 * 2**20
+    uploads_bytes: Annotated[int, Field(ge=1)] = 2**30
+    #: Folder or bucket for larger files, in fsspec's form: `file:///srv/files`, `s3://bucket/files`. None: no larger.
+    uploads_url: Annotated[str, Field(pattern=r"^[a-z0-9+]+://")] | None = None
+    #: How long a file is kept at most. It is deleted when no open query needs it.
+    upload_ttl: PositiveDuration = timedelta(days=1)
+
+    #: How long a query waits for a person whom its flow asks. It then ends as expired. And most queries that wait so;
+    #: they have no place in the limits above.
+    person_timeout: PositiveDuration = timedelta(days=7)
+    person_limit: Annotated[int, Field(ge=1)] = 10_000
+    #: A query that is open for longer ends as expired. The time that it waits for a person does not count.
+    query_age: PositiveDuration = timedelta(days=1)
+    #: How long a query waits while no living worker knows its flow, or has its version. It then ends as failed.
+    unserved_timeout: Duration = timedelta(seconds=60)
     result_ttl: Duration = timedelta(days=1)
     session_ttl: Duration = timedelta(days=30)
     session_turns: Annotated[int, Field(ge=1)] = 50
@@ -58,80 +119,117 @@ class Settings(BaseSettings):
 
     langfuse_public_key: str | None = Field(None, validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: SecretStr | None = Field(None, validation_alias="LANGFUSE_SECRET_KEY")
-    langfuse_base_url: OptionalUrl = Field(None, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST"))
+    langfuse_base_url: Url | None = Field(None, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST"))
     langfuse_environment: str = Field("default", validation_alias="LANGFUSE_TRACING_ENVIRONMENT")
     langfuse_release: str | None = Field(None, validation_alias="LANGFUSE_RELEASE")
     langfuse_sample_rate: Annotated[float, Field(ge=0, le=1)] = Field(1.0, validation_alias="LANGFUSE_SAMPLE_RATE")
-    #: Where under its address Langfuse takes OpenTelemetry spans; another product takes them elsewhere.
+    #: Path, below Langfuse's address, to which OpenTelemetry spans are sent. Other products have other paths.
     langfuse_traces_path: str = Field("api/public/otel/v1/traces", validation_alias="LANGFUSE_OTEL_TRACES_EXPORT_PATH")
-    #: Off: no traces at all, to no server and no file.
+    #: False: no traces at all, neither to a server nor to a file.
     tracing_enabled: bool = Field(True, validation_alias="LANGFUSE_TRACING_ENABLED")
-    #: What goes over every text of a trace: `off`, `redact` (keys, tokens, e-mail addresses) or `module:function`.
+    #: Mask that is applied to every text of a trace: `off`, `redact` (keys, tokens, e-mail addresses) or the
+    #: `module:function` of a user.
     trace_mask: str = "redact"
     #: Longest input, output or metadata value in a trace, in characters.
     trace_io_limit: Annotated[int, Field(ge=0)] = 16_384
-    #: Observations, and bytes of them, that one process keeps while they cannot be sent; more are dropped and counted.
+    #: Most observations, and most bytes of them, that one process keeps while they cannot be sent. Further ones are
+    #: dropped and counted.
     trace_queue_limit: Annotated[int, Field(ge=1)] = 100_000
     trace_queue_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
-    #: Where `flywheel up` and workers serve figures to Prometheus, on the loopback address: each on the first free
-    #: port from this one on; 0: on any free port; empty: not at all.
-    metrics_port: Annotated[Annotated[int, Field(ge=0, le=65_535)] | None, BeforeValidator(_empty_is_none)] = 9464
+    #: Port at which `flywheel up` and workers serve figures to Prometheus. Each process takes the first free port from
+    #: this one on. 0: any free port. `off`, here None: figures are not served.
+    metrics_port: Annotated[Annotated[int, Field(ge=0, le=65_535)] | None, BeforeValidator(_off_is_none)] = 9464
+    #: Address at which they are served. In a container it is `0.0.0.0`.
+    metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
 
-    #: Bearer tokens of the MCP bridge over HTTP: `name=token`, separated by commas or lines. The name is the owner.
+    #: The file to which a worker, a sandbox, a Flower or a bridge writes its log, one process a file. `flywheel up`
+    #: sets it for what it starts. None: the log goes to stderr.
+    log_file: Path | None = None
+    #: Bytes of one log file; and how many older ones are kept beside it, as `.1`, `.2` and so on.
+    log_bytes: Annotated[int, Field(ge=10_000)] = 10 * 2**20
+    log_files: Annotated[int, Field(ge=1, le=1000)] = 5
+
+    #: The file of tokens that `flywheel tokens` keeps. None: `tokens.json` in the home folder.
+    tokens_file: Path | None = None
+    #: Further bearer tokens of the MCP bridge over HTTP: `name=token`, separated by commas or lines. The name is
+    #: the owner.
     mcp_tokens: SecretStr | None = None
-    #: A file with further tokens, one `name=token` a line; `#` begins a comment.
+    #: A file with more tokens, one `name=token` on each line; `#` begins a comment.
     mcp_tokens_file: Path | None = None
-    #: Calls per second of one token, over HTTP.
+    #: Most calls a second that one token may make over HTTP.
     mcp_rate: Rate = 50.0
+    #: Most requests and streams of one token that are open at once over HTTP, and most of its subscriptions.
+    mcp_open: Annotated[int, Field(ge=1)] = 500
+    #: The tools that the bridge offers: groups and names, separated by commas.
+    mcp_tools: str = "ask"
+    #: Characters of one result of the bridge; what is beyond is cut, and the result says where the rest is.
+    mcp_result_limit: Annotated[int, Field(ge=2_000, le=10_000_000)] = 20_000
+
+    @property
+    def finishing(self) -> timedelta:
+        """How long of its grace a stopping worker may finish what it has, before it hands the rest back."""
+        return self.grace - min(HANDING_BACK, self.grace / 2)
 
     @property
     def langfuse_login(self) -> tuple[str, str, str] | None:
-        """Langfuse's address, public and secret key; None where traces go to a file, or nowhere."""
+        """Langfuse's address, public key and secret key; None where traces go to a file or are off."""
         public, secret = self.langfuse_public_key, self.langfuse_secret_key
         if not (self.tracing_enabled and public and secret):
             return None
         address = self.langfuse_base_url or "https://cloud.langfuse.com"
-        return address.rstrip("/"), public, secret.get_secret_value()
+        # The keys are the login: one in the address beside them would be a second one, which clients refuse.
+        return without_secrets(address).rstrip("/"), public, secret.get_secret_value()
 
     @property
     def broker_address(self) -> str:
         """The broker's address without its password, for messages."""
-        return without_credentials(self.redis_url)
+        return without_secrets(self.redis_url)
 
 
 def load_settings() -> Settings:
-    """Read the environment. Raises InvalidSetting naming the first variable that is unusable."""
+    """Read the environment. Raises InvalidSetting, which names the first variable that is not acceptable."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as refused:
         first = refused.errors(include_input=False, include_url=False)[0]
         where = str(first["loc"][0])
         field = Settings.model_fields.get(where)
         name = where if field is None else f"FLYWHEEL_{where.upper()}"
-        raise InvalidSetting(name, first["msg"]) from None
+        raise InvalidSetting(name, first["msg"].removeprefix("Value error, ")) from None
+    if settings.flowise_api_key and settings.flowise_base_url and holds_login(settings.flowise_base_url):
+        raise InvalidSetting(
+            "FLOWISE_API_KEY",
+            "FLOWISE_BASE_URL holds a user and a password, and both would be the Authorization header; "
+            "unset the key, or take the user and the password out of the address",
+        )
+    return settings
 
 
 def flowise_address(settings: Settings) -> str:
-    """Return the address of Flowise. Raises InvalidSetting where none is set."""
+    """Return the address of Flowise. Raises InvalidSetting where it is not set."""
     if settings.flowise_base_url is None:
         raise InvalidSetting("FLOWISE_BASE_URL", "a worker needs the address of a Flowise, or of the sandbox")
     return settings.flowise_base_url
 
 
+def server_of(flow: Flow | None, settings: Settings) -> str:
+    """Return the address that names a flow's server among the workers: the same however it is written."""
+    address = (flow.server if flow else None) or settings.flowise_base_url or ""
+    return without_secrets(address.rstrip("/").removesuffix("/api/v1"))
+
+
 def flow_key(variable: str | None, default: SecretStr | None) -> SecretStr | None:
-    """Return the API key that a flow's ``api_key_env`` names, else the default one."""
+    """Return the API key in the environment variable ``variable``; where there is none, ``default``."""
     value = os.environ.get(variable) if variable else None
     return SecretStr(value) if value else default
 
 
+def key_of(flow: Flow, settings: Settings) -> SecretStr | None:
+    """Return the API key of a flow: its own, else that of the settings, unless its own server's address has a login."""
+    of_server = flow.server is not None and holds_login(flow.server)
+    return flow_key(flow.api_key_env, None if of_server else settings.flowise_api_key)
+
+
 def child_environment(**changes: str) -> dict[str, str]:
-    """Return the environment that a process of ours is started with: this one's, with ``changes``."""
+    """Return the environment for a child process: that of this process, with ``changes``."""
     return {**os.environ, **changes}
-
-
-def without_credentials(url: str) -> str:
-    """Return an address without user and password."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    netloc = f"{host}:{parts.port}" if parts.port else host
-    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lab.measure import closed_loop, median, quantile
-from benchmarks.lab.parts import ROOT, Lab, Part, free_port, lab, wait_until
+from benchmarks.lab.parts import ROOT, Lab, LabProcess, free_port, lab, wait_until
 
 Row = dict[str, Any]
 Params = Mapping[str, Any]
@@ -41,7 +41,7 @@ META = {
 QUESTION = {"question": "How do I connect PostgreSQL to Python?"}
 
 
-class Served(Part):
+class Served(LabProcess):
     """A server process whose memory is measured."""
 
     def resident_mb(self) -> float:
@@ -51,7 +51,7 @@ class Served(Part):
 # A server of the same SDK that does nothing
 
 
-class Nothing(BaseModel):
+class EmptyResult(BaseModel):
     done: bool = True
 
 
@@ -61,9 +61,9 @@ def serve_nothing(transport: str) -> None:
     server = MCPServer("nothing", log_level="WARNING")
 
     @server.tool()
-    async def nothing(text: str = "") -> Nothing:
+    async def nothing(text: str = "") -> EmptyResult:
         """Do nothing."""
-        return Nothing()
+        return EmptyResult()
 
     if transport == "stdio":
         uvloop.run(server.run_stdio_async())
@@ -77,7 +77,7 @@ def serve_nothing(transport: str) -> None:
 # Two ways to call
 
 
-class Caller(Protocol):
+class ToolCaller(Protocol):
     """Sends one request and returns its result."""
 
     async def __call__(self, method: str, params: Params) -> dict[str, Any]: ...
@@ -143,7 +143,7 @@ def tool(name: str, **arguments: Any) -> Params:
 # What is measured
 
 
-async def timed(call: Caller, method: str, params: Callable[[int], Params], *, count: int) -> tuple[float, float]:
+async def timed(call: ToolCaller, method: str, params: Callable[[int], Params], *, count: int) -> tuple[float, float]:
     """Return the median and the 99th percentile of calls that come one after another, in milliseconds."""
     taken = []
     for number in range(count):
@@ -153,7 +153,7 @@ async def timed(call: Caller, method: str, params: Callable[[int], Params], *, c
     return quantile(taken, 0.5), quantile(taken, 0.99)
 
 
-async def rate(call: Caller, method: str, params: Callable[[int], Params], *, count: int) -> float:
+async def rate(call: ToolCaller, method: str, params: Callable[[int], Params], *, count: int) -> float:
     async def one(number: int) -> object:
         return await call(method, params(number))
 
@@ -179,10 +179,10 @@ def works(query_id: str) -> list[Work]:
     ]
 
 
-async def measure(transport: str, nothing: Caller, bridge: Caller, *, repeats: int, count: int) -> list[Row]:
+async def measure(transport: str, nothing: ToolCaller, bridge: ToolCaller, *, repeats: int, count: int) -> list[Row]:
     """Return a row for the no-op tool and one for each work of the bridge, measured in turns."""
     asked = await bridge("tools/call", tool("flowise_query", **QUESTION, wait_s=40))
-    every: list[tuple[str, Caller, str, Callable[[int], Params]]] = [
+    every: list[tuple[str, ToolCaller, str, Callable[[int], Params]]] = [
         ("no-op", nothing, "tools/call", lambda _: tool("nothing", text="x")),
         *((name, bridge, method, params) for name, method, params in works(asked["structuredContent"]["query_id"])),
     ]
@@ -206,7 +206,7 @@ async def measure(transport: str, nothing: Caller, bridge: Caller, *, repeats: i
     ]
 
 
-async def wait_together(call: Caller, served: Served) -> Row:
+async def wait_together(call: ToolCaller, served: Served) -> Row:
     """Return how long many waiting calls take whose flow takes a second, and what memory they need."""
 
     async def one(number: int) -> None:

@@ -29,8 +29,8 @@ from rich.console import Console
 from agentic_flywheel.flowise import FlowCall, FlowiseClient
 from agentic_flywheel.registry import load_catalog
 from benchmarks.lab.measure import closed_loop, open_loop, quantile
-from benchmarks.lab.parts import Lab, Part, flow_calls, lab, wait_until
-from benchmarks.pipeline import table
+from benchmarks.lab.parts import Lab, LabProcess, flow_calls, lab, wait_until
+from benchmarks.lab.table import table
 
 Row = dict[str, Any]
 #: Different questions in a file whose lines are many.
@@ -50,7 +50,7 @@ def write_questions(path: Path, count: int, *, different: int | None = None) -> 
     return path
 
 
-class Stack:
+class ReplayStack:
     """A broker, a flow server, one worker, and replays beside them."""
 
     def __init__(self, here: Lab, flow_ms: int) -> None:
@@ -64,7 +64,7 @@ class Stack:
         }
         here.worker("worker", self.env, concurrency=4000)
 
-    def replay(self, name: str, *arguments: str) -> Part:
+    def replay(self, name: str, *arguments: str) -> LabProcess:
         out = self.here.folder / name
         given = () if "--resume" in arguments else ("--out", str(out))
         return self.here.part(
@@ -75,7 +75,7 @@ class Stack:
         return self.here.folder / name / "results.jsonl"
 
 
-def finish(replay: Part, *, seconds: float = 7200) -> dict[str, Any]:
+def finish(replay: LabProcess, *, seconds: float = 7200) -> dict[str, Any]:
     """Wait for a replay's end and return what it said. Raises RuntimeError where it did not complete."""
     wait_until(lambda: not replay.alive, seconds=seconds, what="the replay's end")
     said = replay.log.read_text()
@@ -102,7 +102,7 @@ def moments(results: Path) -> tuple[list[float], list[float]]:
 
 
 def throughput(here: Lab, flow_ms: int, concurrency: int, count: int) -> Row:
-    stack = Stack(here, flow_ms)
+    stack = ReplayStack(here, flow_ms)
     with patch.dict(os.environ, stack.env):
         direct, direct_ms = uvloop.run(direct_calls(stack, concurrency, count))
     file = write_questions(here.folder / "questions.jsonl", count)
@@ -133,7 +133,7 @@ def throughput(here: Lab, flow_ms: int, concurrency: int, count: int) -> Row:
     }
 
 
-async def direct_calls(stack: Stack, concurrency: int, count: int) -> tuple[float, list[float]]:
+async def direct_calls(stack: ReplayStack, concurrency: int, count: int) -> tuple[float, list[float]]:
     """Return calls per second and the milliseconds of each."""
     flow = load_catalog(Path(stack.env["FLYWHEEL_REGISTRY"])).default
     took: list[float] = []
@@ -154,7 +154,7 @@ async def direct_calls(stack: Stack, concurrency: int, count: int) -> tuple[floa
 
 
 def memory(here: Lab, lines: int) -> Row:
-    stack = Stack(here, 0)
+    stack = ReplayStack(here, 0)
     client = redis.Redis.from_url(stack.broker)
     file = write_questions(here.folder / "questions.jsonl", lines, different=DIFFERENT)
     began = time.perf_counter()
@@ -183,7 +183,7 @@ def memory(here: Lab, lines: int) -> Row:
     return {**row, "report_s": round(time.perf_counter() - began, 1), "report_rss_peak_mb": round(report_rss, 1)}
 
 
-def resuming(stack: Stack, lines: int) -> float:
+def resuming(stack: ReplayStack, lines: int) -> float:
     """Return the seconds from the start of the command until it has asked the only question that is left."""
     results = stack.results("run")
     with results.open("r+b") as file:
@@ -202,11 +202,11 @@ def resuming(stack: Stack, lines: int) -> float:
 
 
 def live(here: Lab, count: int, concurrency: int) -> Row:
-    stack = Stack(here, 200)
+    stack = ReplayStack(here, 200)
     with patch.dict(os.environ, stack.env):
         from producer import AsyncProducer
 
-        async def run() -> tuple[list[float], list[float], Part]:
+        async def run() -> tuple[list[float], list[float], LabProcess]:
             async with AsyncProducer() as producer:
                 fresh = iter(range(10**9))
 

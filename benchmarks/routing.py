@@ -30,7 +30,7 @@ import numpy.typing as npt
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.routing import fit_router, strong_encoder
 from agentic_flywheel.routing.corpus import plain
-from agentic_flywheel.routing.features import words
+from agentic_flywheel.routing.words import words
 
 ROWS = ("keywords", "tfidf-lr", "nearest", "flywheel", "flywheel-extra")
 Pairs = list[tuple[str, str]]
@@ -38,7 +38,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Guess:
     """What a classifier says of one text."""
 
     label: str
@@ -47,7 +47,7 @@ class Verdict:
     familiarity: float
 
 
-Classifier = Callable[[str], Verdict]
+Classifier = Callable[[str], Guess]
 
 
 def keywords(train: Pairs, labels: Sequence[str]) -> Classifier:
@@ -64,12 +64,12 @@ def keywords(train: Pairs, labels: Sequence[str]) -> Classifier:
         for label, counts in by_label.items()
     }
 
-    def classify(text: str) -> Verdict:
+    def classify(text: str) -> Guess:
         said = text.lower()
         hits = {label: sum(word in said for word in own) for label, own in told.items()}
         best = max(labels, key=lambda label: hits[label])
         total = sum(hits.values())
-        return Verdict(best, hits[best] / total if total else 0.0, float(hits[best]))
+        return Guess(best, hits[best] / total if total else 0.0, float(hits[best]))
 
     return classify
 
@@ -115,13 +115,13 @@ def tfidf_lr(train: Pairs, labels: Sequence[str]) -> Classifier:
     targets = np.eye(len(labels))[[number[label] for _, label in train]]
     weights = _logistic_regression(features, targets, penalty=1 / 10)
 
-    def classify(text: str) -> Verdict:
+    def classify(text: str) -> Guess:
         given = {at: value for at, value in vector(text).items() if at < len(weights)}
         scores = np.array(list(given.values())) @ weights[list(given)] if given else np.zeros(len(labels))
         chances = np.exp(scores - scores.max())
         chances /= chances.sum()
         best = int(chances.argmax())
-        return Verdict(labels[best], float(chances[best]), float(chances[best]))
+        return Guess(labels[best], float(chances[best]), float(chances[best]))
 
     return classify
 
@@ -151,13 +151,13 @@ def nearest(train: Pairs, labels: Sequence[str]) -> Classifier:
         for at, value in vector(text).items():
             postings.setdefault(at, []).append((line, value))
 
-    def classify(text: str) -> Verdict:
+    def classify(text: str) -> Guess:
         likeness = np.zeros(len(train))
         for at, value in vector(text).items():
             for line, own in postings.get(at, ()):
                 likeness[line] += value * own
         best = int(likeness.argmax())
-        return Verdict(train[best][1], float(likeness[best]), float(likeness[best]))
+        return Guess(train[best][1], float(likeness[best]), float(likeness[best]))
 
     return classify
 
@@ -173,12 +173,13 @@ def flywheel(train: Pairs, labels: Sequence[str], *, extra: bool = False) -> Cla
         )
         for at, label in enumerate(labels)
     }
-    router = fit_router(Catalog(flows=flows), stronger=strong_encoder() if extra else None)
+    catalog = Catalog(flows=flows)
+    router = fit_router(catalog, stronger=strong_encoder(catalog) if extra else None)
 
-    def classify(text: str) -> Verdict:
+    def classify(text: str) -> Guess:
         reading = router.read(text)
         best = reading.best
-        return Verdict(labels[best], min(1.0, reading.chances[best]), -reading.novelty)
+        return Guess(labels[best], min(1.0, reading.chances[best]), -reading.novelty)
 
     return classify
 
@@ -310,7 +311,7 @@ def _rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     train, test = _read(options.train), _read(options.test)
     oos = [text for text, _ in _read(options.oos)] if options.oos else []
     for name in ROWS:
-        if name == "flywheel-extra" and strong_encoder() is None:
+        if name == "flywheel-extra" and strong_encoder(Catalog(flows={})) is None:
             print("flywheel-extra is left out: the extra `encoder` is not installed", file=sys.stderr)
             continue
         runs = []

@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from agentic_flywheel.errors import FlywheelError
+from benchmarks.lab.asking import question, with_producer
 from benchmarks.lab.measure import closed_loop, quantile
-from benchmarks.lab.parts import Lab, Part, lab
-from benchmarks.pipeline import question, with_producer
+from benchmarks.lab.parts import Lab, LabProcess, lab
 
 FLOW_MS = 200
 #: Seconds after which records expire here, so that what stays can be seen.
@@ -38,7 +38,20 @@ SAMPLES = 60
 #: What may stay after the records have expired: answers with their memos, sessions, figures of bounded number, and what
 #: the transport keeps of its queues and its last batch.
 KEPT = ("answer", "front", "session", "turns", "sessions")
-BOUNDED = ("stats", "tally", "load", "fence", "drained", "circuit", "rate", "settled", "_kombu")
+BOUNDED = (
+    "stats",
+    "tally",
+    "numbers",
+    "pace",
+    "fence",
+    "drained",
+    "circuit",
+    "rate",
+    "settled",
+    "alive",
+    "workers",
+    "_kombu",
+)
 
 
 def soak(here: Lab, minutes: float, rate: float | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -119,7 +132,7 @@ async def _load(producer: Any, rate: float, seconds: float) -> tuple[list[float]
     return added, dict(ended)
 
 
-async def _sample(samples: list[dict[str, Any]], worker: Part, minutes: float) -> None:
+async def _sample(samples: list[dict[str, Any]], worker: LabProcess, minutes: float) -> None:
     mine, start = psutil.Process(), time.monotonic()
     seen = psutil.Process(worker.pid)
     while True:
@@ -150,7 +163,7 @@ def _keys_left(client: redis.Redis) -> Counter[str]:
         entries = 1
         if kind not in KEPT and kind not in BOUNDED:
             with contextlib.suppress(redis.RedisError, KeyError):
-                entries = int(sizes[client.type(key)](key))
+                entries = int(sizes[str(client.type(key))](key))
         left[kind] += entries
     return left
 

@@ -12,56 +12,59 @@ from pathlib import Path
 from typing import Any
 
 from agentic_flywheel.errors import FlywheelError, InvalidSetting
-
-DEFAULT_PORT = 8765
+from agentic_flywheel.stack import BRIDGE_PORT
+from mcp_bridge.clients import CLIENTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status; 2 where what was given is not acceptable."""
     given = _parser().parse_args(arguments)
-    # stdout belongs to the protocol; whatever else is said goes to stderr.
-    logging.basicConfig(stream=sys.stderr, level=given.log_level, format="%(levelname)s %(name)s: %(message)s")
     try:
         if given.folder is not None:
             _enter(given.folder)
         if given.command == "install":
             from mcp_bridge.install import install
 
-            sys.stdout.write(install(given.client, folder=Path.cwd(), dry_run=given.dry_run))
+            done = install(
+                given.client,
+                folder=Path.cwd(),
+                scope=given.scope,
+                url=given.url,
+                token_env=given.token_env,
+                dry_run=given.dry_run,
+            )
+            sys.stdout.write(done)
             return 0
-        _run(_serve(given))
+        return _run(_serve(given))
     except FlywheelError as error:
         sys.stderr.write(f"{error.message}\n" + "".join(f"  - {each}\n" for each in error.recovery_suggestions))
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
-async def _serve(given: argparse.Namespace) -> None:
+async def _serve(given: argparse.Namespace) -> int:
+    from agentic_flywheel.access.environment import read_tokens
+    from agentic_flywheel.log_files import STDERR, keep_log
     from agentic_flywheel.settings import load_settings
     from mcp_bridge.bridge import Bridge
-    from mcp_bridge.owners import read_tokens
 
+    settings = load_settings()
+    # stdout belongs to the protocol; whatever else is said goes to stderr, or to the log file.
+    keep_log(settings, descriptors=(STDERR,))
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger().setLevel(given.log_level)
+    bridge = Bridge(changes=given.allow_changes, tools=given.tools, user=given.user)
     if given.http is None:
-        await _serve_stdio(Bridge(changes=not given.read_only))
-        return
+        from mcp_bridge.stdio import serve_stdio
+
+        return await serve_stdio(bridge)
     from mcp_bridge.http import serve
 
     host, port = address_of(given.http)
-    tokens = read_tokens(load_settings())
-    bridge = Bridge(changes=given.allow_changes and not given.read_only)
+    tokens = read_tokens(settings)
     await serve(bridge, tokens, host=host, port=port, allowed=given.allowed_host, ready=_told)
-
-
-async def _serve_stdio(bridge: Any) -> None:
-    from mcp.server.stdio import stdio_server
-
-    from mcp_bridge.server import build_server
-
-    server = build_server(bridge)
-    async with stdio_server() as (reading, writing):
-        await server.run(reading, writing, server.create_initialization_options())
+    return 0
 
 
 def _told(address: str) -> None:
@@ -82,17 +85,16 @@ def address_of(text: str) -> tuple[str, int]:
     if text.isdigit():
         return "127.0.0.1", int(text)
     if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
-        host, port = text, str(DEFAULT_PORT)
+        host, port = text, str(BRIDGE_PORT)
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Coroutine[Any, Any, int]) -> int:
     if sys.platform == "win32":
-        asyncio.run(work)
-    else:
-        import uvloop
+        return asyncio.run(work)
+    import uvloop
 
-        uvloop.run(work)
+    return uvloop.run(work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,18 +104,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[HOST:]PORT",
         nargs="?",
         const="",
-        help=f"serve streamable HTTP at /mcp instead; 127.0.0.1:{DEFAULT_PORT} by default",
+        help=f"serve streamable HTTP at /mcp instead; 127.0.0.1:{BRIDGE_PORT} by default",
     )
-    parser.add_argument("--read-only", action="store_true", help="without the tools that change what all share")
-    parser.add_argument("--allow-changes", action="store_true", help="with them, over HTTP")
+    parser.add_argument(
+        "--tools",
+        metavar="GROUP|NAME,…",
+        help="what to offer: ask (the default), sessions, learn, figures, admin, flow-tools, all, or names of tools",
+    )
+    parser.add_argument("--allow-changes", action="store_true", help="with the tools that change what all share")
     parser.add_argument(
         "--allowed-host", action="append", default=[], metavar="NAME", help="a further Host that clients may name"
+    )
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="for whom a client asks that has no token and names nobody",
     )
     parser.add_argument("--folder", metavar="DIR", help="work in this folder: its registry, its stack")
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     commands = parser.add_subparsers(dest="command", metavar="install")
     found = commands.add_parser("install", help="put the bridge into an MCP client's configuration")
-    found.add_argument("client", choices=["claude-desktop", "claude-code", "vscode", "cursor"])
+    found.add_argument("client", choices=CLIENTS)
+    found.add_argument("--scope", choices=["user", "project"], help="whose configuration; the client's usual one")
+    found.add_argument("--url", help="a bridge that serves there (`flywheel mcp --http`), instead of one of its own")
+    found.add_argument("--token-env", metavar="NAME", help="with --url: the environment variable with the token")
     found.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     return parser
 

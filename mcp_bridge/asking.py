@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import anyio
 from pydantic import Field, model_validator
 
+from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.broker.clarifications import awaits_choice, successor_of
+from agentic_flywheel.broker.sessions import session_config
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.clarifications import awaits_choice, successor_of
-from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.flowise.request import overridden
 from agentic_flywheel.learning.lessons import keep_rerouting
-from agentic_flywheel.models import Model, Slug, State
-from agentic_flywheel.sessions import session_config
+from agentic_flywheel.models import Model, State
+from agentic_flywheel.stops import Decision
 from mcp_bridge.arguments import (
     USUAL_WAIT,
+    Arguments,
     BatchId,
     Cache,
-    FlowKey,
-    Object,
+    FlowOverride,
+    Intent,
+    Key,
+    ObjectText,
     ProfileName,
     QueryId,
     Question,
@@ -28,34 +32,44 @@ from mcp_bridge.arguments import (
 )
 from mcp_bridge.batches import cancel_batch
 from mcp_bridge.following import await_answer, partial_answer
-from mcp_bridge.tool import ASKS, READS, REMOVES, Arguments, Call, Started, tool
-from mcp_bridge.views import QueryView, answer_view, record_view, submission_view
-from producer import Submission
+from mcp_bridge.tool import ASKS, DECIDES, READS, REMOVES, Call, Started, tool
+from mcp_bridge.views import (
+    QueryHead,
+    QueryLine,
+    QueryList,
+    QueryView,
+    answer_view,
+    query_line,
+    record_view,
+    submission_view,
+)
+from producer import AsyncProducer, Submission
+
+#: Seconds for which a decision waits for what comes of it: most flows that were let go on are quick.
+SHORT_WAIT = 5.0
+#: How many of the latest queries are looked through for those that run.
+_LATEST = 200
 
 
 class Submit(Arguments):
     """A question and how it is to be asked."""
 
-    question: Question
-    intent: Annotated[
-        Slug | None,
-        Field(description="A flow_key or domain that the question is for. Left out, it is found by classification."),
-    ] = None
-    flow_override: FlowKey | None = None
+    question: Question | None = None
+    form: Annotated[ObjectText | None, Field(description="Instead of a question: the flow's form, as JSON.")] = None
+    flow_override: FlowOverride | None = None
+    intent: Intent | None = None
+    profile: ProfileName | None = None
+    session_id: SessionId | None = None
     reroute_of: Annotated[
         QueryId | None,
-        Field(description="The query that went to the wrong flow; with flow_override, routing learns the right one."),
+        Field(description="The query that went wrong: routing learns from it, with flow_override."),
     ] = None
-    session_id: SessionId | None = None
-    profile: ProfileName | None = None
     config: Annotated[
-        Object | None,
-        Field(
-            description='Overrides of the flow\'s configuration, such as {"temperature": 0.2}; see flowise_configure.'
-        ),
+        ObjectText | None, Field(description='Flow settings to override, as JSON: {"temperature": 0.2}.')
     ] = None
     cache: Cache = "use"
-    timeout_s: Timeout | None = None
+    timeout_s: Timeout = 0.0
+    idempotency_key: Key | None = None
 
 
 class Ask(Submit):
@@ -69,26 +83,26 @@ async def submit(call: Call, given: Submit, **fields: Any) -> Submission:
     config = dict(given.config or {})
     if given.reroute_of is not None and given.flow_override is not None:
         right = call.producer.catalog.flow(given.flow_override).key
-        await keep_rerouting(call.producer.batch, given.reroute_of, right, owner=call.owner)
+        await keep_rerouting(call.producer.batch, given.reroute_of, right, asker=call.asker)
         fields = {**fields, "metadata": {"reroute_of": given.reroute_of}}
     if given.session_id is not None:
-        config = {**await session_config(call.producer.batch, given.session_id, owner=call.owner), **config}
+        kept = await session_config(call.producer.batch, given.session_id, asker=call.asker)
+        config = overridden(kept, config)
     asked = {
         "session_id": given.session_id,
         "profile": given.profile,
         "cache": given.cache,
-        "timeout": given.timeout_s,
+        "timeout": given.timeout_s or None,
+        "idempotency_key": given.idempotency_key,
+        "form": given.form,
         **_aim(call.producer.catalog, given),
         **fields,
     }
     if config:
         asked["config"] = config
-    # Shielded: a call that is cancelled while it submits must know the id, to cancel the query.
-    with anyio.CancelScope(shield=True):
-        submission = await call.producer.submit(
-            given.question, **{name: value for name, value in asked.items() if value is not None}
-        )
-    return submission
+    return await call.producer.submit(
+        given.question or "", **{name: value for name, value in asked.items() if value is not None}
+    )
 
 
 def _aim(catalog: Catalog, given: Submit) -> dict[str, str | None]:
@@ -109,16 +123,14 @@ async def start(call: Call, given: Submit, **fields: Any) -> Started:
 
 
 async def wait_for(call: Call, submission: Submission, wait_s: float) -> QueryView:
-    """Return a query's answer, or how far it is after ``wait_s`` seconds."""
+    """Return a query's answer, or how far it is after ``wait_s`` seconds.
+
+    A call that is cancelled meanwhile only stops waiting: most clients cancel because their time is up, and the answer
+    is still of use to them.
+    """
     if submission.answer is not None or not wait_s:
         return submission_view(submission)
-    try:
-        answer = await await_answer(call, submission.query_id, wait_s)
-    except anyio.get_cancelled_exc_class():
-        # The caller never learned the id, so nobody could use the answer.
-        with anyio.CancelScope(shield=True):
-            await _give_up(call, submission.query_id)
-        raise
+    answer = await await_answer(call, submission.query_id, wait_s)
     return answer_view(submission.query_id, answer) if answer else await look(call, submission.query_id)
 
 
@@ -131,6 +143,15 @@ async def look(call: Call, query_id: str) -> QueryView:
     return record_view(record, partial=await partial_answer(call.producer, query_id) if running else None)
 
 
+async def follow(call: Call, query_id: str, wait_s: float) -> QueryView:
+    """Return how far a query is, after ``wait_s`` seconds at most."""
+    view = await look(call, query_id)
+    if view.done or not wait_s:
+        return view
+    answer = await await_answer(call, view.query_id, wait_s)
+    return answer_view(view.query_id, answer) if answer else await look(call, query_id)
+
+
 async def cancel_query(call: Call, query_id: str) -> dict[str, State]:
     """Cancel a query, and the one that went on for it after a clarification. Returns the state that each was in."""
     states = await call.producer.cancel(query_id)
@@ -138,51 +159,60 @@ async def cancel_query(call: Call, query_id: str) -> dict[str, State]:
     return states if successor in (None, query_id) else {**states, **await call.producer.cancel(successor)}
 
 
-async def _give_up(call: Call, query_id: str) -> None:
-    try:
-        await call.producer.cancel(query_id)
-    except FlywheelError:
-        return  # the broker is away: the query's own deadline and the cache look after it
+async def latest(producer: AsyncProducer, limit: int) -> QueryList:
+    """Return an owner's latest queries, those under way first, else the newest first."""
+    records = await producer.recent(limit=_LATEST)
+    under_way_first = sorted(records, key=lambda record: record.state.terminal)
+    return QueryList(queries=tuple(map(query_line, under_way_first[:limit])))
 
 
-@tool("Ask Flowise", ASKS, start=start)
+@tool("Ask Flowise", ASKS, Scope.ASK, start=start)
 async def flowise_query(call: Call, given: Ask) -> QueryView:
-    """Ask a question. It is classified, goes through a durable queue to the Flowise flow that fits, and its answer
-    comes back with the flow, the confidence of that choice, and whether it was cached.
-
-    Waits up to wait_s seconds. If `done` is false then, the query goes on: call flowise_poll with its query_id.
-    Use flow_override to ask a certain flow, session_id to continue a conversation, and flowise_batch for many
-    questions. If `kind` is "clarify", no flow was sure: let the user choose from `choices` and ask again with
-    flow_override. Cancelling the waiting call cancels the query.
-    """
+    """Ask one question and wait for its answer. It goes through a durable queue to the Flowise flow that fits best,
+    unless you aim it. If `done` is false, it goes on: call flowise_poll. Cancelling the call, or a time-out of yours,
+    ends only the waiting. If `kind` is "clarify", let the user pick from `choices` and ask again with flow_override."""
     return await wait_for(call, await submit(call, given), given.wait_s)
 
 
-@tool("Submit a question", ASKS)
-async def flowise_submit(call: Call, given: Submit) -> QueryView:
-    """Put a question into the queue and return its query_id at once, without waiting. Use it for work that may take
-    minutes; get the answer later with flowise_poll. The query goes on whatever happens to this connection."""
+@tool("Submit a question", ASKS, Scope.ASK)
+async def flowise_submit(call: Call, given: Submit) -> QueryHead:
+    """Queue a question and return its query_id at once, for work that takes minutes; flowise_poll gets the answer."""
     return submission_view(await submit(call, given))
 
 
 class Poll(Arguments):
     """Which query, and how long to wait."""
 
-    query_id: QueryId
+    query_id: Annotated[QueryId | None, Field(description="Left out: your latest queries, running ones first.")] = None
     wait_s: Wait = 0.0
+    answer_from: Annotated[int, Field(ge=0, description="answer_next of a cut answer: go on there.")] = 0
 
 
-@tool("Poll a query", READS)
-async def flowise_poll(call: Call, given: Poll) -> QueryView:
-    """Return a query's answer, or how far it is: its state, where it was routed, what has been streamed so far.
+@tool("Poll a query", READS, Scope.ASK)
+async def flowise_poll(call: Call, given: Poll) -> QueryView | QueryList:
+    """Return a query's answer, or how far it is and what was streamed so far. Waiting with wait_s beats polling often.
+    Without query_id it lists your latest queries, so a lost query_id is found again."""
+    if given.query_id is None:
+        return await latest(call.producer, QueryLine.SHOWN)
+    view = await follow(call, given.query_id, given.wait_s)
+    return view.from_character(given.answer_from)
 
-    With wait_s it waits up to so many seconds for the answer, which is better than polling often. Cancelling this
-    call does not cancel the query."""
-    view = await look(call, given.query_id)
-    if view.done or not given.wait_s:
-        return view
-    answer = await await_answer(call, view.query_id, given.wait_s)
-    return answer_view(view.query_id, answer) if answer else await look(call, given.query_id)
+
+class Decide(Arguments):
+    """A person's decision."""
+
+    query_id: QueryId
+    decision: Annotated[Decision, Field(description="The user's, not yours.")]
+    feedback: Annotated[str, Field(description="What the user says to it.")] = ""
+    stop: Annotated[int | None, Field(description="Which of `asks`, if several.")] = None
+
+
+@tool("Decide for a flow", DECIDES, Scope.ASK)
+async def flowise_resume(call: Call, given: Decide) -> QueryHead:
+    """Tell a flow that has stopped (state "input_required") what the user decides: never decide yourself. The query
+    goes on under its query_id, and may ask again."""
+    await call.producer.resume(given.query_id, given.decision, feedback=given.feedback or None, stop=given.stop)
+    return await follow(call, given.query_id, SHORT_WAIT)
 
 
 class Cancel(Arguments):
@@ -202,15 +232,14 @@ class Cancel(Arguments):
 class Cancelled(Model):
     """What was cancelled."""
 
-    cancelled: Annotated[tuple[str, ...], Field(description="The query_ids that were under way and are cancelled.")]
-    ended_before: Annotated[tuple[str, ...], Field(description="Those that had ended; they stay as they were.")]
+    #: query_ids; those that had ended before stay as they were.
+    cancelled: tuple[str, ...]
+    ended_before: tuple[str, ...]
 
 
-@tool("Cancel queries", REMOVES)
+@tool("Cancel queries", REMOVES, Scope.ASK)
 async def flowise_cancel(call: Call, given: Cancel) -> Cancelled:
-    """Cancel one query (query_id), all of a batch (batch_id), or all that are under way in a session (session_id).
-
-    What waits never starts, what runs is cut; identical queries of others go on. What has ended stays as it is."""
+    """Cancel one query, all of a batch, or all that are under way in a session: give exactly one of the ids."""
     if given.batch_id is not None:
         states = await cancel_batch(call, given.batch_id)
     elif given.query_id is not None:
@@ -221,6 +250,3 @@ async def flowise_cancel(call: Call, given: Cancel) -> Cancelled:
         cancelled=tuple(query_id for query_id, state in states.items() if not state.terminal),
         ended_before=tuple(query_id for query_id, state in states.items() if state.terminal),
     )
-
-
-TOOLS = (flowise_query, flowise_submit, flowise_poll, flowise_cancel)

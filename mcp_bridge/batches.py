@@ -9,34 +9,52 @@ from contextlib import suppress
 from typing import Annotated
 
 import anyio
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from agentic_flywheel.bundles import Bundle, Item, load_bundle, save_bundle
+from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.broker.bundles import Bundle, BundleItem, load_bundle, save_bundle
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
-from agentic_flywheel.models import Model, Record, State, new_query_id
-from mcp_bridge.arguments import USUAL_WAIT, BatchId, Cache, FlowKey, ProfileName, Question, SessionId, Timeout, Wait
+from agentic_flywheel.ids import new_query_id
+from agentic_flywheel.models import Model, Record, State
+from mcp_bridge.arguments import (
+    USUAL_WAIT,
+    Arguments,
+    BatchId,
+    Cache,
+    FlowOverride,
+    ProfileName,
+    SessionId,
+    Timeout,
+    Wait,
+)
 from mcp_bridge.following import LONGEST_PAUSE
-from mcp_bridge.tool import ASKS, Arguments, Call, Started, tool
-from mcp_bridge.views import POLL_AFTER, FlowKeyOut, QueryIdOut
+from mcp_bridge.tool import ASKS, Call, Started, tool
+from mcp_bridge.views import POLL_AFTER, StateName, address, shortened
+from producer.connections import SUBMIT_PATIENCE
 
 MOST_QUESTIONS = 200
+#: Characters of a batch's view beside its items.
+_OUTSIDE_ITEMS = 600
 
 
 class ManyQuestions(Arguments):
     """Questions to ask together, or the batch that they became."""
 
+    # Each is judged when it is submitted: one that is refused stops no other.
     questions: Annotated[
-        tuple[Question, ...] | None,
-        Field(min_length=1, max_length=MOST_QUESTIONS, description="The questions, at most 200. Starts a batch."),
+        tuple[str, ...] | None,
+        Field(min_length=1, max_length=MOST_QUESTIONS, description="At most 200; they start a batch."),
     ] = None
     batch_id: BatchId | None = None
-    flow_override: FlowKey | None = None
-    session_id: SessionId | None = None
+    cursor: Annotated[int, Field(ge=0, description="next_cursor: go on with the items there.")] = 0
+    flow_override: FlowOverride | None = None
     profile: ProfileName | None = None
+    session_id: SessionId | None = None
     cache: Cache = "use"
-    timeout_s: Timeout | None = None
+    timeout_s: Timeout = 0.0
     wait_s: Wait = USUAL_WAIT
-    include_answers: Annotated[bool, Field(description="Whether the answers' texts come with the items.")] = True
+    include_answers: Annotated[bool, Field(description="false: only how each item stands.")] = True
 
     @model_validator(mode="after")
     def _one(self) -> ManyQuestions:
@@ -49,54 +67,77 @@ class BatchItem(Model):
     """One question of a batch."""
 
     question: str
-    query_id: QueryIdOut | None = None
-    state: State | None = None
+    query_id: str | None = None
+    state: StateName | None = None
     answer: str | None = None
-    flow_key: FlowKeyOut | None = None
-    confidence: float | None = None
-    cached: bool | None = None
-    error: Annotated[ErrorInfo | None, Field(description="Why it was refused or failed.")] = None
+    flow_key: str | None = None
+    confidence: SkipJsonSchema[float | None] = None
+    cached: SkipJsonSchema[bool | None] = None
+    #: Why it was refused or failed.
+    error: Annotated[ErrorInfo | None, WithJsonSchema({"type": "object"})] = None
 
 
 class BatchView(Model):
-    """A batch and how far it is."""
+    """A batch, how far it is, and as many of its items as a result has room for."""
 
-    batch_id: Annotated[str, Field(description="Follow it with flowise_batch, cancel it with flowise_cancel.")]
-    done: Annotated[bool, Field(description="Whether every item has ended.")]
+    batch_id: str
+    done: bool
     next_step: str | None = None
     total: int
     succeeded: int
-    failed: Annotated[int, Field(description="Failed, expired, cancelled or refused.")]
+    #: Failed, expired, cancelled or refused.
+    failed: int
     under_way: int
     items: tuple[BatchItem, ...]
-    poll_after_s: float | None = None
+    next_cursor: int | None = None
+    poll_after_s: SkipJsonSchema[float | None] = None
+
+    @property
+    def rest(self) -> str:
+        """Where the whole is, if this has to be cut."""
+        return f"{address('batch', self.batch_id)} has all; flowise_poll has one answer."
+
+    def page(self, cursor: int, limit: int) -> BatchView:
+        """Return the view with its items from ``cursor`` on, one at least, as ``limit`` characters have room for."""
+        room, end = limit - _OUTSIDE_ITEMS, cursor
+        while end < len(self.items) and (end == cursor or room > 0):
+            room -= len(self.items[end].model_dump_json(exclude_none=True))
+            end += 1
+        if room < 0 and end > cursor + 1:
+            end -= 1
+        more = end if end < len(self.items) else None
+        told = [self.next_step] if self.next_step else []
+        if more is not None:
+            told.append(f"Items from {more} on: call flowise_batch with this batch_id, cursor={more} and wait_s=0.")
+        return self.model_copy(
+            update={"items": self.items[cursor:end], "next_cursor": more, "next_step": " ".join(told) or None}
+        )
 
 
 async def start(call: Call, given: ManyQuestions) -> Started:
     """Submit the questions of a new batch, or take up a batch that is known."""
     if given.batch_id is not None:
-        await load_bundle(call.producer.batch, given.batch_id, owner=call.owner)
+        await load_bundle(call.producer.batch, given.batch_id, asker=call.asker)
         return Started(given.batch_id)
     return Started((await _submit(call, given)).batch_id)
 
 
 async def _submit(call: Call, given: ManyQuestions) -> Bundle:
-    fields = {
-        "flow": given.flow_override,
-        "session_id": given.session_id,
-        "profile": given.profile,
-        "cache": given.cache,
-        "timeout": given.timeout_s,
-        "priority": "low",
-    }
     questions = given.questions or ()
     accepted = await call.producer.submit_many(
-        questions, **{name: value for name, value in fields.items() if value is not None}
+        questions,
+        flow=given.flow_override,
+        session_id=given.session_id,
+        profile=given.profile,
+        cache=given.cache,
+        timeout=given.timeout_s or None,
+        priority="low",
+        limit_wait=min(given.wait_s, SUBMIT_PATIENCE),
     )
     items = [
-        Item(question=question, error=each.describe())
+        BundleItem(question=question, error=each.describe())
         if isinstance(each, FlywheelError)
-        else Item(question=question, query_id=each.query_id)
+        else BundleItem(question=question, query_id=each.query_id)
         for question, each in zip(questions, accepted, strict=True)
     ]
     refused = [item.error for item in items if item.error is not None]
@@ -104,30 +145,28 @@ async def _submit(call: Call, given: ManyQuestions) -> Bundle:
         error = next(each for each in accepted if isinstance(each, FlywheelError))
         raise error
     ttl = call.producer.settings.result_ttl
-    return await save_bundle(call.producer.batch, new_query_id(), call.owner, items, ttl=ttl)
+    return await save_bundle(call.producer.batch, new_query_id(), call.asker, items, ttl=ttl)
 
 
-@tool("Ask many questions", ASKS, start=start)
+@tool("Ask many questions", ASKS, Scope.ASK, start=start)
 async def flowise_batch(call: Call, given: ManyQuestions) -> BatchView:
-    """Ask up to 200 questions in one call. Give `questions` to start; the result has a batch_id and, per question, its
-    query_id and, once there, its answer. Waits up to wait_s seconds for all of them and reports progress.
-
-    If `done` is false then, call flowise_batch again with that batch_id to wait on. One question that is refused or
-    fails never stops the others. A batch runs at low priority, so that it does not delay other questions. With
-    session_id the questions are turns of one conversation, answered one after another. Cancelling the call that
-    started the batch cancels its queries."""
+    """Ask many questions in one call, at low priority. Give `questions` to start; the items have a query_id each and,
+    once there, the answer. While `done` is false, call again with the batch_id to wait on. One that fails stops no
+    other. With session_id they are turns of one conversation. flowise_cancel ends a batch; a call that is cancelled
+    does not."""
+    began = time.monotonic()
     begun = await start(call, given)
-    batch_id = begun.task_id
-    bundle = await load_bundle(call.producer.batch, batch_id, owner=call.owner)
-    try:
-        await _wait(call, bundle, given.wait_s)
-    except anyio.get_cancelled_exc_class():
-        if given.batch_id is None:
-            with anyio.CancelScope(shield=True), suppress(FlywheelError):
-                await cancel_batch(call, batch_id)
-        raise
+    bundle = await load_bundle(call.producer.batch, begun.task_id, asker=call.asker)
+    # It may have waited for room: the owner was at a limit.
+    await _wait(call, bundle, max(0.0, given.wait_s - (time.monotonic() - began)))
+    view = await view_of(call, bundle, include_answers=given.include_answers)
+    return view.page(given.cursor, call.bridge.settings.mcp_result_limit)
+
+
+async def view_of(call: Call, bundle: Bundle, *, include_answers: bool = True) -> BatchView:
+    """Return how far a batch is, with all of its items."""
     records = await call.producer.records(bundle.query_ids)
-    return batch_view(bundle, records, include_answers=given.include_answers)
+    return batch_view(bundle, records, include_answers=include_answers)
 
 
 def batch_view(bundle: Bundle, records: Sequence[Record | None], *, include_answers: bool = True) -> BatchView:
@@ -140,7 +179,7 @@ def batch_view(bundle: Bundle, records: Sequence[Record | None], *, include_answ
     return BatchView(
         batch_id=bundle.batch_id,
         done=not under_way,
-        next_step="Call flowise_batch with this batch_id to wait for the rest." if under_way else None,
+        next_step=_next_step(items) if under_way else None,
         total=len(items),
         succeeded=succeeded,
         failed=failed,
@@ -150,13 +189,20 @@ def batch_view(bundle: Bundle, records: Sequence[Record | None], *, include_answ
     )
 
 
-def _item(item: Item, found: Mapping[str, Record | None], include_answers: bool) -> BatchItem:
+def _next_step(items: Sequence[BatchItem]) -> str:
+    on = "Call flowise_batch with this batch_id to wait on."
+    if any(item.state is State.INPUT_REQUIRED for item in items):
+        return f"{on} Items in the state input_required wait for the user: flowise_poll says what is asked."
+    return on
+
+
+def _item(item: BundleItem, found: Mapping[str, Record | None], include_answers: bool) -> BatchItem:
     record = found.get(item.query_id or "")
     if record is None:
-        return BatchItem(question=item.question, query_id=item.query_id, error=item.error)
+        return BatchItem(question=shortened(item.question), query_id=item.query_id, error=item.error)
     answer = record.answer
     return BatchItem(
-        question=item.question,
+        question=shortened(item.question),
         query_id=item.query_id,
         state=record.state,
         answer=answer.text if answer is not None and include_answers else None,
@@ -169,7 +215,7 @@ def _item(item: Item, found: Mapping[str, Record | None], include_answers: bool)
 
 async def cancel_batch(call: Call, batch_id: str) -> dict[str, State]:
     """Cancel what is under way in a batch. Returns the state that each query was in."""
-    bundle = await load_bundle(call.producer.batch, batch_id, owner=call.owner)
+    bundle = await load_bundle(call.producer.batch, batch_id, asker=call.asker)
     states: dict[str, State] = {}
     for query_id in bundle.query_ids:
         states |= await call.producer.cancel(query_id)

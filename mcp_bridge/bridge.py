@@ -1,35 +1,54 @@
-"""What one bridge process has open: connections to the broker and to Flowise, the router, each owner's producer."""
+"""What one bridge process has open: connections to the broker and to Flowise, the router, each asker's producer."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+from agentic_flywheel.access.limits import OwnLimits
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.given import asker_of
 from agentic_flywheel.settings import Settings
+from agentic_flywheel.stack import stack_settings
 from producer import AsyncProducer
-from producer.stack.state import stack_settings
+from producer.connections import SUBMIT_PATIENCE
 
 if TYPE_CHECKING:
     from agentic_flywheel.flowise import FlowiseClient
     from agentic_flywheel.routing import FittedRouter, RouterSlot
 
+#: Producers that are kept, one for each asker; with one more, all are made again.
+MAX_TWINS = 1000
+
 
 class Bridge:
     """The resources behind all tools. Made and closed on the loop that serves the clients."""
 
-    def __init__(self, settings: Settings | None = None, *, changes: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        changes: bool = False,
+        tools: str | None = None,
+        user: str | None = None,
+    ) -> None:
         """``settings``: None for the environment's, with the running stack's addresses. ``changes``: whether tools
-        may change what all share. Nothing is connected yet. Raises InvalidSetting.
+        may change what all share. ``tools``: the groups and names of those to offer; None for the setting. ``user``:
+        for whom a client without a token asks. Nothing is connected yet. Raises InvalidSetting, InvalidQuery.
         """
         self.changes = changes
+        #: Who calls without a token.
+        self.local = asker_of(LOCAL, user)
+        self._tools = tools
         self._given = settings
-        self._root = AsyncProducer(settings, client="mcp")
-        self._twins: dict[str, AsyncProducer] = {}
+        self._root = AsyncProducer(settings, client="mcp", patience=SUBMIT_PATIENCE)
+        self._twins: dict[tuple[Asker, OwnLimits | None], AsyncProducer] = {}
         self._flowise: FlowiseClient | None = None
         self._slot: RouterSlot | None = None
         self._fitting = asyncio.Lock()
         self._fitted = ""
-        self._background: set[asyncio.Task[None]] = set()
+        #: What goes on beside the calls, and the id of the token for which it does.
+        self._background: dict[asyncio.Task[None], str] = {}
         self._closed = False
 
     @property
@@ -37,11 +56,19 @@ class Bridge:
         """The settings in force, with the addresses of the stack that runs here."""
         return self._root.settings
 
-    def producer(self, owner: str) -> AsyncProducer:
-        """Return the producer of an owner."""
-        if owner not in self._twins:
-            self._twins[owner] = self._root.acting_for(owner)
-        return self._twins[owner]
+    @property
+    def tools(self) -> str:
+        """The groups and names of the tools to offer."""
+        return self.settings.mcp_tools if self._tools is None else self._tools
+
+    def producer(self, asker: Asker, limits: OwnLimits | None = None) -> AsyncProducer:
+        """Return the producer of an asker. ``limits``: those of the token with which the asker came."""
+        key = (asker, limits)
+        if key not in self._twins:
+            if len(self._twins) >= MAX_TWINS:
+                self._twins.clear()
+            self._twins[key] = self._root.acting_for(*asker, limits=limits)
+        return self._twins[key]
 
     async def moved(self) -> bool:
         """Return whether the stack is somewhere else than before, and use it there from now on.
@@ -52,7 +79,8 @@ class Bridge:
         if (found.redis_url, found.flowise_base_url) == (self.settings.redis_url, self.settings.flowise_base_url):
             return False
         old, flowise = self._root, self._flowise
-        self._root, self._twins, self._flowise = AsyncProducer(self._given, client="mcp"), {}, None
+        self._root = AsyncProducer(self._given, client="mcp", patience=SUBMIT_PATIENCE)
+        self._twins, self._flowise = {}, None
         await old.close()
         if flowise is not None:
             await flowise.close()
@@ -85,19 +113,26 @@ class Bridge:
             await asyncio.to_thread(self._slot.wait, 10)
         return self._slot.current
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Hold a task that goes on beside the calls; it ends with the bridge."""
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    def keep(self, task: asyncio.Task[None], token_id: str = "") -> None:
+        """Hold a task that goes on beside the calls; it ends with the bridge, or with its token."""
+        self._background[task] = token_id
+        task.add_done_callback(lambda done: self._background.pop(done, None))
+
+    def end_for(self, token_id: str) -> None:
+        """End what goes on beside the calls for a token that lets nobody in any more."""
+        for task, its in list(self._background.items()):
+            if token_id and its == token_id:
+                task.cancel()
 
     async def close(self) -> None:
         """End what goes on and close every connection, once. Queries under way go on."""
         if self._closed:
             return
         self._closed = True
-        for task in self._background:
+        running = list(self._background)
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         if self._flowise is not None:
             await self._flowise.close()
         await self._root.close()

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from mcp.server.context import ServerRequestContext
 from pydantic import ValidationError
 
-from agentic_flywheel.errors import BrokerUnavailable, CallFailed, ErrorInfo, FlywheelError
+from agentic_flywheel.errors import BrokerUnavailable, CallFailed, ErrorInfo, FlywheelError, InvalidQuery
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.failure import refused_arguments
-from mcp_bridge.owners import current_owner
+from mcp_bridge.owners import current_asker, current_grant
 from mcp_bridge.tool import Call, Tool
 from mcp_bridge.views import QueryEnded
 
@@ -23,10 +23,11 @@ Done = TypeVar("Done")
 
 
 def call_of(bridge: Bridge, ctx: Context) -> Call:
-    """Return the call that a request makes: its owner's producer, and where its progress goes."""
+    """Return the call that a request makes: its asker's producer, and where its progress goes."""
     asked = ctx.meta is not None and ctx.meta.get("progress_token") is not None
-    producer = bridge.producer(current_owner())
-    return Call(bridge, producer, ctx.session.report_progress if asked else None)
+    grant = current_grant()
+    producer = bridge.producer(current_asker(bridge.local), grant.limits)
+    return Call(bridge, producer, ctx.session.report_progress if asked else None, grant)
 
 
 async def perform(
@@ -37,6 +38,8 @@ async def perform(
         given = tool.arguments.model_validate(arguments or {})
     except ValidationError as refused:
         return refused_arguments(refused).describe()
+    except InvalidQuery as refused:
+        return refused.describe()
     try:
         try:
             return await work(call_of(bridge, ctx), given)

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
+from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.broker.sessions import Session, list_sessions, load_session
 from agentic_flywheel.models import Model, Turn
-from agentic_flywheel.sessions import Session, list_sessions, load_session
-from mcp_bridge.arguments import Object, SessionId
-from mcp_bridge.tool import READS, Arguments, Call, tool
-from mcp_bridge.views import FlowKeyOut, QueryIdOut
+from agentic_flywheel.secret_values import without_secret_values
+from mcp_bridge.arguments import Arguments, Object, SessionId
+from mcp_bridge.tool import READS, Call, tool
 
 
 class WhichSession(Arguments):
@@ -48,23 +49,23 @@ def session_view(session: Session) -> SessionView:
         created=session.created,
         updated=session.updated,
         profile=session.profile,
-        config=session.config or None,
+        config=without_secret_values(session.config) or None,
     )
 
 
 async def sessions_of(call: Call, limit: int) -> SessionList:
     """Return the caller's sessions."""
-    found = await list_sessions(call.producer.batch, call.owner, limit=limit)
+    found = await list_sessions(call.producer.batch, call.asker, limit=limit)
     note = None if found else "No sessions of yours yet: ask with a session_id of your choice to begin one."
     return SessionList(sessions=tuple(map(session_view, found)), note=note)
 
 
-@tool("Look at sessions", READS)
+@tool("Look at sessions", READS, Scope.READ)
 async def flowise_session_info(call: Call, given: WhichSession) -> SessionList:
     """Show how a conversation stands (turns, queries under way, profile, overrides), or list all of yours."""
     if given.session_id is None:
         return await sessions_of(call, given.limit)
-    session = await load_session(call.producer.batch, given.session_id, owner=call.owner)
+    session = await load_session(call.producer.batch, given.session_id, asker=call.asker)
     return SessionList(sessions=(session_view(session),))
 
 
@@ -78,10 +79,10 @@ class History(Arguments):
 class TurnView(Model):
     """One question and its answer."""
 
-    query_id: QueryIdOut
+    query_id: str
     question: str
     answer: str
-    flow_key: FlowKeyOut
+    flow_key: str
     domain: str
     at: AwareDatetime
 
@@ -105,11 +106,8 @@ def turn_view(turn: Turn) -> TurnView:
     )
 
 
-@tool("Read a session", READS)
+@tool("Read a session", READS, Scope.READ)
 async def flowise_session_history(call: Call, given: History) -> HistoryView:
     """Return the last turns of one of your conversations: each question, its answer and the flow that gave it."""
     turns = await call.producer.history(given.session_id, limit=given.limit)
     return HistoryView(session_id=given.session_id, turns=tuple(map(turn_view, turns)))
-
-
-TOOLS = (flowise_session_info, flowise_session_history)

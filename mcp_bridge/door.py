@@ -1,37 +1,38 @@
-"""What an HTTP request passes before the protocol: its path, its token, its rate, and whether it needs a stream."""
+"""What an HTTP request passes before the protocol: path, token, user, rate, scope, what is open, the time for it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, RequireAuthMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.lowlevel import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agentic_flywheel.errors import TooManyCalls
-from mcp_bridge.limits import Rates
-from mcp_bridge.owners import Tokens
+from agentic_flywheel.access.grant import LOCAL_GRANT, Grant
+from agentic_flywheel.access.tokens import Tokens
+from agentic_flywheel.errors import InvalidQuery, TooManyCalls, TooManyOpen
+from agentic_flywheel.given import asker_of
+from mcp_bridge.limits import Open, Rates
+from mcp_bridge.owners import USER_HEADER, access_of
+from mcp_bridge.scoped_body import refused_body, unauthorized
+from mcp_bridge.sessions import sessions_of
+from mcp_bridge.visits import Visits
 
 PATH = "/mcp"
-MAX_BODY = 4 * 2**20
-#: Sessions of the protocol's older revisions that are open at once.
-MAX_SESSIONS = 5_000
-
-#: Where the routing headers of 2026-07-28 name one of these, the answer comes at once, in one piece. A stream costs
-#: twice as much, and is for what takes its time, tells progress, or ends when its client leaves.
-_AT_ONCE = frozenset({"tools/list", "resources/list", "resources/read", "prompts/list", "prompts/get", "tasks/get"})
-#: Words of a body that ask for a stream in any case.
-_ASKS_FOR_STREAM = (b'"progressToken"', b'"wait_s"')
+#: Answers while the bridge serves; needs no token and tells nothing else.
+HEALTH = "/healthz"
+#: Seconds in which a request's body must have come.
+BODY_TIME = 30.0
 
 
 class Door:
@@ -42,81 +43,112 @@ class Door:
         server: Server[Any],
         tokens: Tokens,
         *,
+        ended: Callable[[str], None],
         rate: float,
+        most: int,
         security: TransportSecuritySettings,
-        at_once: frozenset[str],
     ) -> None:
-        """``at_once``: the tools that answer without waiting, unless they are told to wait."""
-        self._tokens, self._rates, self._at_once = tokens, Rates(rate), at_once
-        self._streaming = StreamableHTTPSessionManager(
-            server, security_settings=security, max_request_body_size=MAX_BODY, max_sessions=MAX_SESSIONS
-        )
-        self._plain = StreamableHTTPSessionManager(
-            server, security_settings=security, max_request_body_size=MAX_BODY, json_response=True, stateless=True
-        )
-        guarded: ASGIApp = AuthContextMiddleware(RequireAuthMiddleware(self._choose, []))
-        self._inside = guarded if tokens else self._choose
+        """``ended`` is told the id of each token that lets nobody in any more."""
+        self._tokens, self._rates, self._open = tokens, Rates(rate), Open("requests and streams", most)
+        self._sessions = sessions_of(server, security)
+        self._visits = Visits(tokens, self._sessions, ended)
+        self._inside: ASGIApp = AuthContextMiddleware(self._sessions.handle_request)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Serve while the block runs."""
-        # What streams ends first: a call that is cut there still has a query to cancel.
-        async with self._plain.run(), self._streaming.run():
+        async with self._sessions.run(), self._visits.watched():
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH:
+        path = scope["path"].rstrip("/") if scope["type"] == "http" else ""
+        if path == HEALTH:
+            await JSONResponse({"status": "ok"})(scope, receive, send)
+            return
+        if path != PATH:
             await PlainTextResponse("Not Found", 404)(scope, receive, send)
             return
         # RFC 9110, 5.5: white space around a header's value is none of it. Not every parser takes it away.
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
-        access = await self._tokens.verify_token(bearer_of(scope)) if self._tokens else None
-        if access is not None:
-            refusal = self._rates.refusal(access.client_id, time.monotonic())
-            if refusal is not None:
-                await _refused(refusal)(scope, receive, send)
-                return
-            scope["user"] = AuthenticatedUser(access)
-        await self._inside(scope, receive, send)
+        grant = self._tokens.find(bearer_of(scope)) if self._tokens.needed else LOCAL_GRANT
+        if grant is None:
+            await unauthorized()(scope, receive, send)
+            return
+        try:
+            with self._open.one_more(grant.owner) if grant.token_id else nullcontext():
+                self._admit(grant, scope)
+                await self._visits.visit(grant.token_id, partial(self._serve, grant), scope, _in_time(receive), send)
+        except _Refusal as refused:
+            await _refused(refused.error)(scope, receive, send)
+        except TooManyOpen as refused:
+            await _refused(refused)(scope, receive, send)
+        except _TooSlow:
+            await PlainTextResponse("Request Timeout", 408, {"Connection": "close"})(scope, receive, send)
 
-    async def _choose(self, scope: Scope, receive: Receive, send: Send) -> None:
-        first = await receive()
-        whole = scope["method"] == "POST" and not first.get("more_body", False)
-        plain = whole and self._is_answered_at_once(scope["headers"], first.get("body", b""))
-        chosen = self._plain if plain else self._streaming
-        await chosen.handle_request(scope, _again(first, receive), send)
+    def _admit(self, grant: Grant, scope: Scope) -> None:
+        """Say in the request whose it is. Raises _Refusal."""
+        try:
+            asker = asker_of(grant.owner, header_of(scope, USER_HEADER))
+        except InvalidQuery as refused:
+            raise _Refusal(refused) from None
+        if grant.token_id and (refusal := self._rates.refusal(grant.owner, time.monotonic())) is not None:
+            raise _Refusal(refusal)
+        # Without a token and a name the bridge says who calls.
+        if grant.token_id or asker.user is not None:
+            scope["user"] = AuthenticatedUser(access_of(grant, asker.user))
 
-    def _is_answered_at_once(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        named = {name: value.decode("latin-1") for name, value in headers if name.startswith(b"mcp-")}
-        if named.get(b"mcp-protocol-version") not in MODERN_PROTOCOL_VERSIONS:
-            return False
-        method = named.get(b"mcp-method", "")
-        if method != "tools/call":
-            return method in _AT_ONCE
-        return named.get(b"mcp-name", "") in self._at_once and not any(each in body for each in _ASKS_FOR_STREAM)
+    async def _serve(self, grant: Grant, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal, receive = await refused_body(grant, scope, receive)
+        await (self._inside if refusal is None else refusal)(scope, receive, send)
 
 
-def _again(first: Message, receive: Receive) -> Receive:
-    """Return ``receive`` with a message that was looked at put back."""
-    waiting = [first]
+class _Refusal(Exception):
+    """A request is not let in."""
 
-    async def replay() -> Message:
-        return waiting.pop() if waiting else await receive()
+    def __init__(self, error: InvalidQuery | TooManyCalls) -> None:
+        super().__init__(error)
+        self.error = error
 
-    return replay
+
+class _TooSlow(Exception):
+    """A request's body did not come in time."""
+
+
+def _in_time(receive: Receive) -> Receive:
+    """Return ``receive`` with a limit on the time for the whole body; after it, there is none."""
+    deadline, whole = time.monotonic() + BODY_TIME, False
+
+    async def limited() -> Message:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            raise _TooSlow from None
+        whole = not message.get("more_body", False)
+        return message
+
+    return limited
+
+
+def header_of(scope: Scope, named: bytes) -> str | None:
+    """Return the first value of a header; None where there is none. It is UTF-8, or refused later."""
+    found = next((value for name, value in scope["headers"] if name == named), None)
+    return None if found is None else found.decode("utf-8", "surrogateescape")
 
 
 def bearer_of(scope: Scope) -> str:
     """Return the bearer token of a request; empty where there is none."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            kind, _, token = value.decode("latin-1").partition(" ")
-            return token.strip() if kind.lower() == "bearer" else ""
-    return ""
+    kind, _, token = (header_of(scope, b"authorization") or "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
-def _refused(error: TooManyCalls) -> Response:
+def _refused(error: InvalidQuery | TooManyCalls | TooManyOpen) -> Response:
     told = error.describe().model_dump(mode="json")
     body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": error.message, "data": told}}
-    seconds = str(max(1, math.ceil(error.seconds)))
+    if isinstance(error, InvalidQuery):
+        return Response(json.dumps(body), 400, media_type="application/json")
+    seconds = str(max(1, math.ceil(error.retry_after)))
     return Response(json.dumps(body), 429, {"Retry-After": seconds}, "application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from mcp_types import CallToolResult, TextContent
 from pydantic import ValidationError
@@ -18,6 +19,8 @@ _ADVICE: dict[str, tuple[str, ...]] = {
     "UnknownBatch": ("Use a batch_id as flowise_batch returned it.",),
     "UnknownSession": ("Call flowise_session_info without arguments: it lists your sessions.",),
     "BrokerUnavailable": ("Tell the user that the queue is not running; `flywheel up` starts it.",),
+    "QueryLost": ("Call the tool again with the same question: the queue has lost the query.",),
+    "QueryRemoved": ("Call the tool again with the same question, unless the user has had the query removed.",),
     "QueueFull": ("Wait for retry_after seconds, then call the tool again.",),
     "DeadlineExceeded": ("Ask again with a larger timeout_s, or with none.",),
     "FlowiseUnreachable": ("Call flowise_flow_health to see which flows answer; another flow may.",),
@@ -28,22 +31,32 @@ _ADVICE: dict[str, tuple[str, ...]] = {
 
 
 def failure_result(error: FlywheelError | ErrorInfo) -> CallToolResult:
-    """Return the result that shows an error to a model, as text and as structured content."""
+    """Return the result that shows an error to a model, as text.
+
+    Not as structured content too: clients compare that with the tool's output schema, and report the difference instead
+    of the error.
+    """
     info = error if isinstance(error, ErrorInfo) else error.describe()
     advice = _ADVICE.get(info.error_type, ())
     told = info.model_copy(update={"recovery_suggestions": (*advice, *info.recovery_suggestions)})
     value = told.model_dump(mode="json")
-    return CallToolResult(
-        content=[TextContent(type="text", text=json.dumps(value, ensure_ascii=False))],
-        structured_content=value,
-        is_error=True,
-    )
+    return CallToolResult(content=[TextContent(type="text", text=json.dumps(value, ensure_ascii=False))], is_error=True)
+
+
+def told_error(result: CallToolResult) -> dict[str, Any]:
+    """Return the error object that a failed result tells; empty where it tells none."""
+    text = next((each.text for each in result.content if isinstance(each, TextContent)), "")
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def refused_arguments(refused: ValidationError) -> InvalidQuery:
     """Return the error for arguments that do not fit; it names every one of them, and no value."""
     faults = [
-        (".".join(map(str, fault["loc"])) or "arguments", fault["msg"])
+        (".".join(map(str, fault["loc"])) or "arguments", fault["msg"].removeprefix("Value error, "))
         for fault in refused.errors(include_input=False, include_url=False)
     ]
     names = ", ".join(dict.fromkeys(name for name, _ in faults))

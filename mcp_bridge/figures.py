@@ -7,21 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from agentic_flywheel.health import Circuit, FlowHealth, read_health
+from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker.persistence import cache_statistics, clear_cache
+from agentic_flywheel.figures.health import Circuit, FlowHealth, read_health
+from agentic_flywheel.figures.usage import Dimension, read_usage, sparkline
 from agentic_flywheel.models import Model
-from agentic_flywheel.persistence import cache_statistics, clear_cache
-from agentic_flywheel.usage import Dimension, read_usage, sparkline
-from mcp_bridge.arguments import FlowKey
-from mcp_bridge.flows import Nothing
-from mcp_bridge.owners import LOCAL
-from mcp_bridge.tool import READS, REMOVES, Arguments, Call, tool
-from mcp_bridge.views import FlowKeyOut
+from mcp_bridge.arguments import Arguments, FlowKey
+from mcp_bridge.tool import READS, REMOVES, Call, tool
 
 
 class CacheLine(Model):
     """What the cache did for one flow."""
 
-    flow_key: FlowKeyOut
+    flow_key: str
     hit_rate: Annotated[float | None, Field(description="Share of questions that needed no call of their own.")] = None
     hits: int
     misses: int
@@ -38,9 +37,17 @@ class CacheMetrics(Model):
     flows: tuple[CacheLine, ...]
 
 
-async def cache_metrics(call: Call) -> CacheMetrics:
-    """Return what the cache did for every flow."""
-    found = await cache_statistics(call.producer.batch, sorted(call.producer.catalog.flows))
+class WhichCache(Arguments):
+    """Whose answers are looked at."""
+
+    flow_key: FlowKey | None = None
+
+
+async def cache_metrics(call: Call, flow_key: str | None = None) -> CacheMetrics:
+    """Return what the cache did for every flow, or for one. Raises UnknownFlow."""
+    catalog = call.producer.catalog
+    flows = sorted(catalog.flows) if flow_key is None else [catalog.flow(flow_key).key]
+    found = await cache_statistics(call.producer.batch, flows)
     return CacheMetrics(
         flows=tuple(
             CacheLine(
@@ -59,11 +66,11 @@ async def cache_metrics(call: Call) -> CacheMetrics:
     )
 
 
-@tool("Cache statistics", READS)
-async def flowise_cache_stats(call: Call, given: Nothing) -> CacheMetrics:
+@tool("Cache statistics", READS, Scope.READ)
+async def flowise_cache_stats(call: Call, given: WhichCache) -> CacheMetrics:
     """Show per flow what the answer cache saved: hits, misses, calls shared by identical questions, hit rate, and how
     many answers it holds."""
-    return await cache_metrics(call)
+    return await cache_metrics(call, given.flow_key)
 
 
 class ClearCache(Arguments):
@@ -77,10 +84,10 @@ class CacheCleared(Model):
     """What was forgotten."""
 
     removed: int
-    flow_key: FlowKeyOut | None = None
+    flow_key: str | None = None
 
 
-@tool("Clear the cache", REMOVES, changes=True)
+@tool("Clear the cache", REMOVES, Scope.MANAGE, changes=True)
 async def flowise_clear_cache(call: Call, given: ClearCache) -> CacheCleared:
     """Forget the kept answers of one flow, or of all flows, for everybody. A single question is asked anew without
     this: flowise_query with cache=refresh."""
@@ -98,10 +105,15 @@ class HealthSpan(Arguments):
 class FlowFigures(Model):
     """How one flow is doing."""
 
-    flow_key: FlowKeyOut
+    flow_key: str
     domain: str
     verdict: Annotated[str, Field(description="In a few words.")]
-    queries: int
+    queries: Annotated[int, Field(description="Questions that the flow was asked.")]
+    answered: int
+    fallen_back: Annotated[int, Field(description="Answered by its fallback.")]
+    failed: int
+    stood_in: Annotated[int, Field(description="Answers given in place of another flow, not among `queries`.")]
+    refused: Annotated[int, Field(description="Not called, the owner was at a limit; not among `queries`.")]
     per_hour: float
     p50_ms: float | None = None
     p95_ms: float | None = None
@@ -133,6 +145,7 @@ class HealthReport(Model):
     since: AwareDatetime
     until: AwareDatetime
     under_way: int
+    asking: Annotated[int, Field(description="Of these, those that wait for a person.")]
     flows: tuple[FlowFigures, ...]
     queues: tuple[QueueFigures, ...]
 
@@ -144,6 +157,7 @@ async def flow_health(call: Call, hours: float = 1.0) -> HealthReport:
         since=health.since,
         until=health.until,
         under_way=health.under_way,
+        asking=health.asking,
         flows=tuple(map(_figures, health.flows)),
         queues=tuple(
             QueueFigures(queue=each.queue, ready=each.ready, delayed=each.delayed, parked=each.parked)
@@ -152,7 +166,7 @@ async def flow_health(call: Call, hours: float = 1.0) -> HealthReport:
     )
 
 
-@tool("Flow health", READS)
+@tool("Flow health", READS, Scope.READ)
 async def flowise_flow_health(call: Call, given: HealthSpan) -> HealthReport:
     """Show how each flow is doing: latency percentiles, waiting, errors by class, cache hit rate, mean score, calls
     under way, circuit; and how long each queue is. From counters, so it answers without Flowise and Langfuse too."""
@@ -165,6 +179,11 @@ def _figures(flow: FlowHealth) -> FlowFigures:
         domain=flow.domain,
         verdict=flow.verdict,
         queries=flow.queries,
+        answered=flow.answered,
+        fallen_back=flow.fallen_back,
+        failed=flow.failed,
+        stood_in=flow.stood_in,
+        refused=flow.refused,
         per_hour=round(flow.per_hour, 2),
         p50_ms=_milliseconds(flow.latency.p50),
         p95_ms=_milliseconds(flow.latency.p95),
@@ -210,13 +229,15 @@ class UsageReport(Model):
     note: str | None = None
 
 
-@tool("Usage", READS)
+@tool("Usage", READS, Scope.READ)
 async def flowise_usage_analytics(call: Call, given: UsageQuestion) -> UsageReport:
     """Show how much was asked over the last days, by flow, domain, user or intent, with the course of each as a
-    sparkline. With a token, `user` shows your own row only."""
+    sparkline. With a token, `user` shows your own row only, unless it has
+    the scope admin."""
     usage = await read_usage(call.producer.batch, call.producer.catalog, by=given.by, since=timedelta(days=given.days))
-    own_only = given.by == "user" and call.owner != LOCAL
-    rows = [row for row in usage.rows if not own_only or row.name == call.owner]
+    whole = call.asker == Asker() or (call.grant.token_id and call.grant.allows(Scope.ADMIN))
+    own_only = given.by == "user" and not whole
+    rows = [row for row in usage.rows if not own_only or call.asker.may_see_named(row.name)]
     return UsageReport(
         by=usage.by,
         since=usage.since,
@@ -242,6 +263,3 @@ def _milliseconds(span: timedelta | None) -> float | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-TOOLS = (flowise_cache_stats, flowise_clear_cache, flowise_flow_health, flowise_usage_analytics)

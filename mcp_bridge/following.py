@@ -6,26 +6,34 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import assert_never
 
 import anyio
 
-from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
-from agentic_flywheel.models import Answer, Event
-from agentic_flywheel.records import read_events
+from agentic_flywheel.broker.records import read_events
+from agentic_flywheel.doings import RUNNING
+from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, QueryLost, QueryRemoved
+from agentic_flywheel.models import Answer, Event, EventKind, WaitReason
 from mcp_bridge.tool import Call
+from mcp_bridge.views import shortened
 from producer import AsyncProducer
 
 #: Seconds between two reports at least; and at most, because a silent call trips the clients' idle timers.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 
-_WAITS = {
-    "retry": "waits before another attempt",
-    "rate": "waits: the flow's rate limit is reached",
-    "concurrency": "waits: the flow has all the calls it may have",
-    "breaker": "waits: the flow failed too often and is left alone for a while",
-    "paused": "waits: the flow or its domain is paused",
-    "attached": "shares the call of an identical question",
-    "session": "waits for the turn before it in its session",
+#: Characters of the name of a step, a tool or an artifact in a report.
+_NAME = 60
+#: What a client is shown of a query that waits, by the reason.
+_WAITS: dict[str, str] = {
+    WaitReason.RETRY: "waits before another attempt",
+    WaitReason.RATE: "waits: the flow's rate limit is reached",
+    WaitReason.CONCURRENCY: "waits: the flow, or its Flowise, has all the calls it may have",
+    WaitReason.CIRCUIT: "waits: the flow failed too often and is left alone for a while",
+    WaitReason.PAUSED: "waits: the flow or its domain is paused",
+    WaitReason.ATTACHED: "shares the call of an identical question",
+    WaitReason.SESSION: "waits for the turn before it in its session",
+    WaitReason.REGISTRY: "waits for a worker that has its flow and its profile",
+    WaitReason.VERSION: "waits for a worker of its version",
 }
 
 
@@ -37,7 +45,7 @@ async def await_answer(call: Call, query_id: str, wait_s: float) -> Answer | Non
     async with _reporting(call, query_id):
         try:
             return await call.producer.wait(query_id, wait_s)
-        except BrokerUnavailable:
+        except (BrokerUnavailable, QueryLost, QueryRemoved):
             raise
         except FlywheelError:  # the wait is over, or the query ended with an error, which its record tells in full
             return None
@@ -46,7 +54,7 @@ async def await_answer(call: Call, query_id: str, wait_s: float) -> Answer | Non
 async def partial_answer(producer: AsyncProducer, query_id: str) -> str:
     """Return what a query's flow has said so far."""
     events = await read_events(producer.batch, query_id)
-    return "".join(_token(event) for event in events if event.kind == "token" and "part" not in event.data)
+    return "".join(_token(event) for event in events if event.kind == EventKind.TOKEN and "part" not in event.data)
 
 
 class Story:
@@ -55,33 +63,56 @@ class Story:
     def __init__(self) -> None:
         self.changed = asyncio.Event()
         self._flow = ""
-        self._said = 0
+        self._said = self._sources = 0
         self.sentence = "queued"
 
     def note(self, event: Event) -> None:
         """Take an event into account."""
         data = event.data
         match event.kind:
-            case "routed":
+            case EventKind.ROUTED:
                 self._flow = str(data.get("flow", ""))
                 confidence = data.get("confidence")
                 sure = f" ({confidence:.0%})" if isinstance(confidence, float | int) else ""
                 self.sentence = f"goes to {self._flow}{sure}, queued there"
-            case "started":
+            case EventKind.STARTED:
                 self._flow = str(data.get("flow") or self._flow)
                 self.sentence = f"{self._flow or 'the flow'} is answering"
-            case "token":
+            case EventKind.TOKEN:
                 self._said += len(_token(event))
                 self.sentence = f"{self._flow or 'the flow'} is answering: {self._said} characters so far"
-            case "attached":
-                self.sentence = _WAITS["attached"]
-            case "retrying":
-                self.sentence = _WAITS["retry"]
-            case "waiting":
+            case EventKind.STEP | EventKind.TOOL | EventKind.SOURCE | EventKind.ARTIFACT | EventKind.USAGE:
+                self._note_doing(event)
+            case EventKind.ATTACHED:
+                self.sentence = _WAITS[WaitReason.ATTACHED]
+            case EventKind.RETRYING:
+                self.sentence = _WAITS[WaitReason.RETRY]
+            case EventKind.WAITING:
                 self.sentence = _WAITS.get(str(data.get("reason")), "waits")
-            case "final":
+            case EventKind.INPUT_REQUIRED:
+                self.sentence = "its flow has stopped and asks a person"
+            case EventKind.DECIDED:
+                self.sentence = f"decided: {data.get('decision', '')}; goes on"
+            case EventKind.FINAL:
                 self.sentence = f"ended: {data.get('state', 'done')}"
+            case _:
+                assert_never(event.kind)
         self.changed.set()
+
+    def _note_doing(self, event: Event) -> None:
+        """Take into account what the flow does; how many tokens it used is told with the answer."""
+        data, flow = event.data, self._flow or "the flow"
+        name = shortened(" ".join(str(data.get("name", "")).split()), _NAME)
+        match event.kind:
+            case EventKind.STEP if data.get("status") == RUNNING:
+                self.sentence = f"{flow} is at its step {name}"
+            case EventKind.TOOL if data.get("status") == RUNNING:
+                self.sentence = f"{flow} uses the tool {name}"
+            case EventKind.SOURCE if "source" in data:
+                self._sources += 1
+                self.sentence = f"{flow} has found {self._sources} source{'s' if self._sources > 1 else ''}"
+            case EventKind.ARTIFACT if name:
+                self.sentence = f"{flow} has made {name}"
 
 
 @asynccontextmanager

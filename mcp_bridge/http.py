@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
+from agentic_flywheel.access.tokens import Tokens
 from agentic_flywheel.errors import InvalidSetting
 from mcp_bridge.bridge import Bridge
+from mcp_bridge.connections import ClientConnection, room_for_connections
 from mcp_bridge.door import PATH, Door
-from mcp_bridge.owners import Tokens
-from mcp_bridge.server import ALL_TOOLS, build_server
+from mcp_bridge.server import build_server
 
 #: Seconds that open streams have when the server is told to stop.
 GOODBYE = 2
@@ -37,23 +38,25 @@ def build_door(bridge: Bridge, tokens: Tokens, *, host: str, allowed: Sequence[s
 
     Raises InvalidSetting where it would be open to the network without a token.
     """
-    if not is_loopback(host) and not tokens:
+    if not is_loopback(host) and not tokens.needed:
         raise InvalidSetting(
-            "FLYWHEEL_MCP_TOKENS",
-            f"listening at {host} needs a token for everybody who may call; only loopback does not",
+            "FLYWHEEL_TOKENS_FILE",
+            f"listening at {host} needs a token for everybody who may call (`flywheel tokens new`); only loopback does "
+            "not",
         )
     names = [*_LOOPBACK, *allowed, *([] if is_loopback(host) or host in _ANYWHERE else [host])]
     hosts = [each for name in names for each in (name, f"{name}:*")]
     return Door(
         build_server(bridge),
         tokens,
+        ended=bridge.end_for,
         rate=bridge.settings.mcp_rate,
+        most=bridge.settings.mcp_open,
         security=TransportSecuritySettings(
             enable_dns_rebinding_protection=True,
             allowed_hosts=hosts,
             allowed_origins=[f"{scheme}://{each}" for scheme in ("http", "https") for each in hosts],
         ),
-        at_once=frozenset(tool.name for tool in ALL_TOOLS if tool.start is None),
     )
 
 
@@ -66,9 +69,11 @@ async def serve(
     """
     door = build_door(bridge, tokens, host=host, allowed=allowed)
     listener = _bound(host, port)
+    ClientConnection.most = room_for_connections()
     config = uvicorn.Config(
         door,
         lifespan="off",
+        http=ClientConnection,
         log_config=None,
         access_log=False,
         proxy_headers=False,

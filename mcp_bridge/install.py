@@ -3,120 +3,136 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import sys
-import tempfile
-from dataclasses import dataclass
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from agentic_flywheel.errors import ClientConfigRefused
 from agentic_flywheel.settings import load_settings
+from agentic_flywheel.whole_files import mode_of, replacing
+from mcp_bridge.clients import CLIENTS, Client, Scope
 
 NAME = "agentic-flywheel"
 
 
-@dataclass(frozen=True)
-class Client:
-    """Where a client keeps its servers."""
-
-    name: str
-    #: Below the user's home, by platform; or below the project, where that is empty.
-    at_home: dict[str, str]
-    in_project: str
-    #: The key of the file under which servers are.
-    key: str
-    typed: bool
-    then: str
-
-    def file(self, folder: Path, platform: str = sys.platform) -> Path:
-        """Return the configuration file."""
-        place = self.at_home.get(platform, self.at_home.get("linux", ""))
-        return Path.home() / place if place else folder / self.in_project
-
-
-CLIENTS = {
-    "claude-desktop": Client(
-        "Claude Desktop",
-        {
-            "linux": ".config/Claude/claude_desktop_config.json",
-            "darwin": "Library/Application Support/Claude/claude_desktop_config.json",
-            "win32": "AppData/Roaming/Claude/claude_desktop_config.json",
-        },
-        "",
-        "mcpServers",
-        False,
-        "Restart Claude Desktop.",
-    ),
-    "claude-code": Client(
-        "Claude Code", {}, ".mcp.json", "mcpServers", True, "Start `claude` in this folder and approve the server."
-    ),
-    "vscode": Client("VS Code", {}, ".vscode/mcp.json", "servers", True, "Open the folder and start the server there."),
-    "cursor": Client(
-        "Cursor", {}, ".cursor/mcp.json", "mcpServers", False, "Enable it in Cursor's settings, under MCP."
-    ),
-}
-
-
-def server_entry(folder: Path) -> dict[str, Any]:
-    """Return how a client starts the bridge for a folder's project: by full paths, since it has no PATH of ours."""
-    entry: dict[str, Any] = {
-        "command": sys.executable,
-        "args": ["-P", "-m", "mcp_bridge", "--folder", str(folder)],
-    }
-    settings = load_settings()
-    # Only places; addresses are found by the running stack, and secrets stay out of such files.
-    places = {"FLYWHEEL_HOME": settings.home, "FLYWHEEL_REGISTRY": settings.registry}
-    env = {
-        name: str(place.expanduser().absolute())
-        for name, place in places.items()
-        if place is not None and name.removeprefix("FLYWHEEL_").lower() in settings.model_fields_set
-    }
-    return {**entry, "env": env} if env else entry
-
-
-def install(client: str, *, folder: Path, dry_run: bool) -> str:
+def install(
+    client: str,
+    *,
+    folder: Path,
+    scope: Scope | None = None,
+    url: str | None = None,
+    token_env: str | None = None,
+    dry_run: bool = False,
+) -> str:
     """Write a client's configuration and return what was done, for a person; ``dry_run`` returns what it would be.
 
-    Raises ClientConfigRefused, which leaves the file as it was.
+    ``url``: the entry names a bridge that serves there, with the token in the environment variable ``token_env``;
+    without it the client starts one for the folder. Raises ClientConfigRefused, which leaves the file as it was, and
+    InvalidSetting.
     """
     about = CLIENTS[client]
-    path = about.file(folder)
-    entry = server_entry(folder)
-    if about.typed:
-        entry = {"type": "stdio", **entry}
-    existing = _read(path, about.key)
+    scope = about.scope(scope)
+    path = about.file(scope, folder)
+    entry = about.at(url, token_env) if url is not None else _program(about, scope, folder)
+    text = _text_of(path)
+    existing = _parsed(path, text, about)
     servers = existing.get(about.key, {})
     before = servers.get(NAME)
-    merged = {**existing, about.key: {**servers, NAME: entry}}
-    text = json.dumps(merged, indent=2, ensure_ascii=False) + "\n"
+    merged = (_merged_toml if about.toml else _merged_json)(path, text, existing, about.key, entry)
     if dry_run:
-        return f"{about.name} would have in {path}:\n{text}"
+        return f"{about.name} would have in {path}:\n{merged}"
     if before == entry:
         return f"{about.name} has the bridge already, in {path}; nothing was changed.\n"
-    _write(path, text)
+    _write(path, merged)
     did = "was added to" if before is None else "was updated in"
     others = [name for name in servers if name != NAME]
     kept = f" Its other servers are as before: {', '.join(others)}." if others else ""
     return f"{NAME} {did} {path}.{kept}\n{about.then}\n"
 
 
-def _read(path: Path, key: str) -> dict[str, Any]:
+def _program(about: Client, scope: Scope, folder: Path) -> dict[str, Any]:
+    """Return the entry with which a client starts the bridge for a folder's project."""
+    if scope == "project":
+        # Such a file is committed: no path of this machine goes into it.
+        return about.program("flywheel", ["mcp", "--folder", about.folder], _places(folder))
+    # By full paths: a client has no PATH of ours.
+    arguments = ["-P", "-m", "mcp_bridge", "--folder", str(folder)]
+    return about.program(sys.executable, arguments, _places(None))
+
+
+def _places(folder: Path | None) -> dict[str, str]:
+    """Return the settings that are files or folders and were set, by the name of their variable.
+
+    With ``folder``: only those within it, by their path from there. Addresses and secrets are left out: the bridge
+    takes addresses from the running stack.
+    """
+    settings = load_settings()
+    given = {"FLYWHEEL_HOME": settings.home, "FLYWHEEL_REGISTRY": settings.registry}
+    found = {}
+    for name, place in given.items():
+        if place is None or name.removeprefix("FLYWHEEL_").lower() not in settings.model_fields_set:
+            continue
+        place = place.expanduser().absolute()
+        if folder is None:
+            found[name] = str(place)
+        elif place.is_relative_to(folder):
+            found[name] = place.relative_to(folder).as_posix()
+    return found
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text("utf-8-sig")
+        return path.read_text("utf-8-sig")
     except FileNotFoundError:
-        return {}
+        return ""
     except (OSError, UnicodeDecodeError) as refused:
         raise ClientConfigRefused(str(path), f"it cannot be read: {refused}") from None
+
+
+def _parsed(path: Path, text: str, about: Client) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        found = json.loads(text)
-    except ValueError as refused:
-        raise ClientConfigRefused(str(path), f"it is not plain JSON: {refused}") from None
-    if not isinstance(found, dict) or not isinstance(found.get(key, {}), dict):
-        raise ClientConfigRefused(str(path), f"it is not an object with an object under {key!r}")
+        found = tomllib.loads(text) if about.toml else json.loads(text)
+    except (ValueError, RecursionError) as refused:
+        raise ClientConfigRefused(str(path), f"it is not plain {'TOML' if about.toml else 'JSON'}: {refused}") from None
+    if not isinstance(found, dict) or not isinstance(found.get(about.key, {}), dict):
+        raise ClientConfigRefused(str(path), f"it is not an object with an object under {about.key!r}")
     return found
+
+
+def _merged_json(path: Path, text: str, existing: dict[str, Any], key: str, entry: dict[str, Any]) -> str:
+    merged = {**existing, key: {**existing.get(key, {}), NAME: entry}}
+    return json.dumps(merged, indent=2, ensure_ascii=False) + "\n"
+
+
+def _merged_toml(path: Path, text: str, existing: dict[str, Any], key: str, entry: dict[str, Any]) -> str:
+    """Return the text with our table at its end; comments and everything else stay as they are."""
+    ours = re.compile(rf"^\s*\[\s*{key}\s*\.\s*\"?{NAME}\"?\s*(\.[^\]]*)?\]")
+    kept, within = [], False
+    for line in text.splitlines(keepends=True):
+        if line.lstrip().startswith("["):
+            within = bool(ours.match(line))
+        if not within:
+            kept.append(line)
+    before = "".join(kept).rstrip("\n")
+    merged = (f"{before}\n\n" if before else "") + _table(f"{key}.{NAME}", entry)
+    wanted = {**existing, key: {**existing.get(key, {}), NAME: entry}}
+    try:
+        if tomllib.loads(merged) == wanted:
+            return merged
+    except tomllib.TOMLDecodeError:
+        pass
+    raise ClientConfigRefused(str(path), f"its {key} are not written as one table each")
+
+
+def _table(name: str, entry: dict[str, Any]) -> str:
+    # A JSON string is a TOML string too, and so is a list of them.
+    lines = [f"{each} = {json.dumps(value)}\n" for each, value in entry.items() if not isinstance(value, dict)]
+    inner = [_table(f"{name}.{each}", value) for each, value in entry.items() if isinstance(value, dict)]
+    return "".join([f"[{name}]\n", *lines, *(f"\n{each}" for each in inner)])
 
 
 def _write(path: Path, text: str) -> None:
@@ -124,14 +140,7 @@ def _write(path: Path, text: str) -> None:
     target = path.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(draft).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o600)
-            Path(draft).replace(target)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        with replacing(target, mode_of(target, otherwise=0o600)) as file:
+            file.write(text.encode())
     except OSError as refused:
         raise ClientConfigRefused(str(path), f"it cannot be written: {refused.strerror or refused}") from None

@@ -6,17 +6,13 @@ In 2026-07-28 both come on the stream of a ``subscriptions/listen``; before, res
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Literal
 
 import anyio
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp_types import (
-    INTERNAL_ERROR,
     INVALID_PARAMS,
     EmptyResult,
     NotificationParams,
@@ -32,20 +28,22 @@ from mcp_types import (
 )
 from pydantic import BaseModel, ConfigDict
 
-from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.errors import TooManyOpen
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.calling import Context, call_of
+from mcp_bridge.limits import Open
+from mcp_bridge.owners import current_asker, current_grant
 from mcp_bridge.resources import read
 from mcp_bridge.task_shapes import detailed_task
 from mcp_bridge.tasks import Tasks, require_extension
-from mcp_bridge.tool import Call
+from mcp_bridge.watching import Watch
 
-#: Seconds between two looks at a resource that somebody subscribed to.
-LOOK_EVERY = 1.0
 #: A subscription of the older kind ends after so many seconds: nothing tells when its client is gone.
 LONGEST = 7200.0
+#: Open streams and subscriptions of all clients together.
 MOST_LISTENERS = 1024
-MOST_NAMES = 100
+#: Resources that one stream or session follows, and tasks of one stream.
+MOST_NAMES = 20
 
 
 class _TaskParams(NotificationParams):
@@ -67,11 +65,13 @@ class Listeners:
         self._tasks = tasks
         self._open = 0
         self._subscribed: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._watch = Watch(bridge)
+        self._of_owners = Open("subscriptions", bridge.settings.mcp_open)
 
     async def listen(self, ctx: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
         """Serve one stream: say what will be told, then tell it until the client leaves or all tasks have ended."""
         if self._open >= MOST_LISTENERS:
-            raise MCPError(INTERNAL_ERROR, "Too many open subscriptions")
+            raise TooManyOpen("everybody", "streams", MOST_LISTENERS)
         wanted = params.notifications
         uris = tuple(dict.fromkeys(wanted.resource_subscriptions or ()))[:MOST_NAMES]
         task_ids = await self._own_tasks(ctx, (wanted.model_extra or {}).get("taskIds"))
@@ -98,7 +98,7 @@ class Listeners:
         return tuple([each for each in dict.fromkeys(names) if await self._tasks.source.find(ctx, each) is not None])
 
     async def _tell_resource(self, ctx: Context, uri: str, meta: dict[str, Any]) -> None:
-        async for _ in changes(call_of(self._bridge, ctx), uri):
+        async for _ in self._watch.changes(current_asker(self._bridge.local), uri):
             told = ResourceUpdatedNotificationParams(uri=uri, _meta=meta)
             await ctx.session.send_notification(ResourceUpdatedNotification(params=told), ctx.request_id)
 
@@ -113,17 +113,25 @@ class Listeners:
     async def subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
         """Begin to tell a session of a resource's changes."""
         uri, key = str(params.uri), (_session_of(ctx), str(params.uri))
-        call = call_of(self._bridge, ctx)
-        if await read(call, uri) is None:
+        if await read(call_of(self._bridge, ctx), uri) is None:
             raise MCPError(INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
-        if len(self._subscribed) >= MOST_LISTENERS:
-            raise MCPError(INTERNAL_ERROR, "Too many open subscriptions")
         if key not in self._subscribed:
-            task = asyncio.create_task(self._tell_session(ctx, call, uri))
+            self._require_room(key[0])
+            room = ExitStack()
+            room.enter_context(self._of_owners.one_more(current_asker(self._bridge.local).owner))
+            task = asyncio.create_task(self._tell_session(ctx, uri))
+            task.add_done_callback(lambda _: room.close())
             task.add_done_callback(lambda _: self._subscribed.pop(key, None))
             self._subscribed[key] = task
-            self._bridge.keep(task)
+            self._bridge.keep(task, current_grant().token_id)
         return EmptyResult()
+
+    def _require_room(self, session: str) -> None:
+        """Raise TooManyOpen where one subscription more is too many: of this session, or of all."""
+        if sum(each == session for each, _ in self._subscribed) >= MOST_NAMES:
+            raise TooManyOpen("this session", "subscriptions", MOST_NAMES)
+        if len(self._subscribed) >= MOST_LISTENERS:
+            raise TooManyOpen("everybody", "subscriptions", MOST_LISTENERS)
 
     async def unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
         """Tell a session no more of a resource."""
@@ -132,30 +140,12 @@ class Listeners:
             task.cancel()
         return EmptyResult()
 
-    async def _tell_session(self, ctx: Context, call: Call, uri: str) -> None:
+    async def _tell_session(self, ctx: Context, uri: str) -> None:
+        asker = current_asker(self._bridge.local)
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST):
-                async for _ in changes(call, uri):
+                async for _ in self._watch.changes(asker, uri):
                     await ctx.session.send_resource_updated(uri)
-
-
-async def changes(call: Call, uri: str) -> AsyncIterator[None]:
-    """Yield whenever a resource has changed."""
-    before = await _digest(call, uri)
-    while True:
-        await asyncio.sleep(LOOK_EVERY)
-        now = await _digest(call, uri)
-        if now != before:
-            before = now
-            yield
-
-
-async def _digest(call: Call, uri: str) -> bytes:
-    try:
-        told = await read(call, uri)
-    except FlywheelError as away:  # it may come, or come back
-        told = {"error": type(away).__name__}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).digest()
 
 
 def _session_of(ctx: Context) -> str:

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.models import Model
 from agentic_flywheel.profiles import ContextType, Privacy, Profile
 from agentic_flywheel.profiles.templates import TEMPLATES, Template
-from mcp_bridge.arguments import USUAL_WAIT, Cache, FlowKey, Question, SessionId, Timeout, Wait
+from mcp_bridge.arguments import USUAL_WAIT, Arguments, Cache, FlowOverride, Question, SessionId, Timeout, Wait
 from mcp_bridge.asking import Ask, start, submit, wait_for
-from mcp_bridge.tool import ASKS, Arguments, Call, Started, tool
+from mcp_bridge.tool import ASKS, Call, Started, tool
 from mcp_bridge.views import QueryView
 
 #: Together with the names they stay within what a query may carry.
@@ -28,10 +29,10 @@ class DomainAsk(Arguments):
     context_type: Annotated[ContextType, Field(description="Which kind of context matters for the answer.")]
     stack_info: Annotated[_Note | None, Field(description="The technologies in use, for a technical context.")] = None
     cultural_info: Annotated[_Note | None, Field(description="Whom and which culture it concerns.")] = None
-    flow_override: FlowKey | None = None
+    flow_override: FlowOverride | None = None
     session_id: SessionId | None = None
     cache: Cache = "use"
-    timeout_s: Timeout | None = None
+    timeout_s: Timeout = 0.0
     wait_s: Wait = USUAL_WAIT
 
 
@@ -68,7 +69,7 @@ def _asked(call: Call, given: DomainAsk) -> tuple[Ask, dict[str, str]]:
 def _known(call: Call, name: str) -> Profile | None:
     """Return the caller's profile of this name or title."""
     said = name.strip().casefold()
-    readable = call.producer.profiles.readable(call.owner)
+    readable = call.producer.profiles.readable(call.asker.owner)
     return next((each for each in readable if said in (each.name.casefold(), each.title.casefold())), None)
 
 
@@ -78,7 +79,7 @@ async def start_in_domain(call: Call, given: DomainAsk) -> Started:
     return await start(call, ask, **fields)
 
 
-@tool("Ask within a domain", ASKS, start=start_in_domain)
+@tool("Ask within a domain", ASKS, Scope.ASK, start=start_in_domain)
 async def flowise_domain_query(call: Call, given: DomainAsk) -> QueryView:
     """Ask a question within a domain that you describe: what it is, the technologies in use, the people it concerns.
     The context goes to the flow with the question, in the way that suits the flow, and leans the routing. A domain_name
@@ -111,7 +112,7 @@ def domain_templates(call: Call) -> DomainTemplates:
     """Return how a domain can be described, and which are described already."""
     return DomainTemplates(
         domains=tuple(call.producer.catalog.domains),
-        profiles=tuple(map(_view, call.producer.profiles.readable(call.owner))),
+        profiles=tuple(map(_view, call.producer.profiles.readable(call.asker.owner))),
         templates=tuple(TEMPLATES.values()),
     )
 
@@ -121,6 +122,3 @@ def _view(profile: Profile) -> ProfileView:
     if profile.confidential:
         return view
     return view.model_copy(update={"title": profile.title or None, "description": profile.description})
-
-
-TOOLS = (flowise_domain_query,)

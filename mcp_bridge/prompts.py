@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp_types import GetPromptResult, Prompt, PromptArgument, PromptMessage, TextContent
 
+from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.errors import InvalidQuery
 from mcp_bridge.figures import flow_health
 from mcp_bridge.flows import flow_list
@@ -29,6 +30,7 @@ class Starter:
     argument: str
     about: str
     required: bool
+    scope: Scope
     write: Callable[[Call, str], Awaitable[str]]
 
     def listed(self) -> Prompt:
@@ -90,6 +92,7 @@ PROMPTS = (
         "query_id",
         "The query whose answer is in question.",
         True,
+        Scope.READ,
         _debug,
     ),
     Starter(
@@ -99,6 +102,7 @@ PROMPTS = (
         "flow_key",
         "The flow; the default one where left out.",
         False,
+        Scope.READ,
         _review,
     ),
     Starter(
@@ -108,6 +112,7 @@ PROMPTS = (
         "session_id",
         "The session, as flowise_session_info lists it.",
         True,
+        Scope.READ,
         _continue,
     ),
 )

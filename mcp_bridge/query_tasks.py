@@ -6,23 +6,33 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 from mcp.server.context import HandlerResult
 from mcp_types import CallToolRequestParams, ElicitRequest, ElicitRequestFormParams
 
-from agentic_flywheel.bundles import Bundle, load_bundle
-from agentic_flywheel.clarifications import awaits_choice, succeed, successor_of
-from agentic_flywheel.errors import ErrorInfo, FlywheelError, UnknownBatch, UnknownQuery, WaitTimeout
+from agentic_flywheel.broker.bundles import Bundle, load_bundle
+from agentic_flywheel.broker.clarifications import awaits_choice, succeed, successor_of
+from agentic_flywheel.errors import (
+    AlreadyDecided,
+    ErrorInfo,
+    FlywheelError,
+    NothingToDecide,
+    UnknownBatch,
+    UnknownQuery,
+    WaitTimeout,
+)
 from agentic_flywheel.models import Answer, Record, State
+from agentic_flywheel.stops import MAX_FEEDBACK, Decision, Stop
 from mcp_bridge.asking import cancel_query
 from mcp_bridge.batches import batch_view, cancel_batch
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.calling import Context, call_of, perform
 from mcp_bridge.failure import failure_result
+from mcp_bridge.results import success_result
 from mcp_bridge.task_shapes import TaskState
-from mcp_bridge.tool import Call, Tool, success_result
+from mcp_bridge.tool import Call, Tool
 from mcp_bridge.views import record_view
 
 #: Seconds between two looks at what tells nothing by itself.
@@ -54,7 +64,7 @@ class QueryTasks:
         if isinstance(begun, ErrorInfo):
             return failure_result(begun)
         if begun.result is not None and not always:
-            return success_result(begun.result)
+            return success_result(begun.result, self._bridge.settings.mcp_result_limit)
         return await self.find(ctx, begun.task_id) or failure_result(UnknownQuery(begun.task_id))
 
     async def find(self, ctx: Context, task_id: str) -> TaskState | None:
@@ -63,7 +73,7 @@ class QueryTasks:
         with suppress(UnknownQuery):
             return await _query_task(call, await call.producer.status(task_id), asks=_can_ask(ctx))
         with suppress(UnknownBatch):
-            return await _batch_task(call, await load_bundle(call.producer.batch, task_id, owner=call.owner))
+            return await _batch_task(call, await load_bundle(call.producer.batch, task_id, asker=call.asker))
         return None
 
     async def cancel(self, ctx: Context, task_id: str) -> None:
@@ -78,10 +88,18 @@ class QueryTasks:
         await succeed(call.producer.batch, task_id, task_id, ttl=self._bridge.settings.result_ttl)
 
     async def answer(self, ctx: Context, task_id: str, answers: Mapping[str, Any]) -> None:
-        """Let the query go on with the flow that was chosen; where none was, the question is the result."""
+        """Let the query go on with the flow that was chosen, or with what a person has decided.
+
+        Where no flow was chosen, the question is the result; where nothing was decided, the query waits on.
+        """
         call = call_of(self._bridge, ctx)
         with suppress(UnknownQuery):
             record = await call.producer.status(task_id)
+            for stop in record.stops:
+                if (decided := _decided(answers.get(stop_key(stop)))) is not None:
+                    with suppress(AlreadyDecided, NothingToDecide):  # somebody else was quicker
+                        decision, feedback = decided
+                        await call.producer.resume(task_id, decision, feedback=feedback, stop=stop.number)
             if CHOICE not in answers or not awaits_choice(record):
                 return
             if await successor_of(call.producer.batch, task_id) is None:
@@ -132,7 +150,7 @@ async def _query_task(call: Call, record: Record, *, asks: bool, task_id: str | 
             return await _query_task(call, await call.producer.status(successor), asks=asks, task_id=task_id)
         if successor is None and asks and record.answer is not None:
             requests = {CHOICE: _question(record.answer)}
-    about = {
+    about: dict[str, Any] = {
         "task_id": task_id,
         "created": record.created,
         "updated": record.finished or record.started or record.routed or record.created,
@@ -140,21 +158,29 @@ async def _query_task(call: Call, record: Record, *, asks: bool, task_id: str | 
         if record.answer is not None and record.answer.cached
         else call.bridge.settings.result_ttl,
     }
+    if record.stops and asks:
+        requests = {stop_key(stop): _decision(stop) for stop in record.stops}
+        about["ttl"] = max(about["ttl"], record.stops[0].until - record.created)
     if requests:
-        message = record.answer.text if record.answer is not None else None
+        message = record.answer.text if record.answer is not None else record.stops[0].text.strip()
         return TaskState(status="input_required", message=message, requests=requests, **about)
+    if record.stops:  # its client cannot ask, so its model is told how
+        result = success_result(record_view(record), call.bridge.settings.mcp_result_limit)
+        return TaskState(status="completed", result=result, **about)
     if record.state is State.CANCELLED:
         return TaskState(status="cancelled", message=record.error.error if record.error else None, **about)
     if record.error is not None:
         return TaskState(status="completed", message=record.error.error, result=failure_result(record.error), **about)
     if record.answer is not None:
-        return TaskState(status="completed", result=success_result(record_view(record)), **about)
+        result = success_result(record_view(record), call.bridge.settings.mcp_result_limit)
+        return TaskState(status="completed", result=result, **about)
     return TaskState(status="working", message=_doing(record), **about)
 
 
 async def _batch_task(call: Call, bundle: Bundle) -> TaskState:
     records = await call.producer.records(bundle.query_ids)
     view = batch_view(bundle, records)
+    limit = call.bridge.settings.mcp_result_limit
     ended = [record.finished for record in records if record is not None and record.finished is not None]
     cut = any(item.state is State.CANCELLED for item in view.items)
     return TaskState(
@@ -164,7 +190,7 @@ async def _batch_task(call: Call, bundle: Bundle) -> TaskState:
         updated=max(ended, default=bundle.created),
         ttl=call.bridge.settings.result_ttl,
         message=f"{view.total - view.under_way} of {view.total} have ended",
-        result=success_result(view) if view.done and not cut else None,
+        result=success_result(view.page(0, limit), limit) if view.done and not cut else None,
     )
 
 
@@ -187,12 +213,40 @@ def _question(answer: Answer) -> ElicitRequest:
     return ElicitRequest(params=ElicitRequestFormParams(message=answer.text, requested_schema=schema))
 
 
+def stop_key(stop: Stop) -> str:
+    """Return the key under which a person is asked to decide at a stop."""
+    return f"stop_{stop.number}"
+
+
+def _decision(stop: Stop) -> ElicitRequest:
+    """Return the form in which a user decides."""
+    choices = [{"const": decision, "title": label} for decision, label in stop.choices.items()]
+    fields: dict[str, Any] = {"decision": {"type": "string", "title": stop.title or stop.flow, "oneOf": choices}}
+    if stop.feedback:
+        fields["feedback"] = {"type": "string", "title": "What to say to it", "maxLength": MAX_FEEDBACK}
+    schema = {"type": "object", "properties": fields, "required": ["decision"]}
+    return ElicitRequest(params=ElicitRequestFormParams(message=stop.text.strip(), requested_schema=schema))
+
+
+def _decided(response: Any) -> tuple[Decision, str | None] | None:
+    """Return what a user decided and said; None for whatever else was answered."""
+    content = _accepted(response)
+    feedback = content.get("feedback")
+    said = feedback if isinstance(feedback, str) and feedback else None
+    return next(((each, said) for each in get_args(Decision) if each == content.get("decision")), None)
+
+
+def _accepted(response: Any) -> dict[str, Any]:
+    """Return what a user filled in; nothing where the user has not accepted."""
+    if not isinstance(response, dict) or response.get("action") != "accept":
+        return {}
+    content = response.get("content")
+    return content if isinstance(content, dict) else {}
+
+
 def _chosen(answer: Answer | None, response: Any) -> str | None:
     """Return the flow that a user chose among those that were offered; None for whatever else was answered."""
-    if not isinstance(response, dict) or response.get("action") != "accept":
-        return None
-    content = response.get("content")
-    flow = content.get(CHOICE) if isinstance(content, dict) else None
+    flow = _accepted(response).get(CHOICE)
     offered = {choice.flow for choice in answer.choices} if answer is not None else set()
     return flow if isinstance(flow, str) and flow in offered else None
 

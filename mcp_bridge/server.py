@@ -26,64 +26,76 @@ from mcp_types import (
     TextResourceContents,
 )
 
+from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.errors import (
+    AlreadyDecided,
+    EarlierTurnAsks,
     ErrorInfo,
     FlywheelError,
     InvalidQuery,
+    MissingScope,
+    NothingToDecide,
     UnknownBatch,
     UnknownFlow,
     UnknownQuery,
     UnknownSession,
 )
-from mcp_bridge import asking, batches, conversations, figures, flows, profiles, traces
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.calling import Context, call_of, perform
 from mcp_bridge.failure import failure_result
+from mcp_bridge.flow_tools import flow_tools
 from mcp_bridge.listening import Listeners
+from mcp_bridge.owners import current_grant
 from mcp_bridge.prompts import PROMPTS, write_prompt
 from mcp_bridge.query_tasks import QueryTasks
-from mcp_bridge.resources import JSON, RESOURCES, TEMPLATES, read, written
+from mcp_bridge.resources import JSON, RESOURCES, TEMPLATES, read, scope_of_template, written
+from mcp_bridge.results import success_result
+from mcp_bridge.scopes import within_scopes
 from mcp_bridge.tasks import Tasks
-from mcp_bridge.tool import Tool, success_result
+from mcp_bridge.tool import Tool
+from mcp_bridge.toolsets import ALL_TOOLS, selected
 
 NAME = "agentic-flywheel"
 INSTRUCTIONS = """\
 Agentic Flywheel is a durable queue in front of Flowise. flowise_query asks a question and waits for its answer; if
-`done` is false, follow with flowise_poll. Ids and keys keep their names: a query_id, session_id, trace_id or flow_key
+`done` is false, follow with flowise_poll; if its flow asks a person, with flowise_resume. Ids and keys keep their
+names: a query_id, session_id, trace_id or flow_key
 that one tool returns is what another takes. Errors say what to do next and when to retry.
 """
 
-ALL_TOOLS: tuple[Tool, ...] = (
-    *asking.TOOLS,
-    batches.flowise_batch,
-    *profiles.TOOLS,
-    *flows.TOOLS,
-    *conversations.TOOLS,
-    *traces.TOOLS,
-    *figures.TOOLS,
-)
-
 _MINUTES = 5 * 60_000
-_LISTED = CacheHint(ttl_ms=_MINUTES, scope="public")
+#: What is listed depends on the token.
+_LISTED = CacheHint(ttl_ms=_MINUTES, scope="private")
 _HINTS = {
     "tools/list": _LISTED,
     "prompts/list": _LISTED,
     "resources/list": _LISTED,
     "resources/templates/list": _LISTED,
-    "server/discover": _LISTED,
+    "server/discover": CacheHint(ttl_ms=_MINUTES, scope="public"),
     "resources/read": CacheHint(ttl_ms=5_000, scope="private"),
 }
 
 #: Failures that the caller's arguments are the reason of.
-_CALLERS = (InvalidQuery, UnknownQuery, UnknownBatch, UnknownSession, UnknownFlow)
+_CALLERS = (
+    AlreadyDecided,
+    EarlierTurnAsks,
+    InvalidQuery,
+    MissingScope,
+    NothingToDecide,
+    UnknownQuery,
+    UnknownBatch,
+    UnknownSession,
+    UnknownFlow,
+)
 
 
 def build_server(bridge: Bridge) -> Server[Bridge]:
-    """Return the server of a bridge; it closes the bridge when it stops."""
-    tools = {tool.name: tool for tool in ALL_TOOLS if bridge.changes or not tool.changes}
-    tasks = Tasks(QueryTasks(bridge, tools), bridge.keep)
+    """Return the server of a bridge; it closes the bridge when it stops. Raises InvalidSetting."""
+    chosen, one_per_flow = selected(bridge.tools, changes=bridge.changes)
+    tools = {tool.name: tool for tool in chosen}
+    tasks = Tasks(QueryTasks(bridge, tools), lambda task: bridge.keep(task, current_grant().token_id))
     listeners = Listeners(bridge, tasks)
-    served = _Served(bridge, tools)
+    served = _Served(bridge, tools, one_per_flow=one_per_flow)
 
     @asynccontextmanager
     async def lifespan(_: Server[Bridge]) -> AsyncIterator[Bridge]:
@@ -115,7 +127,7 @@ def build_server(bridge: Bridge) -> Server[Bridge]:
     server.add_request_handler("tools/call", CallToolRequestParams, tasks.around(served.call_tool))
     # Our own traces tell more than a span per message would.
     server.middleware.clear()
-    server.middleware.append(_named_failures)
+    server.middleware += [_named_failures, within_scopes]
     tasks.serve_on(server)
     return server
 
@@ -133,39 +145,47 @@ async def _named_failures(ctx: Context, call_next: CallNext) -> HandlerResult:
 class _Served:
     """The answers to what clients list, read and call."""
 
-    def __init__(self, bridge: Bridge, tools: dict[str, Tool]) -> None:
+    def __init__(self, bridge: Bridge, tools: dict[str, Tool], *, one_per_flow: bool) -> None:
         self._bridge = bridge
         self._tools = tools
-        self._listed = ListToolsResult(tools=[tool.listed() for tool in tools.values()])
+        self._one_per_flow = one_per_flow
+        self._limit = bridge.settings.mcp_result_limit
+
+    def _offered(self, ctx: Context) -> dict[str, Tool]:
+        if not self._one_per_flow:
+            return self._tools
+        return {**flow_tools(call_of(self._bridge, ctx).producer.catalog), **self._tools}
 
     async def list_tools(self, ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
-        return self._listed
+        return ListToolsResult(tools=[each.listed for each in self._offered(ctx).values() if _may(each.scope)])
 
     async def call_tool(self, ctx: Context, params: CallToolRequestParams) -> HandlerResult:
-        tool = self._tools.get(params.name)
+        tool = self._tools.get(params.name) or self._offered(ctx).get(params.name)
         if tool is None:
             raise MCPError(INVALID_PARAMS, _no_tool(params.name))
         done = await perform(tool, tool.run, self._bridge, ctx, params.arguments)
-        return failure_result(done) if isinstance(done, ErrorInfo) else success_result(done)
+        return failure_result(done) if isinstance(done, ErrorInfo) else success_result(done, self._limit)
 
     async def list_resources(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
-        return ListResourcesResult(resources=[each.listed() for each in RESOURCES])
+        return ListResourcesResult(resources=[each.listed() for each in RESOURCES if _may(each.scope)])
 
     async def list_templates(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourceTemplatesResult:
-        return ListResourceTemplatesResult(resource_templates=list(TEMPLATES))
+        return ListResourceTemplatesResult(
+            resource_templates=[each for each in TEMPLATES if _may(scope_of_template(each))]
+        )
 
     async def read_resource(self, ctx: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
         uri = str(params.uri)
         try:
             told = await read(call_of(self._bridge, ctx), uri)
-        except (UnknownQuery, UnknownSession) as unknown:
+        except (UnknownQuery, UnknownSession, UnknownBatch) as unknown:
             raise MCPError(INVALID_PARAMS, unknown.message, {"uri": uri}) from None
         if told is None:
             raise MCPError(INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
         return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type=JSON, text=written(told))])
 
     async def list_prompts(self, ctx: Context, params: PaginatedRequestParams | None) -> ListPromptsResult:
-        return ListPromptsResult(prompts=[each.listed() for each in PROMPTS])
+        return ListPromptsResult(prompts=[each.listed() for each in PROMPTS if _may(each.scope)])
 
     async def get_prompt(self, ctx: Context, params: GetPromptRequestParams) -> GetPromptResult:
         found = await write_prompt(call_of(self._bridge, ctx), params.name, params.arguments or {})
@@ -174,7 +194,13 @@ class _Served:
         return found
 
 
+def _may(scope: Scope) -> bool:
+    return current_grant().allows(scope)
+
+
 def _no_tool(name: str) -> str:
-    if any(tool.name == name for tool in ALL_TOOLS):
-        return f"Tool {name} is switched off: it changes what all share (--read-only; over HTTP: --allow-changes)"
-    return f"Unknown tool: {name}"
+    known = next((tool for tool in ALL_TOOLS if tool.name == name), None)
+    if known is None:
+        return f"Unknown tool: {name}"
+    needed = "--allow-changes, and --tools with it" if known.changes else "--tools with it"
+    return f"Tool {name} is not offered here: the bridge was started without {needed}"

@@ -32,6 +32,7 @@ from mcp_types import (
 )
 from mcp_types.jsonrpc import HEADER_MISMATCH
 
+from mcp_bridge.failure import told_error
 from mcp_bridge.task_shapes import (
     EXTENSION,
     LEGACY,
@@ -181,8 +182,8 @@ class Tasks:
     async def _create(self, ctx: Context, call: CallToolRequestParams) -> HandlerResult:
         begun = await self.source.start(ctx, call, always=True)
         if not isinstance(begun, TaskState):
-            refused = begun.structured_content if isinstance(begun, CallToolResult) else None
-            raise MCPError(INVALID_PARAMS, str((refused or {}).get("error", "The call was refused")), refused)
+            refused = told_error(begun) if isinstance(begun, CallToolResult) else {}
+            raise MCPError(INVALID_PARAMS, str(refused.get("error", "The call was refused")), refused)
         self._keep(asyncio.create_task(self._notify(ctx, begun)))
         return {"task": legacy_task(begun).model_dump(by_alias=True, mode="json", exclude_none=True)}
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from functools import cached_property
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from mcp_types import CallToolResult, TextContent, ToolAnnotations, ToolExecution
 from mcp_types import Tool as ListedTool
-from pydantic import BaseModel, ConfigDict, model_validator
+from mcp_types import ToolAnnotations, ToolExecution
 
+from agentic_flywheel.access.grant import LOCAL_GRANT, Grant, Scope
+from agentic_flywheel.asker import Asker
 from agentic_flywheel.models import Model
+from mcp_bridge.arguments import Arguments
 from mcp_bridge.bridge import Bridge
+from mcp_bridge.schema import input_schema, output_schema
 from producer import AsyncProducer
 
 #: Looks only.
@@ -22,39 +25,14 @@ READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_
 READS_OUTSIDE = READS.model_copy(update={"open_world_hint": True})
 #: Asks a flow, which may do anything; asking twice is asking twice.
 ASKS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
+#: Lets a flow go on, which may do anything; the same decision twice is one.
+DECIDES = ASKS.model_copy(update={"destructive_hint": True, "idempotent_hint": True})
 #: Adds something to what is there.
 ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
 #: Replaces a setting; setting it again changes nothing.
 SETS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 #: Ends or removes something; doing it again changes nothing.
 REMOVES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
-
-
-class Arguments(BaseModel):
-    """Base of all arguments: closed against unknown names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_and_objects_in_text(cls, given: Any) -> Any:
-        """Some clients send a list or an object as JSON text; take it as what it says."""
-        if not isinstance(given, dict):
-            return given
-        return {name: _from_text(cls, name, value) for name, value in given.items()}
-
-
-def _from_text(arguments: type[BaseModel], name: str, value: Any) -> Any:
-    field = arguments.model_fields.get(name)
-    if field is None or not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
-        return value
-    if field.annotation is str or field.annotation == (str | None):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
 
 #: Where a call tells how far it is: so much, of how much in all, in words.
 Progress = Callable[[float, float | None, str | None], Awaitable[None]]
@@ -68,10 +46,11 @@ class Call:
     producer: AsyncProducer
     #: None where the client did not ask for progress.
     progress: Progress | None = None
+    grant: Grant = LOCAL_GRANT
 
     @property
-    def owner(self) -> str:
-        return self.producer.owner
+    def asker(self) -> Asker:
+        return self.producer.asker
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +73,27 @@ class Tool:
     title: str
     description: str
     hints: ToolAnnotations
+    #: What a token needs to call it.
+    scope: Scope
     arguments: type[Arguments]
-    result: type[Model]
+    #: The kinds of result that it has.
+    results: tuple[type[Model], ...]
     run: Callable[[Call, Any], Awaitable[Model]]
-    #: Whether it changes what all share, and so may be switched off.
+    #: Whether it changes what all share, and so has to be allowed.
     changes: bool = False
     #: Begins the work without waiting for it, where the tool can run as a task.
     start: Callable[[Call, Any], Awaitable[Started]] | None = None
 
+    @cached_property
     def listed(self) -> ListedTool:
-        """Return the tool as clients see it."""
+        """The tool as clients see it."""
         return ListedTool(
             name=self.name,
             title=self.title,
             description=self.description,
-            input_schema=_schema(self.arguments),
-            output_schema=_schema(self.result),
-            annotations=self.hints.model_copy(update={"title": self.title}),
+            input_schema=input_schema(self.arguments),
+            output_schema=output_schema(*self.results),
+            annotations=self.hints,
             execution=ToolExecution(task_support="optional") if self.start is not None else None,
         )
 
@@ -118,6 +101,7 @@ class Tool:
 def tool(
     title: str,
     hints: ToolAnnotations,
+    scope: Scope,
     *,
     changes: bool = False,
     start: Callable[[Call, Any], Awaitable[Started]] | None = None,
@@ -129,42 +113,15 @@ def tool(
         return Tool(
             name=function.__name__,
             title=title,
-            description=inspect.getdoc(function) or "",
+            # Line breaks are the source's, not the text's.
+            description=" ".join((inspect.getdoc(function) or "").split()),
             hints=hints,
+            scope=scope,
             arguments=types["given"],
-            result=types["return"],
+            results=get_args(types["return"]) or (types["return"],),
             run=function,
             changes=changes,
             start=start,
         )
 
     return made
-
-
-def success_result(value: Model) -> CallToolResult:
-    """Return a tool's result as structured content, and as the same JSON in text for clients that read only that."""
-    text = value.model_dump_json(exclude_none=True)
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)],
-        structured_content=json.loads(text),
-        is_error=False,
-    )
-
-
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    untitled: dict[str, Any] = _without_titles(schema)
-    return untitled
-
-
-def _without_titles(node: Any, *, names: bool = False) -> Any:
-    """Drop the titles that pydantic derives from names: they say nothing, and every client pays for them."""
-    if isinstance(node, list):
-        return [_without_titles(each) for each in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: _without_titles(value, names=key in ("properties", "$defs"))
-        for key, value in node.items()
-        if names or key != "title"
-    }

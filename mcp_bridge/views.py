@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field, JsonValue, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
+from agentic_flywheel.doings import step_object
 from agentic_flywheel.errors import ErrorInfo
-from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, Usage, trace_id_of
+from agentic_flywheel.ids import trace_id_of
+from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, ToolUse, Usage
+from agentic_flywheel.stops import Stop
 from mcp_bridge.arguments import Object
 from producer import Submission
 
 #: Seconds after which a poll that does not wait is worth while.
 POLL_AFTER = 2.0
 
-QueryIdOut = Annotated[str, Field(description="Names the query: poll it, cancel it, score it, view its trace by it.")]
-FlowKeyOut = Annotated[str, Field(description="The flow: give it as flow_override to ask it again.")]
+
+#: A state; schemas do not list them all.
+StateName = Annotated[State, WithJsonSchema({"type": "string"})]
 
 
 class QueryEnded(Exception):
@@ -30,9 +36,9 @@ class QueryEnded(Exception):
 class ChoiceView(Model):
     """One flow that the user may choose."""
 
-    flow_key: FlowKeyOut
-    domain: str
-    name: str
+    flow_key: str
+    domain: SkipJsonSchema[str]
+    name: SkipJsonSchema[str]
     description: str
     confidence: float
 
@@ -40,47 +46,118 @@ class ChoiceView(Model):
 class PartView(Model):
     """What one domain contributed."""
 
-    flow_key: FlowKeyOut
+    flow_key: str
     domain: str
     text: str
     cached: bool
     error: str | None = None
 
 
-class QueryView(Model):
-    """One query, wherever it is."""
+class QueryHead(Model):
+    """The least that is told of a query."""
 
-    query_id: QueryIdOut
-    trace_id: Annotated[str, Field(description="For flowise_trace_view.")]
-    state: Annotated[State, Field(description="pending, queued, running or waiting; then succeeded, failed …")]
-    done: Annotated[bool, Field(description="Whether this is final. If not, call flowise_poll.")]
-    next_step: Annotated[str | None, Field(description="What to do next, where there is something to do.")] = None
-    kind: Annotated[
-        Literal["answer", "clarify"] | None,
-        Field(description="clarify: no flow was asked; let the user choose from choices, then ask with flow_override."),
-    ] = None
-    answer: Annotated[str | None, Field(description="The answer's text.")] = None
-    partial_answer: Annotated[str | None, Field(description="What has been streamed so far.")] = None
+    query_id: str
+    state: StateName
+    done: bool
+    next_step: str | None = None
+    answer: str | None = None
+
+
+class QueryView(QueryHead):
+    """One query, wherever it is. What is skipped in the schema is for programs, and not in the text for models."""
+
+    #: What its flows ask a person, who decides with `flowise_resume`.
+    asks: tuple[Object, ...] | None = None
+    kind: Literal["answer", "clarify"] | None = None
     choices: tuple[ChoiceView, ...] | None = None
-    flow_key: FlowKeyOut | None = None
-    domain: str | None = None
-    domains: Annotated[tuple[str, ...] | None, Field(description="All that contributed, where several did.")] = None
+    flow_key: str | None = None
+    confidence: Annotated[float | None, Field(description="How sure that flow was right, 0 to 1.")] = None
+    explanation: SkipJsonSchema[str | None] = None
     session_id: str | None = None
-    band: Annotated[Band | None, Field(description="How sure the choice of the flow was.")] = None
-    confidence: Annotated[float | None, Field(description="The same as a probability, 0 to 1.")] = None
-    explanation: Annotated[str | None, Field(description="Why this flow.")] = None
-    cached: Annotated[bool | None, Field(description="Whether the answer was there already.")] = None
-    stale: bool | None = None
-    attached_to: Annotated[str | None, Field(description="The identical query whose call this one shares.")] = None
-    parts: tuple[PartView, ...] | None = None
+    cached: bool | None = None
+    partial_answer: str | None = None
+    #: What was not heeded, such as overrides that Flowise ignores.
+    warnings: tuple[str, ...] | None = None
     sources: tuple[Object, ...] | None = None
-    data: Annotated[Object | None, Field(description="An answer that is an object.")] = None
-    usage: Usage | None = None
-    attempts: int | None = None
-    reason: Annotated[str | None, Field(description="Why it waits.")] = None
-    elapsed_ms: float | None = None
-    first_token_ms: float | None = None
-    poll_after_s: Annotated[float | None, Field(description="A poll with wait_s=0 is worth while after this.")] = None
+    #: What the flow made: where it can be fetched, or its text.
+    artifacts: SkipJsonSchema[tuple[Object, ...] | None] = None
+    #: Questions that the flow proposes to ask next.
+    follow_ups: SkipJsonSchema[tuple[str, ...] | None] = None
+    tools: SkipJsonSchema[tuple[ToolUse, ...] | None] = None
+    steps: SkipJsonSchema[tuple[Object, ...] | None] = None
+    data: SkipJsonSchema[Object | None] = None
+    trace_id: SkipJsonSchema[str]
+    domain: SkipJsonSchema[str | None] = None
+    #: All that contributed, where several did.
+    domains: SkipJsonSchema[tuple[str, ...] | None] = None
+    band: SkipJsonSchema[Band | None] = None
+    stale: SkipJsonSchema[bool | None] = None
+    #: The identical query whose call this one shares.
+    attached_to: SkipJsonSchema[str | None] = None
+    parts: SkipJsonSchema[tuple[PartView, ...] | None] = None
+    usage: SkipJsonSchema[Usage | None] = None
+    attempts: SkipJsonSchema[int | None] = None
+    #: Why it waits.
+    reason: SkipJsonSchema[str | None] = None
+    elapsed_ms: SkipJsonSchema[float | None] = None
+    first_token_ms: SkipJsonSchema[float | None] = None
+    #: A poll that does not wait is worth while after so many seconds.
+    poll_after_s: SkipJsonSchema[float | None] = None
+    #: Where in the whole answer `answer` begins, if not at its start.
+    answer_from: SkipJsonSchema[int | None] = None
+
+    @property
+    def rest(self) -> str:
+        """Where the whole is, if this has to be cut."""
+        return f"{address('query', self.query_id)} has all; flowise_poll with answer_from=answer_next goes on."
+
+    def from_character(self, number: int) -> QueryView:
+        """Return the view with the answer from this character on."""
+        if not number or self.answer is None:
+            return self
+        return self.model_copy(update={"answer": self.answer[number:], "answer_from": number})
+
+
+class QueryLine(Model):
+    """One query in a list."""
+
+    #: How many a list shows.
+    SHOWN: ClassVar[int] = 20
+
+    query_id: str
+    state: StateName
+    question: str
+    flow_key: SkipJsonSchema[str | None] = None
+    session_id: SkipJsonSchema[str | None] = None
+    created: AwareDatetime
+
+
+class QueryList(Model):
+    """An owner's latest queries."""
+
+    queries: tuple[QueryLine, ...]
+
+
+def query_line(record: Record) -> QueryLine:
+    """Return a query as a line of a list."""
+    return QueryLine(
+        query_id=record.query_id,
+        state=record.state,
+        question=shortened(record.query.question),
+        flow_key=record.flow,
+        session_id=record.query.session_id,
+        created=record.created,
+    )
+
+
+def shortened(text: str, longest: int = 200) -> str:
+    """Return at most so many characters of a text."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def address(kind: str, name: str) -> str:
+    """Return the resource in which something is found whole."""
+    return f"flowise://{kind}/{quote(name, safe='')}"
 
 
 def answer_view(query_id: str, answer: Answer) -> QueryView:
@@ -91,10 +168,11 @@ def answer_view(query_id: str, answer: Answer) -> QueryView:
         trace_id=answer.trace_id or trace_id_of(query_id),
         state=State.SUCCEEDED,
         done=True,
-        next_step="Ask the user which flow is meant, then call flowise_query with flow_override." if choices else None,
+        next_step="Let the user choose, then call flowise_query with flow_override." if choices else None,
         kind=answer.kind,
         answer=answer.text,
         choices=choices,
+        warnings=answer.warnings or None,
         flow_key=answer.flow,
         domain=answer.domain or None,
         domains=answer.domains if len(answer.domains) > 1 else None,
@@ -117,6 +195,10 @@ def answer_view(query_id: str, answer: Answer) -> QueryView:
         )
         or None,
         sources=answer.sources or None,
+        artifacts=tuple(each.model_dump(exclude_defaults=True) for each in answer.artifacts) or None,
+        follow_ups=answer.follow_ups or None,
+        tools=answer.tools or None,
+        steps=tuple(map(step_object, answer.steps)) or None,
         data=answer.data,
         usage=answer.usage,
         attempts=answer.attempts,
@@ -153,7 +235,8 @@ def record_view(record: Record, *, partial: str | None = None) -> QueryView:
         trace_id=trace_id_of(record.query_id),
         state=record.state,
         done=False,
-        next_step="It is under way: call flowise_poll with this query_id and wait_s=20.",
+        next_step=_DECIDE if record.stops else "It is under way: call flowise_poll with this query_id and wait_s=20.",
+        asks=tuple(map(_asked, record.stops)) or None,
         partial_answer=partial or None,
         flow_key=record.flow or (best.flow if best else None),
         domain=record.domain or (best.domain if best else None),
@@ -166,6 +249,21 @@ def record_view(record: Record, *, partial: str | None = None) -> QueryView:
         reason=record.reason or None,
         poll_after_s=POLL_AFTER,
     )
+
+
+#: What to do about a query whose flow asks a person.
+_DECIDE = "Its flow asks a person. Put `asks` to the user, then call flowise_resume with what the user decides."
+
+
+def _asked(stop: Stop) -> dict[str, JsonValue]:
+    return {
+        "stop": stop.number,
+        "flow_key": stop.flow,
+        "asks": stop.text.strip(),
+        "choices": {str(decision): label for decision, label in stop.choices.items()},
+        "takes_feedback": stop.feedback,
+        "until": stop.until.isoformat(timespec="seconds"),
+    }
 
 
 def _choice(choice: Choice) -> ChoiceView:

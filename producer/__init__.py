@@ -1,4 +1,8 @@
-"""Ask questions of Flowise through the queue: ``with Producer() as producer: producer.ask("…")``."""
+"""Ask questions of your flows through the queue.
+
+``with Producer() as producer: producer.ask("…")`` in a script or a thread, ``AsyncProducer`` on an event loop: both
+have the same methods. ``Submission`` is what ``submit`` returns, ``QueryFields`` the keyword arguments that it takes.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from producer.blocking import Producer
-    from producer.client import AsyncProducer, Submission
+    from producer.client import AsyncProducer
+    from producer.fields import QueryFields
+    from producer.submitting import Submission
 
-__all__ = ["AsyncProducer", "Producer", "Submission"]
+__all__ = ["AsyncProducer", "Producer", "QueryFields", "Submission"]
 
-_PLACES = {"AsyncProducer": "client", "Producer": "blocking", "Submission": "client"}
+_PLACES = {"AsyncProducer": "client", "Producer": "blocking", "QueryFields": "fields", "Submission": "submitting"}
 
 
 def __getattr__(name: str) -> Any:

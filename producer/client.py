@@ -1,87 +1,67 @@
-"""What a caller uses: submit questions, wait for answers, watch them come, cancel them."""
+"""The public face of the package: submit questions, wait for answers, watch them come, cancel and rate them."""
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, Unpack
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch, connect
+from agentic_flywheel.access.limits import OwnLimits
+from agentic_flywheel.asker import LOCAL
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.records import load_record, load_records, recent_queries
+from agentic_flywheel.broker.scores import RATING, Score, give_score
+from agentic_flywheel.broker.sessions import Session, load_session, recent_turns
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.errors import FlywheelError, InvalidQuery, QueueFull, UnknownSession, WaitTimeout
-from agentic_flywheel.learning.lessons import keep_rerouting
-from agentic_flywheel.models import (
-    Answer,
-    Event,
-    Model,
-    Query,
-    Record,
-    State,
-    Turn,
-    new_producer_id,
-    new_query_id,
-    read_query,
-    trace_id_of,
-)
-from agentic_flywheel.persistence import flow_of_key, front_digest, read_answer
-from agentic_flywheel.records import (
-    asked_only,
-    load_outcome,
-    load_record,
-    load_records,
-    read_events,
-    read_told,
-    recent_queries,
-)
-from agentic_flywheel.scores import RATING, Score, give_score
-from agentic_flywheel.sessions import Session, load_session, recent_turns, use_profile
+from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.given import asker_of
+from agentic_flywheel.models import Answer, Event, Query, Record, State, Turn
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.tracing import Tracer
-from agentic_flywheel.transitions import Submitted, Transitions
-from producer.front_trace import trace_hit
-from producer.listener import Bell, Listener
-from producer.stack.state import stack_settings
+from agentic_flywheel.stops import Decision
+from producer import controlling, deciding, submitting, waiting
+from producer.connections import SUBMIT_PATIENCE, Caller, Connections
+from producer.fields import QueryFields
+from producer.submitting import Submission
 
 if TYPE_CHECKING:
-    from agentic_flywheel.profiles import Profile, ProfileWatch
-    from agentic_flywheel.registry import CatalogWatch
-
-#: Seconds for which a waiting caller bears a broker that is away.
-_PATIENCE = 60.0
-#: Seconds after which a full queue is worth another try when it does not drain at all.
-_STALLED = 30.0
-
-
-class Submission(Model):
-    """A query that was accepted. ``answer`` is there at once where the cache had it."""
-
-    query_id: str
-    trace_id: str
-    session_id: str | None = None
-    #: The query whose call this one waits for.
-    attached_to: str | None = None
-    answer: Answer | None = None
+    from agentic_flywheel.profiles import ProfileWatch
 
 
 class AsyncProducer:
-    """Submits and follows the queries of one owner. Use it as an async context manager, from one event loop."""
+    """Submits and follows the queries of one owner, or of one of its users.
 
-    def __init__(self, settings: Settings | None = None, *, owner: str = "local", client: str = "python") -> None:
-        """Take the settings; nothing is read or connected yet. Raises InvalidSetting."""
-        self.settings = stack_settings(settings)
-        self.owner = owner
-        self.client = client
-        self._prefix = new_producer_id()
-        self.batch = Batch(connect(self.settings.redis_url))
-        self.transitions = Transitions(self.batch, self.settings)
-        self._listener = Listener(self.settings.redis_url)
-        self._tracer = Tracer.from_settings(self.settings, service="flywheel-producer")
+    Use it as an async context manager, from one event loop.
+
+    Every method that talks to the broker raises BrokerUnavailable when it gives no answer (whether the call was carried
+    out is not known then), BrokerRefused when a person must act first, ProducerClosed after ``close``, and LoopInUse
+    while another event loop uses this producer. A forked child connects anew. All errors are classes of
+    ``agentic_flywheel.errors``; their ``describe()`` says what to do next, and ``retry_after`` when to try again, in
+    seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        owner: str = LOCAL,
+        user: str | None = None,
+        client: str = "python",
+        patience: float = 0.0,
+    ) -> None:
+        """Take the settings, or those of the environment and of a stack that runs here. Nothing is connected yet.
+
+        ``owner`` is whose queries these are: only that owner finds them again. ``user``: for whom the owner asks. With
+        one, only what is that user's is found; without one, queries of all the owner's users, and sessions of none.
+        ``client`` names the calling program in records and traces. ``patience``: seconds for which a submission is
+        repeated that the broker did not answer; a broker that was never reached fails it at once. Raises
+        InvalidSetting, InvalidQuery.
+        """
+        asker = asker_of(owner, user)
+        self._shared = Connections(settings)
+        self._caller = Caller(self._shared, asker, client, patience)
+        self.settings = self._shared.settings
+        self.asker, self.owner = asker, owner
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,277 +70,203 @@ class AsyncProducer:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Queries under way go on."""
-        await self._listener.close()
-        await self.batch.close()
-        await asyncio.to_thread(self._tracer.close)
+        """Close the connections. Queries under way go on; whoever waits for one here gets ProducerClosed.
 
-    def acting_for(self, owner: str) -> AsyncProducer:
-        """Return a producer for another owner over the same connections. Close the first one only."""
+        Closing twice does nothing.
+        """
+        await self._shared.close()
+
+    def acting_for(self, owner: str, user: str | None = None, *, limits: OwnLimits | None = None) -> Self:
+        """Return a producer for another owner, or user, over the same connections. Close the first one only.
+
+        ``limits``: those of the owner's token, which replace the settings'. Raises InvalidQuery.
+        """
         twin = copy.copy(self)
-        twin.owner = owner
+        twin.asker, twin.owner = asker_of(owner, user), owner
+        twin._caller = replace(self._caller, asker=twin.asker, own=limits)
         return twin
 
-    @cached_property
-    def _watch(self) -> CatalogWatch:
-        # Read when a query is submitted: who only looks at one needs no registry, and its parser takes a while.
-        from agentic_flywheel.registry import CatalogWatch
+    @property
+    def batch(self) -> Batch:
+        """Plain calls to the broker, over this producer's connection. Raises ProducerClosed, LoopInUse."""
+        return self._shared.batch
 
-        return CatalogWatch(self.settings.registry)
-
-    @cached_property
+    @property
     def profiles(self) -> ProfileWatch:
-        """The domain profiles that are kept here, watched for changes."""
-        from agentic_flywheel.profiles import ProfileWatch
-
-        return ProfileWatch(self.settings.profiles)
+        """The domain profiles that are kept here; changed files are noticed."""
+        return self._shared.profiles
 
     @property
     def catalog(self) -> Catalog:
-        """The registry in force; a changed file is noticed. Raises InvalidRegistry if it is faulty from the start."""
-        return self._watch.current()
+        """The flow registry in force; a changed file is noticed.
 
-    async def submit(self, question: str | Query, **fields: Any) -> Submission:
-        """Accept a question into the queue and return its id.
-
-        ``fields`` are those of ``Query``; ``timeout`` (seconds or timedelta) may stand for ``deadline``. Raises
-        InvalidQuery, InvalidRegistry, InvalidProfile, UnknownFlow, UnknownDomain, UnknownProfile, UnknownSession,
-        QueueFull, BrokerUnavailable; then nothing is left.
+        Raises InvalidRegistry if it is faulty from the start; a faulty change leaves the former one in force.
         """
-        return await self._submit(new_query_id(self._prefix), self._query(question, fields))
+        return self._shared.catalog
 
-    async def submit_many(self, questions: Iterable[str | Query], **fields: Any) -> list[Submission | FlywheelError]:
-        """Submit many at once, in their order. One that is refused leaves its error in its place."""
-        found = await asyncio.gather(*(self._settled(question, fields) for question in questions))
-        return list(found)
+    async def submit(
+        self, question: str | Query = "", *, idempotency_key: str | None = None, **fields: Unpack[QueryFields]
+    ) -> Submission:
+        """Accept a question into the queue and return its id, without waiting for the answer.
 
-    async def ask(self, question: str | Query, *, wait: float | None = None, **fields: Any) -> Answer:
-        """Submit and wait for the answer, for at most ``wait`` seconds.
+        ``fields`` are those of ``Query``, checked as it checks them; ``timeout`` (seconds, or a timedelta) may stand
+        for ``deadline``. Of a ``Query``, they replace its own. A ``form`` stands in place of the question, and is
+        checked against the registry. What is accepted is not lost any more.
 
-        Raises what ``submit`` and ``wait`` raise.
+        ``idempotency_key``, of 1 to 200 visible characters, names the submission: the same fields under the same key of
+        the same user are the same query, and the submission that was accepted is returned, with its answer if that is
+        there. Only ``deadline``, ``timeout`` and ``client`` may differ. A key lives as long as the query's record:
+        FLYWHEEL_RESULT_TTL after its end, an hour where the cache answered at once. A query that failed or was
+        cancelled keeps its key: ask again under a new one.
+
+        Raises InvalidQuery, IdempotencyConflict where the key stands for other fields, UnknownFlow, UnknownDomain,
+        UnknownProfile, InvalidProfile, InvalidRegistry, QueueFull, OwnerLimitReached, EarlierTurnAsks where an earlier
+        turn of the session waits for a person, BrokerRefused: then nothing was accepted. After BrokerUnavailable it may
+        have been accepted, where the broker took the question and its reply was lost: repeat it with its key.
         """
-        query_id = new_query_id(self._prefix)
-        async with self._listener.watch(wire.channel_of(query_id), query_id) as bell:
-            submission = await self._submit(query_id, self._query(question, fields))
-            if submission.answer is not None:
-                return submission.answer
-            return await self._await(query_id, bell, wait, known=True)
+        query = submitting.query_from(self._caller, question, fields)
+        name = submitting.name_for(self._caller, query, idempotency_key)
+        return await submitting.put(self._caller, name, query)
+
+    async def submit_many(
+        self,
+        questions: Iterable[str | Query],
+        *,
+        idempotency_keys: Iterable[str | None] | None = None,
+        limit_wait: float = SUBMIT_PATIENCE,
+        **fields: Unpack[QueryFields],
+    ) -> list[Submission | FlywheelError]:
+        """Submit many questions at once, all with the same ``fields``. Raises nothing that ``submit`` raises.
+
+        The list has the order of the questions; in the place of one that was refused stands its error. What a broker
+        that was reached did not answer is repeated for 20 s, under the same id, so that nothing is accepted twice. What
+        is beyond a limit of the owner is submitted again when there is room, for ``limit_wait`` seconds; what cannot
+        have room within them is refused at once.
+        ``idempotency_keys``: one key, or None, for each question. Raises InvalidQuery where their number is another.
+        """
+        return await submitting.put_many(self._caller, questions, idempotency_keys, fields, limit_wait=limit_wait)
+
+    async def ask(
+        self,
+        question: str | Query = "",
+        *,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+        **fields: Unpack[QueryFields],
+    ) -> Answer:
+        """Submit a question and return its answer; wait for it for ``wait`` seconds, or as long as it takes.
+
+        An answer of the kind ``clarify`` offers ``choices`` instead: ask again with one of their flows. The query goes
+        on when the wait is over, or when this call is cancelled. ``wait`` counts from the call; a submission has three
+        seconds at least. ``idempotency_key``: see ``submit``.
+
+        Raises what ``submit`` raises and what ``wait`` raises.
+        """
+        return await waiting.ask(self._caller, question, fields, wait, idempotency_key)
 
     async def wait(self, query_id: str, timeout: float | None = None) -> Answer:
-        """Return a query's answer as soon as it is there.
+        """Return a query's answer as soon as it is there; also later, for as long as its result is kept.
 
-        Raises the error that the query ended with, WaitTimeout after ``timeout`` seconds, UnknownQuery.
+        Raises the error that the query ended with, such as FlowFailed or DeadlineExceeded; InputRequired as soon as its
+        flow asks a person; WaitTimeout after ``timeout`` seconds (the query goes on); UnknownQuery; BrokerUnavailable
+        after a minute of its absence, QueryLost where it comes back without the query, QueryRemoved where the record is
+        removed meanwhile.
         """
-        await load_record(self.batch, query_id, owner=self.owner)
-        channel = wire.channel_of(query_id)
-        async with self._listener.watch(channel, query_id) as bell:
-            answer = await self._await(query_id, bell, timeout, known=False)
-        if not query_id.startswith(self._prefix):
-            await self._listener.forget(channel)
-        return answer
+        return await waiting.wait(self._caller, query_id, timeout)
 
-    async def stream(self, query_id: str, *, after: str = "-") -> AsyncIterator[Event]:
-        """Yield a query's events: those since ``after`` (an event's id), then as they come, up to the final one.
+    def stream(self, query_id: str, *, after: str = "-") -> AsyncGenerator[Event, None]:
+        """Yield a query's events, those of the past first, then as they come, up to the one of the kind ``final``.
 
-        A reader that was cut off goes on where it was, also after the end. Raises UnknownQuery, BrokerUnavailable.
+        After ``input_required`` nothing comes until a person has decided.
+
+        ``after`` is the ``id`` of an event: a reader that was cut off goes on behind it, also after the query's end.
+        Raises UnknownQuery, BrokerUnavailable, at the first step of the iteration; QueryLost and QueryRemoved as
+        ``wait`` does.
         """
-        await load_record(self.batch, query_id, owner=self.owner)
-        channel = wire.news_channel(query_id)
-        try:
-            async with self._listener.watch(channel) as bell:
-                while True:
-                    bell.clear()
-                    events = await read_events(self.batch, query_id, after)
-                    for event in events:
-                        yield event
-                        after = event.id
-                        if event.kind == "final":
-                            return
-                    if not events:
-                        record = await load_record(self.batch, query_id, owner=self.owner, patience=_PATIENCE)
-                        if record.state.terminal and not bell.is_set():
-                            yield _final(record)
-                            return
-                    await bell.wait()
-        finally:
-            await self._listener.forget(channel)
+        return waiting.stream(self._caller, query_id, after)
 
     async def status(self, query_id: str) -> Record:
-        """Return all that is known of a query. Raises UnknownQuery, BrokerUnavailable."""
-        return await load_record(self.batch, query_id, owner=self.owner)
+        """Return all that is known of a query: state, route, answer or error, and when what happened.
+
+        Raises UnknownQuery (also where the query is another asker's), BrokerUnavailable.
+        """
+        return await load_record(self.batch, query_id, asker=self.asker)
+
+    async def recent(self, *, limit: int = 20) -> list[Record]:
+        """Return this asker's latest queries, ``limit`` at most, the newest first. Raises BrokerUnavailable."""
+        return await recent_queries(self.batch, self.asker, limit=limit)
+
+    async def records(self, query_ids: Sequence[str]) -> list[Record | None]:
+        """Return the records of these queries in their order; None for those that this asker does not have.
+
+        Raises BrokerUnavailable.
+        """
+        found = await load_records(self.batch, query_ids)
+        return [record if record is not None and self.asker.may_see(record.asker) else None for record in found]
 
     async def cancel(
         self, query_id: str | None = None, *, session_id: str | None = None, everything: bool = False
     ) -> dict[str, State]:
-        """Cancel one query, those of a session, or all of this owner's. Returns the state that each was in.
+        """Cancel one query, those of a session, or all of this asker's; the first of these that is given counts.
 
-        One that had ended stays as it was. Raises UnknownQuery, UnknownSession, BrokerUnavailable.
+        A flow that is being called is cut off; what waits never starts. Returns the state that each query was in
+        before. One that had ended stays as it was, and its state is ``terminal``.
+
+        Raises UnknownQuery, UnknownSession, BrokerUnavailable.
         """
         if query_id is not None:
-            await load_record(self.batch, query_id, owner=self.owner)
-            ids: Sequence[str] = [query_id]
-        elif session_id is not None:
-            ids = (await load_session(self.batch, session_id, owner=self.owner)).under_way
-        elif everything:
-            ids = await self.batch.call("ZREVRANGE", wire.owned_key(self.owner), 0, -1)
-        else:
-            return {}
-        # The latest first: cancelling the head of a session would otherwise start the next one.
-        latest_first = list(reversed(ids)) if session_id is not None else list(ids)
-        states = await self.transitions.cancel(latest_first, owner=self.owner, reason="asked by its owner")
-        return {each: State(state) for each, state in zip(latest_first, states, strict=True) if state != "unknown"}
+            return await controlling.cancel_query(self._caller, query_id)
+        if session_id is not None:
+            return await controlling.cancel_session(self._caller, session_id)
+        return await controlling.cancel_everything(self._caller) if everything else {}
 
-    async def score(self, query_id: str, value: bool | float | str, *, name: str = RATING, comment: str = "") -> Score:
-        """Say how good an answer was: 1 to 10, whether, or a category. Repeating it changes nothing.
+    async def resume(
+        self, query_id: str, decision: Decision, *, feedback: str | None = None, stop: int | None = None
+    ) -> int:
+        """Have a query whose flow has stopped go on with a person's decision, ``proceed`` or ``reject``.
 
-        It is kept beside the query, and workers send it to Langfuse. Raises InvalidScore, UnknownQuery,
-        BrokerUnavailable.
+        ``feedback``: what the person says to the flow, at most 8,000 characters. ``stop``: the number of the stop that
+        is meant, as ``status`` tells it; without one, that at which the query waits. The query goes on under the same
+        id, and may stop again. Returns the number of the stop. The same decision twice is one.
+
+        Raises AlreadyDecided where another decision was taken before, NothingToDecide, UnknownQuery (also where the
+        query is another asker's), InvalidQuery, BrokerUnavailable: then it may have been taken, and can be repeated.
         """
-        return await give_score(self.batch, query_id, value, name=name, comment=comment, owner=self.owner)
+        return await deciding.resume(self._caller, query_id, decision, feedback, stop)
+
+    async def waiting(self, *, limit: int = 100) -> list[Record]:
+        """Return this asker's queries that wait for a person, ``limit`` at most; those that expire first come first.
+
+        Their ``stops`` say what is asked. Raises BrokerUnavailable.
+        """
+        return await deciding.waiting(self._caller, limit)
 
     async def reroute(self, query_id: str, flow: str) -> Submission:
-        """Ask a query's question again of the flow that it should have gone to, and remember that for learning.
+        """Ask a query's question again of the flow that it should have gone to, and keep that for learning.
 
-        The new query has everything of the old one but its deadline; its ``metadata.reroute_of`` names it. Raises
-        UnknownQuery, UnknownFlow, InvalidQuery where it went to that very flow, and what ``submit`` raises.
+        The new query has every field of the old one but its deadline; its ``metadata["reroute_of"]`` names it.
+
+        Raises UnknownQuery, UnknownFlow, InvalidQuery where it went to that very flow, and what ``submit`` raises.
         """
-        record = await load_record(self.batch, query_id, owner=self.owner)
-        right = self.catalog.flow(flow).key
-        if asked_only(record, right):
-            raise InvalidQuery("flow", f"query {query_id} was asked of {right} already")
-        # What was learned holds also where the queue is full, and telling it again changes nothing.
-        await keep_rerouting(self.batch, query_id, right, owner=self.owner)
-        metadata = {**record.query.metadata, "reroute_of": query_id}
-        return await self.submit(record.query, flow=right, domain=None, intent=None, deadline=None, metadata=metadata)
+        return await controlling.reroute(self._caller, query_id, flow)
+
+    async def score(self, query_id: str, value: bool | float | str, *, name: str = RATING, comment: str = "") -> Score:
+        """Keep how good an answer was: a number from 1 to 10, true or false, or a category.
+
+        The score ``name`` of a query exists once: giving it again corrects it. Workers send it to Langfuse.
+
+        Raises InvalidScore, UnknownQuery, BrokerUnavailable.
+        """
+        return await give_score(self.batch, query_id, value, name=name, comment=comment, asker=self.asker)
 
     async def history(self, session_id: str, *, limit: int = 50) -> list[Turn]:
-        """Return a session's turns, the oldest first. Raises UnknownSession, BrokerUnavailable."""
-        await load_session(self.batch, session_id, owner=self.owner)
-        return await recent_turns(self.batch, session_id, limit)
+        """Return the last ``limit`` turns of a session, the oldest first. Raises UnknownSession, BrokerUnavailable."""
+        await load_session(self.batch, session_id, asker=self.asker)
+        return await recent_turns(self.batch, session_id, limit, asker=self.asker)
 
     async def use_profile(self, session_id: str, profile: str | None) -> Session:
-        """Let a session carry a domain profile from now on, None: none; begins the session where there is none.
+        """Let a session carry a domain profile from now on, or none; a session that does not exist yet begins.
 
-        Raises InvalidQuery, UnknownProfile, InvalidProfile, UnknownSession, BrokerUnavailable.
+        Raises InvalidQuery, UnknownProfile, InvalidProfile, BrokerUnavailable.
         """
-        # As strict as a query that names both.
-        self._profile_of(self._query("?", {"session_id": session_id, "profile": profile}))
-        ttl = self.settings.session_ttl
-        return await use_profile(self.batch, session_id, profile, owner=self.owner, ttl=ttl)
-
-    async def recent(self, *, limit: int = 20) -> list[Record]:
-        """Return this owner's latest queries, the newest first."""
-        return await recent_queries(self.batch, self.owner, limit=limit)
-
-    async def records(self, query_ids: Sequence[str]) -> list[Record | None]:
-        """Return the records of this owner's queries, None for those that are not known."""
-        found = await load_records(self.batch, query_ids)
-        return [record if record is not None and record.owner == self.owner else None for record in found]
-
-    def _query(self, question: str | Query, fields: dict[str, Any]) -> Query:
-        given = {"user": self.owner, "client": self.client, **fields}
-        timeout = given.pop("timeout", None)
-        if timeout is not None:
-            span = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
-            given["deadline"] = datetime.now(UTC) + span
-        asked = question.model_dump(exclude_unset=True) if isinstance(question, Query) else {"question": question}
-        query = read_query({**asked, **given})
-        if query.flow is not None:
-            self.catalog.flow(query.flow)
-        if query.domain is not None:
-            self.catalog.in_domain(query.domain)
-        return query
-
-    async def _submit(self, query_id: str, query: Query) -> Submission:
-        catalog = self.catalog
-        domain = catalog.flow(query.flow).domain if query.flow else query.domain
-        profile = self._profile_of(query)
-        # A profile that only the workers have may be another one by now, so its answers are looked up by them.
-        at_front = query.profile is None or profile is not None
-        written = query.written()
-        began = time.time_ns()
-        submitted = await self.transitions.submit(
-            query_id,
-            query,
-            written,
-            wire.classify_message(query_id, query, written),
-            front=front_digest(query, catalog, profile.revision if profile else "") if at_front else "",
-            domain=domain,
-        )
-        answer: Answer | None = None
-        match submitted.outcome:
-            case "full":
-                pace = submitted.drained / 60
-                seconds = max(1.0, 0.05 * submitted.length / pace) if pace else _STALLED
-                queue = wire.domain_queue(domain) if domain else wire.CLASSIFY_QUEUE
-                raise QueueFull(queue, submitted.length, round(seconds, 1))
-            case "foreign":
-                raise UnknownSession(query.session_id or "")
-            case "profiled":
-                return await self._submit(query_id, query.model_copy(update={"profile": submitted.profile}))
-            case "hit":
-                answer = _kept(query_id, query, submitted, catalog)
-                flow = catalog.flows.get(answer.flow)
-                title = flow.title if flow else None
-                private = profile is not None and profile.confidential
-                trace_hit(self._tracer, query, answer, submitted.answer, began, title, private=private)
-        return Submission(
-            query_id=query_id,
-            trace_id=trace_id_of(query_id),
-            session_id=query.session_id,
-            attached_to=submitted.leader.partition("|")[0] or None,
-            answer=answer,
-        )
-
-    def _profile_of(self, query: Query) -> Profile | None:
-        """Return a query's profile, None without one and where none are kept here: then the workers know.
-
-        Raises UnknownProfile, InvalidProfile.
-        """
-        if query.profile is None or not self.profiles.folders:
-            return None
-        return self.profiles.get(query.profile, query.user)
-
-    async def _settled(self, question: str | Query, fields: dict[str, Any]) -> Submission | FlywheelError:
-        try:
-            return await self.submit(question, **fields)
-        except FlywheelError as refused:
-            return refused
-
-    async def _await(self, query_id: str, bell: Bell, timeout: float | None, *, known: bool) -> Answer:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                if known:  # just submitted: there is nothing to read before the bell rings
-                    await bell.wait()
-                while True:
-                    bell.clear()
-                    if bell.told:
-                        return read_told(query_id, bell.told)
-                    answer = await load_outcome(self.batch, query_id, patience=_PATIENCE)
-                    if answer is not None:
-                        return answer
-                    await bell.wait()
-        raise WaitTimeout(query_id, timeout or 0.0)
-
-
-def _kept(query_id: str, query: Query, submitted: Submitted, catalog: Catalog) -> Answer:
-    kept = read_answer(submitted.answer, flow_of_key(submitted.cache_key))
-    flow = catalog.flows.get(kept.flow)
-    return kept.model_copy(
-        update={
-            "query_id": query_id,
-            "session_id": query.session_id,
-            "cache_key": submitted.cache_key,
-            # A value that somebody else wrote has none.
-            "domain": kept.domain or (flow.domain if flow else ""),
-            "elapsed": timedelta(0),
-            "remembered": False,
-            "trace_id": trace_id_of(query_id),
-        }
-    )
-
-
-def _final(record: Record) -> Event:
-    """The last event of a query that has no stream, or whose stream was read to its end."""
-    at = record.finished or record.created
-    return Event(id=f"{int(at.timestamp() * 1000)}-0", kind="final", at=at, data={"state": record.state})
+        return await controlling.use_profile(self._caller, session_id, profile)

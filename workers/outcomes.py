@@ -1,4 +1,4 @@
-"""How an execution ends, in the words of the scripts: answers and errors as JSON."""
+"""Make answers from what flows and the cache return, and ends of executions in the form that the scripts store."""
 
 from __future__ import annotations
 
@@ -7,38 +7,56 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 from agentic_flywheel import errors
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker.executions import Execution, ExecutionEnd
+from agentic_flywheel.broker.persistence import cache_entry
+from agentic_flywheel.broker.records import DeadLetter
+from agentic_flywheel.broker.wire import Heard
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError, FlywheelError, InvalidQuery
+from agentic_flywheel.errors import (
+    ErrorInfo,
+    FlowError,
+    FlowiseUnreachable,
+    FlowTimeout,
+    FlywheelError,
+    InvalidQuery,
+    OwnerLimitReached,
+    rebuild,
+)
 from agentic_flywheel.flowise import FlowAnswer
-from agentic_flywheel.models import Answer, DeadLetter, Decision, Query, trace_id_of
-from agentic_flywheel.persistence import cache_metadata
-from agentic_flywheel.transitions import Execution, Outcome
+from agentic_flywheel.ids import trace_id_of
+from agentic_flywheel.models import Answer, Query, RouteDecision, State
 from workers.context import Context
 
 
 def answer_of(
-    execution: Execution, query: Query, route: Decision, found: FlowAnswer, context: Context, attempts: int
+    execution: Execution, query: Query, route: RouteDecision, found: FlowAnswer, context: Context, attempts: int
 ) -> Answer:
-    """Return the answer that a flow's call gives to a query."""
-    flow = execution.flow
+    """Return the answer to a query, made from a flow's."""
     return Answer(
         query_id=execution.query_id,
         # A custom function may answer with an object instead of text.
         text=found.text or (json.dumps(found.data, ensure_ascii=False) if found.data else ""),
-        flow=flow.key,
-        domain=flow.domain,
-        domains=(flow.domain,),
+        flow=execution.flow_key,
+        domain=execution.domain,
+        domains=(execution.domain,),
         session_id=query.session_id,
         band=route.band,
         confidence=route.confidence,
-        explanation=route.reason,
+        explanation=_explanation(execution, route, execution.flow_key),
         cache_key=execution.cache_key or None,
         elapsed=found.elapsed,
         first_token=found.first_token,
         data=found.data,
         sources=found.sources,
         usage=found.usage,
+        tools=found.tools,
+        steps=found.steps,
+        artifacts=found.artifacts,
+        follow_ups=found.follow_ups,
         attempts=max(attempts, 1),
+        config_used=found.config_used,
+        warnings=found.warnings,
         remembered=context.session_id is not None,
         chat_id=found.chat_id,
         message_id=found.message_id,
@@ -48,23 +66,32 @@ def answer_of(
     )
 
 
+def _explanation(execution: Execution, route: RouteDecision, flow: str) -> str:
+    """Return why the query went where it went, and that another flow has answered where its fallback did."""
+    if flow in {target.flow for target in route.targets}:
+        return route.reason
+    return f"{route.reason} {execution.part or route.best.flow} failed, and its fallback {flow} answered."
+
+
 def cached_answer(
-    execution: Execution, query: Query, route: Decision, kept: Answer, context: Context, *, stale: bool = False
+    execution: Execution, query: Query, route: RouteDecision, kept: Answer, context: Context, *, stale: bool = False
 ) -> Answer:
-    """Return a kept answer as the answer to this query."""
+    """Return the answer to a query, made from a cached one."""
     return kept.model_copy(
         update={
             "query_id": execution.query_id,
-            "flow": kept.flow or execution.flow.key,
-            "domain": kept.domain or execution.flow.domain,
+            "flow": kept.flow or execution.flow_key,
+            "domain": kept.domain or execution.domain,
             "session_id": query.session_id,
             "band": route.band,
             "confidence": route.confidence,
-            "explanation": route.reason,
+            "explanation": _explanation(execution, route, kept.flow or execution.flow_key),
             "cached": True,
             "stale": stale,
             "cache_key": execution.cache_key,
             "remembered": False,
+            "chat_id": None,
+            "message_id": None,
             "profile": context.profile,
             "private": context.private,
             "trace_id": trace_id_of(execution.query_id),
@@ -72,44 +99,73 @@ def cached_answer(
     )
 
 
-def success(answer: Answer, flow: Flow, context: Context | None = None) -> Outcome:
-    """Return the outcome of an answered execution."""
-    metadata = cache_metadata(answer, flow, context.config if context else None)
-    return Outcome("succeeded", answer=answer.model_dump_json(), cache_metadata=metadata)
+def success(answer: Answer, keep: tuple[Flow, Asker] | None = None) -> ExecutionEnd:
+    """Return the end of an answered execution. ``keep``: the flow that gave the answer, and to whom."""
+    written = answer.model_dump_json()
+    value, milliseconds = cache_entry(answer, written, *keep) if keep else ("", 0)
+    return ExecutionEnd(State.SUCCEEDED, written, answer.cached, value, milliseconds, heard="up")
 
 
-def failure(error: FlywheelError, execution: Execution, query: Query, attempts: int) -> Outcome:
-    """Return the outcome of an execution that has failed for good, with its dead letter."""
+def failure(error: FlywheelError, execution: Execution, query: Query, attempts: int) -> ExecutionEnd:
+    """Return the end of an execution that has failed for good, with its dead letter.
+
+    There is none of a query that is not valid, nor of one whose owner was at a limit: nothing was lost with it.
+    ``attempts``: calls of the flow that were made.
+    """
     info = error.describe(execution.query_id)
     letter = ""
-    if not isinstance(error, InvalidQuery):
+    if not isinstance(error, InvalidQuery | OwnerLimitReached):
         letter = DeadLetter(
             query_id=execution.query_id,
             query=query,
-            flow=execution.flow.key,
-            domain=execution.flow.domain,
+            flow=execution.flow_key,
+            domain=execution.domain,
             attempts=attempts,
             error=info,
             at=datetime.now(UTC),
         ).model_dump_json()
-    return Outcome(
-        "failed",
+    return ExecutionEnd(
+        State.FAILED,
         error=info.model_dump_json(),
+        error_type=info.error_type,
         failure=celery_failure(error),
-        # Only what is wrong with this question and flow is remembered; and a flow that is down counts for its circuit.
+        # Only a permanent failure of the flow itself is cached; a transient one counts for its circuit.
         transient=error.transient or not isinstance(error, FlowError),
+        heard=heard_of(error),
         letter=letter,
     )
 
 
+def heard_of(error: FlywheelError) -> Heard:
+    """Return what a call's failure says of its server."""
+    if isinstance(error, FlowiseUnreachable):
+        return "down"
+    return "up" if isinstance(error, FlowError) and not isinstance(error, FlowTimeout) else ""
+
+
+def to_remember(error: FlywheelError) -> str:
+    """Return a failure as the scripts remember it: the error as JSON, and below it its form in Celery's results."""
+    return f"{error.describe().model_dump_json()}\n{celery_failure(error)}"
+
+
+def remembered_failure(error: str, failure: str) -> tuple[FlywheelError, ExecutionEnd]:
+    """Return the error and the end of an execution for which a failure is cached.
+
+    ``error`` is the cached error's JSON, ``failure`` its form in Celery's results.
+    """
+    info = ErrorInfo.model_validate_json(error)
+    end = ExecutionEnd(State.FAILED, error=error, error_type=info.error_type, failure=failure, transient=True)
+    return rebuild(info), end
+
+
 def discreet(error: FlowError) -> FlowError:
-    """Return an error without what Flowise said of it: that may quote the profile or the question."""
+    """Return an error without Flowise's own text, which may quote the profile or the question."""
     said = {"reason": "what Flowise said is withheld, the query ran under a confidential profile"}
     return replace(error, **said) if any(each.name == "reason" for each in fields(error)) else error
 
 
 def celery_failure(error: FlywheelError) -> str:
-    """Return an error as Celery's JSON results hold one, so that a plain ``AsyncResult.get()`` raises it."""
+    """Return an error in the JSON form of Celery's results, so that a plain ``AsyncResult.get()`` raises it."""
     return json.dumps(
         {"exc_type": type(error).__name__, "exc_message": list(error.args), "exc_module": errors.__name__}
     )

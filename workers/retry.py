@@ -1,4 +1,4 @@
-"""What to do after a failed call: decided here, without I/O; the task carries it out."""
+"""Decide what to do after a failed call. Pure: ``delivery`` carries the decision out."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlowiseUnreachable, FlowRateLimited, FlywheelError, ProviderUnavailable
 from agentic_flywheel.models import Model
 
-#: First and longest pause before a retry. Flowise has retried a provider seven times before it tells us.
+#: Most attempts at a flow whose provider is down: Flowise itself tries it seven times before it reports the failure,
+#: which takes minutes.
+_PROVIDER_ATTEMPTS = 2
+#: First and longest pause before a retry, in seconds, by error.
 _PAUSES: dict[type[FlywheelError], tuple[float, float]] = {ProviderUnavailable: (5.0, 60.0)}
 _USUAL_PAUSE = (0.5, 8.0)
 
 
 class RetryDecision(Model):
-    """Whether to call again, after how long, and what the failure says about the flow."""
+    """Whether and when to call again, and for how long the flow must not be called."""
 
     action: Literal["retry", "fallback", "fail"]
     delay: timedelta = timedelta(0)
-    #: Whether this attempt uses up one of the flow's; one that cannot have reached the flow does not.
+    #: Whether this attempt counts as one of the flow's attempts. False where it cannot have reached the flow.
     counted: bool = True
-    #: Nobody calls the flow for so long: it asked for it.
-    hold: timedelta = timedelta(0)
+    #: For how long nobody may call the flow, because it asked for that.
+    throttled: timedelta = timedelta(0)
 
 
 def decide(error: FlywheelError, attempt: int, flow: Flow, draw: random.Random) -> RetryDecision:
-    """Return what follows the failure of attempt number ``attempt`` (from 1).
+    """Return what to do after the failure of attempt number ``attempt``, counted from 1.
 
-    Pauses are drawn below an exponentially growing bound ("full jitter", M. Brooker, AWS Architecture Blog, 2015).
+    Pauses are random, below a bound that grows exponentially ("full jitter", M. Brooker, AWS Architecture Blog, 2015).
     """
     given_up = RetryDecision(action="fallback" if flow.fallback and isinstance(error, FlowError) else "fail")
     if not error.transient:
@@ -37,9 +40,11 @@ def decide(error: FlywheelError, attempt: int, flow: Flow, draw: random.Random) 
     if isinstance(error, FlowRateLimited):
         asked = timedelta(seconds=error.seconds)
         return RetryDecision(
-            action="retry", delay=asked + timedelta(seconds=draw.uniform(0, 0.5)), counted=False, hold=asked
+            action="retry", delay=asked + timedelta(seconds=draw.uniform(0, 0.5)), counted=False, throttled=asked
         )
     counted = not isinstance(error, FlowiseUnreachable) or error.sent
+    if isinstance(error, ProviderUnavailable) and (flow.fallback or attempt >= _PROVIDER_ATTEMPTS):
+        return given_up
     if counted and attempt >= flow.attempts:
         return given_up
     first, longest = _PAUSES.get(type(error), _USUAL_PAUSE)

@@ -1,6 +1,7 @@
-"""The roots of traces that a worker owes: noted by the script that ends a query, until they have left the worker.
+"""The roots of traces that this worker still has to send. The script that ends a query notes them in Redis.
 
-When a worker dies, another one takes over what it still owed, so that no trace stays without its root.
+They are removed there after they were sent. When a worker dies, another one sends those that are left, so that every
+trace gets its root.
 """
 
 from __future__ import annotations
@@ -10,16 +11,15 @@ import uuid
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from itertools import islice
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
 
 _AT_ONCE = 500
 
 
 class OwedRoots:
-    """What has left this worker and is still to be crossed out at the broker."""
+    """The roots that were sent and are still to be removed from the list in Redis."""
 
     def __init__(self) -> None:
         self.worker = uuid.uuid4().hex
@@ -28,15 +28,15 @@ class OwedRoots:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def left(self, query_ids: Iterable[str]) -> None:
-        """Note that these roots were sent, or given up. Any thread may call it."""
+        """Note that the roots of these queries were sent or given up. May be called on any thread."""
         self._left.extend(query_ids)
         if self._loop is not None:
-            # After the end of the loop `settle` was the last one to look.
+            # The loop may have ended; `settle` has then been called for the last time.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._bell.set)
 
     async def keep_settling(self, batch: Batch) -> None:
-        """Cross out what has left, soon after it has, until cancelled. Raises BrokerUnavailable."""
+        """Remove sent roots from the list soon after they were sent, until cancelled. Raises BrokerUnavailable."""
         self._loop = asyncio.get_running_loop()
         while True:
             await self.settle(batch)
@@ -44,9 +44,10 @@ class OwedRoots:
             self._bell.clear()
 
     async def settle(self, batch: Batch) -> None:
-        """Cross out what has left so far. Raises BrokerUnavailable; then it is still to be crossed out."""
+        """Remove the roots that were sent so far. Raises BrokerUnavailable; they are then removed next time."""
         while self._left:
-            some = list(islice(self._left, _AT_ONCE))
+            # By their places: an iterator fails where another thread adds to them.
+            some = [self._left[place] for place in range(min(len(self._left), _AT_ONCE))]
             await batch.call("SREM", wire.roots_key(self.worker), *some)
             for _ in some:
                 self._left.popleft()

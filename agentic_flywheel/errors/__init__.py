@@ -1,9 +1,10 @@
-"""The tree of expected failures: each says what happened, why, what to do next and when to retry.
+"""All expected failures. Each error says what happened, why, what to do next and when to retry.
 
-Every class is a dataclass whose fields are its constructor's arguments and its ``args``, so an error survives
-serialisation: ``rebuild(error.describe())`` gives the same error in another process.
+Every class is a dataclass. Its fields are its constructor's arguments and its ``args``, so an error survives
+serialisation: ``rebuild(error.describe())`` returns an equal error in another process.
 """
 
+from agentic_flywheel.errors.access import InvalidTokens, MissingScope, OwnerLimitReached, UnknownToken
 from agentic_flywheel.errors.base import (
     RETRY_CONNECTION,
     RETRY_NEVER,
@@ -13,7 +14,14 @@ from agentic_flywheel.errors.base import (
     ErrorInfo,
     FlywheelError,
 )
-from agentic_flywheel.errors.bridge import CallFailed, ChangesRefused, ClientConfigRefused, TooManyCalls, UnknownBatch
+from agentic_flywheel.errors.bridge import (
+    CallFailed,
+    ChangesRefused,
+    ClientConfigRefused,
+    TooManyCalls,
+    TooManyOpen,
+    UnknownBatch,
+)
 from agentic_flywheel.errors.flow import (
     CircuitOpen,
     FlowError,
@@ -26,9 +34,9 @@ from agentic_flywheel.errors.flow import (
     FlowTimeout,
     FlowUnauthorized,
     ProviderUnavailable,
+    ServerUnavailable,
 )
 from agentic_flywheel.errors.given import (
-    EngineUnsupported,
     InvalidProfile,
     InvalidQuery,
     InvalidRegistry,
@@ -40,13 +48,23 @@ from agentic_flywheel.errors.given import (
     UnknownQuery,
     UnknownSession,
 )
+from agentic_flywheel.errors.producer import GreenThreads, IdempotencyConflict, LoopInUse, ProducerClosed
 from agentic_flywheel.errors.queue import (
+    BrokerRefused,
     BrokerUnavailable,
     DeadlineExceeded,
+    ExecutionLost,
+    FlowNotServed,
+    ProfileNotServed,
     QueryCancelled,
     QueryFailed,
+    QueryLost,
+    QueryRemoved,
     QueueFull,
+    UnexpectedFault,
     UnknownDeadLetter,
+    UnreadableQuery,
+    VersionNotServed,
     WaitTimeout,
 )
 from agentic_flywheel.errors.rebuilding import rebuild
@@ -59,7 +77,16 @@ from agentic_flywheel.errors.replay import (
     UnusableReplay,
     UnusableSource,
 )
-from agentic_flywheel.errors.stack import ServiceFailed, StackRunning
+from agentic_flywheel.errors.routing import EncoderUnavailable
+from agentic_flywheel.errors.stack import (
+    BrokerTooOld,
+    EngineUnsupported,
+    PackageMissing,
+    ServiceFailed,
+    StackRunning,
+)
+from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
+from agentic_flywheel.errors.uploads import UploadLost, UploadsFull
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -67,18 +94,25 @@ __all__ = [
     "RETRY_RATE_LIMIT",
     "RETRY_TIMEOUT",
     "RETRY_UNAVAILABLE",
+    "AlreadyDecided",
+    "BrokerRefused",
+    "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
     "DeadlineExceeded",
+    "EarlierTurnAsks",
+    "EncoderUnavailable",
     "EngineUnsupported",
     "ErrorInfo",
+    "ExecutionLost",
     "ExperimentRefused",
     "FlowError",
     "FlowFailed",
     "FlowNotFound",
+    "FlowNotServed",
     "FlowProtocolError",
     "FlowRateLimited",
     "FlowRefused",
@@ -86,6 +120,9 @@ __all__ = [
     "FlowUnauthorized",
     "FlowiseUnreachable",
     "FlywheelError",
+    "GreenThreads",
+    "IdempotencyConflict",
+    "InputRequired",
     "InvalidEvaluator",
     "InvalidGate",
     "InvalidProfile",
@@ -93,15 +130,29 @@ __all__ = [
     "InvalidRegistry",
     "InvalidScore",
     "InvalidSetting",
+    "InvalidTokens",
+    "LoopInUse",
+    "MissingScope",
+    "NothingToDecide",
+    "OwnerLimitReached",
+    "PackageMissing",
+    "ProducerClosed",
+    "ProfileNotServed",
     "ProviderUnavailable",
     "QueryCancelled",
     "QueryFailed",
+    "QueryLost",
+    "QueryRemoved",
     "QueueFull",
     "RecordingMissing",
     "ResultsUnreadable",
+    "ServerUnavailable",
     "ServiceFailed",
     "StackRunning",
+    "TooManyAsk",
     "TooManyCalls",
+    "TooManyOpen",
+    "UnexpectedFault",
     "UnknownBatch",
     "UnknownDeadLetter",
     "UnknownDomain",
@@ -109,8 +160,13 @@ __all__ = [
     "UnknownProfile",
     "UnknownQuery",
     "UnknownSession",
+    "UnknownToken",
+    "UnreadableQuery",
     "UnusableReplay",
     "UnusableSource",
+    "UploadLost",
+    "UploadsFull",
+    "VersionNotServed",
     "WaitTimeout",
     "rebuild",
 ]

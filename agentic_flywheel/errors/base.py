@@ -1,4 +1,4 @@
-"""What every expected failure is, and the object that shows it."""
+"""The base class of all expected failures, and the object in which an error is shown and stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-#: Retry hints in seconds; 0 means: do not retry, change something first.
+from agentic_flywheel.addresses import without_secrets
+
+#: Seconds after which a retry makes sense; 0: a retry without a change fails again.
 RETRY_CONNECTION = 30.0
 RETRY_TIMEOUT = 30.0
 RETRY_RATE_LIMIT = 60.0
@@ -17,7 +19,7 @@ RETRY_NEVER = 0.0
 
 
 class ErrorInfo(BaseModel):
-    """The error object that CLI, producer, MCP results and dead letters all show."""
+    """An error as an object: the same in the CLI, the producer, MCP results, records and dead letters."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -25,22 +27,28 @@ class ErrorInfo(BaseModel):
     error_type: str
     details: dict[str, Any] = {}
     recovery_suggestions: tuple[str, ...] = ()
-    #: Seconds until a retry makes sense; 0: do not retry unchanged.
+    #: Seconds after which a retry makes sense; 0: a retry without a change fails again.
     retry_after: float = 0.0
     query_id: str | None = None
+    #: Random, twelve hex digits: finds the error in the logs.
     error_id: str = ""
 
 
 @dataclass(eq=False)
 class FlywheelError(Exception):
-    """Base of all expected failures."""
+    """Base of all expected failures. Raised as it is by nobody."""
 
-    #: Whether trying the same again later can help.
+    #: Whether the same attempt may succeed later.
     transient: ClassVar[bool] = False
     retry_hint: ClassVar[float] = RETRY_NEVER
     suggestions: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            # What another program said of a failure may repeat the address that it was given.
+            if isinstance(value, str) and value != (cleaned := without_secrets(value)):
+                setattr(self, each.name, cleaned)
         super().__init__(*(getattr(self, each.name) for each in fields(self)))
 
     def __str__(self) -> str:
@@ -53,16 +61,16 @@ class FlywheelError(Exception):
 
     @property
     def retry_after(self) -> float:
-        """Seconds until a retry makes sense; 0 where it does not."""
+        """Seconds after which a retry makes sense; 0: a retry without a change fails again."""
         return self.retry_hint
 
     @property
     def recovery_suggestions(self) -> tuple[str, ...]:
-        """At least three things that can be done next."""
+        """At least three things that the reader can do next, the most likely first."""
         return self.suggestions
 
     def describe(self, query_id: str | None = None) -> ErrorInfo:
-        """Return the error object, with a fresh ``error_id`` to find it in the logs."""
+        """Return the error as an object. Each call gives it a new ``error_id``."""
         details = asdict(self)
         return ErrorInfo(
             error=self.message,

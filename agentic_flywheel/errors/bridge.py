@@ -1,4 +1,4 @@
-"""The MCP bridge."""
+"""Failures of the MCP bridge."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agentic_flywheel.errors.base import FlywheelError
 
 @dataclass(eq=False)
 class CallFailed(FlywheelError):
-    """A tool ran into a fault of ours; what it was is in the bridge's log only."""
+    """A tool failed because of a fault in our code. The bridge's log has the details; the client is not told them."""
 
     tool: str
 
@@ -26,7 +26,7 @@ class CallFailed(FlywheelError):
 
 @dataclass(eq=False)
 class TooManyCalls(FlywheelError):
-    """A token's rate of calls is used up."""
+    """A client made more calls a second than its token allows."""
 
     owner: str
     rate: float
@@ -49,13 +49,34 @@ class TooManyCalls(FlywheelError):
 
 
 @dataclass(eq=False)
+class TooManyOpen(FlywheelError):
+    """A client has more requests, streams or subscriptions open than its token or its session allows."""
+
+    owner: str
+    what: str
+    most: int
+
+    transient = True
+    retry_hint = 1.0
+    suggestions = (
+        "Close streams and subscriptions that are not needed, then call again.",
+        "Follow several resources and tasks on one stream.",
+        "Raise FLYWHEEL_MCP_OPEN where the bridge is started.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"Too many {self.what}: {self.owner} has {self.most} open"
+
+
+@dataclass(eq=False)
 class ChangesRefused(FlywheelError):
-    """This bridge was started without the right to change what all share."""
+    """The tool changes something that all users share, and this bridge was started without the right to do so."""
 
     what: str
 
     suggestions = (
-        "Start the bridge without --read-only; over HTTP with --allow-changes.",
+        "Start the bridge with --allow-changes.",
         "Do it on the command line: `flywheel flows add`, `flywheel cache clear`.",
         "Override for your own session instead: `flowise_configure` with a session_id.",
     )
@@ -67,7 +88,7 @@ class ChangesRefused(FlywheelError):
 
 @dataclass(eq=False)
 class ClientConfigRefused(FlywheelError):
-    """An MCP client's configuration file cannot be merged; it is left as it was."""
+    """Our entry cannot be added to an MCP client's configuration file. The file was not changed."""
 
     path: str
     reason: str
@@ -85,7 +106,7 @@ class ClientConfigRefused(FlywheelError):
 
 @dataclass(eq=False)
 class UnknownBatch(FlywheelError):
-    """No batch of this id belongs to the caller, or it has expired."""
+    """The caller has no batch with this id, or it has expired."""
 
     batch_id: str
 

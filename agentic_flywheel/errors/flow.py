@@ -1,7 +1,8 @@
-"""A flow and its server."""
+"""Failures of a flow or of its server."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from agentic_flywheel.errors.base import (
@@ -12,10 +13,15 @@ from agentic_flywheel.errors.base import (
     FlywheelError,
 )
 
+#: Stands for the flow in errors of calls that concern no particular one.
+ANY_FLOW = "*"
+#: A provider's words for a key that it does not take, as Flowise passes them on.
+_PROVIDERS_REFUSAL = re.compile(r"\b40[13] \w|API key provided", re.IGNORECASE)
+
 
 @dataclass(eq=False)
 class FlowError(FlywheelError):
-    """A call of a flow failed. Base of all failures at the Flowise edge."""
+    """A call of a flow failed. Base of this module's classes."""
 
     flow: str
 
@@ -25,13 +31,17 @@ class FlowError(FlywheelError):
         "Give the flow a `fallback` in the registry.",
     )
 
+    @property
+    def _for_flow(self) -> str:
+        return "" if self.flow == ANY_FLOW else f" for flow {self.flow!r}"
+
 
 @dataclass(eq=False)
 class FlowiseUnreachable(FlowError):
-    """No connection to the Flowise server, or it broke before the answer was whole."""
+    """No connection to the Flowise server, or the connection broke before the whole answer had arrived."""
 
     reason: str = ""
-    #: Whether the request may have reached the flow; if not, repeating it costs nothing.
+    #: Whether the request may have reached the flow. If not, a repetition cannot run the flow twice.
     sent: bool = True
 
     transient = True
@@ -44,26 +54,51 @@ class FlowiseUnreachable(FlowError):
 
     @property
     def message(self) -> str:
-        return f"Flowise could not be reached for flow {self.flow!r}: {self.reason}"
+        return f"Flowise could not be reached{self._for_flow}: {self.reason}"
+
+
+@dataclass(eq=False)
+class ServerUnavailable(FlywheelError):
+    """A Flowise server that was to say which flows it has cannot be reached, or does not answer in time."""
+
+    url: str
+    reason: str
+
+    transient = True
+    retry_hint = RETRY_CONNECTION
+    suggestions = (
+        "Check the address, with its port: `--url http://HOST:3000`, or FLOWISE_BASE_URL.",
+        "Open the address in a browser on this machine: Flowise's page should come.",
+        "Look whether Flowise runs, and into its own log.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The Flowise at {self.url} cannot be asked for its flows: {self.reason}"
 
 
 @dataclass(eq=False)
 class FlowTimeout(FlowError):
-    """The flow did not answer, or fell silent, for longer than allowed."""
+    """The flow sent nothing for longer than allowed, or did not finish within its time-out."""
 
     seconds: float = 0.0
+    #: Whether an answer had begun.
+    silent: bool = False
 
     transient = True
     retry_hint = RETRY_TIMEOUT
     suggestions = (
-        "Raise the flow's `timeout` in the registry if it is known to be slow.",
+        "Raise the flow's `timeout` (of a whole call) or `idle_timeout` (between parts of an answer) in the registry.",
         "Look at Flowise: a flow that hangs there hangs here.",
         "Ask a shorter question, or split it.",
     )
 
     @property
     def message(self) -> str:
-        return f"The flow {self.flow!r} gave no sign for {self.seconds:g} s"
+        if self.silent:
+            return f"The flow {self.flow!r} fell silent amid its answer, for {self.seconds:g} s"
+        who = "Flowise" if self.flow == ANY_FLOW else f"The flow {self.flow!r}"
+        return f"{who} had not answered within {self.seconds:g} s"
 
 
 @dataclass(eq=False)
@@ -109,7 +144,7 @@ class ProviderUnavailable(FlowError):
 
 @dataclass(eq=False)
 class CircuitOpen(FlowError):
-    """The flow failed so often that it is not called for a while."""
+    """The flow failed several times in a row, so it is not called for a while."""
 
     seconds: float = RETRY_UNAVAILABLE
 
@@ -142,13 +177,27 @@ class FlowUnauthorized(FlowError):
     )
 
     @property
+    def by_provider(self) -> bool:
+        """Whether the provider refused the flow's credential. Flowise itself says no more than "Unauthorized"."""
+        return _PROVIDERS_REFUSAL.search(self.reason) is not None
+
+    @property
+    def recovery_suggestions(self) -> tuple[str, ...]:
+        if not self.by_provider:
+            return self.suggestions
+        first = "Correct the credential inside the flow, in Flowise: its provider does not take it."
+        return (first, *FlowError.suggestions[:2])
+
+    @property
     def message(self) -> str:
-        return f"The key for flow {self.flow!r} was refused: {self.reason}"
+        if self.by_provider:
+            return f"The provider behind flow {self.flow!r} refused the flow's key: {self.reason}"
+        return f"The key{self._for_flow} was refused: {self.reason}"
 
 
 @dataclass(eq=False)
 class FlowNotFound(FlowError):
-    """Flowise has no flow of this id."""
+    """Flowise has no flow with this id."""
 
     flow_id: str = ""
 
@@ -182,7 +231,7 @@ class FlowRefused(FlowError):
 
 @dataclass(eq=False)
 class FlowFailed(FlowError):
-    """The flow itself raised; it will do so again until somebody changes it."""
+    """The flow itself raised an error. It will do so again until somebody changes the flow."""
 
     reason: str = ""
 
@@ -193,7 +242,7 @@ class FlowFailed(FlowError):
 
 @dataclass(eq=False)
 class FlowProtocolError(FlowError):
-    """The server's answer is not Flowise's protocol, such as an HTML page."""
+    """The server's answer does not follow Flowise's protocol; for example, it is an HTML page."""
 
     reason: str = ""
 
@@ -207,4 +256,4 @@ class FlowProtocolError(FlowError):
 
     @property
     def message(self) -> str:
-        return f"The answer for flow {self.flow!r} is not Flowise's protocol: {self.reason}"
+        return f"The answer{self._for_flow} is not Flowise's protocol: {self.reason}"

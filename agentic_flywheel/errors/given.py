@@ -1,4 +1,4 @@
-"""What a caller gave and we cannot accept: a query, a name, a setting, a registry."""
+"""Failures of what a caller or operator gave: a query, a name, a score, a setting, a registry, a library's version."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class UnknownDomain(FlywheelError):
 
 @dataclass(eq=False)
 class UnknownProfile(FlywheelError):
-    """No domain profile of this name is readable by the caller."""
+    """There is no domain profile with this name that the caller may use."""
 
     profile: str
     known: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ class UnknownProfile(FlywheelError):
 
 @dataclass(eq=False)
 class InvalidProfile(FlywheelError):
-    """A domain profile's file is refused; one that was in force stays."""
+    """A domain profile's file is refused. If an earlier version of it is in use, that stays in use."""
 
     path: str
     line: int
@@ -101,7 +101,7 @@ class InvalidProfile(FlywheelError):
 
 @dataclass(eq=False)
 class UnknownQuery(FlywheelError):
-    """No query of this id belongs to the caller, or it has expired."""
+    """The caller has no query with this id, or it has expired."""
 
     query_id: str
 
@@ -118,7 +118,7 @@ class UnknownQuery(FlywheelError):
 
 @dataclass(eq=False)
 class UnknownSession(FlywheelError):
-    """No session of this id belongs to the caller, or it has expired."""
+    """The caller has no session with this id, or it has expired."""
 
     session_id: str
 
@@ -135,7 +135,7 @@ class UnknownSession(FlywheelError):
 
 @dataclass(eq=False)
 class InvalidScore(FlywheelError):
-    """A score has an unusable value, name or comment; nothing was kept."""
+    """A score's value, name or comment is not acceptable; nothing was stored."""
 
     field_name: str
     reason: str
@@ -153,7 +153,7 @@ class InvalidScore(FlywheelError):
 
 @dataclass(eq=False)
 class InvalidRegistry(FlywheelError):
-    """A flow registry is refused; the catalog that runs stays."""
+    """A flow registry is refused. If an earlier catalog is in use, that stays in use."""
 
     path: str
     line: int
@@ -173,7 +173,7 @@ class InvalidRegistry(FlywheelError):
 
 @dataclass(eq=False)
 class InvalidSetting(FlywheelError):
-    """An environment variable has an unusable value."""
+    """The value of an environment variable is not acceptable."""
 
     name: str
     reason: str
@@ -187,21 +187,3 @@ class InvalidSetting(FlywheelError):
     @property
     def message(self) -> str:
         return f"The setting {self.name} is not acceptable: {self.reason}"
-
-
-@dataclass(eq=False)
-class EngineUnsupported(FlywheelError):
-    """The engine does not know this version of a library whose inside it uses."""
-
-    found: str
-    needed: str
-
-    suggestions = (
-        "Install the pinned versions: `python3 run.py doctor` does it from constraints.txt.",
-        "Set FLYWHEEL_ENGINE=stock to run on Celery's own threads pool and transport.",
-        "Upgrade Agentic Flywheel to a release that knows the newer version.",
-    )
-
-    @property
-    def message(self) -> str:
-        return f"The asyncio engine was built for {self.needed}, but {self.found} is installed"

@@ -1,4 +1,4 @@
-"""An error again, from the object that shows it."""
+"""Make an error from its object: the reverse of ``FlywheelError.describe``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agentic_flywheel.errors.queue import QueryFailed
 
 
 def rebuild(info: ErrorInfo) -> FlywheelError:
-    """Return the error that ``info`` describes; an unknown class becomes a ``QueryFailed`` with the same text."""
+    """Return the error that ``info`` describes. An unknown class becomes a ``QueryFailed`` with the same text."""
     known = _by_name(FlywheelError).get(info.error_type)
     if known is not None:
         names = {each.name for each in fields(known)}

@@ -1,4 +1,4 @@
-"""Replays: their sources, evaluators, gates, results, cassettes and experiments."""
+"""Failures of replays: sources, evaluators, gates, results, cassettes, experiments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class UnusableSource(FlywheelError):
     reason: str
 
     suggestions = (
-        "Check its name: a .jsonl or .csv file, a replay's folder, records, dead-letters, dataset:NAME or traces.",
+        "Check its name: a .jsonl, .csv or .xlsx file, a replay's folder, records, dead-letters, dataset:NAME, traces.",
         "Correct the lines that are named; without --strict faulty lines are reported and left out.",
         "See docs/replay.md for the fields of a line.",
     )
@@ -99,7 +99,7 @@ class ResultsUnreadable(FlywheelError):
 
 @dataclass(eq=False)
 class RecordingMissing(FlywheelError):
-    """A cassette holds no answer for this request, and plays back only."""
+    """The cassette has no answer to this request, and it is not recording."""
 
     cassette: str
     request: str
@@ -119,7 +119,7 @@ class RecordingMissing(FlywheelError):
 
 @dataclass(eq=False)
 class ExperimentRefused(FlywheelError):
-    """Langfuse did not take a replay as an experiment; the replay and its report are as they were."""
+    """Langfuse did not accept a replay as an experiment. The replay and its report are unchanged."""
 
     run: str
     reason: str

@@ -1,4 +1,4 @@
-"""The stack on this machine."""
+"""What does not run on this machine: a stack, a process of it, or the workers' engine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from agentic_flywheel.errors.base import FlywheelError
 
 @dataclass(eq=False)
 class StackRunning(FlywheelError):
-    """A stack of this home runs already, or is just stopping."""
+    """A stack with this home folder is running already, or is stopping."""
 
     home: str
-    #: Its broker's address; empty while it starts or stops.
+    #: Address of that stack's broker; empty while it starts or stops.
     address: str = ""
 
     transient = True
@@ -31,7 +31,7 @@ class StackRunning(FlywheelError):
 
 @dataclass(eq=False)
 class ServiceFailed(FlywheelError):
-    """A process of the stack did not come up."""
+    """A process of the stack did not start."""
 
     service: str
     reason: str
@@ -46,3 +46,68 @@ class ServiceFailed(FlywheelError):
     @property
     def message(self) -> str:
         return f"The {self.service} did not start: {self.reason}; its log is {self.log}"
+
+
+@dataclass(eq=False)
+class EngineUnsupported(FlywheelError):
+    """The workers' engine was not checked with an installed library whose private parts it uses."""
+
+    #: What is installed, such as ``celery 5.7.1``.
+    found: str
+    #: What the engine was checked with, as requirements: ``celery==5.7.0``, ``redis==8.1.*``.
+    needed: list[str]
+
+    @property
+    def message(self) -> str:
+        return f"The engine was checked with {', '.join(self.needed)}, but installed is {self.found}"
+
+    @property
+    def recovery_suggestions(self) -> tuple[str, ...]:
+        requirements = " ".join(f"'{each}'" for each in self.needed)
+        return (
+            f"Install what it was checked with: `python -m pip install {requirements}`.",
+            "Install Agentic Flywheel into an environment of its own, with `-c constraints.txt` of its repository.",
+            "Upgrade Agentic Flywheel: a later release may have been checked with the newer version.",
+        )
+
+
+@dataclass(eq=False)
+class BrokerTooOld(FlywheelError):
+    """The broker's server lacks commands that the workers use."""
+
+    found: str
+    needed: str
+
+    suggestions = (
+        "Upgrade the server; its data stay as they are.",
+        "Set REDIS_URL to a server that is new enough: Redis 7, or any Valkey.",
+        "Without REDIS_URL, `flywheel up` starts a Valkey of its own.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The broker is {self.found}; the workers need {self.needed}"
+
+
+@dataclass(eq=False)
+class PackageMissing(FlywheelError):
+    """Something needs a package of an extra that is not installed; nothing was done."""
+
+    package: str
+    extra: str
+    #: What needs it, as the subject of a sentence.
+    what: str
+    #: What can be done without it.
+    instead: str = ""
+
+    @property
+    def message(self) -> str:
+        return f"{self.what} needs the package {self.package}, and it is not installed"
+
+    @property
+    def recovery_suggestions(self) -> tuple[str, ...]:
+        return (
+            f'Install it with its extra: pip install "agentic-flywheel[{self.extra}]".',
+            'Or install everything: pip install "agentic-flywheel[all]".',
+            self.instead or "Run `flywheel doctor`: it lists what is installed.",
+        )

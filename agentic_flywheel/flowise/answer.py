@@ -1,17 +1,36 @@
-"""Turn what Flowise sends, plain or streamed or stored, into one FlowAnswer. Decides only; the client does the I/O."""
+"""Turn what Flowise sends, plain or stored, into one FlowAnswer; ``streamed`` does so with streams. Decides only."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
-from agentic_flywheel.errors import FlowFailed, FlowiseUnreachable, FlowProtocolError
-from agentic_flywheel.flowise.decoding import decode_json, instant, whole
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import FlowFailed, FlowProtocolError
+from agentic_flywheel.flowise.contents import (
+    Timed,
+    artifacts_of,
+    bounded_source,
+    decoded,
+    kept_of,
+    model_of,
+    name_of,
+    objects,
+    output_of,
+    step_of_agent,
+    step_of_node,
+    tool_of,
+    usage_of,
+)
+from agentic_flywheel.flowise.decoding import decode_json, instant
 from agentic_flywheel.flowise.failure import clean
-from agentic_flywheel.flowise.frames import EXECUTED, StreamEvent
 from agentic_flywheel.flowise.models import FlowAnswer
-from agentic_flywheel.models import Usage
+from agentic_flywheel.models import FlowStep
+
+Json = dict[str, Any]
 
 #: What Flowise itself adds to an answer; everything else at the top level is a custom function's own data.
 _ENVELOPE = frozenset(
@@ -41,21 +60,30 @@ _ENVELOPE = frozenset(
 )
 
 
-def plain_answer(flow: str, body: bytes, *, elapsed: timedelta = timedelta()) -> FlowAnswer:
+def plain_answer(flow: Flow, body: bytes, *, elapsed: timedelta = timedelta()) -> FlowAnswer:
     """Return the answer in the JSON of a 200 that took so long. Raises FlowProtocolError where it is not an answer."""
-    found = _object(flow, body)
+    found = _object(flow.key, body)
     text = found.get("text")
     data = None
     if not isinstance(text, str):
         # Any other server's JSON lacks the chatId that Flowise always gives.
         if "chatId" not in found:
-            raise FlowProtocolError(flow, "the answer has neither text nor a chatId")
+            raise FlowProtocolError(flow.key, "the answer has neither text nor a chatId")
         data = {key: value for key, value in found.items() if key not in _ENVELOPE}
         text = ""
-    return _answer(found, text=text, data=data, outputs=_outputs(found.get("agentFlowExecutedData")), elapsed=elapsed)
+    nodes = objects(found.get("agentFlowExecutedData"))
+    return answer_of_fields(flow, found, text=text, data=data, nodes=nodes, elapsed=elapsed)
 
 
-def stored_answer(messages: Any, chat_id: str) -> FlowAnswer | None:
+def stopped_run(messages: Any, chat_id: str) -> str | None:
+    """Return the id of the run that waits for a person in a chat; None where the last one there does not."""
+    told = [each for each in messages if isinstance(each, dict)] if isinstance(messages, list) else []
+    runs = [each.get("execution") for each in told if each.get("chatId") == chat_id and each.get("execution")]
+    last = runs[-1] if runs and isinstance(runs[-1], dict) else {}
+    return _text(last.get("id")) if last.get("state") == "STOPPED" else None
+
+
+def stored_answer(flow: Flow, messages: Any, chat_id: str) -> FlowAnswer | None:
     """Return the newest answer in a chat's stored messages; None where there is none yet."""
     asked: datetime | None = None
     found: FlowAnswer | None = None
@@ -69,92 +97,15 @@ def stored_answer(messages: Any, chat_id: str) -> FlowAnswer | None:
         if message.get("role") != "apiMessage" or not isinstance(message.get("content"), str):
             continue
         execution = message.get("execution") or {}
-        answer = _answer(
+        answer = answer_of_fields(
+            flow,
             {**message, "chatMessageId": message.get("id")},
             text=message["content"],
-            data=None,
-            outputs=_outputs(execution.get("executionData") if isinstance(execution, dict) else None),
+            nodes=objects(execution.get("executionData") if isinstance(execution, dict) else None),
         )
         elapsed = max(at - asked, timedelta()) if at and asked else timedelta()
         found = answer.model_copy(update={"elapsed": elapsed})
     return found
-
-
-class StreamedAnswer:
-    """Collects a stream's events until it is complete. ``add`` returns the text to pass on."""
-
-    def __init__(self, flow: str) -> None:
-        self._flow = flow
-        self._tokens: list[str] = []
-        self._half = ""
-        self._fields: dict[str, Any] = {}
-        self._executed: bytes = b""
-        self._called: list[Any] = []
-        self._usage: list[Any] = []
-        self._described = False
-        self._ended = False
-        #: The flow's own words for its failure.
-        self.failure: str | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing more can come that matters."""
-        return self._described or self._ended or self.failure is not None
-
-    def add(self, event: StreamEvent) -> str:
-        """Take one event and return its new text, if it has any."""
-        name, data = event
-        if name == "token":
-            if isinstance(data, str) and data:
-                return self._token(data)
-        elif name == EXECUTED:
-            self._executed = data
-        elif name == "metadata":
-            self._described = True
-            if isinstance(data, dict):
-                self._fields |= data
-        elif name in ("sourceDocuments", "artifacts", "action"):
-            self._fields[name] = data
-        elif name == "usedTools" and isinstance(data, list):
-            self._called += data
-        elif name == "usageMetadata":
-            self._usage.append(data)
-        elif name == "error":
-            self.failure = data if isinstance(data, str) else json.dumps(data)
-        elif name == "abort":
-            self.failure = "the run was cancelled in Flowise"
-        elif name == "end":
-            self._ended = True
-        # `start` repeats the first token, `nextAgentFlow`, `agentFlowEvent` and `calledTools` tell of progress only.
-        return ""
-
-    def _token(self, text: str) -> str:
-        text = self._half + text
-        # The first half of a character waits for the second.
-        self._half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-        text = str(whole(text.removesuffix(self._half)))
-        if text:
-            self._tokens.append(text)
-        return text
-
-    def answer(self) -> FlowAnswer:
-        """Return the whole answer.
-
-        Raises FlowiseUnreachable where the stream broke off, FlowProtocolError where it ended without an answer.
-        """
-        if not self._described:
-            if not self._ended:
-                raise FlowiseUnreachable(self._flow, "the stream broke off before the answer was whole")
-            raise FlowProtocolError(self._flow, "the stream ended without an answer")
-        outputs = _outputs(_data_of(self._executed))
-        text = "".join(self._tokens) or _last_content(outputs)
-        answer = _answer(whole(self._fields), text=text, data=None, outputs=outputs)
-        return answer.model_copy(
-            update={
-                "usage": answer.usage or _usage(self._usage, model=None),
-                "used_tools": answer.used_tools or _objects(whole(self._called)),
-            }
-        )
 
 
 def refuse_empty(flow: str, answer: FlowAnswer) -> FlowAnswer:
@@ -178,33 +129,54 @@ def decode_follow_ups(value: Any) -> tuple[str, ...]:
     return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 
 
-def _answer(
-    found: dict[str, Any],
+def answer_of_fields(
+    flow: Flow,
+    found: Mapping[str, Any],
     *,
     text: str,
-    data: dict[str, Any] | None,
-    outputs: list[dict[str, Any]],
+    data: dict[str, Any] | None = None,
+    nodes: Sequence[Json] = (),
+    seen: Mapping[str, Sequence[Timed]] = MappingProxyType({}),
     elapsed: timedelta = timedelta(),
 ) -> FlowAnswer:
-    action = _decoded(found.get("action"))
-    artifacts = _decoded(found.get("artifacts"))
-    tools, usage = _objects(found.get("usedTools")), None
-    if outputs:
-        tools = tools or tuple(tool for output in outputs for tool in _objects(output.get("usedTools")))
-        usage = _usage([output.get("usageMetadata") for output in outputs], model=_model(outputs))
+    """Return the answer made of a response's fields, or a message's, and of the AgentFlow's nodes that ran.
+
+    ``seen``: when a stream told of each node, by its id.
+    """
+    action, chat_id = decoded(found.get("action")), _text(found.get("chatId"))
+    outputs, agents = [output_of(node) for node in nodes], objects(found.get("agentReasoning"))
+
+    # What the nodes of an AgentFlow and the agents of a chatflow tell is told by the response itself in streams alone.
+    tellers = [(name_of(node.get("nodeId")), output_of(node)) for node in nodes]
+    tellers += [(name_of(agent.get("nodeId")), agent) for agent in agents]
+
+    def given(name: str) -> Sequence[Json]:
+        return objects(found.get(name)) or [each for _, told in tellers for each in objects(told.get(name))]
+
+    # Whose tools they are, only the nodes and agents tell.
+    tools = [tool_of(each, step) for step, told in tellers for each in objects(told.get("usedTools"))]
+    kept = kept_of(
+        tools=tools or [tool_of(each) for each in objects(found.get("usedTools"))],
+        steps=[*_steps(nodes, seen), *map(step_of_agent, agents)],
+        artifacts=artifacts_of(given("artifacts"), given("fileAnnotations"), flow_id=flow.id, chat_id=chat_id),
+        sources=list(map(bounded_source, given("sourceDocuments"))),
+        follow_ups=decode_follow_ups(found.get("followUpPrompts")),
+    )
     return FlowAnswer(
         text=text,
         data=data,
-        chat_id=_text(found.get("chatId")),
+        chat_id=chat_id,
         message_id=_text(found.get("chatMessageId")),
         session_id=_text(found.get("sessionId")),
         execution_id=_text(found.get("executionId")),
-        sources=_objects(found.get("sourceDocuments")),
-        usage=usage,
-        used_tools=tools,
-        artifacts=tuple(artifacts) if isinstance(artifacts, list) else (),
+        sources=kept.sources,
+        usage=usage_of([output.get("usageMetadata") for output in outputs], model=model_of(outputs)),
+        tools=kept.tools,
+        steps=kept.steps,
+        artifacts=kept.artifacts,
         action=action if isinstance(action, dict) else None,
-        follow_ups=decode_follow_ups(found.get("followUpPrompts")),
+        follow_ups=kept.follow_ups,
+        warnings=kept.cut,
         elapsed=elapsed,
     )
 
@@ -219,63 +191,14 @@ def _object(flow: str, body: bytes) -> dict[str, Any]:
     return found
 
 
-def _data_of(frame: bytes) -> Any:
-    try:
-        return decode_json(frame)["data"]
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _decoded(value: Any) -> Any:
-    """Stored messages keep lists and objects as JSON text."""
-    if isinstance(value, str):
-        try:
-            return decode_json(value)
-        except ValueError:
-            return None
-    return value
-
-
-def _objects(value: Any) -> tuple[dict[str, Any], ...]:
-    if value is None:
-        return ()
-    value = _decoded(value)
-    return tuple(each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
-
-
-def _outputs(executed: Any) -> list[dict[str, Any]]:
-    """Return what each executed node put out."""
-    datas = [node.get("data") for node in _objects(executed)]
-    outputs = [data.get("output") for data in datas if isinstance(data, dict)]
-    return [output for output in outputs if isinstance(output, dict)]
-
-
-def _last_content(outputs: list[dict[str, Any]]) -> str:
-    contents = [output.get("content") for output in outputs]
-    return next((each for each in reversed(contents) if isinstance(each, str)), "")
-
-
-def _model(outputs: list[dict[str, Any]]) -> str | None:
-    told = [output.get("responseMetadata") for output in outputs]
-    names = [each.get("model_name") for each in told if isinstance(each, dict)]
-    return next((each for each in reversed(names) if isinstance(each, str)), None)
-
-
-def _usage(told: list[Any], *, model: str | None) -> Usage | None:
-    """Add up what every node tells of its usage."""
-    counted = [each for each in told if isinstance(each, dict)]
-    if not counted:
-        return None
-
-    def total(key: str) -> int:
-        return sum(value for each in counted if isinstance(value := each.get(key), int))
-
-    return Usage(
-        input_tokens=total("input_tokens"),
-        output_tokens=total("output_tokens"),
-        total_tokens=total("total_tokens"),
-        model=model,
-    )
+def _steps(nodes: Sequence[Json], seen: Mapping[str, Sequence[Timed]]) -> Iterator[FlowStep]:
+    """Yield the step of each node that ran. One that ran again has the time of its next run."""
+    runs: Counter[str] = Counter()
+    for node in nodes:
+        name = name_of(node.get("nodeId"))
+        times = seen.get(name, ())
+        yield step_of_node(node, times[runs[name]] if runs[name] < len(times) else None)
+        runs[name] += 1
 
 
 def _text(value: Any) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import lru_cache, partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -15,22 +16,30 @@ from pydantic import SecretStr
 from yarl import URL
 
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowiseUnreachable, FlowProtocolError, FlowTimeout, InvalidSetting
+from agentic_flywheel.errors import (
+    FlowiseUnreachable,
+    FlowProtocolError,
+    FlowTimeout,
+    FlowUnauthorized,
+    InvalidSetting,
+)
+from agentic_flywheel.errors.flow import ANY_FLOW
+from agentic_flywheel.flowise.bodies import StreamedBody
 from agentic_flywheel.flowise.decoding import decode_json
 from agentic_flywheel.flowise.failure import clean, failure_of_response
-from agentic_flywheel.flowise.post import Post
+from agentic_flywheel.flowise.post import Post, prepared_post
+from agentic_flywheel.secret_values import secret_texts
 
 #: Seconds. Flowise closes idle connections after 5: reusing one at that moment loses the call.
 KEEPALIVE = 4.0
 CONNECT_TIMEOUT = 5.0
 #: Seconds for calls that run no flow.
 SHORT_TIMEOUT = 10.0
-MAX_ANSWER = 64 * 1024 * 1024
+#: Bytes of a body, unpacked. Of an error only the beginning is read: its message stands there.
+MAX_ANSWER = 32 * 1024 * 1024
+MAX_ERROR = 1024 * 1024
 #: So many addresses are kept prepared.
 _MAX_POSTS = 512
-
-#: Stands for the flow in errors of calls that concern no particular one.
-ANY_FLOW = "*"
 
 T = TypeVar("T")
 
@@ -72,11 +81,11 @@ class Connection:
         flow: Flow | None = None,
         api_key: SecretStr | None = None,
         *,
-        body: bytes | None = None,
+        body: bytes | StreamedBody | None = None,
         timeout: float = SHORT_TIMEOUT,
     ) -> bytes:
         """Exchange one request for the body of its answer. Raises a FlowError."""
-        read = partial(read_answer, flow=flow, api_key=api_key, html=url.name == "ping")
+        read = partial(read_answer, flow=flow, secrets=secrets_of(api_key), html=url.name == "ping")
         try:
             async with asyncio.timeout(timeout):
                 return await self.exchange(method, url, flow, api_key, body, read)
@@ -89,13 +98,13 @@ class Connection:
         url: URL,
         flow: Flow | None,
         api_key: SecretStr | None,
-        body: bytes | None,
+        body: bytes | StreamedBody | None,
         read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
     ) -> T:
         """Return what ``read`` makes of the response to a request. Names whatever breaks on the way."""
         key = flow.key if flow else ANY_FLOW
         try:
-            async with await self._send(method, url, api_key, body) as response:
+            async with await self._send(method, url, api_key, body, key) as response:
                 return await read(response)
         except aiohttp.ConnectionTimeoutError:
             raise FlowiseUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
@@ -104,24 +113,37 @@ class Connection:
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as refused:
             raise FlowProtocolError(key, clean(f"no HTTP: {type(refused).__name__}")) from None
         except (aiohttp.ClientError, ConnectionError) as broken:
+            if isinstance(body, StreamedBody) and body.failed is not None:
+                raise body.failed from None
             sent = not isinstance(broken, aiohttp.ClientConnectorError)
             raise FlowiseUnreachable(key, clean(str(broken)) or type(broken).__name__, sent=sent) from None
 
     async def _send(
-        self, method: str, url: URL, api_key: SecretStr | None, body: bytes | None
+        self, method: str, url: URL, api_key: SecretStr | None, body: bytes | StreamedBody | None, flow: str
     ) -> aiohttp.ClientResponse:
         secret = secret_of(api_key)
-        if method == "POST" and body is not None and self._owns_session:
+        if secret is not None and (unfit := _unfit(url, secret)):
+            raise FlowUnauthorized(flow, unfit)
+        if method == "POST" and isinstance(body, bytes) and self._owns_session:
             post = self._posts.get((url, secret)) or self._prepared(url, secret)
-            return await post.send(body)
-        headers = _headers(secret) if body is None else {**_headers(secret), "Content-Type": "application/json"}
+            if post is not None:
+                return await post.send(body)
+        headers = _headers(url, secret)
+        if isinstance(body, StreamedBody):
+            headers |= {"Content-Type": body.content_type, "Content-Length": str(body.length)}
+        elif body is not None:
+            headers["Content-Type"] = "application/json"
         # A redirect would carry the key elsewhere; Flowise sends none.
-        return await self._opened().request(method, url, data=body, headers=headers, allow_redirects=False)
+        return await self._opened().request(
+            method, url.with_user(None), data=body, headers=headers, allow_redirects=False
+        )
 
-    def _prepared(self, url: URL, secret: str | None) -> Post:
-        if len(self._posts) >= _MAX_POSTS:
-            self._posts.clear()
-        post = self._posts[url, secret] = Post(self._opened(), url, _headers(secret))
+    def _prepared(self, url: URL, secret: str | None) -> Post | None:
+        post = prepared_post(self._opened(), url.with_user(None), _headers(url, secret))
+        if post is not None:
+            if len(self._posts) >= _MAX_POSTS:
+                self._posts.clear()
+            self._posts[url, secret] = post
         return post
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -140,10 +162,18 @@ def new_session() -> aiohttp.ClientSession:
 
 
 async def read_answer(
-    response: aiohttp.ClientResponse, flow: Flow | None, api_key: SecretStr | None, *, html: bool = False
+    response: aiohttp.ClientResponse,
+    flow: Flow | None,
+    secrets: Collection[str],
+    *,
+    html: bool = False,
+    heard: Callable[[], None] | None = None,
 ) -> bytes:
-    """Return the body of a successful JSON response. Raises the FlowError that any other stands for."""
-    body = await _read(response, flow.key if flow else ANY_FLOW)
+    """Return the body of a successful JSON response. Raises the FlowError that any other stands for.
+
+    ``secrets``: what no error may quote. ``heard`` is called for every part that comes.
+    """
+    body = await _read(response, flow.key if flow else ANY_FLOW, heard)
     # A wrong path or method gets a 200 with a page; only `ping` speaks text.
     if response.status == 200 and (html or response.content_type == "application/json"):
         return body
@@ -154,19 +184,21 @@ async def read_answer(
         content_type=response.content_type,
         body=body,
         retry_after=response.headers.get("Retry-After"),
-        secret=secret_of(api_key),
+        secrets=secrets,
     )
 
 
-async def _read(response: aiohttp.ClientResponse, flow: str) -> bytes:
-    length = response.content_length
-    if length is not None and length <= MAX_ANSWER:
-        return await response.read()
+async def _read(response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None) -> bytes:
+    # Counted as it is unpacked: a few packed bytes can stand for gigabytes, and `read` would unpack them all.
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
+        if response.status != 200 and len(body) > MAX_ERROR:
+            break
         if len(body) > MAX_ANSWER:
             raise FlowProtocolError(flow, f"the answer is larger than {MAX_ANSWER >> 20} MB")
+        if heard is not None:
+            heard()
     return bytes(body)
 
 
@@ -184,12 +216,33 @@ class ExpectedForm:
             raise FlowProtocolError(self._flow, "a field of the answer has an unexpected form") from None
 
 
-def _headers(secret: str | None) -> dict[str, str]:
-    return {} if secret is None else {"Authorization": f"Bearer {secret}"}
+def _headers(url: URL, secret: str | None) -> dict[str, str]:
+    if secret is not None:
+        return {"Authorization": f"Bearer {secret}"}
+    if url.raw_user is None and url.raw_password is None:
+        return {}
+    login = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode())
+    return {"Authorization": f"Basic {login.decode()}"}
+
+
+def _unfit(url: URL, secret: str) -> str:
+    """Return why a key cannot be sent to an address; empty where it can."""
+    if url.raw_user is not None or url.raw_password is not None:
+        return (
+            "its Flowise's address holds a user and a password, and an API key is set too; "
+            "both would be the Authorization header: take one of them away"
+        )
+    return "" if secret.isprintable() else "it holds a character that no header can carry, such as the end of a line"
 
 
 def secret_of(api_key: SecretStr | None) -> str | None:
     return api_key.get_secret_value() if api_key is not None else None
+
+
+def secrets_of(api_key: SecretStr | None, config: Mapping[str, Any] = MappingProxyType({})) -> tuple[str, ...]:
+    """Return what a call sends that nothing may quote: its key, and the secrets of its configuration."""
+    secret = secret_of(api_key)
+    return (*([secret] if secret else []), *secret_texts(config))
 
 
 @lru_cache(maxsize=64)
@@ -205,6 +258,16 @@ def api_address(base_url: str) -> URL:
 
 
 @lru_cache(maxsize=4096)
-def address(base: URL, call: str, *parts: str) -> URL:
+def _address(base: URL, call: str, *parts: str) -> URL:
     """Return the address of a call; ids are data and cannot leave their place in the path."""
     return URL("/".join((str(base), call, *(quote(each, safe="") for each in parts))), encoded=True)
+
+
+def server_root(base: URL, flow: Flow) -> URL:
+    """Return the root of the API that a flow is called at: its own server's, else ``base``. Raises InvalidSetting."""
+    return base if flow.server is None else api_address(flow.server)
+
+
+def flow_address(base: URL, flow: Flow, call: str, *more: str) -> URL:
+    """Return the address of a call that concerns one flow. Raises InvalidSetting."""
+    return _address(server_root(base, flow), call, flow.id, *more)

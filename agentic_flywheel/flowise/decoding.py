@@ -6,14 +6,28 @@ import json
 from datetime import datetime
 from typing import Any
 
+#: Values in one JSON text: an empty list takes two bytes there and fifty in memory.
+MAX_VALUES = 2_000_000
+
 
 def decode_json(body: bytes | str) -> Any:
-    """Return the decoded value with every string fit for UTF-8. Raises ValueError, also for absurdly deep nesting."""
+    """Return the decoded value with every string fit for UTF-8. Raises ValueError as ``parse_json`` does."""
+    value = parse_json(body)
+    # In Latin-1 every byte is a character: to look for an escape, the text need not be decoded.
+    text = body.decode("latin-1") if isinstance(body, bytes) else body
     try:
-        value = json.loads(body)
-        # In Latin-1 every byte is a character: to look for an escape, the text need not be decoded.
-        text = body.decode("latin-1") if isinstance(body, bytes) else body
         return whole(value) if "\\ud" in text or "\\uD" in text else value
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def parse_json(body: bytes | str) -> Any:
+    """Return the value as it stands there. Raises ValueError, also for absurdly many values and deep nesting."""
+    # Each value but the first follows one of these marks. JSON in a text of JSON was counted with it.
+    if isinstance(body, bytes) and len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise ValueError("too many values")
+    try:
+        return json.loads(body)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -43,3 +57,18 @@ def instant(value: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return found if found.tzinfo else None
+
+
+def part_of(value: Any) -> dict[str, Any]:
+    """Return an object that may be JSON inside JSON, such as ``apiConfig``; empty where it is none."""
+    if isinstance(value, str):
+        try:
+            value = decode_json(value)
+        except ValueError:
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; empty where it is none."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

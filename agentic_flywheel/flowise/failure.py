@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -44,7 +45,8 @@ _OWN_CODE = re.compile(r"^(?:Error: )?NodeVM Execution Error")
 _NOT_FOUND = re.compile(r"^(?:Chatflow \S+ not found\b|Invalid Chatflow ID)")
 _REFUSED = re.compile(
     r"^(?:Invalid chatId|Invalid history format|Cannot resume execution|No previous execution found"
-    r"|Invalid (?:JSON|body|request)|Unexpected (?:token|end of JSON))",
+    r"|Invalid (?:JSON|body|request|filename)|Unexpected (?:token|end of JSON)|Question and form cannot"
+    r"|MIME type\b|File type\b|File upload is not enabled)",
     re.IGNORECASE,
 )
 _KEY_REFUSED = re.compile(
@@ -58,20 +60,28 @@ _PROVIDER_DOWN = re.compile(
 )
 
 
-def clean(text: str, *, secret: str | None = None) -> str:
-    """Return text fit for an error: one short line without control characters, keys or credentials."""
-    if secret:
+def clean(text: str, *, secrets: Iterable[str] = ()) -> str:
+    """Return text fit for an error: one short line without control characters, keys or credentials.
+
+    ``secrets``: what was sent and is not to be quoted.
+    """
+    for secret in secrets:
         text = text.replace(secret, "***")
     # Cut first, generously: a page of megabytes need not be searched for keys.
-    text = _KEYS.sub("***", text[: 10 * MAX_REASON])
+    text = without_keys(text[: 10 * MAX_REASON])
     text = " ".join(_CONTROL.sub(" ", text).split())
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
 
 
-def failure_of_message(flow: str, flow_id: str, message: str, *, secret: str | None = None) -> FlowError:
+def without_keys(text: str) -> str:
+    """Return a text without the keys and credentials that have a known form."""
+    return _KEYS.sub("***", text)
+
+
+def failure_of_message(flow: str, flow_id: str, message: str, *, secrets: Iterable[str] = ()) -> FlowError:
     """Return the error that a message names: from a 500's JSON or a stream's ``error`` event."""
     bare = _TROUBLESHOOTING.sub("", _SERVICE.sub("", message[: 10 * MAX_REASON])).strip()
-    reason = clean(bare, secret=secret) or "no reason given"
+    reason = clean(bare, secrets=secrets) or "no reason given"
     if _OWN_CODE.match(bare):
         return FlowFailed(flow, reason)
     if _NOT_FOUND.match(bare):
@@ -94,7 +104,7 @@ def failure_of_response(
     content_type: str,
     body: bytes,
     retry_after: str | None = None,
-    secret: str | None = None,
+    secrets: Iterable[str] = (),
 ) -> FlowError:
     """Return the error that a response other than an answer stands for."""
     if status == 429:
@@ -102,7 +112,7 @@ def failure_of_response(
     message = _message(body) if content_type == "application/json" else None
     if status in (401, 403):
         told = message or body[:600].decode(errors="replace") if content_type != "text/html" or len(body) < 200 else ""
-        return FlowUnauthorized(flow, clean(told, secret=secret) or f"status {status}")
+        return FlowUnauthorized(flow, clean(told, secrets=secrets) or f"status {status}")
     if status in (502, 503, 504):
         # Flowise itself never sends these: something in front of it does.
         return FlowiseUnreachable(flow, f"a gateway answered with status {status}")
@@ -111,11 +121,11 @@ def failure_of_response(
             flow, f"status {status} with {content_type or 'nothing'} that is no error of Flowise's"
         )
     if status >= 500:
-        return failure_of_message(flow, flow_id, message, secret=secret)
+        return failure_of_message(flow, flow_id, message, secrets=secrets)
     if _NOT_FOUND.match(message):
         return FlowNotFound(flow, flow_id)
     if 400 <= status < 500 and status not in (404, 405):
-        reason = clean(_SERVICE.sub("", message), secret=secret)
+        reason = clean(_SERVICE.sub("", message), secrets=secrets)
         return FlowRefused(flow, reason or f"status {status}")
     return FlowProtocolError(flow, f"unexpected status {status}")
 

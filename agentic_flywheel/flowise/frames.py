@@ -6,13 +6,15 @@ space after ``data:``; and ``:heartbeat\\n\\n`` every 30 seconds. The event's na
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 from agentic_flywheel.errors import FlowProtocolError
+from agentic_flywheel.flowise.decoding import parse_json
 
-#: No frame is larger than this; a server that sends one endlessly is cut.
+#: Bytes of one frame, and of a whole stream with its lines; a server that sends more is cut.
 MAX_FRAME = 32 * 1024 * 1024
+MAX_STREAM = 64 * 1024 * 1024
+MAX_LINES = 1_000_000
 
 EXECUTED = "agentFlowExecutedData"
 # Cumulative and large: every one repeats all before it, so only the last is worth decoding.
@@ -32,13 +34,18 @@ class FrameParser:
     def __init__(self, flow: str) -> None:
         self._flow = flow
         self._rest = bytearray()
-        self._searched = 0
+        self._searched = self._bytes = self._lines = 0
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
         """Return the events completed by ``chunk``, in order.
 
         The data of ``agentFlowExecutedData`` stays undecoded bytes of the whole frame. Raises FlowProtocolError.
         """
+        self._bytes += len(chunk)
+        self._lines += chunk.count(b"\n")
+        if self._bytes > MAX_STREAM or self._lines > MAX_LINES:
+            more = f"{MAX_STREAM >> 20} MB or {MAX_LINES:,} lines"
+            raise FlowProtocolError(self._flow, f"the stream is longer than {more}")
         # A proxy may have turned the line ends; a pair that was cut apart arrives with the next chunk.
         self._rest += chunk.replace(b"\r", b"")
         events: list[StreamEvent] = []
@@ -63,8 +70,8 @@ class FrameParser:
         if data.startswith(_EXECUTED_PREFIX):
             return StreamEvent(name=EXECUTED, data=data)
         try:
-            decoded = json.loads(data)
-        except (ValueError, RecursionError):
+            decoded = parse_json(data)
+        except ValueError:
             raise FlowProtocolError(self._flow, "a frame of the stream is not JSON") from None
         if not isinstance(decoded, dict) or not isinstance(decoded.get("event"), str):
             raise FlowProtocolError(self._flow, "a frame of the stream has no event")

@@ -4,79 +4,80 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 import aiohttp
-from pydantic import SecretStr
 
-from agentic_flywheel.catalog import Flow
-from agentic_flywheel.flowise.answer import StreamedAnswer, plain_answer
-from agentic_flywheel.flowise.connection import ExpectedForm, read_answer, secret_of
+from agentic_flywheel.errors import FlowTimeout
+from agentic_flywheel.flowise.answer import plain_answer
+from agentic_flywheel.flowise.connection import ExpectedForm, read_answer
 from agentic_flywheel.flowise.failure import failure_of_message
 from agentic_flywheel.flowise.frames import FrameParser
-from agentic_flywheel.flowise.models import FlowAnswer
+from agentic_flywheel.flowise.models import FlowAnswer, FlowCall, FlowNews
+from agentic_flywheel.flowise.streamed import StreamedAnswer
+from agentic_flywheel.models import EventKind
 
 #: Seconds that a settled stream may take to close, so that its connection can be used again.
 DRAIN_TIMEOUT = 0.2
 
 
-class Reading:
+class AnswerReading:
     """The clock of one call: when it is cut, and what it measured."""
 
-    def __init__(self, flow: Flow, silence: float, deadline: float | None) -> None:
-        self._flow, self._silence = flow, silence
+    def __init__(self, call: FlowCall, timeout: float, idle_timeout: float) -> None:
+        self._flow, self._chat_id = call.flow, call.chat_id
+        self._timeout, self._idle_timeout = timeout, idle_timeout
         self._now = asyncio.get_running_loop().time
-        self._started = self._heard = self._now()
-        self._last = self._started + deadline if deadline is not None else float("inf")
+        self._started = self._now()
         self._first_token: float | None = None
         self._settled: float | None = None
-        self.limit: asyncio.Timeout
+        self.limit = asyncio.timeout_at(self._started + timeout)
 
     @property
-    def cut(self) -> float:
-        """The moment of the loop's clock at which the call is cut."""
-        return min(self._heard + self._silence, self._last)
+    def late(self) -> FlowTimeout:
+        """The error of a call that was cut now."""
+        if self._now() < self._started + self._timeout:
+            return FlowTimeout(self._flow.key, self._idle_timeout, silent=True)
+        return FlowTimeout(self._flow.key, self._timeout)
 
-    @property
-    def silent_for(self) -> float:
-        return self._now() - self._heard
+    def _heard(self) -> None:
+        """Something came. Before it a flow may think for its whole time; from now on it may pause for less."""
+        self.limit.reschedule(min(self._started + self._timeout, self._now() + self._idle_timeout))
 
     async def read(
-        self, response: aiohttp.ClientResponse, on_token: Callable[[str], None] | None, api_key: SecretStr | None
+        self, response: aiohttp.ClientResponse, on_news: Callable[[FlowNews], None] | None, secrets: Collection[str]
     ) -> FlowAnswer:
-        """Read an answer, plain or streamed. Raises a FlowError."""
+        """Read an answer, plain or streamed. Raises a FlowError, which quotes none of the secrets."""
+        self._heard()
         if response.status == 200 and response.content_type == "text/event-stream":
-            return await self._stream(response, on_token, api_key)
-        body = await read_answer(response, self._flow, api_key)
+            return await self._stream(response, on_news, secrets)
+        body = await read_answer(response, self._flow, secrets, heard=self._heard)
         with ExpectedForm(self._flow.key):
-            return plain_answer(self._flow.key, body, elapsed=timedelta(seconds=self._now() - self._started))
+            return plain_answer(self._flow, body, elapsed=timedelta(seconds=self._now() - self._started))
 
     async def _stream(
-        self, response: aiohttp.ClientResponse, on_token: Callable[[str], None] | None, api_key: SecretStr | None
+        self, response: aiohttp.ClientResponse, on_news: Callable[[FlowNews], None] | None, secrets: Collection[str]
     ) -> FlowAnswer:
         flow = self._flow
-        parser, collected = FrameParser(flow.key), StreamedAnswer(flow.key)
+        parser, collected = FrameParser(flow.key), StreamedAnswer(flow, self._chat_id)
         async for chunk in response.content.iter_any():
             events = parser.feed(chunk)
-            for event in events:
-                text = collected.add(event)
-                if not text:
-                    continue
-                if self._first_token is None:
+            with ExpectedForm(flow.key):
+                told = [news for event in events for news in collected.add(event)]
+            for news in told:
+                if news.kind is EventKind.TOKEN and self._first_token is None:
                     self._first_token = self._now()
-                if on_token is not None:
-                    on_token(text)
+                if on_news is not None:
+                    on_news(news)
             if collected.settled:
                 self._settled = self._now()
                 self.limit.reschedule(None)  # the answer is there: only its connection is at stake
                 await _drain(response)
                 break
-            if events:
-                self._heard = self._now()
-                self.limit.reschedule(self.cut)
+            self._heard()
         if collected.failure is not None:
-            raise failure_of_message(flow.key, flow.id, collected.failure, secret=secret_of(api_key))
+            raise failure_of_message(flow.key, flow.id, collected.failure, secrets=secrets)
         with ExpectedForm(flow.key):
             answer = collected.answer()
         ended, first = self._settled or self._now(), self._first_token

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import JsonValue
 
 from agentic_flywheel.errors import FlowRefused
+from agentic_flywheel.flowise.bodies import StreamedBody, with_uploads
 from agentic_flywheel.flowise.models import FlowCall
+from agentic_flywheel.given import FormScalar
 from agentic_flywheel.models import MAX_CONTEXT, MAX_QUESTION
 
 #: Flowise's own limit (FLOWISE_FILE_SIZE_LIMIT).
 MAX_BODY = 50 * 1024 * 1024
 #: A question with a profile and a context of its own in front of it.
 _LONGEST = MAX_QUESTION + 2 * MAX_CONTEXT + 1_000
+#: JavaScript has every whole number up to this one.
+_LARGEST_EXACT = 2**53 - 1
 # Made once: with other than its defaults, json.dumps makes a new one for every call.
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
+def overridden(config: Mapping[str, JsonValue], by: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return a configuration with another one over it; of the variables, ``vars``, each one by itself."""
+    variables, others = config.get("vars"), by.get("vars")
+    merged = {"vars": {**variables, **others}} if isinstance(variables, dict) and isinstance(others, dict) else {}
+    return {**config, **by, **merged}
+
+
 def effective_config(call: FlowCall) -> dict[str, JsonValue]:
     """Return the ``overrideConfig`` of a call without its session: the flow's own, overridden by the call's."""
-    return {**call.flow.config, **call.config}
+    return overridden(call.flow.config, call.config)
 
 
 def prediction_body(call: FlowCall) -> dict[str, Any]:
@@ -30,7 +42,7 @@ def prediction_body(call: FlowCall) -> dict[str, Any]:
     Raises FlowRefused for what Flowise would answer with "undefined", with a 500, or not at all.
     """
     flow = call.flow.key
-    if not call.question.strip() and call.form is None and call.human_input is None:
+    if not call.question.strip() and not call.form and call.human_input is None:
         raise FlowRefused(flow, "the question is blank")
     if len(call.question) > _LONGEST:
         raise FlowRefused(flow, f"the question has {len(call.question)} characters, {_LONGEST} are allowed")
@@ -40,10 +52,11 @@ def prediction_body(call: FlowCall) -> dict[str, Any]:
         raise FlowRefused(flow, "the session is given by session_id, not by the configuration")
 
     body: dict[str, Any] = {}
-    if call.question:
+    # Flowise refuses both together.
+    if call.form:
+        body["form"] = {name: _exact(value) for name, value in call.form.items()}
+    elif call.question:
         body["question"] = call.question
-    if call.form is not None:
-        body["form"] = call.form
     if call.stream:
         body["streaming"] = True
     if call.chat_id is not None:
@@ -55,8 +68,6 @@ def prediction_body(call: FlowCall) -> dict[str, Any]:
         body["overrideConfig"] = config
     if call.history:
         body["history"] = [{"role": each.role, "content": each.content} for each in call.history]
-    if call.uploads:
-        body["uploads"] = [each.model_dump() for each in call.uploads]
     if call.human_input is not None:
         given = call.human_input
         human: dict[str, Any] = {"type": given.type}
@@ -68,12 +79,19 @@ def prediction_body(call: FlowCall) -> dict[str, Any]:
     return body
 
 
-def encoded(call: FlowCall) -> bytes:
+def _exact(value: FormScalar) -> FormScalar:
+    """Return a value as Flowise keeps it: JavaScript would round a larger number, and makes a text of each anyway."""
+    return str(value) if isinstance(value, int) and abs(value) > _LARGEST_EXACT else value
+
+
+def encoded(call: FlowCall) -> bytes | StreamedBody:
     """Return the body of a call as JSON. Raises FlowRefused where it is unusable or too large."""
     try:
         body = _ENCODER.encode(prediction_body(call)).encode()
     except ValueError:
         raise FlowRefused(call.flow.key, "a number in the configuration or form is not finite") from None
-    if len(body) > MAX_BODY:
-        raise FlowRefused(call.flow.key, f"the request has {len(body) >> 20} MB, {MAX_BODY >> 20} MB are allowed")
-    return body
+    streamed = with_uploads(body, call.uploads) if call.uploads else None
+    length = streamed.length if streamed else len(body)
+    if length > MAX_BODY:
+        raise FlowRefused(call.flow.key, f"the request has {length >> 20} MB, {MAX_BODY >> 20} MB are allowed")
+    return streamed or body

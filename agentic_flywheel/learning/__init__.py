@@ -1,1 +1,1 @@
-"""Learning: what scores, re-routes and unrouted questions say about the catalog, and which changes make it better."""
+"""Learning: propose changes of the catalog from scores, re-routes and unrouted questions, and measure each change."""

@@ -1,4 +1,4 @@
-"""A change of what flows are described with, made to a catalog or written as fields of the registry."""
+"""Changes of the texts that describe flows, applied to a catalog or written as fields of the registry."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from agentic_flywheel.catalog import Catalog, Flow, revision_of
 from agentic_flywheel.models import Model
 
-#: Places in a flow that are no topics.
+#: Names of the two places in a flow that are not topics.
 KEYWORDS, EXAMPLES = "(keywords)", "(examples)"
 
 
-class Change(Model):
-    """Texts that come to one place of a flow, or leave it: its keywords, its examples, or the topic of that name."""
+class TextChange(Model):
+    """Texts to add to one place of a flow and to drop from it. A place is ``KEYWORDS``, ``EXAMPLES`` or a topic."""
 
     flow: str
     place: str
@@ -21,33 +21,33 @@ class Change(Model):
     drop: tuple[str, ...] = ()
 
 
-def changed(catalog: Catalog, changes: Iterable[Change]) -> Catalog:
-    """Return the catalog with the changes made; a text that is there already is not added twice."""
+def changed(catalog: Catalog, changes: Iterable[TextChange]) -> Catalog:
+    """Return the catalog with the changes made. A text that is already there is not added again."""
     flows = dict(catalog.flows)
     for change in changes:
         flow = flows[change.flow]
         texts = tuple(dict.fromkeys((*texts_of(flow, change.place), *change.add)))
         flows[change.flow] = _with(flow, change.place, tuple(text for text in texts if text not in change.drop))
-    # Not a copy: that would keep what the catalog has cached of its flows.
+    # Not ``model_copy``: that would also copy the properties which the old catalog has cached.
     return Catalog(
         flows=flows, policy=catalog.policy, source=catalog.source, revision=revision_of(flows, catalog.policy)
     )
 
 
 def texts_of(flow: Flow, place: str) -> tuple[str, ...]:
-    """Return the texts at a place of a flow."""
+    """Return the texts at one place of a flow."""
     if place == KEYWORDS:
         return flow.keywords
     return flow.examples if place == EXAMPLES else flow.topics.get(place, ())
 
 
-def registry_fields(catalog: Catalog, changes: Iterable[Change]) -> dict[str, dict[str, Any]]:
-    """Return the changes as ``update_flows`` takes them: for each flow the keys of its entry that change."""
+def registry_fields(catalog: Catalog, changes: Iterable[TextChange]) -> dict[str, dict[str, Any]]:
+    """Return the changes in the form of ``update_flows``: for each flow the changed keys of its entry."""
     changes = list(changes)
     after = changed(catalog, changes)
     fields: dict[str, dict[str, Any]] = {}
     for change in changes:
-        # An empty list would say that there are none; without the key it is the same, and shorter.
+        # None removes the key; it means the same as an empty list.
         texts = list(texts_of(after.flows[change.flow], change.place)) or None
         entry = fields.setdefault(change.flow, {})
         if change.place == KEYWORDS:

@@ -1,4 +1,4 @@
-"""Questions that no flow is for, but that are like each other: they may want a flow of their own."""
+"""Cluster the questions that fit no flow: many similar ones may need a new flow."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from agentic_flywheel.learning.lessons import Lesson
 from agentic_flywheel.learning.proposals import is_example, is_keyword
 from agentic_flywheel.models import Model
 from agentic_flywheel.registry.derive import slug
-from agentic_flywheel.routing.features import words
+from agentic_flywheel.routing.words import words
 
-#: Questions at least this alike belong together, and so many of them make a flow worth thinking of.
+#: Lowest likeness, 0..1, of two neighbours in a cluster; smallest number of questions in a cluster.
 _TOGETHER, _FEWEST = 0.34, 4
-#: The latest so many unrouted questions are looked at.
+#: Most unrouted questions that are clustered: the latest ones.
 _MOST = 500
+#: Most questions of a cluster that are shown.
 _SHOWN = 12
-#: A name may be made of commoner words than a keyword.
+#: Lowest frequency rank of a word in a cluster's name; lower than that of keywords, so commoner words are allowed.
 _COMMON = 2200
 
 
-class NewFlow(Model):
-    """A cluster of questions that wants a flow of its own. Only a person can make that in Flowise."""
+class FlowSuggestion(Model):
+    """A cluster of similar questions that fit no flow. Only a person can create the flow in Flowise."""
 
-    #: A name made of its most telling words.
+    #: A suggested key, made of the cluster's two most frequent words.
     key: str
     questions: tuple[str, ...]
     size: int
-    #: Of its questions, the share that would find the new flow by the others.
+    #: Share of its questions, 0..1, that are routed to the new flow when each is left out of its examples.
     found: float
-    #: What the new flow would do to the questions that have a right flow already.
+    #: Effect of the new flow on the labelled questions.
     effect: Effect
 
 
 def unrouted_questions(lessons: Iterable[Lesson]) -> list[str]:
-    """Return the questions that fitted nowhere, each once, but for those that somebody knew a flow for."""
+    """Return the questions that fitted no flow, each once, without those for which somebody named a flow."""
     latest = [lesson for lesson in lessons if stands_alone(lesson)]
     placed = {same_question(each.question) for each in latest if each.right or each.good}
     found = {
@@ -50,8 +51,8 @@ def unrouted_questions(lessons: Iterable[Lesson]) -> list[str]:
     return [question for key, question in found.items() if key not in placed][-_MOST:]
 
 
-def new_flows(unrouted: Sequence[str], judge: Judge) -> Iterator[NewFlow]:
-    """Yield the clusters of questions that fit nowhere today either, the largest first."""
+def new_flows(unrouted: Sequence[str], judge: Judge) -> Iterator[FlowSuggestion]:
+    """Yield the clusters of the questions that still fit no flow in today's catalog, the largest first."""
     decided = judge.today.decisions(unrouted)
     policy = judge.catalog.policy
     lost = [
@@ -64,7 +65,7 @@ def new_flows(unrouted: Sequence[str], judge: Judge) -> Iterator[NewFlow]:
         together = _with_flow(judge.catalog, key, questions)
         effect = judge.effect_of(together)
         own = [said == key for sample, said, _ in judge.trial(together).left_out if sample.text in questions]
-        yield NewFlow(
+        yield FlowSuggestion(
             key=key,
             questions=tuple(questions[:_SHOWN]),
             size=len(questions),
@@ -74,7 +75,7 @@ def new_flows(unrouted: Sequence[str], judge: Judge) -> Iterator[NewFlow]:
 
 
 def _clusters(questions: Sequence[str], judge: Judge) -> list[list[str]]:
-    """Return groups of questions around the one with most neighbours, again and again."""
+    """Greedy clustering: take the question with most neighbours, remove its cluster, repeat."""
     if len(questions) < _FEWEST:
         return []
     near = judge.likeness.between(questions, questions) >= _TOGETHER

@@ -1,7 +1,8 @@
-"""Measure what proposals would do, and choose those that help: by the labelled history, and by leaving one out.
+"""Measure the effect of proposals and choose those that help.
 
-No question is judged by itself: the history is cut into folds, and what a fold's own questions propose is not made
-before they are asked. The left-out examples are those that the catalog has both before and after.
+There are two measures. One is the labelled history, cut into folds: a fold's questions are routed without the changes
+that only they propose, so that no question is judged by itself. The other leaves each example of the catalog out in
+turn; only examples that are in the catalog both before and after the changes count.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import cached_property
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.learning.changes import changed
-from agentic_flywheel.learning.evidence import Seen, look
+from agentic_flywheel.learning.evidence import RoutedLabel, look
 from agentic_flywheel.learning.labels import Label, same_question
 from agentic_flywheel.learning.proposals import Draft, changes_of, propose
 from agentic_flywheel.models import Model
@@ -24,7 +25,7 @@ _MOST = 40
 
 
 class Measure(Model):
-    """Shares of questions that go where they should; ``labelled_right`` of ``labelled`` and so on, as counts."""
+    """Counts of correctly routed questions: ``labelled_right`` of ``labelled``, ``left_out_right`` of ``left_out``."""
 
     labelled: int = 0
     labelled_right: int = 0
@@ -41,46 +42,47 @@ class Measure(Model):
 
 
 class Effect(Model):
-    """What a set of changes does to both measures."""
+    """Both measures before and after a set of changes."""
 
     before: Measure
     after: Measure
 
     @property
     def gain(self) -> tuple[float, float]:
-        """Points gained on the labelled history and by leaving one out."""
+        """Gain, -1..1, of the share on the labelled history and of the share by leaving one out."""
         return (
             self.after.on_labels - self.before.on_labels,
             self.after.by_leaving_out - self.before.by_leaving_out,
         )
 
     def helps(self, *, removing: bool) -> bool:
-        """Whether one measure rises and none falls; what adds something has to help the judged questions.
+        """Whether one measure rises and none falls.
 
-        What is only in the way may also go where the registry's own examples alone show that it is.
+        A change that adds texts has to raise the measure on the labelled history. With ``removing``, a rise of either
+        measure is enough.
         """
         judged, left_out = self.gain
         return min(judged, left_out) >= 0 and (judged > 0 or (removing and left_out > 0))
 
     def beyond(self, other: Effect) -> Effect:
-        """Return what this does more than the other."""
+        """Return the effect of going from the other's state to this one's."""
         return Effect(before=other.after, after=self.after)
 
 
 class Judge:
-    """Knows the catalog and the labels, and tries sets of drafts."""
+    """Measures sets of drafts on one catalog and its labels."""
 
     def __init__(self, catalog: Catalog, labels: Sequence[Label], likeness: Likeness) -> None:
-        """``likeness`` has measured all texts of both."""
+        """``likeness`` has to contain all texts of the catalog and the labels."""
         self.catalog = catalog
         self.labels = list(labels)
         self.likeness = likeness
         self._trials: dict[str, Trial] = {}
         self.today = self.trial(catalog)
-        self.seen: list[Seen] = look(self.labels, self.today)
+        self.seen: list[RoutedLabel] = look(self.labels, self.today)
 
     def trial(self, catalog: Catalog) -> Trial:
-        """Return the catalog as it decides; one that says the same is learned once."""
+        """Return a fitted trial of a catalog. Catalogs with the same texts share one."""
         digest = corpus_of(catalog).digest
         if digest not in self._trials:
             self._trials[digest] = Trial(catalog, self.likeness)
@@ -88,13 +90,13 @@ class Judge:
 
     @cached_property
     def drafts(self) -> list[Draft]:
-        """What all labels propose; of very many the ones that rest on most questions, since each is tried."""
+        """The drafts from all labels; at most ``_MOST``, those with most questions first, because each is measured."""
         every = propose(self.seen, self.today, self.likeness)
         return sorted(every, key=lambda draft: len(draft.questions), reverse=True)[:_MOST]
 
     @cached_property
-    def _folds(self) -> list[tuple[list[Seen], dict[tuple[str, str, str], Draft]]]:
-        """Each fold's labels, and what the labels of all others propose."""
+    def _folds(self) -> list[tuple[list[RoutedLabel], dict[tuple[str, str, str], Draft]]]:
+        """For each fold, its labels and the drafts from the labels of all other folds."""
         found = []
         for fold in range(FOLDS):
             inside = [each for each in self.seen if _fold(each.label.question) == fold]
@@ -104,7 +106,7 @@ class Judge:
         return found
 
     def effect(self, drafts: Collection[Draft]) -> Effect:
-        """Return what the drafts do together."""
+        """Return the effect of all these drafts together."""
         right = 0
         for inside, proposed in self._folds:
             changes = [
@@ -116,7 +118,7 @@ class Judge:
         return self._compared(right, self.trial(changed(self.catalog, changes_of(drafts))))
 
     def effect_of(self, catalog: Catalog) -> Effect:
-        """Return what a catalog does whose new texts are not among the labelled questions."""
+        """Return the effect of a catalog whose new texts are not labelled questions, so that no folds are needed."""
         trial = self.trial(catalog)
         decisions = trial.decisions([each.label.question for each in self.seen])
         right = sum(each.label.agrees(said.flow) for each, said in zip(self.seen, decisions, strict=True))
@@ -136,10 +138,11 @@ class Judge:
         )
 
     def choose(self, effects: Sequence[tuple[Draft, Effect]]) -> tuple[list[Draft], Effect]:
-        """Return the drafts that help together, and what they do.
+        """Return the drafts that help together, and their effect.
 
-        Those that help alone are tried at once. Then each that is left, and does no harm alone, is tried beside the
-        chosen ones, the most useful first and twice: one may only help after another.
+        First all drafts that help alone are measured together. Then each other draft that does no harm alone is
+        measured with the chosen ones, the most useful first. This is done twice, since a draft may help only after
+        another one was chosen.
         """
         harmless = [pair for pair in effects if pair[1].gain[0] >= 0]
         ranked = sorted(harmless, key=lambda pair: pair[1].gain, reverse=True)
@@ -159,10 +162,10 @@ class Judge:
 
 
 def _left_out(trial: Trial) -> dict[tuple[str, str], bool]:
-    """Return for each example whether the rest of the catalog puts it where it stands."""
+    """Return for each example whether the rest of the catalog routes it to its own flow."""
     return {(trial.flow_of(sample), sample.text): said == trial.flow_of(sample) for sample, said, _ in trial.left_out}
 
 
 def _fold(question: str) -> int:
-    """Return the fold of a question: the same wherever and whenever it is computed."""
+    """Return the number of a question's fold. It is the same in every process."""
     return hashlib.sha256(same_question(question).encode()).digest()[0] % FOLDS

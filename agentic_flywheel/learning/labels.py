@@ -1,4 +1,4 @@
-"""What is known of each question: the flow that it belongs to, and those that it does not."""
+"""Labels: for each question, the flow that is right for it and the flows that are wrong."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from agentic_flywheel.routing.signals import is_follow_up
 
 
 class Label(Model):
-    """One question and what people said about its route. Either ``right`` is known, or at least one ``wrong``."""
+    """One question and what people said about its route. ``right`` is known, or at least one flow is ``wrong``."""
 
     question: str
     right: str | None = None
     wrong: frozenset[str] = frozenset()
 
     def agrees(self, flow: str) -> bool:
-        """Return whether going to this flow would be right, as far as is known."""
+        """Return whether a route to this flow agrees with the label."""
         return flow == self.right if self.right is not None else flow not in self.wrong
 
 
@@ -28,15 +28,15 @@ class _Told:
     question: str
     right: str | None = None
     wrong: set[str] = field(default_factory=set)
-    #: Somebody named the right flow; a rating does not overrule that.
+    #: Whether somebody named the right flow. A rating does not change that.
     named: bool = False
 
 
 def labels_of(lessons: Iterable[Lesson], catalog: Catalog) -> list[Label]:
-    """Return one label for each question, the latest word counting; ``lessons`` are in the order of time.
+    """Return one label for each question. ``lessons`` are in the order of time; a later one overrules an earlier one.
 
-    A question that leans on the conversation says nothing by itself, and an answer of several flows does not say which
-    of them was good.
+    Two kinds of lessons are left out: a question that cannot be understood without its conversation, and a rating of an
+    answer from several flows, because it does not say which flow was good.
     """
     told: dict[str, _Told] = {}
     for lesson in lessons:
@@ -57,12 +57,12 @@ def labels_of(lessons: Iterable[Lesson], catalog: Catalog) -> list[Label]:
 
 
 def stands_alone(lesson: Lesson) -> bool:
-    """Return whether a question can be understood without the conversation that it was asked in."""
+    """Return whether a question can be understood without the conversation in which it was asked."""
     return not (lesson.in_session and is_follow_up(lesson.question))
 
 
 def same_question(question: str) -> str:
-    """Return what two questions share that differ in case and spaces only."""
+    """Return a form of a question that is the same for questions which differ only in case and spaces."""
     return " ".join(question.casefold().split())
 
 

@@ -1,7 +1,7 @@
-"""What queries taught about routing: kept apart from their records, which expire sooner, and bounded in size and time.
+"""Lessons: what users' re-routes and ratings, and unrouted questions, say about routing. Stored in Redis.
 
-A lesson carries all that learning needs. Of a query under a domain profile nothing is kept: what is learned ends in a
-registry that all may read.
+They are stored apart from the queries' records, which expire sooner, and are bounded in number and time. A query under
+a domain profile gives no lesson, because lessons end in a registry that everybody may read.
 """
 
 from __future__ import annotations
@@ -9,49 +9,50 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, assert_never
 
 from pydantic import AwareDatetime
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch, Script
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker import scripts, wire
+from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.errors import UnknownQuery
 from agentic_flywheel.models import Band, Model
 
-#: Lessons are kept for as long as the scores that some of them come from.
+#: How long lessons are kept: as long as scores, from which some of them come.
 KEPT = timedelta(days=90)
-#: A rating from here up says that the flow was the right one, one down to there that it was not.
+#: Lowest rating that means a right route, and highest rating that means a wrong one. Ratings between mean neither.
 GOOD, BAD = 7, 4
-#: Unrouted questions come by themselves, so they must not crowd out what people said.
+#: Most lessons on each shelf. Unrouted questions have a shelf of their own: they come without any user's effort, and
+#: must not displace what users said.
 _MOST = {"labelled": 5000, "unrouted": 2000}
-
-_LESSON = Script("lesson")
 
 Kind = Literal["reroute", "score", "unrouted"]
 
 
 class Lesson(Model):
-    """One question, where it went, and what is known of where it belongs."""
+    """One question, the flows that were asked, and what is known of its right flow."""
 
     query_id: str
     kind: Kind
     question: str
-    #: The flows that were asked; none where the user was asked back.
+    #: The flows that were asked; none where the query ended with a clarification.
     flows: tuple[str, ...]
-    #: The right flow, where somebody named it.
+    #: The right flow; None where nobody named it.
     right: str | None = None
-    #: Whether the answer was found good; None where nobody said.
+    #: Whether the rating was good; None without a rating, or with one between good and bad.
     good: bool | None = None
     band: Band = "high"
     novel: bool = False
-    #: Whether it was asked within a conversation, so that its text alone may say little.
+    #: Whether it was asked within a session, so that its text alone may not be enough.
     in_session: bool = False
+    #: The name of the asker whose question it was.
     owner: str
     at: AwareDatetime
 
 
 def verdict_of(value: bool | float | str) -> bool | None:
-    """Return what a rating says of the route: right, wrong, or nothing."""
+    """Return whether a rating means that the route was right; None where it means neither."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) or BAD < value < GOOD:
@@ -59,22 +60,29 @@ def verdict_of(value: bool | float | str) -> bool | None:
     return value >= GOOD
 
 
-async def keep_rerouting(batch: Batch, query_id: str, right: str, *, owner: str) -> bool:
-    """Remember which flow a query should have gone to. Returns whether it could be kept.
+async def keep_rerouting(batch: Batch, query_id: str, right: str, *, asker: Asker) -> bool:
+    """Store the flow to which a query should have gone. Returns False where lessons of this query are not stored.
 
-    Raises UnknownQuery, also where the query is another owner's; BrokerUnavailable.
+    Raises UnknownQuery where there is no such query, or where it is another asker's; BrokerUnavailable.
     """
-    return await _kept_or_unknown(batch, query_id, "reroute", right=right, owner=owner)
+    return await _keep(batch, query_id, "reroute", right=right, asker=asker)
 
 
-async def keep_rating(batch: Batch, query_id: str, value: bool | float | str, *, owner: str | None) -> bool:
-    """Remember what a rating says of a query's route; a later one corrects it. Raises UnknownQuery."""
-    return await _kept_or_unknown(batch, query_id, "score", good=verdict_of(value), owner=owner or "")
+async def keep_rating(batch: Batch, query_id: str, value: bool | float | str, *, asker: Asker | None) -> bool:
+    """Store what a rating means for a query's route; a later rating replaces it.
+
+    Returns False where lessons of this query are not stored. Raises UnknownQuery where there is no such query, or where
+    it is another asker's; BrokerUnavailable.
+    """
+    return await _keep(batch, query_id, "score", good=verdict_of(value), asker=asker)
 
 
 async def keep_unrouted(batch: Batch, query_id: str) -> bool:
-    """Remember a question that no flow was sure to be for. Returns whether it was kept. Raises BrokerUnavailable."""
-    return await _keep(batch, query_id, "unrouted") == "kept"
+    """Store a question for which no flow was likely. Returns whether it was stored. Raises BrokerUnavailable."""
+    try:
+        return await _keep(batch, query_id, "unrouted")
+    except UnknownQuery:  # its record has expired
+        return False
 
 
 async def load_lessons(batch: Batch) -> list[Lesson]:
@@ -85,23 +93,36 @@ async def load_lessons(batch: Batch) -> list[Lesson]:
     return sorted((lesson for lesson in found if lesson.at >= since), key=lambda lesson: lesson.at)
 
 
-async def _kept_or_unknown(
-    batch: Batch, query_id: str, kind: Kind, *, owner: str, right: str | None = None, good: bool | None = None
-) -> bool:
-    verdict = await _keep(batch, query_id, kind, right=right, good=good, owner=owner)
-    if verdict == "unknown":
-        raise UnknownQuery(query_id)
-    return verdict == "kept"
-
-
 async def _keep(
-    batch: Batch, query_id: str, kind: Kind, *, right: str | None = None, good: bool | None = None, owner: str = ""
-) -> str:
+    batch: Batch,
+    query_id: str,
+    kind: Kind,
+    *,
+    right: str | None = None,
+    good: bool | None = None,
+    asker: Asker | None = None,
+) -> bool:
     shelf = "unrouted" if kind == "unrouted" else "labelled"
-    told = json.dumps({"kind": kind, "right": right, "good": good})
-    reply = await batch.run(_LESSON, query_id, owner, shelf, kind, told, _MOST[shelf], int(KEPT.total_seconds()))
-    verdict: str = reply[0]
-    return verdict
+    reply = await scripts.lesson(
+        batch,
+        id=query_id,
+        owner=asker.owner if asker else "",
+        asker=asker.named if asker else "",
+        shelf=shelf,
+        kind=kind,
+        told=json.dumps({"kind": kind, "right": right, "good": good}),
+        most=_MOST[shelf],
+        ttl=int(KEPT.total_seconds()),
+    )
+    match reply:
+        case scripts.LessonKept():
+            return True
+        case scripts.LessonPrivate() | scripts.LessonLong():
+            return False
+        case scripts.LessonUnknown():
+            raise UnknownQuery(query_id)
+        case _:
+            assert_never(reply)
 
 
 def _read(stored: str) -> Lesson:

@@ -1,4 +1,4 @@
-"""What in a catalog makes routing worse than it need be: overlaps, contradictions, weak places, idle keywords."""
+"""Find what makes a catalog's routing worse than necessary: overlaps, contradictions, weak examples, idle keywords."""
 
 from __future__ import annotations
 
@@ -12,37 +12,48 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.learning.changes import KEYWORDS
 from agentic_flywheel.learning.evidence import place_of
 from agentic_flywheel.learning.labels import same_question
+from agentic_flywheel.learning.languages import languages
 from agentic_flywheel.learning.overlaps import overlaps
 from agentic_flywheel.models import Model
 from agentic_flywheel.routing.corpus import Sample, corpus_of, plain
-from agentic_flywheel.routing.features import clip, words
+from agentic_flywheel.routing.features import clip
 from agentic_flywheel.routing.trial import Likeness, Trial
+from agentic_flywheel.routing.words import words
 
-#: Fewer examples than this say little about a topic, or about a flow without topics.
+#: Fewest examples that a topic, or a flow without topics, should have.
 _FEW = 3
-#: An example whose own flow is this unlikely by the others contradicts them, or is weak.
+#: An example is left out and routed by the others. Probabilities of its own flow below which it contradicts the others,
+#: and below which it is weak.
 _CONTRADICTS, _WEAK = 0.1, 0.25
-#: A keyword is idle where its flow is this likely without it, for a question that is nothing but the keyword.
+#: Probability of a keyword's flow, without the keyword, for a question that consists of the keyword alone. From this
+#: value on the keyword is idle.
 _SURE = 0.9
 _QUOTED = 80
 
 
-class Finding(Model):
-    """One thing to look at. A problem sends questions the wrong way; a remark may be meant."""
+class LintFinding(Model):
+    """One thing to look at. A problem sends questions to a wrong flow; a remark may be intended."""
 
     kind: Literal[
-        "overlap", "contradiction", "weak_example", "few_examples", "idle_keyword", "shared_keyword", "ignored_override"
+        "overlap",
+        "contradiction",
+        "weak_example",
+        "few_examples",
+        "idle_keyword",
+        "shared_keyword",
+        "ignored_override",
+        "language",
     ]
     level: Literal["problem", "remark"]
     flow: str
-    #: The keyword, topic or example that it is about; empty for the flow as a whole.
+    #: The topic, ``(keywords)`` or ``(examples)`` that it concerns; of an overlap the other flow; empty: the flow.
     place: str = ""
     text: str = ""
     said: str
 
 
-def lint(catalog: Catalog) -> list[Finding]:
-    """Return what is found in a catalog, the problems first, in the order of its flows."""
+def lint(catalog: Catalog) -> list[LintFinding]:
+    """Return the findings in a catalog, problems first, in the order of its flows."""
     trial = Trial(catalog, Likeness((sample.text for sample in corpus_of(catalog).samples), catalog))
     found = [
         *_overlaps(trial),
@@ -50,21 +61,22 @@ def lint(catalog: Catalog) -> list[Finding]:
         *_weak_examples(trial),
         *_few_examples(catalog),
         *_keywords(trial),
+        *_languages(trial),
     ]
     order = list(catalog.flows)
     return sorted(found, key=lambda each: (each.level, order.index(each.flow)))
 
 
-def _overlaps(trial: Trial) -> Iterator[Finding]:
+def _overlaps(trial: Trial) -> Iterator[LintFinding]:
     for each in overlaps(trial, ()):
         one, other = each.flows
         told = f"overlaps with {other}: {each.confused} of their {each.of} examples are taken for the other's"
         said = f"{told} ({'; '.join(each.places)})"
-        yield Finding(kind="overlap", level="problem", flow=one, place=other, said=said)
+        yield LintFinding(kind="overlap", level="problem", flow=one, place=other, said=said)
 
 
-def _contradictions(trial: Trial) -> Iterator[Finding]:
-    """Yield what stands in two flows at once."""
+def _contradictions(trial: Trial) -> Iterator[LintFinding]:
+    """Yield the texts that two flows both have."""
     holders: dict[str, list[Sample]] = defaultdict(list)
     for sample in trial.corpus.samples:
         if sample.asked:
@@ -73,7 +85,7 @@ def _contradictions(trial: Trial) -> Iterator[Finding]:
         flows = list(dict.fromkeys(map(trial.flow_of, samples)))
         if len(flows) > 1:
             flow, place = place_of(samples[0], trial)
-            yield Finding(
+            yield LintFinding(
                 kind="contradiction",
                 level="problem",
                 flow=flow,
@@ -83,13 +95,13 @@ def _contradictions(trial: Trial) -> Iterator[Finding]:
             )
 
 
-def _weak_examples(trial: Trial) -> Iterator[Finding]:
+def _weak_examples(trial: Trial) -> Iterator[LintFinding]:
     for sample, said, chance in trial.left_out:
         flow, place = place_of(sample, trial)
         if said == flow or chance >= _WEAK:
             continue
         against = chance < _CONTRADICTS
-        yield Finding(
+        yield LintFinding(
             kind="contradiction" if against else "weak_example",
             level="remark",
             flow=flow,
@@ -100,19 +112,21 @@ def _weak_examples(trial: Trial) -> Iterator[Finding]:
         )
 
 
-def _few_examples(catalog: Catalog) -> Iterator[Finding]:
+def _few_examples(catalog: Catalog) -> Iterator[LintFinding]:
     for flow in catalog.routable.values():
         if not flow.topics and len(flow.examples) < _FEW:
             told = f"has {len(flow.examples) or 'no'} example{'' if len(flow.examples) == 1 else 's'} and no topics"
-            yield Finding(kind="few_examples", level="remark", flow=flow.key, said=f"{told}: its routes are guesses")
+            yield LintFinding(
+                kind="few_examples", level="remark", flow=flow.key, said=f"{told}: its routes are guesses"
+            )
         for topic, texts in flow.topics.items():
             if len(texts) < _FEW:
                 said = f"the topic {topic} has {len(texts)} example{'' if len(texts) == 1 else 's'}"
-                yield Finding(kind="few_examples", level="remark", flow=flow.key, place=topic, said=said)
+                yield LintFinding(kind="few_examples", level="remark", flow=flow.key, place=topic, said=said)
 
 
-def _keywords(trial: Trial) -> Iterator[Finding]:
-    """Yield keywords that cannot occur, that several flows have, and that change nothing."""
+def _keywords(trial: Trial) -> Iterator[LintFinding]:
+    """Yield keywords that no question can contain, that several flows have, or that change no route."""
     holders: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for flow, keywords in trial.corpus.keywords.items():
         for keyword in dict.fromkeys(keywords):
@@ -125,23 +139,32 @@ def _keywords(trial: Trial) -> Iterator[Finding]:
             others = [other for other in holders[said] if other != flow]
             if not said:
                 told = f"the keyword {keyword} never occurs: it has no letter and no digit"
-                yield Finding(kind="idle_keyword", level="problem", flow=flow, place=KEYWORDS, text=keyword, said=told)
+                yield LintFinding(
+                    kind="idle_keyword", level="problem", flow=flow, place=KEYWORDS, text=keyword, said=told
+                )
             elif others:
                 told = f"the keyword {keyword} is one of {', '.join(others)} too, and decides nothing between them"
-                yield Finding(
+                yield LintFinding(
                     kind="shared_keyword", level="problem", flow=flow, place=KEYWORDS, text=keyword, said=told
                 )
             elif (flow, keyword) not in deciding and trial.without_keyword.get((flow, plain(keyword)), 0) >= _SURE:
                 idle.append(keyword)
         if idle:
             told = f"the examples say as much as {', '.join(idle)}: without these keywords no example goes elsewhere"
-            yield Finding(
+            yield LintFinding(
                 kind="idle_keyword", level="remark", flow=flow, place=KEYWORDS, text=", ".join(idle), said=told
             )
 
 
+def _languages(trial: Trial) -> Iterator[LintFinding]:
+    for flow, level, keyword, said in languages(trial):
+        yield LintFinding(
+            kind="language", level=level, flow=flow, place=KEYWORDS if keyword else "", text=keyword, said=said
+        )
+
+
 def _deciding(trial: Trial) -> set[tuple[str, str]]:
-    """Return the keywords without which a left-out example would go elsewhere."""
+    """Return the keywords without which an example, left out, would be routed to another flow."""
     deciding: set[tuple[str, str]] = set()
     for sample, chances in trial.left_out_chances:
         logs = np.log(chances + 1e-12)

@@ -1,35 +1,35 @@
-"""Two flows that are taken for each other: by the catalog's own examples, and by what people said."""
+"""Find pairs of flows that are often confused, by the catalog's own examples and by the labels."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from agentic_flywheel.learning.evidence import Seen, place_of
+from agentic_flywheel.learning.evidence import RoutedLabel, place_of
 from agentic_flywheel.models import Model
 from agentic_flywheel.routing.trial import Trial
 
-#: So many texts have to be taken for the other flow's, and this share of all that the two have.
+#: Fewest texts that are routed to the other flow of a pair, and their lowest share, 0..1, of the texts of both.
 _CONFUSED, _SHARE = 3, 0.2
 _SHOWN = 5
 
 
 class Overlap(Model):
-    """Two flows that questions cannot tell apart."""
+    """Two flows between which the router cannot decide well."""
 
     flows: tuple[str, str]
-    #: Examples and labelled questions of the two, how many of them are taken for the other's, and the places where.
+    #: Number of examples and labelled questions of both; how many of them are routed to the other flow; their places.
     of: int
     confused: int
     places: tuple[str, ...]
     questions: tuple[str, ...]
-    #: Share of the labelled questions that go right, and that would if the two were one flow.
+    #: Share of the labelled questions, 0..1, that are routed correctly now, and that would be if the two were one flow.
     before: float
     after: float
 
 
-def overlaps(trial: Trial, seen: Sequence[Seen]) -> Iterator[Overlap]:
-    """Yield the pairs of flows that overlap, the most confused first."""
+def overlaps(trial: Trial, seen: Sequence[RoutedLabel]) -> Iterator[Overlap]:
+    """Yield the pairs of flows that overlap, the most confused pair first."""
     confused: dict[tuple[str, str], list[str]] = defaultdict(list)
     places: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     had: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Propose changes of the catalog from what people said of routes. Proposes only; whether a change helps is measured."""
+"""Draft changes of the catalog from labels. Whether a draft helps is measured elsewhere (``judging``)."""
 
 from __future__ import annotations
 
@@ -7,63 +7,66 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Literal
 
-from agentic_flywheel.learning.changes import EXAMPLES, KEYWORDS, Change
-from agentic_flywheel.learning.evidence import Seen, place_of
+from agentic_flywheel.learning.changes import EXAMPLES, KEYWORDS, TextChange
+from agentic_flywheel.learning.evidence import RoutedLabel, place_of
 from agentic_flywheel.learning.labels import same_question
 from agentic_flywheel.models import Model
 from agentic_flywheel.routing.corpus import Sample
 from agentic_flywheel.routing.encoder import static_encoder
-from agentic_flywheel.routing.features import clip, words
+from agentic_flywheel.routing.features import clip
 from agentic_flywheel.routing.trial import Likeness, Trial
+from agentic_flywheel.routing.words import words
 from agentic_flywheel.tracing.text import redact
 
 Kind = Literal["add_examples", "move_examples", "drop_examples", "add_keyword", "drop_keyword"]
 
-#: Examples that one proposal adds to a place of a flow, the least certain questions first.
+#: Most examples that one draft adds to a place of a flow: those whose route is least certain.
 _MOST_EXAMPLES = 12
 _LONGEST_EXAMPLE = 300
-#: A question this sure of its right flow teaches nothing new.
+#: Probability of the right flow from which a question is not added as an example: it would change little.
 _SURE = 0.8
-#: Questions more alike than this are one example.
+#: Likeness, 0..1, above which two questions count as the same example.
 _ALIKE = 0.9
-#: So many questions make a keyword, this share of the texts that hold it have to agree, and a flow gets so many.
+#: Minimum number of questions that contain a new keyword; minimum share, 0..1, of the texts with this word that belong
+#: to the flow; most new keywords of one flow.
 _KEYWORD_QUESTIONS, _KEYWORD_SHARE, _MOST_KEYWORDS = 3, 0.95, 3
 _SHORTEST_KEYWORD = 3
-#: The commonest words of the language, by their rank, are no keywords of anything.
+#: Lowest frequency rank of a keyword: the commonest words of the language are not keywords.
 _COMMONEST = 2700
-#: So many questions have to have been led astray before anything is taken away.
+#: Minimum number of wrongly routed questions before a text is removed.
 _ASTRAY = 2
-#: An example whose own flow is this unlikely by the rest of the catalog is suspect.
+#: Probability of an example's own flow, by the rest of the catalog, below which one wrongly routed question is enough
+#: to remove it.
 _FOREIGN = 0.2
 
 
 class Draft(Model):
-    """A change that may help, with the questions that say so."""
+    """A change that may help, with the questions that suggest it."""
 
     kind: Kind
     flow: str
-    #: What it is about besides the flow: a keyword, a topic, the flow that examples move to.
+    #: The keyword or topic that it concerns, and the flow to which examples move.
     subject: str
-    changes: tuple[Change, ...]
-    #: Why, in a sentence, and the questions it rests on.
+    changes: tuple[TextChange, ...]
+    #: The reason in a sentence, and the questions that suggest it.
     why: str
     questions: tuple[str, ...]
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What makes it the same proposal when it is made from other questions."""
+        """Identifies the draft: drafts with the same key from other questions are the same proposal."""
         return self.kind, self.flow, self.subject
 
     @property
     def removes(self) -> bool:
-        """Whether it adds nothing."""
+        """Whether it only removes texts."""
         return not any(change.add for change in self.changes)
 
-    def limited_to(self, other: Draft) -> tuple[Change, ...]:
-        """Return those of its changes that the other one makes too."""
+    def limited_to(self, other: Draft) -> tuple[TextChange, ...]:
+        """Return its changes without the texts that the other draft does not change."""
         theirs = {(each.flow, each.place, text) for each in other.changes for text in (*each.add, *each.drop)}
 
-        def shared(change: Change, texts: tuple[str, ...]) -> tuple[str, ...]:
+        def shared(change: TextChange, texts: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(text for text in texts if (change.flow, change.place, text) in theirs)
 
         return tuple(
@@ -72,8 +75,8 @@ class Draft(Model):
         )
 
 
-def propose(seen: Sequence[Seen], trial: Trial, likeness: Likeness) -> list[Draft]:
-    """Return every draft that these labels give."""
+def propose(seen: Sequence[RoutedLabel], trial: Trial, likeness: Likeness) -> list[Draft]:
+    """Return every draft that these labelled questions suggest."""
     return [
         *_new_examples(seen, trial, likeness),
         *_misleading_examples(seen, trial),
@@ -82,9 +85,9 @@ def propose(seen: Sequence[Seen], trial: Trial, likeness: Likeness) -> list[Draf
     ]
 
 
-def _new_examples(seen: Sequence[Seen], trial: Trial, likeness: Likeness) -> Iterator[Draft]:
+def _new_examples(seen: Sequence[RoutedLabel], trial: Trial, likeness: Likeness) -> Iterator[Draft]:
     known = {same_question(sample.text) for sample in trial.corpus.samples}
-    by_place: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+    by_place: dict[tuple[str, str], list[RoutedLabel]] = defaultdict(list)
     for each in seen:
         right = each.label.right
         if right is None or (each.right and each.chance >= _SURE) or same_question(each.label.question) in known:
@@ -107,20 +110,20 @@ def _new_examples(seen: Sequence[Seen], trial: Trial, likeness: Likeness) -> Ite
             kind="add_examples",
             flow=flow,
             subject=place,
-            changes=(Change(flow=flow, place=place, add=tuple(chosen)),),
+            changes=(TextChange(flow=flow, place=place, add=tuple(chosen)),),
             why=why,
             questions=tuple(chosen),
         )
 
 
 def is_example(question: str) -> bool:
-    """Return whether a question may stand in a registry: short, and without what looks like a secret or an address."""
+    """Return whether a question may become an example: it is short, and contains no secret and no e-mail address."""
     return len(question) <= _LONGEST_EXAMPLE and redact(question) == question
 
 
-def _misleading_examples(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
-    """Yield what led questions astray: a whole topic, or single examples; to be moved where the right flow is known."""
-    astray: dict[Sample, list[Seen]] = defaultdict(list)
+def _misleading_examples(seen: Sequence[RoutedLabel], trial: Trial) -> Iterator[Draft]:
+    """Yield drafts that remove examples which led to wrong routes, or move them where the right flow is known."""
+    astray: dict[Sample, list[RoutedLabel]] = defaultdict(list)
     helped: Counter[Sample] = Counter()
     for each in seen:
         for sample in each.leading:
@@ -145,7 +148,7 @@ def _misleading_examples(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
                     groups[_where_to(astray[sample])].append(sample)
         for target, chosen in groups.items():
             questions = dict.fromkeys(each.label.question for sample in chosen for each in astray[sample])
-            # A topic that moves whole keeps its name; single examples do not bring it along.
+            # A topic that moves as a whole keeps its name. Single examples join the examples of the other flow.
             known = target and place in trial.catalog.flows[target].topics
             there = place if known or len(chosen) == len(samples) else EXAMPLES
             yield _without((flow, place), (target, there), [sample.text for sample in chosen], list(questions))
@@ -155,9 +158,9 @@ def _without(source: tuple[str, str], aim: tuple[str, str], texts: Sequence[str]
     (flow, place), (target, there) = source, aim
     where = "" if place == EXAMPLES else f" of its topic {place}"
     why = f"{_counted(len(texts), 'example')}{where} led {_counted(len(questions), 'question')} to {flow} wrongly"
-    changes = [Change(flow=flow, place=place, drop=tuple(texts))]
+    changes = [TextChange(flow=flow, place=place, drop=tuple(texts))]
     if target:
-        changes.append(Change(flow=target, place=there, add=tuple(texts)))
+        changes.append(TextChange(flow=target, place=there, add=tuple(texts)))
         why += f"; most of them belong to {target}"
     return Draft(
         kind="move_examples" if target else "drop_examples",
@@ -169,21 +172,21 @@ def _without(source: tuple[str, str], aim: tuple[str, str], texts: Sequence[str]
     )
 
 
-def _where_to(found: Sequence[Seen]) -> str:
-    """Return the flow that most of these questions belong to; empty where it is not known."""
+def _where_to(found: Sequence[RoutedLabel]) -> str:
+    """Return the right flow of at least two thirds of these questions; empty where there is none."""
     rights = Counter(each.label.right for each in found)
     right, count = rights.most_common(1)[0]
     return right if right is not None and count * 3 >= len(found) * 2 else ""
 
 
-def _new_keywords(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
-    by_word: dict[str, list[Seen]] = defaultdict(list)
+def _new_keywords(seen: Sequence[RoutedLabel], trial: Trial) -> Iterator[Draft]:
+    by_word: dict[str, list[RoutedLabel]] = defaultdict(list)
     for each in seen:
         for word in set(words(each.label.question)):
             if is_keyword(word):
                 by_word[word].append(each)
     in_catalog = _flows_of_words(trial)
-    found: dict[str, list[tuple[int, str, list[Seen]]]] = defaultdict(list)
+    found: dict[str, list[tuple[int, str, list[RoutedLabel]]]] = defaultdict(list)
     for word, holders in by_word.items():
         rights = Counter(each.label.right for each in holders if each.label.right is not None)
         if not rights:
@@ -203,26 +206,27 @@ def _new_keywords(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
                 kind="add_keyword",
                 flow=flow,
                 subject=word,
-                changes=(Change(flow=flow, place=KEYWORDS, add=(word,)),),
+                changes=(TextChange(flow=flow, place=KEYWORDS, add=(word,)),),
                 why=f"with this word, belonging to {flow}: {_counted(len(holders), 'question')}, {unsure} not sure",
                 questions=tuple(each.label.question for each in holders),
             )
 
 
 def is_keyword(word: str, commonest: int = _COMMONEST) -> bool:
-    """Return whether a word says enough to be a keyword: it is not short, and not among the commonest ones."""
+    """Return whether a word may be a keyword: it is not short, no number, and not among the commonest words."""
     return len(word) >= _SHORTEST_KEYWORD and not word.isdigit() and _rank(word) >= commonest
 
 
 def possible_keywords(questions: Iterable[str]) -> list[str]:
-    """Return every word that these questions could make a keyword."""
+    """Return every word that is in enough of these questions to become a keyword."""
     counted = Counter(word for question in questions for word in set(words(question)) if is_keyword(word))
     return [word for word, count in counted.items() if count >= _KEYWORD_QUESTIONS]
 
 
 @cache
 def _rank(word: str) -> int:
-    return static_encoder().common_words.get(word, _COMMONEST)
+    rank = static_encoder(()).rank(word)
+    return _COMMONEST if rank is None else rank
 
 
 def _flows_of_words(trial: Trial) -> dict[str, Counter[str]]:
@@ -234,8 +238,8 @@ def _flows_of_words(trial: Trial) -> dict[str, Counter[str]]:
     return found
 
 
-def _misleading_keywords(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
-    spoken: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+def _misleading_keywords(seen: Sequence[RoutedLabel], trial: Trial) -> Iterator[Draft]:
+    spoken: dict[tuple[str, str], list[RoutedLabel]] = defaultdict(list)
     for each in seen:
         for hit in trial.keywords.hits(words(clip(each.label.question)), 1.0):
             spoken[hit.flow, hit.keyword].append(each)
@@ -247,7 +251,7 @@ def _misleading_keywords(seen: Sequence[Seen], trial: Trial) -> Iterator[Draft]:
             kind="drop_keyword",
             flow=flow,
             subject=keyword,
-            changes=(Change(flow=flow, place=KEYWORDS, drop=(keyword,)),),
+            changes=(TextChange(flow=flow, place=KEYWORDS, drop=(keyword,)),),
             why=f"with this keyword: {_counted(len(holders), 'question')}, {len(astray)} of them not for {flow}",
             questions=tuple(each.label.question for each in astray),
         )
@@ -257,6 +261,6 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def changes_of(drafts: Iterable[Draft]) -> list[Change]:
+def changes_of(drafts: Iterable[Draft]) -> list[TextChange]:
     """Return the changes of several drafts."""
     return [change for draft in drafts for change in draft.changes]

@@ -1,4 +1,4 @@
-"""Study what queries taught: which changes of the catalog help, and what people have to decide."""
+"""The whole of learning: which changes of the catalog help, and what a person has to decide."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.learning.changes import registry_fields
-from agentic_flywheel.learning.clusters import NewFlow, new_flows, unrouted_questions
+from agentic_flywheel.learning.clusters import FlowSuggestion, new_flows, unrouted_questions
 from agentic_flywheel.learning.judging import Effect, Judge
 from agentic_flywheel.learning.labels import labels_of
 from agentic_flywheel.learning.lessons import Lesson
@@ -19,23 +19,23 @@ from agentic_flywheel.routing.trial import Likeness
 
 
 class Proposal(Draft):
-    """A draft, what it does alone, and whether it is among those that help together."""
+    """A draft, its effect alone, and whether it was chosen together with others."""
 
     effect: Effect
     chosen: bool
 
 
 class Study(Model):
-    """What was learned from the lessons there are."""
+    """The result of learning from all lessons."""
 
     labelled: int
     unrouted: int
     catalog_revision: str
     proposals: tuple[Proposal, ...] = ()
-    #: What the chosen proposals do together.
+    #: Effect of the chosen proposals together.
     effect: Effect
     overlaps: tuple[Overlap, ...] = ()
-    new_flows: tuple[NewFlow, ...] = ()
+    new_flows: tuple[FlowSuggestion, ...] = ()
 
     @property
     def chosen(self) -> tuple[Proposal, ...]:
@@ -43,12 +43,12 @@ class Study(Model):
 
 
 def study(catalog: Catalog, lessons: Sequence[Lesson]) -> Study:
-    """Return what the lessons, in the order of time, say about the catalog. Takes seconds; no I/O."""
+    """Return what the lessons, in the order of time, suggest for the catalog. Takes seconds; no I/O."""
     labels = labels_of(lessons, catalog)
     unrouted = unrouted_questions(lessons)
     questions = [label.question for label in labels]
     texts = [sample.text for sample in corpus_of(catalog).samples]
-    # A keyword is read in its plain form, and so is the question that stands in for the name of a new flow.
+    # Keywords, and questions that serve as names of new flows, are compared in their plain form.
     read_plainly = map(plain, [*possible_keywords(questions), *unrouted])
     likeness = Likeness([*texts, *questions, *unrouted, *read_plainly], catalog)
     judge = Judge(catalog, labels, likeness)
@@ -67,5 +67,5 @@ def study(catalog: Catalog, lessons: Sequence[Lesson]) -> Study:
 
 
 def registry_changes(found: Study, catalog: Catalog) -> dict[str, dict[str, Any]]:
-    """Return the chosen proposals as ``update_flows`` takes them."""
+    """Return the chosen proposals in the form of ``update_flows``."""
     return registry_fields(catalog, changes_of(found.chosen))

@@ -1,4 +1,4 @@
-"""Domain profiles: what a flow must know of a domain, kept in files, with how private it is and whose."""
+"""Domain profiles: files that say what a flow must know of a domain, how private that is, and who may use it."""
 
 from agentic_flywheel.profiles.briefing import Briefing, briefing, leaning
 from agentic_flywheel.profiles.detection import context_type_of

@@ -1,4 +1,4 @@
-"""What one question is given of its domain, and a digest that tells it from others."""
+"""Briefings: the text about a domain that is sent with one question, and a digest of it for the cache key."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from agentic_flywheel.profiles.profile import OPENING, ContextType, Profile
 
 
 class Briefing(Model):
-    """The text for one question."""
+    """The text about the domain that is sent with one question."""
 
-    #: None where the query itself brings all that is told.
+    #: Name of the profile; None where the whole text comes from the query's ``context``.
     profile: str | None
     kind: ContextType
     text: str
     confidential: bool = False
-    #: Differs where another text, or for a confidential profile another owner, would get another answer.
+    #: Part of the cache key: the profile's revision, the kind, a hash of the query's ``context`` and, for a
+    #: confidential profile, owner and user.
     digest: str
 
 
 def briefing(profile: Profile | None, query: Query) -> Briefing | None:
-    """Return what a query is given: its profile, its own context, both, or None.
+    """Return the briefing from a query's profile, its own context, or both; None where it has neither.
 
-    The kind of context is the query's, else the profile's, else the question's.
+    The kind of context is the one that the query names, else the profile's, else the one detected in the question.
     """
     if profile is None:
         return _own(query.context, query.context_type or "general") if query.context is not None else None
     kind = query.context_type or profile.context_type or context_type_of(query.question)
     text, parts = profile.text(kind), [profile.revision, kind]
     if profile.confidential:
-        parts.append(query.user)
+        parts.append(query.asker.name)
     if query.context is not None:
         text = f"{text}\nFor this question:\n{query.context}"
         parts.append(_digest(query.context))
@@ -41,7 +42,7 @@ def briefing(profile: Profile | None, query: Query) -> Briefing | None:
 
 
 def leaning(profile: Profile | None, query: Query) -> tuple[str, ...]:
-    """Return the words beside the question that lean its route."""
+    """Return the texts that are weighed beside the question when its route is chosen: keywords and own context."""
     words = () if profile is None else profile.keywords
     return words if query.context is None else (*words, query.context)
 

@@ -1,6 +1,6 @@
-"""Which kind of context a question asks for: technical, cultural or strategic; general where it is none of them surely.
+"""Detect the kind of context that a question needs: technical, cultural, strategic, or general where that is unsure.
 
-It is the classification of flows, on examples of our own: what a question is for shows in its words alone.
+Uses the router that classifies questions for flows, with the examples below in place of a registry's.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from agentic_flywheel.profiles.profile import ContextType
 if TYPE_CHECKING:
     from agentic_flywheel.routing import FittedRouter
 
-#: Less likely than all others together twice over: all kinds go along. Too much context harms less than the wrong one.
+#: Lowest probability of a kind that is believed. Below it the kind is ``general``, so that all sections are sent: too
+#: much context harms less than the wrong one.
 _SURE = 2 / 3
-#: A question of so few words that points at something says nothing of itself.
+#: Most words of a question that may only refer to something said before, such as "tell me more about it".
 _LEANS = 5
 
 _EXAMPLES: dict[ContextType, dict[str, tuple[str, ...]]] = {
@@ -106,12 +107,12 @@ _EXAMPLES: dict[ContextType, dict[str, tuple[str, ...]]] = {
 
 
 def context_type_of(question: str) -> ContextType:
-    """Return the kind of context that a question asks for. The first call of a process takes a tenth of a second."""
-    from agentic_flywheel.routing.features import words
+    """Return the kind of context that a question needs. The first call in a process takes about 0.1 s."""
     from agentic_flywheel.routing.signals import is_follow_up
+    from agentic_flywheel.routing.words import words
 
     if len(words(question)) <= _LEANS and is_follow_up(question):
-        return "general"  # "tell me more about it" is of the kind of what was said before
+        return "general"  # its kind is that of an earlier question, which is not known here
     router = _router()
     reading = router.read(question)
     if reading.novel or reading.chances[reading.best] < _SURE:

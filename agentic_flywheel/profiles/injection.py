@@ -1,4 +1,4 @@
-"""How a profile's text reaches a flow: in the question, as its system message, or as variables."""
+"""Send a briefing to a flow: before the question, as the flow's system message, or as variables."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Injection = Literal["prepend", "system", "vars"]
 def injected(
     how: Injection, told: Briefing, question: str, config: Mapping[str, JsonValue]
 ) -> tuple[str, dict[str, JsonValue]]:
-    """Return the question to send, and the overrides that carry what is told beside those of ``config``.
+    """Return the question to send, and the overrides to send in addition to those of ``config``.
 
-    Flowise ignores overrides that a flow's owner has not enabled, so only ``prepend`` always arrives. A system message
-    or variables that are set already stay. A Flowise prompt reads the variables as ``{{$vars.profile_context}}``.
+    Flowise ignores overrides that a flow's owner has not enabled, so only ``prepend`` is certain to arrive. A system
+    message or variable that ``config`` sets is not replaced. A Flowise prompt reads the variables as
+    ``{{$vars.profile_context}}``.
     """
     if how == "prepend":
         return f"{told.text}\n\n{question}", {}

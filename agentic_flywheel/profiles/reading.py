@@ -1,4 +1,4 @@
-"""Read a profile file: the profile that it gives, or everything that is wrong with it, without quoting what it says."""
+"""Read a profile's file. Faults are reported without quoting the file, because its text may be confidential."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from agentic_flywheel.errors import InvalidProfile, InvalidRegistry
 from agentic_flywheel.models import MAX_CONTEXT
 from agentic_flywheel.profiles.profile import KINDS, Profile
 from agentic_flywheel.registry.document import Document, Where, content_of, document_of, dotted
+from agentic_flywheel.written import as_text
 
-#: A file's bytes: far more than the text that it may tell.
+#: Largest file, in bytes. The text for a flow is bounded separately, by ``MAX_CONTEXT`` characters.
 MAX_BYTES = 64_000
 SUFFIX = ".yaml"
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
-#: What is shown of a key that means nothing here: a text that slipped out of its place may be anything.
+#: Unknown keys that may be shown in a message. Others may be confidential text in a wrong place of the file.
 _KEY = re.compile(r"^[a-z][a-z_]{0,30}$")
 _UNSHOWN = "(not a key)"
 _FACTS = "a text, a list of texts, or names with a text or a list of texts each"
 
-#: What each key should be, in words for whoever wrote something else.
+#: What each key's value should be: the second half of a message about a wrong value.
 MEANING: dict[str, str] = {
     "title": "text",
     "description": "what the domain is, in a sentence or two",
@@ -37,7 +38,7 @@ MEANING: dict[str, str] = {
 
 
 def read_profile(path: Path) -> Profile:
-    """Return the profile of a file. Raises InvalidProfile with the first fault."""
+    """Return the profile in a file. Raises InvalidProfile with the first fault."""
     profile, faults = check_profile(path)
     if profile is None:
         raise faults[0]
@@ -45,15 +46,15 @@ def read_profile(path: Path) -> Profile:
 
 
 def check_profile(path: Path) -> tuple[Profile | None, list[InvalidProfile]]:
-    """Return the profile of a file, or every fault, by line."""
+    """Return the profile in a file and no faults, or None and all faults in the order of their lines."""
     try:
         return profile_of(path, content_of(path))
-    except InvalidRegistry as refused:  # the reader of documents speaks of what it was made for
+    except InvalidRegistry as refused:  # the reader of YAML documents is shared with the registry
         return None, [InvalidProfile(refused.path, refused.line, refused.key, refused.reason)]
 
 
 def profile_of(path: Path, raw: bytes) -> tuple[Profile | None, list[InvalidProfile]]:
-    """Read a profile from its bytes. ``path`` names it, and serves the messages."""
+    """Return the profile in a file's bytes, or all faults. The name comes from ``path``, which messages show too."""
     if len(raw) > MAX_BYTES:
         return None, [InvalidProfile(str(path), 1, "(file)", f"is too large: at most {MAX_BYTES} bytes")]
     if not NAME.match(path.stem):
@@ -107,18 +108,18 @@ def _profile(document: Document, name: str) -> Profile:
         if isinstance(given.get(key), str):
             given[key] = [given[key]]
         elif isinstance(given.get(key), list):
-            given[key] = [_text(each) for each in given[key]]
-    given = {key: _text(value) for key, value in given.items()}
+            given[key] = [as_text(each) for each in given[key]]
+    given = {key: as_text(value) for key, value in given.items()}
     return Profile.model_validate({**given, "name": name, "source": str(document.path)})
 
 
 def _facts(value: Any) -> list[dict[str, Any]] | None:
-    """Return a section's facts; None where it has another shape."""
+    """Return a section's facts; None where the section is neither a text, a list nor a mapping of texts."""
     if isinstance(value, dict):
         named = [(_title(name), each if isinstance(each, list) else [each]) for name, each in value.items()]
     else:
         named = [("", [each]) for each in (value if isinstance(value, list) else [value])]
-    facts = [{"name": name, "texts": [_text(each) for each in texts]} for name, texts in named]
+    facts = [{"name": name, "texts": [as_text(each) for each in texts]} for name, texts in named]
     sound = all(
         fact["texts"] and all(isinstance(each, str) and each.strip() for each in fact["texts"]) for fact in facts
     )
@@ -126,14 +127,9 @@ def _facts(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _title(name: str) -> str:
-    """Return ``data_stores`` as ``Data stores``; a name that was written for people stays."""
+    """Return ``data_stores`` as ``Data stores``: underscores become spaces, the first letter is capital."""
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
-
-
-def _text(value: Any) -> Any:
-    """Return a number as the text it was: ``3.12`` in a list of versions is one."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _shown(where: Where) -> str:

@@ -1,4 +1,4 @@
-"""Where a profile begins: for each kind of context when it matters, what to tell, and a file to fill in."""
+"""Templates of profiles: for each kind of context, when it is needed, what to write, and a file to fill in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agentic_flywheel.profiles.profile import ContextType, Privacy
 
 
 class Template(Model):
-    """What to tell of a domain for one kind of context."""
+    """What to write about a domain for one kind of context."""
 
     context_type: ContextType
     when: str
@@ -107,9 +107,9 @@ strategic:
 def new_profile(
     name: str, kind: ContextType, *, title: str = "", description: str = "", privacy: Privacy, owner: str
 ) -> str:
-    """Return the file of a new profile: acceptable as it is, with comments where the domain's own facts belong.
+    """Return the text of a new profile's file. It is valid, with comments where the domain's own facts belong.
 
-    ``owner`` becomes its owner where it is confidential.
+    Where it is confidential, ``owner`` becomes its owner.
     """
     named = title or name.replace("-", " ").replace("_", " ").capitalize()
     head = _HEAD.format(
@@ -124,5 +124,5 @@ def new_profile(
 
 
 def _quoted(text: str) -> str:
-    # A JSON string is a YAML string, whatever stands in it.
+    # Every JSON string is a YAML string.
     return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The profiles in force: read when they are asked for, and never behind their files by more than half a second."""
+"""The profiles in use. A changed file is read when its profile is next asked for, after half a second at most."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from agentic_flywheel.profiles.reading import NAME, SUFFIX, check_profile
 
 logger = logging.getLogger(__name__)
 
-#: Where profiles lie below a working or home folder.
+#: The folder of profiles, below the working folder or the home folder.
 PLACE = Path(".agentic_flywheel") / "domains"
 
-#: A file younger than this may change again without a new time stamp, so it is read again.
-_SETTLED = 2_000_000_000  # nanoseconds
+#: Age of a file, in nanoseconds, from which its time stamp is trusted. A younger file may change again within the same
+#: time stamp, so it is read at every look.
+_SETTLED = 2_000_000_000
 
 _Stamp = tuple[Path, int, int, int]
 
 
 @dataclass(slots=True)
 class _Kept:
-    """What is known of one name."""
+    """The latest look at the file of one profile."""
 
     look_at: float
     stamp: _Stamp | None = None
-    #: In force: a faulty change does not take it away.
+    #: The profile in use. A faulty change of the file does not remove it.
     profile: Profile | None = None
     fault: InvalidProfile | None = None
 
 
 class ProfileWatch:
-    """Gives profiles by name: from the named folder, else from the working folder's, then from the home folder's.
+    """Finds profiles by name in the folder that is set, or in those of the working folder and the home folder.
 
-    ``get`` costs a microsecond, and reads a changed file in the thread that calls it (about 4 ms per kilobyte).
+    ``get`` takes a microsecond. Where the file has changed it reads the file in the calling thread, which takes about
+    4 ms per kilobyte.
     """
 
     def __init__(
         self, explicit: Path | None, *, cwd: Path | None = None, home: Path | None = None, interval: float = 0.5
     ) -> None:
-        """``explicit``: the only folder, where one is named. ``interval``: seconds between two looks at a file."""
+        """``explicit``: the folder that is set, if any. ``interval``: seconds between two looks at a file."""
         self._explicit, self._cwd, self._home, self._interval = explicit, cwd, home, interval
         self._kept: dict[str, _Kept] = {}
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folders that there are, the nearest first."""
+        """The folders of profiles that exist. A profile in an earlier folder hides one of the same name in a later."""
         if self._explicit is not None:
             places = [self._explicit.expanduser()]
         else:
@@ -58,7 +60,8 @@ class ProfileWatch:
     def get(self, name: str, owner: str) -> Profile:
         """Return a profile that an owner may use.
 
-        Raises UnknownProfile, also where it is not for them; InvalidProfile where its file was faulty from the start.
+        Raises UnknownProfile where there is none, or where the owner may not use it; InvalidProfile where its file is
+        faulty and no earlier version of it was valid.
         """
         kept = self._kept.get(name)
         if kept is None or time.monotonic() >= kept.look_at:
@@ -71,15 +74,15 @@ class ProfileWatch:
 
     def readable(self, owner: str) -> list[Profile]:
         """Return the profiles that an owner may use, by name. Faulty files are left out."""
-        found = []
-        for name in self._names():
-            kept = self._look(name, self._kept.get(name))
-            if kept.profile is not None and kept.profile.readable_by(owner):
-                found.append(kept.profile)
-        return found
+        return [profile for profile in self.valid() if profile.readable_by(owner)]
+
+    def valid(self) -> list[Profile]:
+        """Return all profiles, by name. Faulty files are left out."""
+        looked = [self._look(name, self._kept.get(name)) for name in self._names()]
+        return [kept.profile for kept in looked if kept.profile is not None]
 
     def faults(self) -> list[InvalidProfile]:
-        """Return what is wrong with the files that are refused, the first fault of each."""
+        """Return the first fault of each file that is refused."""
         looked = [self._look(name, self._kept.get(name)) for name in self._names()]
         return [kept.fault for kept in looked if kept.fault is not None]
 
@@ -88,7 +91,7 @@ class ProfileWatch:
 
     def _look(self, name: str, before: _Kept | None) -> _Kept:
         look_at = time.monotonic() + self._interval
-        # A name comes from a query: it never leads elsewhere.
+        # The name comes from a query, so it must not lead to a file in another folder.
         paths = [folder / f"{name}{SUFFIX}" for folder in self.folders] if NAME.match(name) else []
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
@@ -109,7 +112,7 @@ class ProfileWatch:
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """Return the file's stamp; None where it tells nothing, because the file is so young that it may not change."""
+    """Return the file's stamp; None where it cannot be trusted yet, because the file was changed a moment ago."""
     try:
         found = path.stat()
     except OSError:

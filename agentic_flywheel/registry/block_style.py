@@ -12,9 +12,13 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 
+from agentic_flywheel.written import Number, Whole
+
 #: Texts to some readers of YAML, truths or nothing to others.
 _AMBIGUOUS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null", "none"})
 _TEXT_TAG = "tag:yaml.org,2002:str"
+#: Joiners: half of an emoji, or of a Persian word. Other characters that cannot be seen are written by their number.
+_JOINERS = "\u200c\u200d"
 
 
 class Layout(NamedTuple):
@@ -38,6 +42,8 @@ def scalar(value: Any) -> str:
     """Return a value on one line, an empty list or mapping included."""
     if isinstance(value, str):
         return value if _is_plain(value) else _quoted(value)
+    if isinstance(value, Number | Whole):
+        return value.text
     if isinstance(value, float):
         return _float(value)
     return json.dumps(value)
@@ -55,7 +61,17 @@ def _is_plain(text: str) -> bool:
         return False
     if ": " in text or " #" in text or text.endswith(":"):
         return False
-    return bool(YAML().resolver.resolve(ScalarNode, text, (True, False)) == _TEXT_TAG)
+    return all(each.resolve(ScalarNode, text, (True, False)) == _TEXT_TAG for each in _RESOLVERS)
+
+
+def _resolver(minor: int) -> Any:
+    yaml = YAML()
+    yaml.version = (1, minor)
+    return yaml.resolver
+
+
+#: Readers of either version take a text for one: 12:30 is a number to the older one, 0o17 to the newer.
+_RESOLVERS = (_resolver(1), _resolver(2))
 
 
 def _quoted(text: str) -> str:
@@ -67,7 +83,7 @@ def _escaped(character: str) -> str:
         return "\\" + character
     if character == "\n":
         return "\\n"
-    if character.isprintable():
+    if character.isprintable() or character in _JOINERS:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from agentic_flywheel.catalog import Flow, Policy
 from agentic_flywheel.registry import entry as entries
 from agentic_flywheel.registry.derive import OLD_INTENTS
+from agentic_flywheel.registry.document import Odd, Where
 from agentic_flywheel.registry.entry import Fault
 from agentic_flywheel.registry.policy import MEANING as POLICY_MEANING
 from agentic_flywheel.registry.policy import SECTION
@@ -32,17 +33,26 @@ def resolved_fallback(policy: Policy, flows: Mapping[str, Flow]) -> Policy:
 def between_flows(flows: Mapping[str, Flow], policy: Policy, found: Mapping[str, Entry]) -> Iterator[Fault]:
     """Yield what is wrong between the flows; ``found`` says where each stands in the file."""
     active = {key: flow for key, flow in flows.items() if flow.active}
-    if not active.keys() - {policy.synthesis_flow}:
+    if not any(key != policy.synthesis_flow and not flow.form for key, flow in active.items()):
         yield ("operational_flows",), "needs at least one active flow that questions can go to"
     for name in ("fallback_flow", "synthesis_flow"):
         key = getattr(policy, name)
         if key is not None and key not in active:
             yield (SECTION, name), _not_there(key, flows)
+        elif key is not None and active[key].form:
+            yield (SECTION, name), f"names the flow {key!r}, which begins with a form and takes no question"
     if policy.synthesis_flow is not None and policy.synthesis_flow == policy.fallback_flow:
         yield (SECTION, "fallback_flow"), "is the synthesis flow, which takes no questions"
     for key, flow in active.items():
         if flow.fallback is not None and flow.fallback not in active:
             yield (*found[key].where, "fallback"), _not_there(flow.fallback, flows)
+        elif flow.fallback is not None and active[flow.fallback].form != flow.form:
+            yield (
+                (*found[key].where, "fallback"),
+                f"names the flow {flow.fallback!r}, which does not begin with this form",
+            )
+        if len({field.name for field in flow.form}) < len(flow.form):
+            yield (*found[key].where, "form"), "has two fields of one name"
     for cycle in _cycles({key: flow.fallback for key, flow in active.items() if flow.fallback in active}):
         yield (*found[cycle[0]].where, "fallback"), f"goes round in a circle: {' → '.join(cycle)}"
 
@@ -57,10 +67,27 @@ def remarks_on_flows(flows: Mapping[str, Flow], found: Mapping[str, Entry]) -> I
         first = first_of.setdefault((flow.server, flow.id), key)
         if first != key:
             yield (*where, "id"), f"is the id of the flow {first!r} too"
-        if not (flow.keywords or flow.topics or flow.examples or flow.description.strip()):
+        if not (flow.form or flow.keywords or flow.topics or flow.examples or flow.description.strip()):
             yield where, "has no topics, examples, keywords or description: only its name can route a question here"
         known = [*entries.MEANING, *_OTHER_KEYS]
         yield from (((*where, name), text) for name, text in _slips(found[key].fields, known))
+
+
+def remarks_on_values(odd: Mapping[Where, Odd], found: Mapping[str, Entry]) -> Iterator[Fault]:
+    """Yield the values that mean something else to YAML than they may to who wrote them, where we read them."""
+    places = {entry.where: entry for entry in found.values()}
+    for where, value in odd.items():
+        entry = next((places[where[:end]] for end in range(len(where)) if where[:end] in places), None)
+        key = where[len(entry.where)] if entry else where[1] if where[0] == SECTION and len(where) > 1 else None
+        if key not in (entries.MEANING if entry else POLICY_MEANING):
+            continue
+        is_text = key in entries.TEXTS
+        if value.kind == "number" and not is_text:
+            yield where, f"{value.text} is read as a number; in quotes it stays as it is written"
+        elif value.kind == "null" and is_text:
+            yield where, f"{value.text} is nothing; in quotes it is the word"
+        elif value.kind == "truth" and key == "config":
+            yield where, f"{value.text} is read as text; write true or false, or put it in quotes"
 
 
 def remarks_on_policy(section: object) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -106,8 +107,9 @@ def takes_questions(active: Any, status: Any) -> bool:
 
 
 def slug(text: str) -> str:
-    """Return the text as a name that is safe everywhere."""
-    return _NOT_SLUG.sub("-", text.lower()).strip("-")[:128]
+    """Return the text as a name that is safe everywhere, empty where nothing of it is: `Café` gives `cafe`."""
+    letters = [each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each)]
+    return _NOT_SLUG.sub("-", "".join(letters)).strip("-")[:128]
 
 
 def _only_kind(text: str, kinds: tuple[Kind, ...]) -> Kind | None:

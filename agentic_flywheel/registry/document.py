@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import codecs
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
+from agentic_flywheel import texts
 from agentic_flywheel.errors import InvalidRegistry
+from agentic_flywheel.written import Number, Whole
 
 MAX_BYTES = 5_000_000
 #: Values in all, with every alias written out: a few lines of aliases of aliases would otherwise fill the memory.
@@ -23,6 +27,20 @@ Where = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _TRUE = frozenset({"true", "yes", "on", "y"})
+#: Truths to readers of YAML 1.1, texts to those of 1.2, as we are.
+_TRUTHS = frozenset({"yes", "no", "on", "off", "y", "n"})
+_DECIMAL = re.compile(r"[-+]?[0-9]+")
+#: Numbers that say no more than their value; of others, such as 010, 0x1F, 1_000 and 3.10, another may be meant.
+_CLEAR = re.compile(r"[-+]?(0|[1-9][0-9]*|0?\.[0-9]+|[1-9][0-9]*\.(0?|[0-9]*[1-9])|\.(inf|nan))", re.IGNORECASE)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NULL = frozenset({"null", "Null", "NULL"})
+
+
+class Odd(NamedTuple):
+    """A value without quotes that says one thing to YAML and may say another to who wrote it."""
+
+    kind: Literal["number", "null", "truth"]
+    text: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +54,8 @@ class Document:
     data: dict[str, Any] = field(default_factory=dict)
     lines: dict[Where, int] = field(default_factory=dict)
     faults: tuple[InvalidRegistry, ...] = ()
+    #: Values that were read as something else than some people mean by them, and as what.
+    odd: dict[Where, Odd] = field(default_factory=dict)
 
     def line_of(self, where: Where) -> int:
         """Return the line of a key, or of the nearest one around it that is there."""
@@ -79,23 +99,30 @@ def document_of(path: Path, raw: bytes) -> Document:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as refused:
-        return _unreadable(path, "is not UTF-8", line=raw.count(b"\n", 0, refused.start) + 1)
+        line = raw.count(b"\n", 0, refused.start) + 1
+        return _unreadable(path, _WIDE if _is_wide(raw) else "is not UTF-8", line=line)
+    if _is_wide(raw):
+        return _unreadable(path, _WIDE)
     try:
         root = YAML().compose(text)
     except MarkedYAMLError as refused:
         return _unreadable(path, f"is not YAML: {refused.problem}", text=text, line=_line(refused))
+    except ReaderError as refused:
+        line = text.count("\n", 0, refused.position) + 1
+        return _unreadable(path, f"is not YAML: it holds U+{ord(text[refused.position]):04X}", text=text, line=line)
     except (YAMLError, ValueError) as refused:
         return _unreadable(path, f"is not YAML: {str(refused).splitlines()[0]}", text=text)
     except RecursionError:
         return _unreadable(path, "is nested too deeply", text=text)
     if not isinstance(root, MappingNode):
-        return _unreadable(path, "should be a mapping with the section `operational_flows`", text=text)
+        what = "is empty" if root is None else "is a list" if isinstance(root, SequenceNode) else "is a single value"
+        return _unreadable(path, f"{what}; it should be a mapping with the section `operational_flows`", text=text)
     reader = _PlainData(path)
     try:
         data = reader.value(root, ())
     except _TooMuch:
         return _unreadable(path, f"stands for more than {MAX_VALUES} values, or for itself, by its aliases", text=text)
-    return Document(path, text, root, data, reader.lines, tuple(reader.faults))
+    return Document(path, text, root, data, reader.lines, tuple(reader.faults), reader.odd)
 
 
 class _TooMuch(Exception):
@@ -109,6 +136,7 @@ class _PlainData:
         self.path = path
         self.lines: dict[Where, int] = {}
         self.faults: list[InvalidRegistry] = []
+        self.odd: dict[Where, Odd] = {}
         self._left = MAX_VALUES
         self._open: set[int] = set()
 
@@ -119,6 +147,9 @@ class _PlainData:
         self.lines.setdefault(where, node.start_mark.line + 1)
         if isinstance(node, ScalarNode):
             return self._scalar(node, where)
+        kind = str(node.tag).removeprefix(_TAG)
+        if kind not in ("map", "seq"):
+            self._refuse(node, where, f"has a tag that a registry does not know: {kind}")
         self._open.add(id(node))
         try:
             if isinstance(node, SequenceNode):
@@ -132,7 +163,11 @@ class _PlainData:
         for key, value in node.value:
             if key.tag == _MERGE:
                 # The values of earlier mappings win over those of later ones.
-                for base in _bases(value):
+                bases = value.value if isinstance(value, SequenceNode) else [value]
+                for base in bases:
+                    if not isinstance(base, MappingNode):
+                        self._refuse(key, (*where, "<<"), "should name mappings, whose keys are merged here")
+                        continue
                     merged = self.value(base, where) | merged
         own: dict[str, Any] = {}
         for key, value in node.value:
@@ -141,7 +176,10 @@ class _PlainData:
             if not isinstance(key, ScalarNode):
                 self._refuse(key, where, "a key should be plain text")
                 continue
-            name = str(key.value)
+            name = _joined(str(key.value))
+            if fault := texts.fault_in(name):
+                self._refuse(key, where, f"has a key that is not acceptable: {fault}")
+                continue
             if name in own:
                 self._refuse(key, (*where, name), f"is given twice, first in line {self.lines[(*where, name)]}")
                 continue
@@ -151,16 +189,25 @@ class _PlainData:
         return merged | own
 
     def _scalar(self, node: ScalarNode, where: Where) -> Any:
-        text = str(node.value)
+        # The composer marks the folds of a `>` text with a character that cannot stand in one.
+        text = _joined(str(node.value).replace("\a", "") if node.style == ">" else str(node.value))
         kind = str(node.tag).removeprefix(_TAG)
         match kind:
             case "null":
+                if text in _NULL:
+                    self.odd[where] = Odd("null", text)
                 return None
             case "bool":
                 return text.lower() in _TRUE
             case "int" | "float":
+                if not _CLEAR.fullmatch(text):
+                    self.odd[where] = Odd("number", text)
                 return _number(text)
-            case "str" | "timestamp":
+            case "str" | "timestamp" | "value":
+                if node.style is None and text.lower() in _TRUTHS:
+                    self.odd[where] = Odd("truth", text)
+                if fault := texts.fault_in(text):
+                    self._refuse(node, where, fault)
                 return text
         self._refuse(node, where, f"has a tag that a registry does not know: {kind}")
         return None
@@ -169,24 +216,33 @@ class _PlainData:
         self.faults.append(InvalidRegistry(str(self.path), node.start_mark.line + 1, dotted(where), reason))
 
 
-def _bases(node: Node) -> Iterator[Node]:
-    """Yield the mappings that a ``<<`` names."""
-    for base in node.value if isinstance(node, SequenceNode) else (node,):
-        if isinstance(base, MappingNode):
-            yield base
+def _joined(text: str) -> str:
+    """Return a text in which two halves of a pair are the character that they stand for, as JSON writes it."""
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _number(text: str) -> int | float | str:
     """Return the number that the text means; what Python cannot read as one stays text."""
     plain = text.replace("_", "").lower()
     try:
-        return int(plain, 0)
+        # As YAML 1.2 has it: 010 is ten.
+        return Whole(text, int(plain, 10 if _DECIMAL.fullmatch(plain) else 0))
     except ValueError:
         pass
     try:
-        return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+        return Number(text, plain.replace(".inf", "inf").replace(".nan", "nan"))
     except ValueError:
         return text
+
+
+_WIDE = "is UTF-16 or UTF-32; save it as UTF-8"
+
+
+def _is_wide(raw: bytes) -> bool:
+    """Whether a text has two or four bytes a character: it has a mark, or its first characters have empty halves."""
+    return raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or 0 in raw[:4]
 
 
 def _line(refused: MarkedYAMLError) -> int:

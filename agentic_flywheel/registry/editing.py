@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from agentic_flywheel.errors import InvalidRegistry, UnknownFlow
+from agentic_flywheel.registry.block_style import Layout, block
 from agentic_flywheel.registry.cascade import PLACE, bundled_registry
 from agentic_flywheel.registry.document import Document, content_of, document_of
 from agentic_flywheel.registry.patch import Append, Change, at, patched, same
 from agentic_flywheel.registry.reading import reading_of
 from agentic_flywheel.registry.sections import SECTIONS, Entry, entries_of
 from agentic_flywheel.registry.splice import NotInPlace, spliced
+from agentic_flywheel.whole_files import mode_of, replacing
 
+#: Columns by which the flows of a new registry are indented.
+_INDENT = 2
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -72,6 +74,49 @@ def update_flows(
             document = _changed(target, document, at(found[key].where, _plain(document, fields)))
         _write(target, document.text.encode())
     return target
+
+
+def import_flows(
+    path: Path,
+    added: Mapping[str, Mapping[str, Any]],
+    changed: Mapping[str, Mapping[str, Any]],
+    *,
+    head: str,
+    cwd: Path,
+    revision: str | None,
+) -> Path:
+    """Add flows by their keys and change others, all of them or none; return the file that was written.
+
+    Where the bundled registry is in force, a new file with these flows alone takes its place; ``head`` is the comment
+    at its top. ``revision``: as with ``update_flows``. Raises InvalidRegistry.
+    """
+    with _locked(_writable(path, cwd)) as target:
+        if not target.exists():
+            _write(target, _begun(target, added, head).text.encode())
+            return target
+        document = _current(target)
+        if revision not in (None, reading_of(document).catalog_or_raise().revision):
+            raise document.fault((), "was changed meanwhile; nothing was written")
+        new = {key: _plain(document, fields) for key, fields in added.items()}
+        if isinstance(document.data.get(SECTIONS[0]), list):
+            for key, fields in new.items():
+                document = _changed(target, document, at((SECTIONS[0],), Append({"key": key, **fields})))
+        elif new:
+            document = _changed(target, document, at((SECTIONS[0],), new))
+        for key, changes in changed.items():
+            document = _changed(target, document, at(_entries(document)[key].where, _plain(document, changes)))
+        _write(target, document.text.encode())
+    return target
+
+
+def _begun(target: Path, flows: Mapping[str, Mapping[str, Any]], head: str) -> Document:
+    """Return a new registry with these flows, each apart from the next. Raises InvalidRegistry."""
+    empty = Document(target, "")
+    entries = (block({key: _plain(empty, fields)}, _INDENT, Layout()) for key, fields in flows.items())
+    text = f"{head}\n{SECTIONS[0]}:\n" + "".join(f"\n{' ' * _INDENT}{entry}\n" for entry in entries)
+    document = document_of(target, text.encode())
+    reading_of(document).catalog_or_raise()
+    return document
 
 
 def _writable(path: Path, cwd: Path) -> Path:
@@ -132,17 +177,8 @@ def _changed(target: Path, document: Document, change: Change) -> Document:
 
 
 def _write(target: Path, raw: bytes) -> None:
-    """Replace a file in one step: a reader sees the old content or the new, also after a crash. Keep its mark."""
+    """Replace the registry, and keep its byte order mark."""
     if target.exists() and content_of(target).startswith(_BOM):
         raw = _BOM + raw
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(target, mode_of(target, otherwise=0o644)) as file:
+        file.write(raw)

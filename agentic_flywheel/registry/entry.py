@@ -9,24 +9,27 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from agentic_flywheel.addresses import holds_login
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.registry.derive import domain_for, takes_questions, ttl_for
 from agentic_flywheel.registry.document import Where
 from agentic_flywheel.registry.sections import Entry
+from agentic_flywheel.written import as_text
 
 #: A fault and the way to it.
 Fault = tuple[Where, str]
 
 #: What each key should be, in words for whoever wrote something else.
 MEANING = {
-    "key": "a name of letters, digits, `-`, `_` and `.`, at most 128",
+    "key": "a name of the letters A to Z, digits, `-`, `_` and `.`, at most 128; `name` may be in any script",
     "id": "the chatflow's uuid, or a name of letters, digits, `-`, `_` and `.`; in quotes if it looks like a number",
     "name": "text",
     "description": "text",
     "purpose": "text",
-    "domain": "a name of letters, digits, `-`, `_` and `.`, at most 128",
+    "domain": "a name of the letters A to Z, digits, `-`, `_` and `.`, at most 128",
     "active": "true or false",
     "session_format": "text",
+    "form": "a list of fields: `name`, and as needed `type` (string, number, boolean, options), `required`, `options`",
     "config": "a mapping of Flowise's overrideConfig",
     "intent_keywords": "a list of texts that are not empty",
     "topics": "a mapping of topic names to lists of example questions that are not empty",
@@ -34,23 +37,29 @@ MEANING = {
     "ttl": "a duration above zero, such as 90s, 15m, 7d (`cache: off` to keep no answers)",
     "stale_while_revalidate": "a duration such as 0, 90s, 15m, 7d",
     "failure_ttl": "a duration such as 0, 10s, 5m",
-    "cache": "true or false (also on or off)",
+    "cache": "shared, owner or off (true and on mean owner)",
+    "match": "exact or loose",
     "timeout": "a duration above zero, such as 90s, 2m",
+    "idle_timeout": "a duration above zero, such as 60s, 2m",
     "rate": "calls per second above zero, or text such as 10/s, 60/m, 1000/h",
     "concurrency": "a whole number of at least 1",
     "attempts": "a whole number from 1 to 20",
     "fallback": "the key of another flow",
     "memory": "flowise, history or none",
+    "history_turns": "a whole number from 1 to 1000",
+    "history_chars": "a whole number from 100 to 1000000",
     "streaming": "true or false",
     "injection": "prepend, system or vars",
     "api_key_env": "the NAME of an environment variable (A-Z, 0-9, _), never the key itself",
     "server": "an address that begins with http:// or https://",
 }
 
-#: Keys whose text may look like a number, such as a flow named 2024.
-_TEXTS = ("name", "description", "purpose", "session_format")
+#: Keys whose text may look like a number, such as a flow named 2024: it is the text that was written.
+_TEXTS = ("name", "description", "purpose", "session_format", "domain", "fallback")
 _LISTS = ("intent_keywords", "examples")
-_NUMBERS = ("concurrency", "attempts", "rate")
+#: Keys that hold texts, alone or in lists.
+TEXTS = frozenset({"key", "topics", *_TEXTS, *_LISTS})
+_NUMBERS = ("concurrency", "attempts", "rate", "history_turns", "history_chars")
 
 _TRUTH = TypeAdapter[bool](bool)
 
@@ -62,24 +71,45 @@ def flow_of(entry: Entry) -> tuple[Flow | None, list[Fault]]:
     values = given | {"key": entry.key, "active": _active(entry)}
     for name in _TEXTS:
         if name in values:
-            values[name] = _text(values[name])
+            values[name] = as_text(values[name])
     for name in _LISTS:
         if isinstance(values.get(name), list):
-            values[name] = [_text(each) for each in values[name]]
+            values[name] = _texts(values[name])
     if isinstance(values.get("topics"), dict):
         values["topics"] = {
-            topic: [_text(each) for each in texts] if isinstance(texts, list) else texts
-            for topic, texts in values["topics"].items()
+            topic: _texts(texts) if isinstance(texts, list) else texts for topic, texts in values["topics"].items()
         }
+    if isinstance(values.get("form"), list):
+        values["form"] = [_field(each) if isinstance(each, dict) else each for each in values["form"]]
     purpose = str(values.get("purpose", ""))
-    values.setdefault("domain", domain_for(entry.group, "") if entry.group else domain_for(entry.key, purpose))
+    # A group's name in another script gives no domain.
+    of_group = domain_for(entry.group, "") if entry.group else ""
+    values.setdefault("domain", of_group or domain_for(entry.key, purpose))
     values.setdefault("ttl", ttl_for(str(values["domain"]), entry.key, purpose))
     try:
         flow = Flow.model_validate(values)
     except ValidationError as refused:
         faults += [_fault(each, entry) for each in refused.errors(include_url=False, include_input=False)]
         return None, _first_of_each(faults)
+    if flow.api_key_env is not None and flow.server is not None and holds_login(flow.server):
+        reason = (
+            "`server` holds a user and a password, and both would be the Authorization header: "
+            "leave out `api_key_env`, or take the user and the password out of `server`"
+        )
+        faults.append(((*entry.where, "api_key_env"), reason))
     return (None, faults) if faults else (flow, [])
+
+
+def _field(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a field of a form with its name and options as the texts that were written."""
+    options = given.get("options")
+    named = {"name": as_text(given["name"])} if "name" in given else {}
+    return {**given, **named, **({"options": _texts(options)} if isinstance(options, list) else {})}
+
+
+def _texts(given: list[Any]) -> list[Any]:
+    """Return the texts of a list; a truth, which is a word where texts stand, as the word."""
+    return [str(each).lower() if isinstance(each, bool) else as_text(each) for each in given]
 
 
 def _active(entry: Entry) -> Any:
@@ -108,17 +138,29 @@ def _infinite(value: Any) -> Iterator[Where]:
         yield from ((step, *way) for way in _infinite(each))
 
 
-def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
 def _fault(refused: ErrorDetails, entry: Entry) -> Fault:
     name = str(refused["loc"][0])
-    if refused["type"] == "missing":
+    if refused["type"] == "missing" and len(refused["loc"]) == 1:
         return (*entry.where, name), f"is missing: {MEANING[name]}"
     # pydantic names a mapping's bad key with the key and a marker.
     way = tuple(step for step in refused["loc"] if step != "[key]")
-    return (*entry.where, *(way if name != "key" else ())), f"should be {MEANING[name]}"
+    told = f"should be {MEANING[name]}{_misread(entry.fields, way)}"
+    return (*entry.where, *(way if name != "key" else ())), told
+
+
+def _misread(given: Any, way: tuple[int | str, ...]) -> str:
+    """Say what YAML made of a text in a list that was meant to be one; empty where that is not what happened."""
+    for step in way:
+        if not isinstance(given, dict | list) or (isinstance(given, list) and not isinstance(step, int)):
+            return ""
+        given = given[step] if isinstance(given, list) and isinstance(step, int) else dict(given).get(step)
+    if len(way) < 2 or not isinstance(way[-1], int):
+        return ""
+    if isinstance(given, dict):
+        return "; `: ` in this one makes it a mapping: put it in quotes"
+    if isinstance(given, list):
+        return "; this one is a list itself: put it in quotes"
+    return "; this one is null: put it in quotes, or remove it" if given is None else ""
 
 
 def _first_of_each(faults: list[Fault]) -> list[Fault]:

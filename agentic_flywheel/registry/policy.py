@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from agentic_flywheel.catalog import Policy
 from agentic_flywheel.registry.document import Where
 from agentic_flywheel.registry.entry import Fault
+from agentic_flywheel.written import as_text
 
 SECTION = "intent_classification"
 
@@ -24,6 +25,7 @@ MEANING = {
     "on_low": "default or clarify",
     "synthesis_flow": "the key of an active flow",
     "scoring_weights": "a mapping of signals to numbers",
+    "encoder": "a mapping with `url`, `model` and perhaps `api_key_env`: a variable's NAME, never a key",
 }
 
 
@@ -35,6 +37,7 @@ def policy_of(data: dict[str, Any]) -> tuple[Policy, list[Fault]]:
     if not isinstance(section, dict):
         return Policy(), [((SECTION,), "should be a mapping")]
     given = {name: section[name] for name in Policy.model_fields if section.get(name) is not None}
+    given |= {name: as_text(given[name]) for name in ("fallback_flow", "synthesis_flow") if name in given}
     places: dict[str, Where] = {name: (SECTION, name) for name in Policy.model_fields}
     bands = section.get("bands")
     if bands is not None and not isinstance(bands, dict):

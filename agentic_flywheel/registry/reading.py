@@ -27,7 +27,7 @@ class Remark:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RegistryReading:
     """What a registry file gives: a catalog, or the faults for which there is none, by line."""
 
     catalog: Catalog | None
@@ -51,15 +51,15 @@ def check_registry(path: Path) -> list[InvalidRegistry]:
     return list(read_registry(path).faults)
 
 
-def read_registry(path: Path) -> Reading:
+def read_registry(path: Path) -> RegistryReading:
     """Read a registry file."""
     return reading_of(read_document(path))
 
 
-def reading_of(document: Document) -> Reading:
+def reading_of(document: Document) -> RegistryReading:
     """Read a registry that is in memory."""
     if document.root is None:
-        return Reading(None, document.faults)
+        return RegistryReading(None, document.faults)
     faults: list[Fault] = []
     remarks: list[Fault] = []
     flows: dict[str, Flow] = {}
@@ -91,15 +91,16 @@ def reading_of(document: Document) -> Reading:
     if not broken:
         faults += checks.between_flows(flows, meant, found)
     remarks += checks.remarks_on_flows(flows, found)
+    remarks += checks.remarks_on_values(document.odd, found)
     remarks += checks.remarks_on_policy(document.data.get(SECTION))
     every = [*document.faults, *(document.fault(where, reason) for where, reason in faults)]
     warnings = sorted(
         (Remark(document.line_of(where), dotted(where), text) for where, text in remarks), key=lambda each: each.line
     )
     if every:
-        return Reading(None, tuple(sorted(every, key=lambda each: each.line)), tuple(warnings))
+        return RegistryReading(None, tuple(sorted(every, key=lambda each: each.line)), tuple(warnings))
     catalog = Catalog(flows=flows, policy=meant, source=str(document.path), revision=revision_of(flows, meant))
-    return Reading(catalog, (), tuple(warnings))
+    return RegistryReading(catalog, (), tuple(warnings))
 
 
 def _clash(flow: Flow, flows: dict[str, Flow]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from agentic_flywheel.registry.derive import SHELVED, slug
 from agentic_flywheel.registry.document import Where
+from agentic_flywheel.written import as_text
 
 SECTIONS = ("operational_flows", "routing_flows")
 #: Flows that are kept but take no questions.
@@ -68,11 +69,13 @@ def _listed(found: list[Any], where: Where, *, shelved: bool, group: str) -> Ite
         if not isinstance(fields, dict):
             yield Misplaced(here, "should be a flow: a mapping with `key`, `id`, `name` and so on")
             continue
-        key = fields.get("key") or slug(str(fields.get("name") or ""))
+        # A name in another script gives no key; the chatflow's id does.
+        made = (slug(str(as_text(fields.get(each) or ""))) for each in ("name", "id"))
+        key = fields.get("key") or (next(filter(None, made), "") if fields.get("name") else "")
         if not key:
             yield Misplaced(here, "a flow in a list needs a `key` or a `name`")
             continue
-        yield Entry(str(key), here, fields, shelved, group)
+        yield Entry(str(as_text(key)), here, fields, shelved, group)
 
 
 def _is_group(fields: dict[str, Any]) -> bool:

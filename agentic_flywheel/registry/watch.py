@@ -14,7 +14,7 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import InvalidRegistry
 from agentic_flywheel.registry.cascade import find_registry
 from agentic_flywheel.registry.document import content_of, document_of
-from agentic_flywheel.registry.reading import Reading, Remark, reading_of
+from agentic_flywheel.registry.reading import RegistryReading, Remark, reading_of
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class CatalogWatch:
         self._turn = threading.Lock()
         self._stamp: _Stamp | None = None
         self._digest = b""
-        self._reading = Reading(None)
+        self._reading = RegistryReading(None)
         self._reading = self._now()
         self._catalog = self._reading.catalog_or_raise()
         self._next_look = time.monotonic() + interval
@@ -87,7 +87,7 @@ class CatalogWatch:
         finally:
             self._turn.release()
 
-    def _now(self) -> Reading:
+    def _now(self) -> RegistryReading:
         """Return what the file gives as it is now: the reading of before where nothing changed."""
         try:
             path = find_registry(self._explicit, cwd=self._cwd, home=self._home)
@@ -98,7 +98,7 @@ class CatalogWatch:
         except InvalidRegistry as refused:
             self._stamp, self._digest = None, b""
             known = [fault.args for fault in self._reading.faults] == [refused.args]
-            return self._reading if known else Reading(None, (refused,))
+            return self._reading if known else RegistryReading(None, (refused,))
         self._stamp = stamp
         digest = hashlib.sha256(bytes(path) + b"\0" + raw).digest()
         if digest == self._digest:
@@ -106,7 +106,7 @@ class CatalogWatch:
         self._digest = digest
         return reading_of(document_of(path, raw))
 
-    def _take(self, reading: Reading) -> None:
+    def _take(self, reading: RegistryReading) -> None:
         if reading.catalog is None:
             logger.error("the registry's change is refused, the catalog of before stays: %s", reading.faults[0])
             return

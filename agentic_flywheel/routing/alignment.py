@@ -16,7 +16,7 @@ import numpy.typing as npt
 from agentic_flywheel.routing.rarity import Rarity
 
 Vector = npt.NDArray[np.float32]
-Row = tuple[float, npt.NDArray[np.int8], npt.NDArray[np.float16]]
+Row = tuple[float, npt.NDArray[np.int8], npt.NDArray[np.int8]]
 
 #: Tokens are remembered with their likeness to all samples, up to so many bytes.
 _REMEMBERED = 12_000_000
@@ -63,18 +63,17 @@ class Alignment:
         if not tokens:
             return np.zeros(self.size, np.float32)
         weights, near, rows = zip(*[self._rows.get(token) or self._row(token) for token in tokens], strict=True)
-        to_texts: Vector = np.add.reduce(np.array(rows, np.float32))
-        to_texts *= np.float32(0.5 / sum(weights))
+        told = np.array(weights, np.float32)
+        to_texts: Vector = (told * np.float32(0.5 / _STEPS / sum(weights))) @ np.array(rows)
         best = np.maximum.reduce(near).astype(np.float32)
-        to_texts += np.add.reduceat(best[self._flat] * self._flat_weights, self._starts)
+        to_texts += np.add.reduceat(best.take(self._flat, mode="clip") * self._flat_weights, self._starts)
         return to_texts
 
     def _row(self, token: int) -> Row:
-        """Return a token's weight, its likeness to each known token, and its weighted one to each text's nearest."""
+        """Return a token's weight, its likeness to each known token, and to the nearest token of each text."""
         weight = self._weight(token)
         near = np.rint(self._vectors @ self._unit(np.array([token]))[0] * _STEPS).astype(np.int8)
-        nearest = np.maximum.reduceat(near[self._flat], self._starts)
-        row = weight, near, (nearest * np.float32(weight / _STEPS)).astype(np.float16)
+        row = weight, near, np.maximum.reduceat(near[self._flat], self._starts)
         if len(self._rows) * (near.nbytes + row[2].nbytes) < _REMEMBERED:
             self._rows[token] = row
         return row

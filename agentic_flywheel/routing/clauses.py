@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-#: Between two wishes: a new sentence, or a word that joins.
+from agentic_flywheel.routing.words import words
+
+#: Ends of sentences and clauses in scripts that put no space behind them, or have marks of their own.
+_ENDS = "。？！；，।॥؟۔،؛።፣།"
+#: "And", "but" and "also" of other languages, where they are words by themselves. Those that are another frequent word
+#: in one of the others (Dutch and Spanish "en", Italian "e", Swedish "men") are left out.
+_ELSEWHERE = (
+    "und|aber|sowie|außerdem|et|mais|y|pero|además|inoltre|maar|och|og|samt|ja|sekä|mutta|és|valamint|oraz|și|ve|ayrıca"
+    "|и|а также|та|а також|й|και|αλλά|và|nhưng|tetapi|और|लेकिन|এবং|மற்றும்|و|اور|וגם|그리고|하지만|또한|และ|နှင့်|და|እና"
+)
+#: Between two wishes: a new sentence, a comma, or a word that joins.
 _JOINTS = re.compile(
-    r"(?:\s*[;?.!]\s+(?:and\s+|also\s+|then\s+)?"
-    r"|,?\s+(?:and|as well as|along with|plus|versus|vs\.?|against|then)\s+(?:also\s+|then\s+)?)",
+    rf"(?:\s*[;?.!:]\s+(?:and\s+|also\s+|then\s+|otherwise\s+)?"
+    r"|,?\s+(?:and|but|as well as|along with|plus|versus|vs\.?|against|then)\s+(?:also\s+|then\s+|otherwise\s+)?"
+    rf"|(?P<elsewhere>\s*[{_ENDS}]\s*(?:(?:{_ELSEWHERE})\s+)?|,?\s+(?:{_ELSEWHERE})\s+)"
+    r"|,\s+(?:also\s+|then\s+)?)",
     re.I,
 )
+_HINTS = (
+    *_ENDS,
+    *(f" {word} " for word in _ELSEWHERE.split("|")),
+    *(f"{mark} " for mark in ",;?.!:"),
+    *(
+        f" {word}"
+        for word in ("and ", "but ", "as well as ", "along with ", "plus ", "vs", "versus ", "against ", "then ")
+    ),
+    *(f" {word} " for word in ("And", "AND", "But", "BUT", "Plus", "Versus", "Then")),
+)
 _DETERMINER = re.compile(r"\b(?:the|a|an|our|my|your|their|its|this|these|both|any|some)\b\s+", re.I)
+#: A clause begins with a question word, a helping verb or a subject; or it is a command: a verb and its object.
 _CLAUSE_START = re.compile(
-    r"(?:please\s+)?(?:what|how|why|who|where|when|which|whether|is|are|do|does|can|could|should|would|will|i|we|you|"
-    r"write|draft|make|create|find|explain|summari[sz]e|tell|give|show|suggest|design|check|fix|debug|review|analy[sz]e|"
-    r"compare|plan|list|help|translate|describe|compose|prepare|generate|calculate|estimate|propose|recommend|draw|"
-    r"optimi[sz]e|forecast|assess|measure|weigh|train|speed|reject|onboard|"
-    r"test|deploy|search|look|turn|build|set|book|order|cancel|send|pay|read|name|invent|brainstorm)\b",
+    r"(?:please\s+|if\s+\w+,?\s+)?(?:(?:what|how|why|who|where|when|which|whether|is|are|do|does|did|can|could|may|must|"
+    r"should|would|will|i|we|you|nobody|somebody|users|customers|employees|people|in which|on which|from which)\b"
+    r"|[a-z]+\s+(?:(?:out|up|down|off|on|back|over|for)\s+)?(?:it|them|him|her|me|us|everybody|everyone|the|an?|our|my|"
+    r"your|their|its|his|this|that|these|those|some|any|all|two|three|four|five|more|what|how|why|who|which|whether|if)\b)",
     re.I,
 )
 #: The shared end of two noun phrases: "… of our new product", "… for the launch".
@@ -27,25 +50,40 @@ _CLAUSE_WORDS = 3
 _CUTS = 4
 
 
-def cuts(question: str) -> list[tuple[str, str]]:
+class Cut(NamedTuple):
+    """A question read as two."""
+
+    first: str
+    second: str
+    #: Whether each is a sentence or a clause as it was said, not a noun phrase with what stood around both.
+    clauses: bool
+
+
+def cuts(question: str) -> list[Cut]:
     """Return the ways to read ``question`` as two; none for a question without a joint.
 
     Two clauses are cut where they meet. Two noun phrases share what stands around them: "compare the legal risk and the
     marketing value of it" becomes "compare the legal risk of it" and "compare the marketing value of it". So "write a
     story about a lawyer and a marketer" gives two parts that both begin with "write a story about".
     """
+    question = " ".join(question.split())
+    # Most questions have no joint: a look at the whole is quicker than a search.
+    if not any(hint in question for hint in _HINTS):
+        return []
     found = []
     for joint in list(_JOINTS.finditer(question))[:_CUTS]:
         before, after = question[: joint.start()].strip(), question[joint.end() :].strip()
         if not before or not after:
             continue
-        if joint[0].strip()[:1] in tuple(";?.!") or _CLAUSE_START.match(after):
+        if joint["elsewhere"] or joint[0].strip()[:1] in tuple(";?.!:") or _CLAUSE_START.match(after):
             # "… and why?", "a colleague and I …": a wish of its own takes more words than that.
-            if min(len(before.split()), len(after.split())) >= _CLAUSE_WORDS:
-                found.append((before, after))
+            if min(len(words(before)), len(words(after))) >= _CLAUSE_WORDS:
+                found.append(Cut(before, after, clauses=True))
+        elif joint[0].strip() == ",":
+            continue
         elif _DETERMINER.match(after) or len(_UNBROKEN.findall(after)[0].split()) > 1:
             # A bare noun, as in "hiring and training", only widens the phrase before it.
-            found.append(_noun_phrases(before, after))
+            found.append(Cut(*_noun_phrases(before, after), clauses=False))
     return found
 
 

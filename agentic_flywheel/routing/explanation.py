@@ -50,13 +50,13 @@ def explanation(query: Query, router: FittedRouter, catalog: Catalog) -> Explana
     policy = catalog.policy
     return Explanation(
         read_as=router.mended(query.question),
-        reader=reading.reader.encoder.name,
+        reader=reading.reader.read_by,
         high=policy.high,
         medium=policy.medium,
         default=catalog.default.key,
         parts=tuple(
             _part(text, router, catalog)
-            for text in dict.fromkeys(part for cut in cuts(clip(query.question)) for part in cut)
+            for text in dict.fromkeys(part for cut in cuts(clip(query.question)) for part in cut[:2])
         ),
         rivals=tuple(
             Support(flow=router.flows[number], kind=sample.kind, text=sample.text, weight=round(weight, 3))

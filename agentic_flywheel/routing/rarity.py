@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rarity:
-    """A weight for every token: 1 for one that all intents speak of, most for one that none does."""
+    """The weight of each token: 1 if every intent contains it, more the fewer intents do, most if none does."""
 
     known: dict[int, float]
     unseen: float

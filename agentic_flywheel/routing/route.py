@@ -5,17 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from agentic_flywheel.catalog import Catalog, Flow, Policy
 from agentic_flywheel.errors import UnknownFlow
 from agentic_flywheel.models import Band, Evidence, Query, Route, Target, Turn
 from agentic_flywheel.routing.corpus import plain
 from agentic_flywheel.routing.fanout import several_domains
-from agentic_flywheel.routing.router import FittedRouter, Reading
-from agentic_flywheel.routing.signals import Priors, Reason, priors
+from agentic_flywheel.routing.router import FittedRouter, RouterReading
+from agentic_flywheel.routing.signals import GatheredEvidence, Priors, priors
 
 _ALTERNATIVES = 3
 _QUOTED = 80
+
+
+class Place(TypedDict):
+    """The fields of a Target."""
+
+    flow: str
+    domain: str
+    confidence: float
+    topic: str | None
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class _Weighed:
 
     router: FittedRouter
     catalog: Catalog
-    reading: Reading
+    reading: RouterReading
     priors: Priors
     #: By flow, of those that the router knows.
     chances: dict[str, float]
@@ -33,15 +43,15 @@ class _Weighed:
     #: The catalog's flows, the likeliest first.
     ranked: list[str]
 
-    def target(self, key: str) -> Target:
-        return Target.model_validate(self.place(key))
+    def confidence(self, key: str) -> float:
+        return min(1.0, self.chances.get(key, 0.0))
 
-    def place(self, key: str) -> dict[str, str | float | None]:
-        """Return a target's fields, for a route to check together with its own."""
+    def place(self, key: str) -> Place:
+        """Return a target as a route will check it, together with its own fields."""
         return {
             "flow": key,
             "domain": self.catalog.flow(key).domain,
-            "confidence": min(1.0, self.chances.get(key, 0.0)),
+            "confidence": self.confidence(key),
             "topic": self.router.topic(self.reading, key).topic if key in self.chances else None,
         }
 
@@ -127,7 +137,7 @@ def _within(domain: str, weighed: _Weighed) -> Route:
     total = sum(weighed.scores.get(key, 0.0) for key in flows)
     confidence = 1.0 if len(flows) == 1 or not total else min(1.0, weighed.scores[best.key] / total)
     why = f"the query names the domain {domain}"
-    named: Reason = {"kind": "explicit", "flow": best.key, "detail": why, "weight": 0.0}
+    named: GatheredEvidence = {"kind": "explicit", "flow": best.key, "detail": why, "weight": 0.0}
     return Route.model_validate(
         {
             "targets": (weighed.place(best.key) | {"confidence": confidence},),
@@ -147,57 +157,61 @@ def _within(domain: str, weighed: _Weighed) -> Route:
 def _by_text(query: Query, weighed: _Weighed) -> Route:
     catalog, policy = weighed.catalog, weighed.catalog.policy
     ranked = weighed.ranked
-    best = weighed.target(ranked[0])
-    parts = several_domains(query.question, weighed.router, catalog)
+    confidence = weighed.confidence(ranked[0])
+    parts: list[Place] = [
+        {"flow": part.flow, "domain": part.domain, "confidence": part.confidence, "topic": part.topic}
+        for part in several_domains(query.question, weighed.router, catalog)
+    ]
     if parts:
-        named = " and ".join(dict.fromkeys(part.domain for part in parts))
+        named = " and ".join(dict.fromkeys(part["domain"] for part in parts))
         reason = f"The question concerns {named}, so each is asked for its part."
-        return _route(weighed, "fan_out", parts, reason, _evidence(weighed, [part.flow for part in parts]))
+        return _route(weighed, "fan_out", parts, reason, _evidence(weighed, [part["flow"] for part in parts]))
     # A keyword's owner has claimed the question, and a follow-up is foreign only without its session.
-    known = weighed.priors.follow_up or weighed.router.flow_number.get(best.flow) in weighed.priors.named
+    known = weighed.priors.follow_up or weighed.router.flow_number.get(ranked[0]) in weighed.priors.named
     novel = weighed.reading.novel and not known
-    band = "low" if novel else _band(best.confidence, policy)
+    band = "low" if novel else _band(confidence, policy)
     if band == "low":
         return _unsure(weighed, ranked, novel=novel)
     if band == "medium" and policy.on_medium == "best_two" and len(ranked) > 1:
-        two = (best, weighed.target(ranked[1]))
-        names = " and ".join(catalog.flow(each.flow).title for each in two)
+        two = [weighed.place(key) for key in ranked[:2]]
+        names = " and ".join(catalog.flow(each).title for each in ranked[:2])
         reason = f"It could belong to {names}, so both are asked."
         return _route(weighed, "best_two", two, reason, _evidence(weighed, ranked[:2]))
-    evidence = _evidence(weighed, [best.flow])
-    reason = f"It fits {catalog.flow(best.flow).title} best ({best.confidence:.0%}){_because(evidence, best.flow)}."
-    return _route(weighed, "single", (best,), reason, evidence)
+    evidence = _evidence(weighed, ranked[:1])
+    reason = f"It fits {catalog.flow(ranked[0]).title} best ({confidence:.0%}){_because(evidence, ranked[0])}."
+    return _route(weighed, "single", [weighed.place(ranked[0])], reason, evidence)
 
 
 def _unsure(weighed: _Weighed, ranked: list[str], *, novel: bool) -> Route:
     catalog = weighed.catalog
-    best = weighed.target(ranked[0])
     if novel:
         why = "It is unlike everything the flows are described with"
     else:
-        why = f"Nothing fits it well enough (best: {catalog.flow(best.flow).title}, {best.confidence:.0%})"
+        why = (
+            f"Nothing fits it well enough (best: {catalog.flow(ranked[0]).title}, {weighed.confidence(ranked[0]):.0%})"
+        )
     if catalog.policy.on_low == "clarify" and len(ranked) > 1:
-        choices = tuple(map(weighed.target, ranked[:_ALTERNATIVES]))
+        choices = list(map(weighed.place, ranked[:_ALTERNATIVES]))
         evidence = _evidence(weighed, ranked[:_ALTERNATIVES])
         reason = f"{why}, so you are asked which is meant."
         return _route(weighed, "clarify", choices, reason, evidence, novel=novel, band="low")
-    target = weighed.target(catalog.default.key)
+    target = weighed.place(catalog.default.key)
     reason = f"{why}, so it goes to the default flow {catalog.default.title}."
-    return _route(weighed, "default", (target,), reason, _evidence(weighed, ranked[:1]), novel=novel, band="low")
+    return _route(weighed, "default", [target], reason, _evidence(weighed, ranked[:1]), novel=novel, band="low")
 
 
 def _route(
     weighed: _Weighed,
     decision: str,
-    targets: Sequence[Target],
+    targets: Sequence[Place],
     reason: str,
-    evidence: Sequence[Reason],
+    evidence: Sequence[GatheredEvidence],
     *,
     novel: bool = False,
     band: Band | None = None,
 ) -> Route:
-    confidence = min(target.confidence for target in targets) if decision == "fan_out" else targets[0].confidence
-    chosen = [target.flow for target in targets]
+    confidence = min(each["confidence"] for each in targets) if decision == "fan_out" else targets[0]["confidence"]
+    chosen = [each["flow"] for each in targets]
     likely = weighed.ranked[: _ALTERNATIVES + len(chosen)]
     others = [key for key in likely if key not in chosen][:_ALTERNATIVES]
     if novel:
@@ -223,13 +237,13 @@ def _route(
     )
 
 
-def _evidence(weighed: _Weighed, flows: Sequence[str]) -> list[Reason]:
+def _evidence(weighed: _Weighed, flows: Sequence[str]) -> list[GatheredEvidence]:
     """Every signal for every flow, and the texts that speak most for the chosen ones; the strongest first."""
     found = [*weighed.priors.evidence, *(each for key in flows for each in _speaking_for(weighed, key))]
     return sorted(found, key=lambda each: -abs(each["weight"]))
 
 
-def _speaking_for(weighed: _Weighed, key: str) -> Iterator[Reason]:
+def _speaking_for(weighed: _Weighed, key: str) -> Iterator[GatheredEvidence]:
     """Yield the catalog's texts that speak most for one flow."""
     if key not in weighed.router.flow_number:
         return
@@ -245,7 +259,7 @@ def _speaking_for(weighed: _Weighed, key: str) -> Iterator[Reason]:
         yield {"kind": kind, "flow": key, "detail": detail, "weight": weight}
 
 
-def _because(evidence: Sequence[Reason], flow: str) -> str:
+def _because(evidence: Sequence[GatheredEvidence], flow: str) -> str:
     """The strongest reason for a flow, as the end of a sentence."""
     details = (each["detail"] for each in evidence if each["flow"] == flow and each["weight"] > 0)
     first = next(details, "")

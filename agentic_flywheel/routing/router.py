@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,17 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from agentic_flywheel.errors import EncoderUnavailable
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus, Intent, Sample
-from agentic_flywheel.routing.encoder import Encoder, static_encoder
-from agentic_flywheel.routing.features import WordIndex, clip, words
+from agentic_flywheel.routing.encoder import Encoder, StaticEncoder
+from agentic_flywheel.routing.features import WordIndex, clip
 from agentic_flywheel.routing.keywords import KeywordRules
+from agentic_flywheel.routing.meaning import Meaning
 from agentic_flywheel.routing.spelling import Speller
+from agentic_flywheel.routing.words import words
+
+logger = logging.getLogger(__name__)
 
 Vector = npt.NDArray[np.float32]
 
@@ -23,6 +29,11 @@ Vector = npt.NDArray[np.float32]
 _SHARPNESS = 2.0
 #: A stronger encoder is asked unless a flow's probability reaches this and the text is at most so foreign.
 _SURE, _FAMILIAR = 0.95, 0.1
+#: The alignment of words is looked at unless, without it, a flow's probability reaches this and the text is at most so
+#: foreign. On CLINC150 that spares it for 56 % of the questions, changes no answer, and costs 0.002 of the AUROC.
+_DECIDED, _USUAL = 0.99, 0.2
+#: Up to so many intents are counted without numpy.
+_FEW = 32
 #: The least probability of a flow: a prior can lift every flow.
 _LEAST = 1e-12
 
@@ -44,10 +55,10 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RouterReading:
     """What the router makes of one text."""
 
-    #: The text's words as they were written; of a long text, those of its beginning and end.
+    #: The text's words, accents restored; of a long text, those of its beginning and end.
     words: list[str]
     #: The score of each intent and the probability of each flow, in the router's order.
     scores: list[float]
@@ -69,19 +80,47 @@ class Reading:
         return self.chances.index(max(self.chances))
 
 
+class _Odds:
+    """Adds up the odds of each flow's intents."""
+
+    def __init__(self, flows: list[int]) -> None:
+        """Take the number of each intent's flow; every flow has one intent at least."""
+        self._flows = flows
+        self._numbers = np.array(flows)
+        self._count = max(flows, default=-1) + 1
+
+    def of(self, by_intent: Vector, temperature: float) -> tuple[list[float], list[float]]:
+        """Return the scores of the intents as plain numbers, and the odds of the flows."""
+        scores: list[float] = by_intent.tolist()
+        best = max(scores)
+        if len(scores) > _FEW:
+            odds: list[float] = np.bincount(self._numbers, np.exp((by_intent - best) * temperature)).tolist()
+            return scores, odds
+        # A call of numpy costs more than its work on so few.
+        odds = [0.0] * self._count
+        for flow, score in zip(self._flows, scores, strict=True):
+            odds[flow] += math.exp((score - best) * temperature)
+        return scores, odds
+
+
 @dataclass(frozen=True, eq=False)
 class FittedRouter:
     """A classifier of questions into the flows and topics of one catalog. Never changes; a new catalog gets its own."""
 
     corpus: Corpus
-    encoder: Encoder
+    #: Cuts texts into tokens that have vectors, each weighed by how much it tells in this corpus.
+    table: StaticEncoder
+    #: What gives texts their meaning instead of the table's mean.
+    encoder: Encoder | None
     index: WordIndex
     alignment: Alignment
-    #: The encoder's vector of every sample.
+    #: The vector of every sample.
     dense: Vector
     #: What each sample (row) says for each intent (column).
     weights: Vector
     calibration: Calibration
+    #: Alignment as it follows, nearly, from meaning and wording: a factor for each, and what is added.
+    shortcut: tuple[float, float, float]
     #: The same catalog fitted with a stronger, slower encoder, for what this one leaves unsure.
     stronger: FittedRouter | None = None
 
@@ -94,38 +133,57 @@ class FittedRouter:
     def flow_number(self) -> dict[str, int]:
         return {flow: number for number, flow in enumerate(self.flows)}
 
-    def read(self, text: str) -> Reading:
-        """Score ``text``. Bounded work, whatever its length; a text without a known word scores low everywhere."""
+    def read(self, text: str) -> RouterReading:
+        """Score ``text``. Bounded work, whatever its length; a text without a known word scores low everywhere.
+
+        A second stage that cannot be asked leaves the first one's reading.
+        """
         reading = self._read(text)
         if self.stronger is None or (max(reading.chances) >= _SURE and reading.novelty <= _FAMILIAR):
             return reading
-        return self.stronger.read(text)
+        try:
+            return self.stronger._read(text)
+        except EncoderUnavailable as away:
+            logger.debug("read by the first stage alone: %s", away)
+            return reading
+
+    @property
+    def read_by(self) -> str:
+        """The name of what gives texts their meaning."""
+        return (self.encoder or self.table).name
 
     def mended(self, text: str) -> str:
         """Return the text as it is read: its beginning and end where it is long, mistyped words mended."""
         text = clip(text)
-        return self._speller.mend(text, words(text))
+        said = words(text)
+        mended = self._speller.mend(self._speller.accented(said, text))
+        return text if mended == said else " ".join(mended)
 
-    def _read(self, text: str) -> Reading:
+    def _read(self, text: str) -> RouterReading:
         written = clip(text)
-        said = words(written)
-        text = self._speller.mend(written, said)
-        tokens = static_encoder().tokens(text)
-        likeness = kernel(
-            self.encoder,
-            self.index.similarity(said if text is written else words(clip(text))),
-            self.dense @ self.encoder.encode(tokens),
-            self.alignment.similarity(tokens),
-        )
-        # Plain numbers from here on: there are few, and a call of numpy costs more than its work on them.
-        scores: list[float] = (likeness @ self.weights).tolist()
-        best, temperature = max(scores), self.calibration.temperature
-        odds = [0.0] * len(self.flows)
-        for flow, score in zip(self._flow_of, scores, strict=True):
-            odds[flow] += math.exp((score - best) * temperature)
+        said = self._speller.accented(words(written), written)
+        mended = self._speller.mend(said)
+        tokens = self.table.tokens(mended)
+        wording = self.index.similarity(mended)
+        if self.encoder is not None:
+            vector = self.encoder.encode([written])[0]
+            if len(vector) != self.dense.shape[1]:
+                raise EncoderUnavailable(self.read_by, "its vectors have another length than the catalog's")
+            meaning: Vector = self.dense @ vector
+        else:
+            meaning = self._meaning.similarity(tokens)
+            by_meaning, by_wording, added = self._shortcut
+            guess = self._judged(said, np.exp(meaning * by_meaning + wording * by_wording + added))
+            if max(guess.chances) >= _DECIDED and guess.novelty <= _USUAL:
+                return guess
+        aligned = self.alignment.similarity(tokens)
+        return self._judged(said, kernel(self.encoder or self.table, wording, meaning, aligned))
+
+    def _judged(self, said: list[str], likeness: Vector) -> RouterReading:
+        scores, odds = self._odds.of(likeness @ self.weights, self.calibration.temperature)
         total = sum(odds)
-        margin = self.calibration.familiarity(best, float(likeness.max())) - self.calibration.foreign_below
-        return Reading(
+        margin = self.calibration.familiarity(max(scores), float(likeness.max())) - self.calibration.foreign_below
+        return RouterReading(
             words=said,
             scores=scores,
             chances=[each / total + _LEAST for each in odds],
@@ -134,14 +192,31 @@ class FittedRouter:
             reader=self,
         )
 
-    def topic(self, reading: Reading, flow: str) -> Intent:
-        """Return the most likely intent of ``flow``."""
-        return self.corpus.intents[self._best_intent(reading, flow)]
+    @cached_property
+    def _meaning(self) -> Meaning:
+        return Meaning(self.table, self.dense)
 
-    def contributions(self, reading: Reading, flow: str, count: int = 3) -> list[tuple[Sample, float]]:
+    @cached_property
+    def _shortcut(self) -> tuple[np.float32, np.float32, np.float32]:
+        """The kernel's exponent as a sum of meaning and wording, each with its factor, and a constant."""
+        by_meaning, by_wording, added = self.shortcut
+        own, aligned = self.table.meaning, self.table.alignment
+        factor = _SHARPNESS / (1 + own + aligned)
+        return (
+            np.float32(factor * (own + aligned * by_meaning)),
+            np.float32(factor * (1 + aligned * by_wording)),
+            np.float32(factor * aligned * added - _SHARPNESS),
+        )
+
+    def topic(self, reading: RouterReading, flow: str) -> Intent:
+        """Return the most likely intent of ``flow``."""
+        return self.corpus.intents[max(self._intents_of[flow], key=reading.scores.__getitem__)]
+
+    def contributions(self, reading: RouterReading, flow: str, count: int = 3) -> list[tuple[Sample, float]]:
         """Return the samples that speak most for ``flow``, each with its part of the score in log-odds."""
         reader = reading.reader
-        part = reading.likeness * reader.weights[:, self._best_intent(reading, flow)] * reader.calibration.temperature
+        best = max(self._intents_of[flow], key=reading.scores.__getitem__)
+        part = reading.likeness * reader.weights[:, best] * reader.calibration.temperature
         found: list[tuple[Sample, float]] = []
         for _ in range(count):
             number = int(part.argmax())
@@ -151,13 +226,9 @@ class FittedRouter:
             part[number] = 0
         return found
 
-    def _best_intent(self, reading: Reading, flow: str) -> int:
-        return max(self._intents_of[flow], key=reading.scores.__getitem__)
-
     @cached_property
-    def _flow_of(self) -> list[int]:
-        """The number of each intent's flow."""
-        return [self.flow_number[intent.flow] for intent in self.corpus.intents]
+    def _odds(self) -> _Odds:
+        return _Odds([self.flow_number[intent.flow] for intent in self.corpus.intents])
 
     @cached_property
     def _intents_of(self) -> dict[str, list[int]]:
@@ -169,14 +240,14 @@ class FittedRouter:
 
     @cached_property
     def _speller(self) -> Speller:
-        return Speller(self.index.rarity, static_encoder().common_words)
+        return Speller(self.index.rarity, self.table)
 
     @cached_property
     def keywords(self) -> KeywordRules:
-        return KeywordRules(self.corpus.keywords)
+        return KeywordRules(self.corpus, self.table)
 
 
-def kernel(encoder: Encoder, wording: Vector, meaning: Vector, aligned: Vector) -> Vector:
+def kernel(encoder: Encoder | StaticEncoder, wording: Vector, meaning: Vector, aligned: Vector) -> Vector:
     """Join three likenesses (cosines) into one, 1 for the same text."""
     joined: Vector = encoder.meaning * meaning
     joined += wording

@@ -8,8 +8,8 @@ from typing import TypedDict
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Turn
-from agentic_flywheel.routing.features import words
 from agentic_flywheel.routing.router import FittedRouter
+from agentic_flywheel.routing.words import words
 
 #: Log-odds that a signal adds to a flow, unless the registry's ``scoring_weights`` say otherwise.
 DEFAULT_WEIGHTS = {
@@ -45,7 +45,7 @@ _POINTERS = frozenset(
 )
 
 
-class Reason(TypedDict):
+class GatheredEvidence(TypedDict):
     """One piece of evidence as it is gathered. The route that it becomes a part of checks it, once."""
 
     kind: str
@@ -59,7 +59,7 @@ class Priors:
     """Log-odds per flow, in the router's order, and the reasons for them."""
 
     weights: list[float]
-    evidence: list[Reason] = field(default_factory=list)
+    evidence: list[GatheredEvidence] = field(default_factory=list)
     #: Flows that a keyword names; such a question is not foreign.
     named: set[int] = field(default_factory=set)
     follow_up: bool = False

@@ -15,14 +15,16 @@ import numpy as np
 
 from agentic_flywheel.routing.alignment import Alignment
 from agentic_flywheel.routing.corpus import Corpus
-from agentic_flywheel.routing.encoder import Encoder, static_encoder, token_rarity
+from agentic_flywheel.routing.encoder import Encoder, StaticEncoder
 from agentic_flywheel.routing.features import WordIndex, clip
+from agentic_flywheel.routing.rarity import rarity_of
 from agentic_flywheel.routing.router import Calibration, FittedRouter
+from agentic_flywheel.routing.words import words
 
 logger = logging.getLogger(__name__)
 
 #: Part of every file's name: a change of the method makes older files unread.
-_METHOD = 6
+_METHOD = 8
 _KEPT = 8
 
 
@@ -32,9 +34,9 @@ class FitStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def load(self, corpus: Corpus, encoder: Encoder) -> FittedRouter | None:
+    def load(self, corpus: Corpus, table: StaticEncoder, encoder: Encoder | None) -> FittedRouter | None:
         """Return the stored fit of ``corpus``, or None where there is none that can be read."""
-        path = self._path(corpus, encoder)
+        path = self._path(corpus, table if encoder is None else encoder)
         try:
             with np.load(path, allow_pickle=False) as stored:
                 told = json.loads(bytes(stored["told"]))
@@ -45,18 +47,20 @@ class FitStore:
                     stored["texts"],
                     stored["postings"],
                     len(corpus.samples),
+                    parts=not table.english,
                 )
-                table, rarity = static_encoder(), token_rarity(corpus)
+                tokens = [table.tokens(words(clip(each.text))) for each in corpus.samples]
+                rarity = rarity_of(zip(tokens, (each.intent for each in corpus.samples), strict=True))
                 router = FittedRouter(
                     corpus=corpus,
-                    encoder=encoder.weighing(rarity),
+                    table=table.weighing(rarity),
+                    encoder=encoder,
                     index=index,
-                    alignment=Alignment(
-                        [table.tokens(clip(each.text)) for each in corpus.samples], table.table, rarity
-                    ),
+                    alignment=Alignment(tokens, table.table, rarity),
                     dense=stored["dense"],
                     weights=stored["weights"],
                     calibration=_calibration(told["calibration"]),
+                    shortcut=_three(told["shortcut"]),
                 )
             _refuse_misfit(router)
             return router
@@ -68,8 +72,9 @@ class FitStore:
 
     def save(self, router: FittedRouter) -> None:
         """Store a fit whole or not at all. A folder that cannot be written costs a fit at each start, nothing else."""
-        told = {"vocabulary": list(router.index.vocabulary), "calibration": asdict(router.calibration)}
-        path = self._path(router.corpus, router.encoder)
+        told: dict[str, Any] = {"vocabulary": list(router.index.vocabulary), "calibration": asdict(router.calibration)}
+        told |= {"shortcut": list(router.shortcut)}
+        path = self._path(router.corpus, router.encoder or router.table)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as out:
@@ -90,8 +95,13 @@ class FitStore:
         except OSError as refused:
             logger.warning("the routing fit could not be stored in %s: %s", self._folder, refused)
 
-    def _path(self, corpus: Corpus, encoder: Encoder) -> Path:
+    def _path(self, corpus: Corpus, encoder: Encoder | StaticEncoder) -> Path:
         return self._folder / f"routing-{_METHOD}-{encoder.name}-{corpus.digest}.npz"
+
+
+def _three(told: list[Any]) -> tuple[float, float, float]:
+    first, second, third = map(float, told)
+    return first, second, third
 
 
 def _calibration(told: dict[str, Any]) -> Calibration:
@@ -106,7 +116,9 @@ def _refuse_misfit(router: FittedRouter) -> None:
     index = router.index
     fits = (
         router.weights.shape == (samples, intents)
-        and router.dense.shape == (samples, router.encoder.width)
+        and router.dense.ndim == 2
+        and len(router.dense) == samples
+        and (router.encoder is not None or router.dense.shape[1] == router.table.width)
         and len(index.idf) == len(index.vocabulary) == len(index.starts) - 1
         and len(index.texts) == len(index.weights) == index.starts[-1]
     )

@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.routing.corpus import Corpus, Sample, corpus_of
-from agentic_flywheel.routing.encoder import Vector, static_encoder, token_rarity
-from agentic_flywheel.routing.features import clip, words
+from agentic_flywheel.routing.encoder import Vector, table_for
+from agentic_flywheel.routing.features import clip
 from agentic_flywheel.routing.fit import Learned, learn, measure
 from agentic_flywheel.routing.keywords import KeywordRules
 from agentic_flywheel.routing.router import flow_starts
 from agentic_flywheel.routing.signals import DEFAULT_WEIGHTS
+from agentic_flywheel.routing.words import words
 
 Chances = npt.NDArray[np.float64]
 
@@ -43,8 +44,9 @@ class Likeness:
     def __init__(self, texts: Iterable[str], catalog: Catalog) -> None:
         self.texts = tuple(dict.fromkeys(texts))
         self.number = {text: at for at, text in enumerate(self.texts)}
-        rarity = token_rarity(corpus_of(catalog))
-        self.gram: Vector = measure(self.texts, static_encoder().weighing(rarity), rarity).gram
+        corpus = corpus_of(catalog)
+        self.table = table_for(corpus)
+        self.gram: Vector = measure(self.texts, self.table, corpus).gram
 
     def between(self, some: Sequence[str], others: Sequence[str]) -> Vector:
         """Return the likeness of some texts (rows) to others (columns), 1 for the same text."""
@@ -60,11 +62,12 @@ class Trial:
         self.catalog = catalog
         self.corpus: Corpus = corpus_of(catalog)
         self._likeness = likeness
+        self.table = likeness.table
         self._texts = [sample.text for sample in self.corpus.samples]
         self._learned: Learned = learn(likeness.between(self._texts, self._texts), self.corpus)
         self._starts = flow_starts(self.corpus.intents)
         self.flows = tuple(dict.fromkeys(intent.flow for intent in self.corpus.intents))
-        self.keywords = KeywordRules(self.corpus.keywords)
+        self.keywords = KeywordRules(self.corpus, likeness.table)
         self.keyword_weight = (DEFAULT_WEIGHTS | catalog.policy.scoring_weights)["keyword"]
 
     def flow_of(self, sample: Sample) -> str:
@@ -114,7 +117,7 @@ class Trial:
 
     @cached_property
     def left_out(self) -> list[tuple[Sample, str, float]]:
-        """Each example with the flow that the rest of the catalog takes it for, and the probability of its own one."""
+        """Each example, with the flow that a router learned without it chooses, and the probability of its own flow."""
         return [
             (sample, self.flows[int(chances.argmax())], float(chances[self.flows.index(self.flow_of(sample))]))
             for sample, chances in self.left_out_chances
@@ -122,14 +125,14 @@ class Trial:
 
     @cached_property
     def left_out_chances(self) -> list[tuple[Sample, Chances]]:
-        """Each example with the probability of each flow by the rest of the catalog."""
+        """Each example, with the probability of each flow by a router that was learned without this example."""
         samples = [sample for sample in self.corpus.samples if sample.asked]
         scores = self._learned.left_out.scores
         return [(sample, self._chances(sample.text, own)[0]) for sample, own in zip(samples, scores, strict=True)]
 
     @cached_property
     def without_keyword(self) -> dict[tuple[str, str], float]:
-        """For each flow and plain keyword, how likely the keyword alone would lead there if it were none."""
+        """By flow and keyword: the flow's probability for the keyword alone, if it were not listed as a keyword."""
         known = zip(self.corpus.samples, self._learned.every.scores, strict=True)
         return {
             (self.flow_of(sample), sample.text): float(self._by_text(own)[self.flows.index(self.flow_of(sample))])

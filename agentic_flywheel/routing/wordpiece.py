@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
+
+from agentic_flywheel.routing.words import bare
 
 #: Words seen are remembered, up to so many: a vocabulary of questions is small, a stream of random text is not.
 _REMEMBERED = 20_000
 #: BERT's own limit: a longer "word" is one unknown token.
 _LONGEST_WORD = 100
-_IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2FA1F))
 
 _ASCII_PIECE = re.compile(r"[a-z0-9]+|[^a-z0-9\s]")
 
@@ -32,18 +33,23 @@ class WordPiece:
         """Read a vocabulary file: one token a line, its number is its line."""
         return cls(path.read_text(encoding="utf-8").split("\n"))
 
-    @property
-    def whole_words(self) -> dict[str, int]:
-        """The tokens that are words of two letters or more, with their numbers: the lower, the commoner."""
-        return {token: number for token, number in self._ids.items() if len(token) > 1 and token.isalpha()}
+    def rank(self, word: str) -> int | None:
+        """Return how many tokens are more frequent than ``word``; None where it is no token of its own."""
+        return self._ids.get(word) if len(word) > 1 and word.isalpha() else None
 
-    def ids(self, text: str, limit: int = 256) -> list[int]:
-        """Return the token numbers of ``text``, at most ``limit``, without the start and end tokens."""
-        pieces = (self._seen.get(word) or self._remembered(word) for word in words(text))
+    def tokens(self, said: Sequence[str], limit: int = 256) -> list[int]:
+        """Return the token numbers of a text, given as its words; a word in another alphabet has none."""
+        seen = self._seen
+        pieces = (found if (found := seen.get(word)) is not None else self._remembered(word) for word in said)
         return list(islice(chain.from_iterable(pieces), limit))
 
+    def ids(self, text: str, limit: int) -> list[int]:
+        """Return the token numbers of ``text`` as the model reads it, punctuation marks included."""
+        return self.tokens(_model_words(text), limit)
+
     def _remembered(self, word: str) -> tuple[int, ...]:
-        pieces = self._pieces(word)
+        plain = bare(word)
+        pieces = self._pieces(plain) if plain.isascii() else ()
         if len(self._seen) < _REMEMBERED:
             self._seen[word] = pieces
         return pieces
@@ -66,17 +72,7 @@ class WordPiece:
         return tuple(pieces)
 
 
-def words(text: str) -> list[str]:
+def _model_words(text: str) -> list[str]:
     """Return the words and punctuation marks of ``text`` as BERT's uncased pre-tokenizer cuts them."""
-    text = text.lower()
-    if text.isascii():
-        return _ASCII_PIECE.findall(text)
-    text = "".join(each for each in unicodedata.normalize("NFD", text) if unicodedata.category(each) != "Mn")
-    return "".join(f" {each} " if _stands_alone(each) else each for each in text).split()
-
-
-def _stands_alone(char: str) -> bool:
-    if char.isascii():
-        return not char.isalnum()
-    point = ord(char)
-    return unicodedata.category(char)[0] == "P" or any(first <= point <= last for first, last in _IDEOGRAPHS)
+    text = unicodedata.normalize("NFD", text.lower())
+    return _ASCII_PIECE.findall("".join(each for each in text if each.isascii()))

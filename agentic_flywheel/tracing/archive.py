@@ -1,4 +1,4 @@
-"""Where traces can be read back from, and what can be asked of it."""
+"""Archives: places from which traces are read back, and the conditions of a search."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from typing import Annotated, Protocol
 
 from pydantic import AwareDatetime, Field
 
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker.scores import Score
 from agentic_flywheel.models import Model
-from agentic_flywheel.scores import Score
 from agentic_flywheel.tracing.observation import Observation
+
+#: The oldest Langfuse from which the pinned SDK can read traces back.
+OLDEST_LANGFUSE = "4.59"
 
 
 class Wish(Model):
-    """Which traces are wanted; what is not given does not matter."""
+    """The conditions of a search for traces. A field that is None or empty admits every trace."""
 
-    #: In the question or the answer, upper and lower case alike.
+    #: Contained in the question or the answer; upper and lower case are the same.
     text: str = ""
     flow: str | None = None
     session: str | None = None
-    owner: str | None = None
+    #: The traces of its queries.
+    asker: Asker | None = None
+    #: A trace's user id, as it stands there. Ours is the asker's name.
+    user_id: str | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     #: Bounds of the rating, 1 to 10, both included.
@@ -39,9 +46,10 @@ class Wish(Model):
         )
 
     def admits(self, root: Observation) -> bool:
-        """Whether a trace's root is wanted, its score aside."""
+        """Whether a trace with this root fulfils the conditions, those of the score aside."""
         return (
-            (self.owner is None or root.user == self.owner)
+            (self.asker is None or self.asker.may_see_named(root.user))
+            and (self.user_id is None or root.user == self.user_id)
             and (self.session is None or root.session == self.session)
             and (self.flow is None or (root.metadata or {}).get("flow") == self.flow)
             and (self.since is None or root.start >= nanoseconds(self.since))
@@ -51,20 +59,20 @@ class Wish(Model):
 
 
 class Archive(Protocol):
-    """A place that keeps traces."""
+    """A place in which traces are stored and can be searched."""
 
     #: For a person: `Langfuse`, `the trace file`, `the record`.
     name: str
 
     async def trace(self, query_id: str) -> tuple[list[Observation], list[Score]]:
-        """Return all that is known of one trace; nothing where it is not known. Raises ArchiveAway."""
+        """Return the observations and scores of one trace; empty lists where it is unknown. Raises ArchiveAway."""
 
     async def search(self, wish: Wish) -> list[Observation]:
-        """Return the roots of the traces that are wanted, the latest first. Raises ArchiveAway."""
+        """Return the roots of the traces that fulfil the conditions, the latest first. Raises ArchiveAway."""
 
 
 class ArchiveAway(Exception):
-    """An archive cannot be read now; another one may know."""
+    """An archive cannot be read now. The reader may ask the next archive."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)
@@ -80,6 +88,6 @@ def nanoseconds(moment: datetime) -> int:
 
 
 def latest(roots: Sequence[Observation], limit: int) -> list[Observation]:
-    """Return the latest roots, each trace once."""
+    """Return the latest ``limit`` roots, one for each trace."""
     by_query = {root.query_id: root for root in roots}
     return sorted(by_query.values(), key=lambda root: root.start, reverse=True)[:limit]

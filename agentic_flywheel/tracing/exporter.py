@@ -1,6 +1,6 @@
-"""The queue between the steps of queries and the sink, and the one thread that empties it.
+"""The queue between the code that records observations and the sink, and the thread that sends them.
 
-It never blocks and never grows past its bounds: what does not fit is dropped and counted.
+Recording never blocks. The queue has bounds; observations that do not fit are dropped and counted.
 """
 
 from __future__ import annotations
@@ -17,46 +17,49 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from agentic_flywheel.cutting import cut
+from agentic_flywheel.forks import preparing
 from agentic_flywheel.tracing.observation import Observation
 from agentic_flywheel.tracing.sink import Sink, next_wait
-from agentic_flywheel.tracing.text import Mask, as_text, cut, masked
+from agentic_flywheel.tracing.text import Mask, as_text, masked
 
 logger = logging.getLogger(__name__)
 
-#: The thread looks for work this often, so recording a step needs no signal to it.
+#: Seconds between two looks of the thread at the queue. So recording does not have to wake the thread.
 INTERVAL = 0.25
-#: One line about dropped observations in so many seconds.
+#: Shortest time between two log lines about dropped observations, in seconds.
 LOG_INTERVAL = 60.0
-#: After so many observations the thread lets go of the interpreter, so that a step waits for it only briefly; after
-#: more where many wait, for in a busy process every letting go costs a switch interval until it is its turn again.
+#: Number of observations after which the thread releases the interpreter for ``BREATH`` seconds, so that the worker's
+#: other threads wait only briefly. One more for every ``BACKLOG_PER_SLICE`` waiting observations: in a busy process
+#: each release costs the thread a switch interval.
 SLICE = 8
 BACKLOG_PER_SLICE = 100
 BREATH = 0.00005
-#: Texts up to so many characters are remembered as they are shown.
+#: Longest text, in characters, whose masked form is cached.
 SHORT = 2000
 
 
-#: An observation, or what makes one when its turn has come.
+#: An observation, or a function that makes it when it is sent.
 Recorded = Observation | Callable[[], Observation]
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of the observations of this process so far."""
+class ExportCounts:
+    """The counts of this process's observations so far."""
 
     accepted: int
     sent: int
     dropped: int
     pending: int
     pending_bytes: int
-    #: Why the last ones were dropped or had to wait.
+    #: Why observations were last dropped or had to wait.
     reason: str = ""
 
 
 class Exporter:
-    """Takes observations from any thread and gives them to a sink from one of its own.
+    """Takes observations from any thread and sends them from one thread of its own.
 
-    That thread makes the sink too: connections are not shared with a forked child, nor made on the way of a query.
+    That thread also creates the sink. So connections are not shared with a forked child, and no query waits for them.
     """
 
     def __init__(
@@ -69,19 +72,19 @@ class Exporter:
         mask: Mask | None = None,
         on_left: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
-        """``on_left`` hears, on the exporter's thread, which roots were sent or given up, by their query."""
+        """``on_left`` is called on the exporter's thread with the ids of queries whose root was sent or given up."""
         self._make_sink, self._mask, self._text_limit = make_sink, mask, text_limit
         self._on_left = on_left
         self._max_count, self._max_bytes = max_count, max_bytes
-        # A question comes with several steps of its query, the names and settings of a flow with every query.
+        # The same texts come often: a question in several steps of its query, a flow's name and settings in each query.
         self._shown_again = lru_cache(maxsize=512)(self._shown)
         self._queue: deque[tuple[int, Recorded, str]] = deque()
-        # Written by those who record, and by the thread alone, in this order. An addition lost between two recording
-        # threads is mended when the queue runs empty.
+        # The first line is written by the recording threads, the second by the exporter's thread alone. Two recording
+        # threads can lose an addition between them; that is corrected when the queue runs empty.
         self._accepted = self._accepted_bytes = self._refused = 0
         self._sent = self._dropped = self._done_bytes = 0
         self._reason = ""
-        self._hold_until = 0.0
+        self._paused_until = 0.0
         self._logged_at = float("-inf")
         self._logged = 0
         self._wake = threading.Event()
@@ -92,9 +95,9 @@ class Exporter:
         atexit.register(self.close)
 
     def offer(self, seen: Recorded, weight: int, root_of: str = "") -> bool:
-        """Take an observation that weighs so many bytes, or count it as dropped where there is no room.
+        """Put an observation into the queue, or count it as dropped where there is no room. Returns whether it was put.
 
-        ``root_of`` is the query whose root it is, if it is one. Returns whether it was taken.
+        ``weight`` is its size in bytes. ``root_of`` is the query's id where the observation is a root.
         """
         if (
             len(self._queue) >= self._max_count
@@ -111,12 +114,12 @@ class Exporter:
         return True
 
     def refuse(self) -> None:
-        """Count an observation that could not even be taken."""
+        """Count an observation that failed before it could be offered."""
         self._refused += 1
 
     @property
-    def delivery(self) -> Delivery:
-        return Delivery(
+    def counts(self) -> ExportCounts:
+        return ExportCounts(
             accepted=self._accepted,
             sent=self._sent,
             dropped=self._dropped + self._refused,
@@ -126,7 +129,7 @@ class Exporter:
         )
 
     def close(self, timeout: float = 1.0) -> bool:
-        """Send what can be sent in ``timeout`` seconds. Returns whether everything went out."""
+        """Send what can be sent in ``timeout`` seconds. Returns whether everything was sent."""
         self._closing = True
         self._wake.set()
         thread = self._thread
@@ -142,7 +145,7 @@ class Exporter:
                 self._thread.start()
 
     def after_fork(self) -> None:
-        """Begin anew in a child: the parent's thread is not here, and the parent sends what the parent recorded."""
+        """Start empty in a forked child. The parent keeps its thread and sends what it recorded."""
         self._queue.clear()
         self._thread = None
         self._start_lock = threading.Lock()
@@ -150,14 +153,15 @@ class Exporter:
         self._accepted = self._accepted_bytes = self._refused = self._sent = self._dropped = self._done_bytes = 0
 
     def _run(self) -> None:
-        sink = self._make_sink()
+        with preparing:
+            sink = self._make_sink()
         while True:
             self._wake.wait(INTERVAL)
             while self._queue:
                 try:
                     self._export(sink, self._take(sink))
                 except Exception as why:
-                    # Whatever it is, the next batch gets its chance; a worker's answer never hangs on a trace.
+                    # Go on with the next batch, whatever the fault is: no answer of a worker may depend on a trace.
                     self._reason = f"{type(why).__name__}: {why}"
                 self._report()
             self._report()
@@ -178,12 +182,12 @@ class Exporter:
     def _export(self, sink: Sink, taken: list[tuple[int, Recorded, str]]) -> None:
         sent_before, dropped_before = self._sent, self._dropped
         try:
-            if time.monotonic() >= self._hold_until:
+            if time.monotonic() >= self._paused_until:
                 encoded = self._encode(sink, [seen for _, seen, _ in taken])
                 if encoded:
                     self._send(sink, encoded)
         finally:
-            # What was neither sent nor counted yet is lost, whatever went wrong.
+            # Count the rest of the batch as dropped, whatever went wrong.
             self._dropped += len(taken) - (self._sent - sent_before) - (self._dropped - dropped_before)
             self._done_bytes += sum(weight for weight, _, _ in taken)
             roots = [query_id for _, _, query_id in taken if query_id]
@@ -198,7 +202,7 @@ class Exporter:
                 observation = seen if isinstance(seen, Observation) else seen()
                 encoded.append(sink.encode(observation, self._text))
             except Exception as why:
-                # One that cannot be written, such as with a time that is none, does not take the others with it.
+                # Drop only the one that cannot be encoded, for example because a time is not a number.
                 self._dropped += 1
                 self._reason = f"{type(why).__name__}: {why}"
             if number % slice_size == 0:
@@ -232,10 +236,10 @@ class Exporter:
             if wait is None:
                 self._dropped += len(batch)
                 if outcome.kind == "refused" and outcome.wait:
-                    self._hold_until = time.monotonic() + outcome.wait
+                    self._paused_until = time.monotonic() + outcome.wait
                 self._report()
                 return
-            # Set only when the end is near; then one more attempt is made at once.
+            # Set by ``close`` only; then one last attempt follows at once.
             self._wake.wait(wait)
 
     def _report(self) -> None:

@@ -1,18 +1,18 @@
-"""Traces read back from the file of JSON lines."""
+"""Read traces back from the files of JSON lines that ``file_sink`` writes."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
-from agentic_flywheel.scores import Score
+from agentic_flywheel.broker.scores import Score
 from agentic_flywheel.tracing.archive import Wish, latest
 from agentic_flywheel.tracing.file_sink import read_lines
 from agentic_flywheel.tracing.observation import Observation
 
 
 class FileArchive:
-    """Reads what the processes of this machine wrote. Scores are not here; they are kept beside the queries."""
+    """Reads the traces that processes of this machine wrote. It has no scores: those are stored in Redis."""
 
     name = "the trace file"
 

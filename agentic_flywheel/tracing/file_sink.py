@@ -1,4 +1,4 @@
-"""Observations to a rotating file of JSON lines, so that traces are there on the first day, without any server."""
+"""Write observations to a rotating file of JSON lines. So there are traces without any server."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 from agentic_flywheel.models import Usage
 from agentic_flywheel.tracing.observation import Observation, span_and_parent
-from agentic_flywheel.tracing.sink import DELIVERED, Outcome, Text
+from agentic_flywheel.tracing.sink import DELIVERED, SendResult, Text
 
 CURRENT = "observations.jsonl"
-_ROTATED = "observations-*.jsonl"
+ROTATED = "observations-*.jsonl"
 
 
 class FileSink:
-    """Appends to one file that every process of this machine may share; whoever finds it full puts it aside."""
+    """Appends to a file that all processes of this machine share. The process that finds it full renames it."""
 
     batch_count = 2048
     batch_bytes = 3_000_000
@@ -30,18 +30,18 @@ class FileSink:
     def encode(self, seen: Observation, text: Text) -> bytes:
         return to_line(seen, text)
 
-    def send(self, batch: Sequence[bytes]) -> Outcome:
+    def send(self, batch: Sequence[bytes]) -> SendResult:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._rotate()
-            # One write to a file opened for appending: lines of several processes do not mix.
+            # One write to a file that is open for appending: so lines of several processes do not mix.
             descriptor = os.open(self._folder / CURRENT, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
                 os.write(descriptor, b"".join(batch))
             finally:
                 os.close(descriptor)
         except OSError as why:
-            return Outcome("again", f"{self._folder}: {why.strerror or why}")
+            return SendResult("again", f"{self._folder}: {why.strerror or why}")
         return DELIVERED
 
     def close(self) -> None:
@@ -49,17 +49,22 @@ class FileSink:
 
     def _rotate(self) -> None:
         current = self._folder / CURRENT
-        # Another process may have put it aside in between; then there is nothing to do.
+        # Another process may have renamed it meanwhile; then there is nothing to do.
         with suppress(FileNotFoundError):
             if current.stat().st_size < self._file_bytes:
                 return
-            current.rename(self._folder / f"observations-{time.time_ns():020d}.jsonl")
-            for old in sorted(self._folder.glob(_ROTATED))[: -self._files + 1]:
+            set_aside(self._folder)
+            for old in sorted(self._folder.glob(ROTATED))[: -self._files + 1]:
                 old.unlink(missing_ok=True)
 
 
+def set_aside(folder: Path) -> None:
+    """Give the current file the name of a full one. Raises FileNotFoundError where another process did it."""
+    (folder / CURRENT).rename(folder / f"observations-{time.time_ns():020d}.jsonl")
+
+
 def to_line(seen: Observation, text: Text) -> bytes:
-    """Return an observation as one line of JSON; what is not there is left out."""
+    """Return an observation as one line of JSON. Fields without a value are left out."""
     fields: dict[str, Any] = {name: value for name, value in zip(Observation._fields, seen, strict=True) if value}
     fields["span_id"], fields["parent"] = span_and_parent(seen)
     fields["name"] = text(seen.name)
@@ -75,7 +80,7 @@ def to_line(seen: Observation, text: Text) -> bytes:
 
 
 def from_line(line: bytes) -> Observation | None:
-    """Return the observation of a line; None where the line was cut by a crash or is none of ours."""
+    """Return the observation in a line; None where a crash cut the line, or where it is not ours."""
     try:
         fields = json.loads(line)
         if usage := fields.get("usage"):
@@ -87,8 +92,8 @@ def from_line(line: bytes) -> Observation | None:
 
 
 def read_lines(folder: Path, *, containing: bytes = b"") -> Iterator[Observation]:
-    """Yield the observations of a folder whose line contains these bytes, the oldest file first."""
-    for path in [*sorted(folder.glob(_ROTATED)), folder / CURRENT]:
+    """Yield the observations in a folder's files whose lines contain these bytes, the oldest file first."""
+    for path in [*sorted(folder.glob(ROTATED)), folder / CURRENT]:
         with suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
                 if containing in line and (seen := from_line(line)) is not None:

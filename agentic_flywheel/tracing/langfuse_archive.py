@@ -1,6 +1,6 @@
-"""Traces and scores read back from Langfuse with the SDK's async client.
+"""Read traces, scores and datasets back from Langfuse with the SDK's async client.
 
-Uses the v2 observations and v3 scores endpoints: the only ones that show what arrived seconds ago.
+Uses the v2 endpoint of observations and the v3 endpoint of scores: others do not show what arrived seconds ago.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from langfuse.api import AsyncLangfuseAPI, DatasetItem
 from langfuse.api.core.api_error import ApiError
 from pydantic import ValidationError
 
+from agentic_flywheel.broker.scores import RATING, Score
 from agentic_flywheel.models import Usage
-from agentic_flywheel.scores import RATING, Score
 from agentic_flywheel.tracing.archive import ArchiveAway, Wish, latest, nanoseconds
 from agentic_flywheel.tracing.observation import Observation, trace_id
 
-#: Everything a tree shows.
+#: Groups of fields that are asked for: all that a tree shows.
 _FIELDS = "core,basic,time,io,metadata,model,usage,trace_context"
-#: Metadata that is longer than the 200 characters that come unasked.
+#: Names of metadata whose whole value is asked for; of others Langfuse returns 200 characters.
 _WHOLE = "reasoning,reason,config_used,scores,key"
 _TIMEOUT = 5
 _PAGE = 500
@@ -33,7 +33,7 @@ _DATASET_PAGE = 100
 
 
 class LangfuseArchive:
-    """Reads from Langfuse, which shows a trace some seconds after it was sent."""
+    """Reads from Langfuse. A trace appears there some seconds after it was sent."""
 
     name = "Langfuse"
 
@@ -60,7 +60,7 @@ class LangfuseArchive:
         async with self._client() as client:
             if wish.by_score:
                 conditions.append(_condition("stringOptions", "traceId", "any of", await _rated(client, wish)))
-            # A text may stand in the question or in the answer; conditions of one request all have to hold.
+            # One request has only conditions that must all hold, so question and answer are searched one by one.
             sides = ("input", "output") if wish.text else ("",)
             found = []
             for side in sides:
@@ -69,10 +69,15 @@ class LangfuseArchive:
                     filter=json.dumps(conditions + text), fields=_FIELDS, limit=wish.limit
                 )
                 found += page.data
-        return latest([observation_of(_query_of(each), each) for each in found], wish.limit)
+        roots = [observation_of(_query_of(each), each) for each in found]
+        asker = wish.asker
+        return latest([each for each in roots if asker is None or asker.may_see_named(each.user)], wish.limit)
 
     async def walk(self, wish: Wish) -> AsyncIterator[Observation]:
-        """Yield the roots of all traces that are wanted, however many, the latest first. Raises ArchiveAway."""
+        """Yield the roots of all traces that fulfil the conditions, the latest first; the limit is ignored.
+
+        Raises ArchiveAway.
+        """
         async with self._client() as client:
             conditions, cursor = conditions_of(wish), None
             if wish.by_score:
@@ -120,14 +125,18 @@ class LangfuseArchive:
 
 
 def conditions_of(wish: Wish) -> list[dict[str, Any]]:
-    """Return a wish as Langfuse's filter, text and score aside."""
+    """Return the conditions as Langfuse's filter; those of text and score are left out."""
     given = [_condition("boolean", "isRootObservation", "=", True)]
     if wish.flow is not None:
         given.append({**_condition("stringObject", "metadata", "=", wish.flow), "key": "flow"})
     if wish.session is not None:
         given.append(_condition("string", "sessionId", "=", wish.session))
-    if wish.owner is not None:
-        given.append(_condition("string", "userId", "=", wish.owner))
+    if wish.asker is not None:
+        # An owner's name begins those of its users; that of another owner may begin likewise, and is left out.
+        operator = "=" if wish.asker.user else "starts with"
+        given.append(_condition("string", "userId", operator, wish.asker.name))
+    if wish.user_id is not None:
+        given.append(_condition("string", "userId", "=", wish.user_id))
     if wish.since is not None:
         given.append(_condition("datetime", "startTime", ">=", wish.since.isoformat()))
     if wish.until is not None:
@@ -154,7 +163,7 @@ async def _rated(client: AsyncLangfuseAPI, wish: Wish) -> list[str]:
 
 
 def observation_of(query_id: str, found: Any) -> Observation:
-    """Return an observation of Langfuse's as ours; its times are exact to the millisecond."""
+    """Return our form of an observation from Langfuse. Its times are exact to the millisecond."""
     start = nanoseconds(found.start_time)
     usage = found.usage_details or {}
     return Observation(

@@ -1,4 +1,4 @@
-"""Observations to Langfuse, or to any product that takes OpenTelemetry spans over HTTP."""
+"""Send observations to Langfuse, or to any product that accepts OpenTelemetry spans over HTTP."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import urllib3
 
 from agentic_flywheel.tracing.observation import Observation
 from agentic_flywheel.tracing.otlp import constant_attributes, encode_request, encode_span, rejected_spans
-from agentic_flywheel.tracing.sink import DELIVERED, Outcome, Text
+from agentic_flywheel.tracing.sink import DELIVERED, SendResult, Text
 
-#: After a refusal that only a person can mend, such as a wrong key, nothing is sent for so many seconds.
-HOLD = 30.0
-#: A server may take its time; the thread that waits is nobody else's.
+#: Seconds without sending after a refusal that only a person can correct, such as a wrong key.
+PAUSE = 30.0
+#: Seconds. Long, because only the exporter's own thread waits.
 TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
 
 INGESTION_VERSION = "4"
@@ -29,7 +29,7 @@ class LangfuseSink:
     """Sends batches as gzipped OTLP protobuf to Langfuse's endpoint."""
 
     batch_count = 2048
-    #: Langfuse takes 4.5 MB a request.
+    #: Langfuse accepts at most 4.5 MB in a request.
     batch_bytes = 3_000_000
 
     def __init__(
@@ -62,7 +62,7 @@ class LangfuseSink:
     def encode(self, seen: Observation, text: Text) -> bytes:
         return encode_span(seen, text, constant=self._constant)
 
-    def send(self, batch: Sequence[bytes]) -> Outcome:
+    def send(self, batch: Sequence[bytes]) -> SendResult:
         body = encode_request(batch, resource=self._resource, scope=SCOPE, version=self._version)
         try:
             answer = self._pool.request(
@@ -75,21 +75,21 @@ class LangfuseSink:
                 redirect=False,
             )
         except urllib3.exceptions.LocationValueError as why:
-            return Outcome("refused", f"LANGFUSE_BASE_URL: {why}", wait=HOLD)
+            return SendResult("refused", f"LANGFUSE_BASE_URL: {why}", wait=PAUSE)
         except urllib3.exceptions.HTTPError as why:
-            return Outcome("again", f"no answer from Langfuse: {type(why).__name__}")
+            return SendResult("again", f"no answer from Langfuse: {type(why).__name__}")
         outcome = judge(answer.status, answer.headers, now=time())
         if outcome is not DELIVERED:
             return outcome
         rejected = rejected_spans(answer.data, answer.headers.get("content-type", ""))
-        return Outcome("delivered", "left out by the server" if rejected else "", rejected)
+        return SendResult("delivered", "left out by the server" if rejected else "", rejected)
 
     def close(self) -> None:
         self._pool.clear()
 
 
 def _pool_to(url: str) -> urllib3.PoolManager:
-    """Return connections to a server, through the proxy that the environment names for it."""
+    """Return a pool of connections to a server, through the proxy that the environment names."""
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme)
     if proxy and not proxy_bypass(parts.hostname or ""):
@@ -97,24 +97,24 @@ def _pool_to(url: str) -> urllib3.PoolManager:
     return urllib3.PoolManager()
 
 
-def judge(status: int, headers: Mapping[str, str], *, now: float) -> Outcome:
-    """Say what an answer means for the batch. ``now`` is seconds since 1970, for a date in ``Retry-After``.
+def judge(status: int, headers: Mapping[str, str], *, now: float) -> SendResult:
+    """Return what a response means for the batch. ``now``, seconds since 1970, serves a date in ``Retry-After``.
 
     Source: OpenTelemetry Protocol specification, "OTLP/HTTP response".
     """
     if 200 <= status < 300:
         if headers.get("content-type", "").startswith("text/html"):
-            return Outcome("refused", "a web page answered, not Langfuse", wait=HOLD)
+            return SendResult("refused", "a web page answered, not Langfuse", wait=PAUSE)
         return DELIVERED
     if status == 413:
-        return Outcome("too_large", "413")
+        return SendResult("too_large", "413")
     if status == 408 or status == 429 or status >= 500:
-        return Outcome("again", f"status {status}", wait=_retry_after(headers.get("retry-after", ""), now))
+        return SendResult("again", f"status {status}", wait=_retry_after(headers.get("retry-after", ""), now))
     if status == 400:
-        return Outcome("refused", "status 400: the server does not understand these spans")
+        return SendResult("refused", "status 400: the server does not understand these spans")
     if status in (401, 403):
-        return Outcome("refused", f"status {status}: check LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY", wait=HOLD)
-    return Outcome("refused", f"status {status}: check LANGFUSE_BASE_URL", wait=HOLD)
+        return SendResult("refused", f"status {status}: check LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY", wait=PAUSE)
+    return SendResult("refused", f"status {status}: check LANGFUSE_BASE_URL", wait=PAUSE)
 
 
 def _retry_after(value: str, now: float) -> float | None:

@@ -1,4 +1,4 @@
-"""One observation of a query: what was done, when, with what; and the ids that need no context to be known."""
+"""The observation: one step of a query with its times and texts. Its ids are derived from the query's id."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from random import Random
 from sys import getsizeof
 from typing import Any, Literal, NamedTuple
 
-from agentic_flywheel.models import Usage, trace_id_of
+from agentic_flywheel.ids import trace_id_of
+from agentic_flywheel.models import Usage
 
 ObservationType = Literal[
     "span", "generation", "event", "embedding", "agent", "tool", "chain", "retriever", "guardrail", "evaluator"
 ]
 Level = Literal["DEBUG", "DEFAULT", "WARNING", "ERROR"]
 
-#: What an observation weighs beside its texts: the tuple, its numbers and its place in the queue.
+#: Begin the names of what a flow's author named, so that none is taken for a step of ours.
+STEP, TOOL = "step ", "tool "
+#: Memory of an observation without its texts, in bytes: the tuple, its numbers, its place in the queue.
 BASE_WEIGHT = 400
 
-#: Ids are drawn without a call to the system: that would let go of the interpreter for each.
+#: Draws span ids without a system call, which would release the interpreter each time.
 _random = Random()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
@@ -33,7 +36,7 @@ _TRACE_ID = re.compile(r"^[0-9a-f]{32}$")
 class Observation(NamedTuple):
     """One step of a query, complete when it is recorded. Times are nanoseconds since 1970.
 
-    A plain tuple, because one is made on the way of every step of every query.
+    A plain tuple, because it is created in every step of every query.
     """
 
     query_id: str
@@ -41,9 +44,9 @@ class Observation(NamedTuple):
     type: ObservationType
     start: int
     end: int
-    #: 16 hex digits; None: drawn when it is exported.
+    #: 16 hex digits. None: it is drawn when the observation is sent.
     span_id: str | None = None
-    #: Span id of the step above; None: the root of the query. The root itself has none.
+    #: Span id of the step above. None: the query's root is above, or this is the root.
     parent: str | None = None
     is_root: bool = False
     input: Any = None
@@ -53,25 +56,25 @@ class Observation(NamedTuple):
     usage: Usage | None = None
     level: Level | None = None
     message: str | None = None
-    #: When the first token came.
+    #: Time of the first token.
     first_token: int | None = None
-    #: Query id of another query whose trace belongs to this one.
+    #: Id of another query whose answer this step waited for.
     link: str | None = None
     session: str | None = None
     user: str | None = None
     tags: tuple[str, ...] = ()
 
 
-# The steps of one query are exported close to each other.
+# Cached, because the steps of one query are sent shortly after each other.
 @lru_cache(maxsize=4096)
 def trace_id(query_id: str) -> str:
-    """Return the trace id of a query: its own digits, or their hash where a caller chose an id that is no uuid."""
+    """Return the trace id of a query: the query's id, or its hash where a caller chose an id that is not a uuid."""
     plain = trace_id_of(query_id)
     return plain if _TRACE_ID.match(plain) else hashlib.sha256(query_id.encode()).hexdigest()[:32]
 
 
 def derive_span_id(query_id: str, *parts: str | int) -> str:
-    """Return the span id of a named step, the same in every process: what a child needs to name its parent."""
+    """Return the span id of a named step. It is the same in every process, so a child can name its parent."""
     return hashlib.sha256("|".join((trace_id(query_id), *map(str, parts))).encode()).hexdigest()[:16]
 
 
@@ -82,27 +85,27 @@ def root_span_id(query_id: str) -> str:
 
 
 def span_and_parent(seen: Observation) -> tuple[str, str | None]:
-    """Return an observation's span id, drawn where it has none, and that of the step above it."""
+    """Return an observation's span id and that of the step above it. A missing span id is drawn."""
     if seen.is_root:
         return root_span_id(seen.query_id), None
     return seen.span_id or new_span_id(), seen.parent or root_span_id(seen.query_id)
 
 
 def new_span_id() -> str:
-    """Return a span id that no other step has, such as for one attempt of many."""
+    """Return a random span id, for a step that can happen several times, such as an attempt."""
     return f"{_random.getrandbits(64):016x}"
 
 
 def sampled(query_id: str, rate: float) -> bool:
-    """Whether a query is traced at this rate, 0..1: decided by its id alone, so every process decides alike.
+    """Whether a query is traced at this rate, 0..1. Only the id decides, so that every process decides alike.
 
-    By its last digits, for the first ones are the producer's.
+    Its last digits are used: the first ones are the same for all queries of a producer.
     """
     return rate >= 1.0 or int(trace_id(query_id)[-8:], 16) < rate * 2**32
 
 
 def weigh(value: Any) -> int:
-    """Return about how many bytes of memory a value holds on to."""
+    """Return roughly how many bytes of memory a value occupies."""
     kind = type(value)
     if kind is str:
         return getsizeof(value)

@@ -1,7 +1,7 @@
-"""Observations as OpenTelemetry spans in protobuf's wire format, with the attributes that Langfuse reads.
+"""Encode observations as OpenTelemetry spans in protobuf's wire format, with the attributes that Langfuse reads.
 
-Written out by hand, because the generated classes need twice the time for each span, and the thread that does this
-shares its interpreter with the worker. The tests decode it with the generated classes.
+Written by hand, because the generated classes need three times the CPU for each span (docs/decisions/otlp-encoder.md)
+and this runs in the worker's interpreter. The tests decode it with the generated classes.
 Sources: opentelemetry-proto ``trace.proto``; protobuf.dev, "Encoding"; langfuse SDK 5, ``_client/attributes.py``.
 """
 
@@ -17,7 +17,7 @@ from functools import lru_cache
 from agentic_flywheel.tracing.observation import Level, Observation, root_span_id, span_and_parent, trace_id
 from agentic_flywheel.tracing.sink import Text
 
-#: ``ExportTraceServiceResponse.partial_success.rejected_spans``, a number after a tag, a length and a tag.
+#: Finds ``ExportTraceServiceResponse.partial_success.rejected_spans``: a number after a tag, a length and a tag.
 _REJECTED = re.compile(rb"\x0a[\x80-\xff]*[\x00-\x7f]\x08([\x80-\xff]*[\x00-\x7f])", re.S)
 _INTERNAL_KIND = b"\x30\x01"
 _ERROR_STATUS = 2
@@ -32,7 +32,7 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-#: Lengths are small numbers that come again and again.
+#: Encoded forms of the numbers below 2**14: most lengths.
 _SMALL = tuple(_varint(number) for number in range(1 << 14))
 
 
@@ -63,7 +63,7 @@ def _attribute(tag: bytes, name: str, text: str) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _recurring(name: str, text: str) -> bytes:
-    """Return an attribute of a span that comes again: the same session, user and type for many."""
+    """Return a cached attribute of a span, for values that many spans share: session, user, type."""
     return _attribute(b"\x4a", name, text)
 
 
@@ -75,7 +75,7 @@ def _array_attribute(tag: bytes, name: str, texts: Iterable[str]) -> bytes:
 def encode_span(seen: Observation, text: Text, *, constant: bytes = b"") -> bytes:
     """Return a span as field ``spans`` of ``ScopeSpans``.
 
-    ``constant`` are attributes that every span has, encoded before by ``constant_attributes``.
+    ``constant`` are the attributes that every span has, as returned by ``constant_attributes``.
     """
     span_id, parent = span_and_parent(seen)
     name = text(seen.name)
@@ -140,7 +140,7 @@ def _generation(seen: Observation) -> Iterator[bytes]:
 
 
 def constant_attributes(values: Mapping[str, str | None]) -> bytes:
-    """Return the attributes that every span has."""
+    """Return the encoded attributes that every span has."""
     return b"".join(_attribute(b"\x4a", name, text) for name, text in values.items() if text)
 
 
@@ -153,7 +153,7 @@ def encode_request(spans: Iterable[bytes], *, resource: Mapping[str, str], scope
 
 
 def rejected_spans(body: bytes, content_type: str) -> int:
-    """Return how many spans a server that took the request says it left out; 0 where it says nothing that we know."""
+    """Return how many spans of an accepted request the server rejected; 0 where its response does not say."""
     if not body:
         return 0
     if "json" in content_type:

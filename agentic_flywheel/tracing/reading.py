@@ -1,4 +1,4 @@
-"""Read traces back: from Langfuse, else from the local file, else from the queries' records."""
+"""Read traces back from Langfuse, else from the local files, else from the queries' records."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from agentic_flywheel.batch import Batch
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.records import load_records
+from agentic_flywheel.broker.scores import RATING, Score, scores_of
+from agentic_flywheel.broker.sessions import load_session, recent_turns
 from agentic_flywheel.errors import UnknownQuery
 from agentic_flywheel.models import Record, Turn
-from agentic_flywheel.records import load_records
-from agentic_flywheel.scores import RATING, Score, scores_of
-from agentic_flywheel.sessions import load_session, recent_turns
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.archive import Archive, ArchiveAway, Wish, nanoseconds
 from agentic_flywheel.tracing.file_archive import FileArchive
 from agentic_flywheel.tracing.observation import Observation, sampled
 from agentic_flywheel.tracing.record_archive import RecordArchive
 from agentic_flywheel.tracing.root import root_of
-from agentic_flywheel.tracing.view import Found, TraceView
+from agentic_flywheel.tracing.view import FoundTrace, TraceView
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Langfuse shows a trace some seconds after its end; so long a fresh one is waited for.
+#: How long a trace that has just ended is waited for: Langfuse shows it after some seconds.
 PATIENCE = timedelta(seconds=10)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
 
 async def read_trace(
-    batch: Batch, settings: Settings, query_id: str, *, owner: str | None = None, within: timedelta = PATIENCE
+    batch: Batch, settings: Settings, query_id: str, *, asker: Asker | None = None, within: timedelta = PATIENCE
 ) -> TraceView:
-    """Return one query's trace, waiting at most ``within`` for one that has just ended.
+    """Return one query's trace. Waits at most ``within`` for a trace that has just ended.
 
-    Raises UnknownQuery, also where it is another owner's; BrokerUnavailable.
+    Raises UnknownQuery where there is none, or where it is another asker's; BrokerUnavailable.
     """
     (record,) = await load_records(batch, [query_id])
-    if record is not None and owner is not None and record.owner != owner:
+    if record is not None and asker is not None and not asker.may_see(record.asker):
         raise UnknownQuery(query_id)
     traced = settings.tracing_enabled and sampled(query_id, settings.langfuse_sample_rate)
     give_up = time.monotonic() + (within.total_seconds() if traced and _just_ended(record, within) else 0.0)
@@ -56,10 +57,10 @@ async def read_trace(
 
     source, note, (found, scores) = await _first(_archives(batch, settings), whole, lambda result: bool(result[0]))
     root = next((seen for seen in found if seen.is_root), None)
-    if not found or (record is None and owner is not None and (root is None or root.user != owner)):
+    if not found or (record is None and asker is not None and (root is None or not asker.may_see_named(root.user))):
         raise UnknownQuery(query_id)
     if root is None and record is not None and record.state.terminal:
-        # The worker was killed before it had sent it.
+        # The worker was killed before it sent the root.
         found = [root_of(record), *found]
     own = (await scores_of(batch, [query_id]))[query_id]
     return TraceView(
@@ -71,11 +72,11 @@ async def read_trace(
     )
 
 
-async def search_traces(batch: Batch, settings: Settings, wish: Wish) -> list[Found]:
-    """Return the traces that are wanted, the latest first. Raises BrokerUnavailable."""
+async def search_traces(batch: Batch, settings: Settings, wish: Wish) -> list[FoundTrace]:
+    """Return the traces that fulfil the conditions, the latest first. Raises BrokerUnavailable."""
 
     async def found_in(archive: Archive) -> list[Observation]:
-        # Where scores are kept apart, more traces are looked at than are wanted.
+        # An archive without scores cannot filter by them, so more traces are read and filtered here.
         roots = await archive.search(wish.model_copy(update={"limit": 1000}) if _scored_here(archive, wish) else wish)
         if not _scored_here(archive, wish):
             return roots
@@ -85,17 +86,17 @@ async def search_traces(batch: Batch, settings: Settings, wish: Wish) -> list[Fo
     _, _, roots = await _first(_archives(batch, settings), found_in, bool)
     roots = roots[: wish.limit]
     scores = await scores_of(batch, [root.query_id for root in roots])
-    return [Found.of(root, next(iter(_ratings(scores[root.query_id])), None)) for root in roots]
+    return [FoundTrace.of(root, next(iter(_ratings(scores[root.query_id])), None)) for root in roots]
 
 
-async def read_thread(batch: Batch, settings: Settings, session_id: str, *, owner: str) -> list[Found]:
-    """Return a session's queries, the first one first. Raises UnknownSession, BrokerUnavailable."""
-    await load_session(batch, session_id, owner=owner)
-    found = await search_traces(batch, settings, Wish(session=session_id, owner=owner, limit=1000))
+async def read_thread(batch: Batch, settings: Settings, session_id: str, *, asker: Asker) -> list[FoundTrace]:
+    """Return a session's queries in the order in which they were asked. Raises UnknownSession, BrokerUnavailable."""
+    await load_session(batch, session_id, asker=asker)
+    found = await search_traces(batch, settings, Wish(session=session_id, asker=asker, limit=1000))
     known = {each.query_id for each in found}
-    turns = await recent_turns(batch, session_id, limit=1000)
+    turns = await recent_turns(batch, session_id, limit=1000, asker=asker)
     return sorted(
-        [*found, *(_found_turn(turn, session_id, owner) for turn in turns if turn.query_id not in known)],
+        [*found, *(_found_turn(turn, session_id, asker) for turn in turns if turn.query_id not in known)],
         key=lambda each: each.at,
     )
 
@@ -104,7 +105,7 @@ def _archives(batch: Batch, settings: Settings) -> list[Archive]:
     login = settings.langfuse_login
     archives: list[Archive] = [FileArchive(settings.home / "traces")] if login is None else []
     if login is not None:
-        # Imported where it is needed: the SDK takes a second to import.
+        # Imported here, because the import of the SDK takes a second.
         from agentic_flywheel.tracing.langfuse_archive import LangfuseArchive
 
         archives.append(LangfuseArchive(*login))
@@ -140,7 +141,7 @@ def _ratings(scores: Sequence[Score]) -> list[float]:
     return [float(score.value) for score in scores if score.name == RATING and score.kind == "NUMERIC"]
 
 
-def _found_turn(turn: Turn, session_id: str, owner: str) -> Found:
+def _found_turn(turn: Turn, session_id: str, asker: Asker) -> FoundTrace:
     root = Observation(
         turn.query_id,
         turn.question,
@@ -152,6 +153,6 @@ def _found_turn(turn: Turn, session_id: str, owner: str) -> Found:
         output=turn.answer,
         metadata={"flow": turn.flow, "domain": turn.domain},
         session=session_id,
-        user=owner,
+        user=asker.name,
     )
-    return Found.of(root, None)
+    return FoundTrace.of(root, None)

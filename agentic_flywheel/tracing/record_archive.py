@@ -1,4 +1,4 @@
-"""What a query's own record tells of its course, where there is no trace of it (any more)."""
+"""Make a coarse trace from a query's record, where there is no trace or no longer one."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from agentic_flywheel.batch import Batch
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.records import load_record, recent_queries
+from agentic_flywheel.broker.scores import Score
 from agentic_flywheel.errors import UnknownQuery
 from agentic_flywheel.models import Record
-from agentic_flywheel.records import load_record, recent_queries
-from agentic_flywheel.scores import Score
 from agentic_flywheel.tracing.archive import Wish, latest, nanoseconds
 from agentic_flywheel.tracing.observation import Observation
 from agentic_flywheel.tracing.root import root_of
 
-#: An owner's queries are looked through so far back.
+#: Most queries of an asker that a search reads.
 MAX_LOOKED_AT = 500
 
 
 class RecordArchive:
-    """Makes the broad steps of a trace from records: they live as long as results do."""
+    """Makes traces of a few steps from records, which are kept as long as results."""
 
     name = "the record"
 
@@ -34,22 +35,22 @@ class RecordArchive:
             return [], []
 
     async def search(self, wish: Wish) -> list[Observation]:
-        if wish.owner is None:
+        if wish.asker is None:
             return []
-        found: Sequence[Record] = await recent_queries(self._batch, wish.owner, limit=MAX_LOOKED_AT)
+        found: Sequence[Record] = await recent_queries(self._batch, wish.asker, limit=MAX_LOOKED_AT)
         roots = [root_of(record) for record in found]
         return latest([root for root in roots if wish.admits(root)], wish.limit)
 
 
 def course_of(record: Record, *, now: int) -> list[Observation]:
-    """Return the root of a record's query and the steps that its times tell. ``now`` ends what is under way."""
+    """Return the root and the steps that a record's times show. Steps under way end at ``now``, in nanoseconds."""
     root = root_of(record)
     if record.finished is None:
         root = root._replace(end=max(now, root.start), level=None, message=f"under way: {record.state}")
     end = datetime.fromtimestamp(root.end / 1e9, UTC)
     times = [
-        ("queue-wait", "classify", record.created, record.routed),
-        ("queue-wait", f"domain.{record.domain}", record.routed, record.started),
+        ("queue-wait", wire.CLASSIFY_QUEUE, record.created, record.routed),
+        ("queue-wait", wire.domain_queue(record.domain), record.routed, record.started),
         ("flow-execution", record.flow, record.started, record.finished or end),
     ]
     return [

@@ -1,4 +1,4 @@
-"""The root of a trace, made from a query's record: what a person reads first."""
+"""Make the root of a trace from a query's record. A person reads the root first."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from agentic_flywheel.asker import Asker
 from agentic_flywheel.errors import ErrorInfo
-from agentic_flywheel.models import Answer, Decision, Query, Record, State
+from agentic_flywheel.models import Answer, Query, Record, RouteDecision, State
 from agentic_flywheel.tracing.observation import Level, Observation, trace_id
 
 MAX_NAME_WORDS = 5
 MAX_NAME_LENGTH = 80
 
 _WORD = re.compile(r"\w[\w.+#/'-]*")
-#: Words that say nothing of what a question is about.
+#: Words that are left out of a trace's name: they do not say what a question is about.
 _EMPTY = """
 a about an and any are as at be been by can could did do does for from get give had has have hello help hi how i i'd i'm
 if in into is it its let let's make me my need of on or our please should so some tell that the their them then there
@@ -23,18 +24,18 @@ these they this those to us use using want was we were what what's when where wh
 _EMPTY_WORDS = frozenset(_EMPTY.split())
 
 
-class Ended(NamedTuple):
-    """What whoever ends a query knows of it: as much of its record as a root shows, without the cost of making one."""
+class EndedQuery(NamedTuple):
+    """An ended query: the fields of its record that a root shows. Cheaper to create than a ``Record``."""
 
     query_id: str
-    owner: str
+    asker: Asker
     state: State
     query: Query
     flow: str | None
     domain: str | None
     created: datetime
     finished: datetime | None
-    route: Decision | None = None
+    route: RouteDecision | None = None
     answer: Answer | None = None
     error: ErrorInfo | None = None
     reason: str = ""
@@ -43,7 +44,7 @@ class Ended(NamedTuple):
 
 
 def trace_name(title: str, question: str = "") -> str:
-    """Return the name of a trace: the flow's title and the first words that say what is asked.
+    """Return the name of a trace: the flow's title and the first words that say what the question is about.
 
     "How do I connect PostgreSQL with Python?" becomes "Technical Analysis: connect PostgreSQL Python".
     """
@@ -62,12 +63,12 @@ def trace_name(title: str, question: str = "") -> str:
 
 
 def title_of(flow: str | None) -> str:
-    """Return a title for a flow of which only the key is known."""
+    """Return a title made from a flow's key."""
     return flow.replace("-", " ").replace("_", " ").title() if flow else "Query"
 
 
-def tags_of(record: Record | Ended) -> tuple[str, ...]:
-    """Return what a person filters traces by."""
+def tags_of(record: Record | EndedQuery) -> tuple[str, ...]:
+    """Return the tags of a trace: domain, band, cached, client."""
     tags = [f"domain:{record.domain}"] if record.domain else []
     if record.route is not None:
         tags.append(f"band:{record.route.band}")
@@ -77,8 +78,8 @@ def tags_of(record: Record | Ended) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def root_of(record: Record | Ended, *, title: str | None = None, private: bool = False) -> Observation:
-    """Return the root observation of a query that has ended. ``private`` leaves out what was asked and answered."""
+def root_of(record: Record | EndedQuery, *, title: str | None = None, private: bool = False) -> Observation:
+    """Return the root observation of an ended query. ``private`` leaves out question, answer and messages."""
     level, message = _status(record)
     start = _nanoseconds(record.created)
     question = "" if private else record.query.question
@@ -96,12 +97,12 @@ def root_of(record: Record | Ended, *, title: str | None = None, private: bool =
         level=level,
         message=message if message is None or not private else str(record.state),
         session=record.query.session_id,
-        user=record.owner,
+        user=record.asker.name,
         tags=tags_of(record),
     )
 
 
-def _status(record: Record | Ended) -> tuple[Level | None, str | None]:
+def _status(record: Record | EndedQuery) -> tuple[Level | None, str | None]:
     if record.state is State.SUCCEEDED:
         return None, None
     if record.state is State.CANCELLED:
@@ -113,14 +114,14 @@ def _status(record: Record | Ended) -> tuple[Level | None, str | None]:
     return "ERROR", str(record.state)
 
 
-def _metadata(record: Record | Ended) -> dict[str, Any]:
+def _metadata(record: Record | EndedQuery) -> dict[str, Any]:
     found: dict[str, Any] = {
         "state": str(record.state),
         "flow": record.flow,
         "domain": record.domain,
         "attempts": record.attempts or None,
         "attached_to": record.attached_to,
-        # A trace found by a search leads back to its query.
+        # Needed to find the query of a trace whose id is a hash.
         "query_id": record.query_id if trace_id(record.query_id) != record.query_id else None,
     }
     if record.route is not None:

@@ -1,4 +1,4 @@
-"""What a sink of observations is, and what can become of a batch that is given to one."""
+"""Sinks: where observations are sent to, and how a sink answers a batch."""
 
 from __future__ import annotations
 
@@ -8,51 +8,54 @@ from typing import Any, Literal, Protocol
 
 from agentic_flywheel.tracing.observation import Observation
 
-#: Makes a value of an observation the text that may be shown.
+#: Returns the text of a value, cut and masked as it may be stored.
 Text = Callable[[Any], str]
 
-#: Waits between attempts double from here to there, in seconds.
+#: Shortest and longest wait between two attempts, in seconds; each wait is twice the one before.
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
-#: How often one batch is offered before it is given up.
+#: Most attempts to send one batch.
 ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a batch."""
+class SendResult:
+    """How a sink answered a batch."""
 
     kind: Literal["delivered", "again", "too_large", "refused"]
-    #: What was wrong, for the log.
+    #: Why it was not delivered, or not whole; for the log.
     reason: str = ""
-    #: Of a delivered batch: how many observations the receiver left out.
+    #: Number of observations of a delivered batch that the receiver rejected.
     rejected: int = 0
-    #: Seconds until the receiver should be asked again, for this batch or the next; None: as we see fit.
+    #: Seconds before this batch or the next is sent; None: the receiver did not say.
     wait: float | None = None
 
 
-DELIVERED = Outcome("delivered")
+DELIVERED = SendResult("delivered")
 
 
 class Sink(Protocol):
-    """Where observations go. Called from the exporter's thread only."""
+    """A place to which observations are sent. Called from the exporter's thread only."""
 
-    #: How much one batch may hold: observations, and bytes of what ``encode`` returns.
+    #: Bounds of one batch: number of observations, and bytes of what ``encode`` returns.
     batch_count: int
     batch_bytes: int
 
     def encode(self, seen: Observation, text: Text) -> bytes:
-        """Return one observation as it is kept until its batch is sent."""
+        """Return the encoded form of one observation."""
 
-    def send(self, batch: Sequence[bytes]) -> Outcome:
-        """Hand over a batch; bounded in time, raises nothing."""
+    def send(self, batch: Sequence[bytes]) -> SendResult:
+        """Send a batch. Ends within a bounded time and raises nothing."""
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Close connections and files."""
 
 
 def next_wait(attempt: int, told: float | None) -> float | None:
-    """Return how long to wait after the ``attempt``-th failed offer of a batch, counted from 1; None: give it up."""
+    """Return the seconds to wait after a failed attempt, numbered from 1; None where no other attempt is made.
+
+    ``told``: the seconds that the receiver asked for, if any.
+    """
     if attempt >= ATTEMPTS:
         return None
     return min(LONGEST_WAIT, told if told is not None else FIRST_WAIT * 2 ** (attempt - 1))

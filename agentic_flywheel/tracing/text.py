@@ -1,4 +1,4 @@
-"""What becomes text in a trace: values as text, cut to size, with secrets and e-mail addresses taken out."""
+"""Texts of a trace: values become text, long texts are cut, secrets and e-mail addresses are removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ Mask = Callable[[str], str]
 MASKING_FAILED = "[not shown: masking failed]"
 
 _REDACTED = "[redacted]"
-#: Each with cheap signs, one of which stands wherever the expression can match; those of the first are in lower case.
+#: Expressions to search for, each with short texts of which one is contained in every match: so most texts are not
+#: searched at all. Those of the first table are in lower case.
 _ANY_CASE: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("bearer ", "basic "), re.compile(r"(?i)\b(bearer|basic)\s+(?=\S*\d|\S{20})[\w.~+/=-]{8,}"), rf"\1 {_REDACTED}"),
     (
@@ -48,7 +49,7 @@ _AS_WRITTEN: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
 
 
 def redact(text: str) -> str:
-    """Return a text without keys, tokens, passwords and e-mail addresses, as far as their form gives them away."""
+    """Return a text without the keys, tokens, passwords and e-mail addresses that have a known form."""
     lowered = text.lower()
     for signs, pattern, replacement in _ANY_CASE:
         for sign in signs:
@@ -63,20 +64,8 @@ def redact(text: str) -> str:
     return text
 
 
-def cut(text: str, limit: int) -> str:
-    """Return at most ``limit`` characters and how many are missing.
-
-    Cuts before the last word, so that no half of a secret is left that masking would not know.
-    """
-    if len(text) <= limit:
-        return text
-    space = text.rfind(" ", max(0, limit - 256), limit)
-    kept = text[: space if space > 0 else limit]
-    return f"{kept}… [{len(text) - len(kept)} characters more]"
-
-
 def as_text(value: Any) -> str:
-    """Return a text as it is and everything else as JSON."""
+    """Return a text unchanged, and any other value as JSON."""
     return value if isinstance(value, str) else _encode(value)
 
 
@@ -105,7 +94,7 @@ def load_mask(name: str) -> Mask | None:
 
 
 def masked(text: str, mask: Mask | None) -> str:
-    """Apply a mask that may be anybody's code: where it fails, nothing is shown."""
+    """Return a masked text. The mask may be a user's code; where it raises, the text is replaced as a whole."""
     if mask is None:
         return text
     try:

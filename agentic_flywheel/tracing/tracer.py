@@ -1,4 +1,4 @@
-"""What producers and workers record their steps with: it never raises, never blocks and costs microseconds."""
+"""Record the steps of queries, in producers and workers. Recording never raises or blocks, and takes microseconds."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from agentic_flywheel.cutting import cut
 from agentic_flywheel.models import Record, Usage
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.tracing.exporter import Delivery, Exporter
+from agentic_flywheel.tracing.exporter import ExportCounts, Exporter
 from agentic_flywheel.tracing.file_sink import FileSink
 from agentic_flywheel.tracing.observation import BASE_WEIGHT, Level, Observation, ObservationType, sampled, weigh
-from agentic_flywheel.tracing.root import Ended, root_of
+from agentic_flywheel.tracing.root import EndedQuery, root_of
 from agentic_flywheel.tracing.sink import Sink
-from agentic_flywheel.tracing.text import Mask, cut, load_mask
+from agentic_flywheel.tracing.text import Mask, load_mask
 
 logger = logging.getLogger(__name__)
 
-#: Hears which roots are no longer here.
+#: Called with the ids of queries whose root was sent or given up, on any thread.
 OnLeft = Callable[[Sequence[str]], None]
 
-#: What a record weighs beside its question and its answer.
+#: Memory of a record without its question and answer, in bytes.
 ROOT_WEIGHT = 10 * BASE_WEIGHT
-NOTHING = Delivery(accepted=0, sent=0, dropped=0, pending=0, pending_bytes=0)
+NOTHING = ExportCounts(accepted=0, sent=0, dropped=0, pending=0, pending_bytes=0)
 
 
 class Tracer:
-    """Records observations of queries, from any process that knows their ids.
+    """Records observations of queries, in any process that knows their ids.
 
-    Values handed over are not copied: do not change them afterwards.
+    Values that are passed in are not copied; do not change them afterwards.
     """
 
     def __init__(
@@ -53,10 +54,10 @@ class Tracer:
         service: str = "agentic-flywheel",
         on_left: OnLeft | None = None,
     ) -> Tracer:
-        """Return a tracer to Langfuse where its keys are set, else to a file under ``settings.home``.
+        """Return a tracer that sends to Langfuse where its keys are set, else to a file under ``settings.home``.
 
-        ``mask`` goes before the one that the settings name. ``on_left`` hears of every root that was sent, given up or
-        never to be sent, by its query and on any thread. Raises InvalidSetting for a mask that cannot be loaded.
+        ``mask`` replaces the one that the settings name. ``on_left`` is called, on any thread, with the ids of queries
+        whose root was sent, given up or will not be sent. Raises InvalidSetting for a mask that cannot be loaded.
         """
         if not settings.tracing_enabled:
             return cls(None, on_left=on_left)
@@ -78,9 +79,9 @@ class Tracer:
     def trace(
         self, query_id: str, *, session: str | None = None, user: str | None = None, private: bool = False
     ) -> Trace:
-        """Return the trace of one query, to record steps in. Nothing travels between processes but the query's id.
+        """Return the trace of one query, to record its steps. Another process needs only the query's id to do the same.
 
-        ``private``: what was asked and answered stays out of every step, such as under a confidential profile.
+        ``private``: inputs, outputs and messages are left out of every step, as a confidential profile requires.
         """
         exporter = self._exporter
         if exporter is not None and not sampled(query_id, self._sample_rate):
@@ -89,21 +90,21 @@ class Tracer:
 
     @property
     def enabled(self) -> bool:
-        """Whether anything is recorded at all."""
+        """Whether anything is recorded."""
         return self._exporter is not None
 
     @property
-    def delivery(self) -> Delivery:
-        """What became of the observations of this process so far."""
-        return self._exporter.delivery if self._exporter is not None else NOTHING
+    def counts(self) -> ExportCounts:
+        """The counts of this process's observations so far."""
+        return self._exporter.counts if self._exporter is not None else NOTHING
 
     def close(self, timeout: float = 1.0) -> bool:
-        """Send what can be sent in ``timeout`` seconds. Returns whether everything went out."""
+        """Send what can be sent in ``timeout`` seconds. Returns whether everything was sent."""
         return self._exporter.close(timeout) if self._exporter is not None else True
 
 
 class Trace:
-    """One query's trace, as one process sees it."""
+    """One query's trace, as one process records it."""
 
     __slots__ = ("_exporter", "_on_left", "_private", "_query_id", "_session", "_text_limit", "_user")
 
@@ -122,7 +123,7 @@ class Trace:
 
     @property
     def recording(self) -> bool:
-        """Whether steps are recorded at all: there is a tracer, and this trace is in its sample."""
+        """Whether steps are recorded: tracing is on, and this query is in the sample."""
         return self._exporter is not None
 
     def observe(
@@ -144,10 +145,10 @@ class Trace:
         first_token: int | None = None,
         link: str | None = None,
     ) -> None:
-        """Record a step that is over. ``start``, ``end`` and ``first_token`` are nanoseconds since 1970.
+        """Record a step that has ended. ``start``, ``end`` and ``first_token`` are nanoseconds since 1970.
 
-        Without a ``parent`` it lies right under the query's root. ``link`` is the id of another query whose answer
-        this step waited for.
+        Without a ``parent`` the step is directly below the query's root. ``link`` is the id of another query whose
+        answer this step waited for.
         """
         exporter = self._exporter
         if exporter is None:
@@ -181,25 +182,25 @@ class Trace:
             exporter.refuse()
             logger.debug("a step of query %s was not recorded", self._query_id, exc_info=True)
 
-    def root(self, record: Record | Ended, *, title: str | None = None) -> None:
-        """Record the whole query, once: whoever wins the write of its final state calls this.
+    def root(self, record: Record | EndedQuery, *, title: str | None = None) -> None:
+        """Record the root. Called once for each query, by the process that wrote its final state.
 
-        ``title`` is the flow's title; without one it is made from the flow's key.
+        ``title`` is the flow's title; None: it is made from the flow's key.
         """
         if not self._take_root(record, title):
             self.forgo_root()
 
     def forgo_root(self) -> None:
-        """Say that the whole query is not recorded, instead of ``root``: what waits for its root need not."""
+        """Called in place of ``root`` where no root is recorded, so that ``on_left`` is called for the query."""
         if self._on_left is not None:
             self._on_left([self._query_id])
 
-    def _take_root(self, record: Record | Ended, title: str | None) -> bool:
+    def _take_root(self, record: Record | EndedQuery, title: str | None) -> bool:
         exporter = self._exporter
         if exporter is None:
             return False
         try:
-            # Made from the record when it is sent: that is the greater part of its cost.
+            # The root is made when it is sent, because that is most of the work.
             root = partial(root_of, record, title=title, private=self._private)
             answer = record.answer.text if record.answer is not None else None
             return exporter.offer(root, ROOT_WEIGHT + weigh(record.query.question) + weigh(answer), self._query_id)
@@ -209,7 +210,7 @@ class Trace:
             return False
 
     def _bounded(self, value: Any) -> Any:
-        # A long text is cut here and not when it is sent, so that the queue does not hold on to it.
+        # Cut now, so that the queue does not keep the whole text in memory.
         return cut(value, self._text_limit) if isinstance(value, str) else value
 
 
@@ -219,7 +220,7 @@ def _sink_of(settings: Settings, service: str) -> Callable[[], Sink]:
         return lambda: FileSink(settings.home / "traces")
 
     def make() -> Sink:
-        # Imported by the thread that sends: it brings an HTTP client that most commands can do without.
+        # Imported by the sending thread: it loads an HTTP client, which most commands do not need.
         from agentic_flywheel.tracing.langfuse_sink import LangfuseSink
 
         return LangfuseSink(

@@ -1,6 +1,6 @@
-"""A trace drawn for a terminal: its steps as a tree, each with a bar that shows when it ran and for how long.
+"""Draw a trace for a terminal: its steps as a tree, each with a bar that shows when it ran and for how long.
 
-Pure: it is given a view and returns what rich can print. Every text is data and shown as plain characters.
+Pure: takes a view, returns what rich can print. Texts are shown as plain characters, never as markup.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agentic_flywheel.tracing.observation import Level, Observation
-from agentic_flywheel.tracing.view import Step, TraceView, steps_of
+from agentic_flywheel.tracing.observation import STEP, TOOL, Level, Observation
+from agentic_flywheel.tracing.view import TraceStep, TraceView, steps_of
 
 BAR_WIDTH = 24
 MAX_TEXT = 400
@@ -24,7 +24,7 @@ MAX_NOTE = 120
 
 _STYLES: dict[Level | None, str] = {"ERROR": "red", "WARNING": "yellow", "DEBUG": "dim"}
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-#: What a step is, in the words of somebody who asks a question.
+#: What each step does, in words for a user.
 _MEANINGS = {
     "queue-wait": "waited for a worker",
     "intent-classification": "found out what is asked",
@@ -33,6 +33,7 @@ _MEANINGS = {
     "retry-wait": "waited before the next try",
     "context": "put the context together",
     "flow-execution": "asked the flow",
+    "person-decision": "waited for a person",
     "attach": "waited for the same question's answer",
     "synthesis": "made one answer of several",
     "response-formatting": "wrote the answer down",
@@ -40,7 +41,7 @@ _MEANINGS = {
 
 
 def render_tree(view: TraceView) -> RenderableType:
-    """Return a trace as something that rich prints."""
+    """Return a trace as a renderable for rich."""
     steps = steps_of(view.observations)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("step", overflow="fold", ratio=3)
@@ -59,7 +60,7 @@ def render_tree(view: TraceView) -> RenderableType:
 
 
 def bar(begins: float, ends: float, width: int = BAR_WIDTH) -> str:
-    """Return a line of characters, filled from one share of its width to another; never empty."""
+    """Return a line of ``width`` characters, filled from ``begins`` to ``ends``, 0..1; never empty."""
     first = min(int(begins * width), width - 1)
     eighths = max(1, round((ends - begins) * width * 8))
     full, rest = divmod(eighths, 8)
@@ -67,7 +68,7 @@ def bar(begins: float, ends: float, width: int = BAR_WIDTH) -> str:
 
 
 def duration(nanoseconds: int) -> str:
-    """Return a time that a person reads: ``0.4 ms``, ``230 ms``, ``2.31 s``, ``3 min 20 s``."""
+    """Return a duration for a person: ``0.4 ms``, ``230 ms``, ``2.31 s``, ``3 min 20 s``."""
     milliseconds = nanoseconds / 1e6
     if milliseconds < 10:
         return f"{milliseconds:.1f} ms"
@@ -80,7 +81,7 @@ def duration(nanoseconds: int) -> str:
 
 
 def plain(value: Any, limit: int = MAX_NOTE) -> str:
-    """Return a text on one line, without what a terminal would obey, cut to size."""
+    """Return a text on one line without control characters, cut to ``limit`` characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     flat = " ".join("".join(each if each.isprintable() else " " for each in text[: 4 * limit]).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
@@ -119,7 +120,7 @@ def _foot(view: TraceView) -> list[Text]:
     return [Text(), *lines]
 
 
-def _label(step: Step) -> Text:
+def _label(step: TraceStep) -> Text:
     guides = ["   " if last else "│  " for last in step.last[:-1]]
     branch = ("└─ " if step.last[-1] else "├─ ") if step.last else ""
     name = "the whole query" if step.seen.is_root else plain(step.seen.name, 60)
@@ -131,7 +132,8 @@ def _label(step: Step) -> Text:
 def _note(seen: Observation) -> str:
     if seen.is_root:
         return ""
-    facts = _FACTS.get(seen.name, _no_facts)(seen, _read(seen.metadata or {}), _read({"": seen.output}).get(""))
+    facts_of = _doing if seen.name.startswith((STEP, TOOL)) else _FACTS.get(seen.name, _no_facts)
+    facts = facts_of(seen, _read(seen.metadata or {}), _read({"": seen.output}).get(""))
     said = [_MEANINGS.get(seen.name, ""), *(plain(fact) for fact in facts if fact)]
     if seen.message:
         said.append(plain(seen.message))
@@ -139,7 +141,7 @@ def _note(seen: Observation) -> str:
 
 
 def _read(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as they were before they became text."""
+    """Return the values that were written as JSON texts; other texts unchanged."""
     found = {}
     for name, value in values.items():
         try:
@@ -194,6 +196,19 @@ def _flow(seen: Observation, metadata: dict[str, Any], output: Any) -> list[str]
     ]
 
 
+def _decision(seen: Observation, metadata: dict[str, Any], output: Any) -> list[str]:
+    return [str(output or ""), str(metadata.get("node") or "")]
+
+
+def _doing(seen: Observation, metadata: dict[str, Any], output: Any) -> list[str]:
+    return [
+        str(metadata.get("kind") or ""),
+        f"{seen.usage.total_tokens} tokens" if seen.usage and seen.usage.total_tokens else "",
+        seen.model or "",
+        plain(output) if seen.name.startswith(TOOL) and output is not None else "",
+    ]
+
+
 def _attach(seen: Observation, metadata: dict[str, Any], output: Any) -> list[str]:
     leader = seen.link or metadata.get("attached_to")
     return [f"query {leader}"] if leader else []
@@ -206,5 +221,6 @@ _FACTS: dict[str, Facts] = {
     "cache-check": _cache,
     "context": _context,
     "flow-execution": _flow,
+    "person-decision": _decision,
     "attach": _attach,
 }

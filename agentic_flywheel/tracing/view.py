@@ -1,4 +1,4 @@
-"""A trace as a person sees it: what a view and a search result hold."""
+"""Views of traces: one whole trace, and the line for each trace that a search found."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
+from agentic_flywheel.broker.scores import Score
 from agentic_flywheel.models import Model
-from agentic_flywheel.scores import Score
 from agentic_flywheel.tracing.observation import Observation, root_span_id, trace_id
 
 
 @dataclass(frozen=True)
 class TraceView:
-    """One trace: its observations, the root first, and where they were read."""
+    """One trace: its observations, its scores, and the archive from which they were read."""
 
     query_id: str
     observations: tuple[Observation, ...]
     scores: tuple[Score, ...] = ()
     source: str = ""
-    #: What could not be read.
+    #: Which archives could not be read.
     note: str = ""
 
     @property
@@ -31,7 +31,7 @@ class TraceView:
         return next((seen for seen in self.observations if seen.is_root), None)
 
     def as_object(self) -> dict[str, Any]:
-        """Return the view as JSON values, the steps in the order of the tree."""
+        """Return the view as JSON values. The steps are in the order of the tree."""
         return {
             "query_id": self.query_id,
             "trace_id": trace_id(self.query_id),
@@ -53,7 +53,7 @@ def _object(seen: Observation) -> dict[str, Any]:
     return fields
 
 
-class Found(Model):
+class FoundTrace(Model):
     """One trace that a search found."""
 
     query_id: str
@@ -66,13 +66,13 @@ class Found(Model):
     session_id: str | None = None
     user: str | None = None
     tags: tuple[str, ...] = ()
-    #: What went wrong, where something did.
+    #: The error of the query; empty where there was none.
     problem: str = ""
     rating: float | None = None
 
     @classmethod
-    def of(cls, root: Observation, rating: float | None) -> Found:
-        """Return what a trace's root tells."""
+    def of(cls, root: Observation, rating: float | None) -> FoundTrace:
+        """Return the line for a trace with this root and rating."""
         flow = (root.metadata or {}).get("flow")
         return cls(
             query_id=root.query_id,
@@ -91,13 +91,13 @@ class Found(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One observation in its place in the tree."""
+class TraceStep:
+    """One observation with its place in the tree."""
 
     seen: Observation
-    #: Whether it is the last of its siblings, for it and each step above it but the root.
+    #: For each step from below the root down to this one: whether it is the last of its siblings.
     last: tuple[bool, ...]
-    #: Where it begins and ends within the whole trace, 0..1.
+    #: Begin and end within the whole trace, 0..1.
     begins: float
     ends: float
 
@@ -106,10 +106,10 @@ class Step:
         return len(self.last)
 
 
-def steps_of(observations: Sequence[Observation]) -> list[Step]:
-    """Return the observations as a tree from top to bottom, siblings in the order of their beginning.
+def steps_of(observations: Sequence[Observation]) -> list[TraceStep]:
+    """Return the observations in the order of the tree, siblings by their start.
 
-    One whose parent is not known is shown under the root, so that nothing is left out.
+    An observation whose parent is unknown is placed below the root, so that none is left out.
     """
     if not observations:
         return []
@@ -122,11 +122,11 @@ def steps_of(observations: Sequence[Observation]) -> list[Step]:
             below.setdefault(seen.parent if seen.parent in known else top, []).append(seen)
     first = min(seen.start for seen in observations)
     whole = max(1, max(seen.end for seen in observations) - first)
-    steps: list[Step] = []
+    steps: list[TraceStep] = []
 
     def walk(seen: Observation, last: tuple[bool, ...]) -> None:
         begins, ends = (seen.start - first) / whole, (seen.end - first) / whole
-        steps.append(Step(seen=seen, last=last, begins=begins, ends=ends))
+        steps.append(TraceStep(seen=seen, last=last, begins=begins, ends=ends))
         descend(seen.span_id, last)
 
     def descend(span_id: str | None, last: tuple[bool, ...]) -> None:
@@ -136,7 +136,7 @@ def steps_of(observations: Sequence[Observation]) -> list[Step]:
 
     if root is not None:
         walk(root, ())
-    # Whatever the root does not lead to: everything while there is no root, and what names itself its parent.
+    # Also what is not connected to the root: all steps while there is no root, and steps that name each other.
     for span_id in (top, *list(below)):
         descend(span_id, ())
     return steps

@@ -1,4 +1,4 @@
-"""Load on a pipeline and what came of it: a closed loop for throughput, an open one for latency."""
+"""Put load on a pipeline and measure it: a closed loop for throughput, an open one for latency."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ async def open_loop(ask: Ask, *, per_second: float, seconds: float, flow_ms: flo
         tasks.append(asyncio.create_task(one(number)))
     await asyncio.gather(*tasks)
     return added
+
+
+async def taken_ms(ask: Ask, *, count: int) -> list[float]:
+    """Ask one question after another; return the milliseconds of each."""
+    taken = []
+    for number in range(count):
+        start = time.perf_counter()
+        await ask(number)
+        taken.append((time.perf_counter() - start) * 1000)
+    return taken
 
 
 def median(values: list[float]) -> float:

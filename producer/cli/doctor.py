@@ -1,4 +1,4 @@
-"""``flywheel doctor``: check everything that is needed, and say what to do about the rest."""
+"""``flywheel doctor``: check everything that the stack needs, and say how to repair what is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARKS = {"ok": ("✓ ", "green"), "warning": ("! ", "yellow"), "failed": ("✗ 
 def doctor(json: options.Json = False) -> None:
     """Check Python, packages, settings, registry, broker, Flowise, workers, Flower and tracing.
 
-    Ends with code 1 when something is missing; a warning is none.
+    Ends with code 1 when something is missing. A warning alone ends with code 0.
     """
     from producer.cli.checkup import check_everything
 

@@ -1,11 +1,15 @@
-"""Which exit code an error stands for."""
+"""The exit code of each class of error."""
 
 from __future__ import annotations
 
 from agentic_flywheel.errors import (
+    AlreadyDecided,
     BrokerUnavailable,
     DeadlineExceeded,
+    EarlierTurnAsks,
     FlywheelError,
+    IdempotencyConflict,
+    InputRequired,
     InvalidEvaluator,
     InvalidGate,
     InvalidProfile,
@@ -13,9 +17,16 @@ from agentic_flywheel.errors import (
     InvalidRegistry,
     InvalidScore,
     InvalidSetting,
+    InvalidTokens,
+    NothingToDecide,
+    OwnerLimitReached,
+    PackageMissing,
     QueryCancelled,
+    QueryLost,
+    QueryRemoved,
     QueueFull,
     ResultsUnreadable,
+    ServerUnavailable,
     ServiceFailed,
     StackRunning,
     UnknownDeadLetter,
@@ -24,14 +35,20 @@ from agentic_flywheel.errors import (
     UnknownProfile,
     UnknownQuery,
     UnknownSession,
+    UnknownToken,
     UnusableReplay,
     UnusableSource,
+    UploadLost,
+    UploadsFull,
     WaitTimeout,
 )
 from producer.cli.exits import Exit
 
 _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
     Exit.UNUSABLE: (
+        AlreadyDecided,
+        EarlierTurnAsks,
+        IdempotencyConflict,
         InvalidEvaluator,
         InvalidGate,
         InvalidProfile,
@@ -39,6 +56,9 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         InvalidRegistry,
         InvalidScore,
         InvalidSetting,
+        InvalidTokens,
+        NothingToDecide,
+        QueryRemoved,
         ResultsUnreadable,
         UnknownDeadLetter,
         UnknownDomain,
@@ -46,15 +66,28 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         UnknownProfile,
         UnknownQuery,
         UnknownSession,
+        UnknownToken,
         UnusableReplay,
+        PackageMissing,
         UnusableSource,
+        UploadLost,
     ),
-    Exit.UNAVAILABLE: (BrokerUnavailable, QueueFull, ServiceFailed, StackRunning),
+    Exit.UNAVAILABLE: (
+        BrokerUnavailable,
+        OwnerLimitReached,
+        QueryLost,
+        QueueFull,
+        ServerUnavailable,
+        ServiceFailed,
+        StackRunning,
+        UploadsFull,
+    ),
     Exit.TIMED_OUT: (WaitTimeout,),
+    Exit.INPUT_REQUIRED: (InputRequired,),
     Exit.CANCELLED: (QueryCancelled, DeadlineExceeded),
 }
 
 
 def exit_of(error: FlywheelError) -> Exit:
-    """Return the exit code for an error; one that no other code is for has failed."""
+    """Return the exit code of an error, as ``_EXITS`` lists it by class; FAILED (1) for every other class."""
     return next((code for code, kinds in _EXITS.items() if isinstance(error, kinds)), Exit.FAILED)

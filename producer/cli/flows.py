@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.errors import InvalidRegistry
 from agentic_flywheel.registry import (
-    Reading,
+    RegistryReading,
     add_flow,
     bundled_registry,
     find_registry,
     load_catalog,
     read_registry,
 )
+from agentic_flywheel.secret_values import without_secret_values
 from agentic_flywheel.settings import load_settings
 from producer.cli import options
 from producer.cli.exits import Exit
+from producer.cli.flow_import import import_
 from producer.cli.lint import lint
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
@@ -28,8 +32,9 @@ from producer.cli.screen import Screen
 if TYPE_CHECKING:
     from producer.cli.flow_check import FlowReport
 
-flows = options.command_group("List, check and add the flows of the registry.")
+flows = options.command_group("List, check, add and import the flows of the registry.")
 flows.command()(lint)
+flows.command("import")(import_)
 
 
 @flows.command("list")
@@ -41,6 +46,8 @@ def list_(json: options.Json = False) -> None:
     if json:
         for flow in catalog.flows.values():
             value = flow.model_dump(mode="json")
+            value["config"] = without_secret_values(flow.config)
+            value["server"] = without_secrets(flow.server) if flow.server else None
             screen.object({**value, "revision": flow.revision, "default": flow.key == catalog.default.key})
         return
     screen.table(
@@ -50,7 +57,7 @@ def list_(json: options.Json = False) -> None:
                 flow.key,
                 flow.domain,
                 "default" if flow.key == catalog.default.key else "yes" if flow.active else ("no", "dim"),
-                _span(flow.ttl.total_seconds()) if flow.cache else "not",
+                "not" if flow.cache == "off" else f"{_span(flow.ttl.total_seconds())}, {flow.cache}",
                 flow.memory,
                 one_line(flow.purpose or flow.description or flow.title, 70),
             )
@@ -112,8 +119,8 @@ def add(
 @flows.command()
 def check(json: options.Json = False) -> None:
     """Check the registry, then ask Flowise about each flow: is it there, is its key right, what will be ignored."""
+    from agentic_flywheel.stack import stack_settings
     from producer.cli.flow_check import check_flows
-    from producer.stack import stack_settings
 
     screen = Screen(json)
     with screen.reporting():
@@ -129,16 +136,17 @@ def check(json: options.Json = False) -> None:
             return
         reports = asyncio.run(check_flows(reading.catalog, settings))
     for report in reports:
-        _show_report(screen, report)
+        show_report(screen, report)
     if any(report.problems for report in reports):
         raise typer.Exit(Exit.FAILED)
 
 
-def _show_reading(screen: Screen, path: Path, reading: Reading) -> None:
+def _show_reading(screen: Screen, path: Path, reading: RegistryReading) -> None:
     if screen.json:
         faults = [{"line": fault.line, "key": fault.key, "reason": fault.reason} for fault in reading.faults]
         warnings = [{"line": each.line, "key": each.key, "text": each.text} for each in reading.warnings]
-        screen.object({"registry": str(path), "ok": not faults, "faults": faults, "warnings": warnings})
+        told = {"registry": str(path), "ok": not faults, "faults": faults, "warnings": warnings}
+        screen.object({**told, "cache_unsaid": list(_unsaid_caches(reading))})
         return
     for fault in reading.faults:
         _show_fault(screen, fault)
@@ -146,13 +154,27 @@ def _show_reading(screen: Screen, path: Path, reading: Reading) -> None:
         screen.line(("! ", "yellow"), f"{path}:{warning.line}: {warning.key}: {warning.text}")
     if not reading.faults:
         screen.line(("✓ ", "green"), f"{path} is acceptable")
+    if unsaid := ", ".join(_unsaid_caches(reading)):
+        screen.line(
+            ("→ ", "cyan"),
+            f"{unsaid}: answers are kept for each user apart. Where they are the same for everybody, and the flow does "
+            "nothing for the one who asks, say `cache: shared`; else say `cache: owner`.",
+        )
+
+
+def _unsaid_caches(reading: RegistryReading) -> Iterator[str]:
+    """Yield the flows of which nobody said whose their answers are."""
+    for flow in reading.catalog.active.values() if reading.catalog else ():
+        if "cache" not in flow.model_fields_set:
+            yield flow.key
 
 
 def _show_fault(screen: Screen, fault: InvalidRegistry) -> None:
     screen.line(("✗ ", "bold red"), f"{fault.path}:{fault.line}: {fault.key}: {fault.reason}")
 
 
-def _show_report(screen: Screen, report: FlowReport) -> None:
+def show_report(screen: Screen, report: FlowReport) -> None:
+    """Print what Flowise says about one flow."""
     if screen.json:
         screen.object({**report.model_dump(mode="json"), "ok": not report.problems})
         return

@@ -1,4 +1,4 @@
-"""``flywheel health``: how the flows and queues are doing, once or again and again."""
+"""``flywheel health``: latencies, errors and queues of the flows, once or refreshed every few seconds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from agentic_flywheel.errors import BrokerUnavailable
-from agentic_flywheel.health import FlowHealth, Health, Latency, read_health
-from agentic_flywheel.tally import HOUR
+from agentic_flywheel.figures.health import FlowHealth, Health, Latency, read_health
+from agentic_flywheel.figures.tally import HOUR
 from agentic_flywheel.tracing.tree import duration
 from producer.cli import options
 from producer.cli.objects import milliseconds
@@ -20,7 +20,8 @@ from producer.cli.screen import Piece, Screen, table_of
 from producer.client import AsyncProducer
 
 _PAUSE = 2.0
-_NUMBERS = ("queries", "per hour", "p50", "p95", "p99", "wait p95", "errors", "cache", "score", "running")
+_ASKED = ("asked", "answered", "fell back", "failed")
+_NUMBERS = (*_ASKED, "p50", "p95", "p99", "wait p95", "errors", "cache", "score", "running")
 
 
 def health(
@@ -38,7 +39,7 @@ def health(
     screen = Screen(json)
     with screen.reporting():
         try:
-            asyncio.run((_watch if watch else _once)(screen, since or HOUR))
+            asyncio.run((_watch if watch else _once)(screen, HOUR if since is None else since))
         except KeyboardInterrupt:
             if not watch:
                 raise
@@ -86,7 +87,9 @@ def _drawn(health: Health) -> RenderableType:
         for flow in health.flows
         if flow.errors
     ]
-    told = f"Since {health.since.astimezone():%Y-%m-%d %H:%M}. {health.under_way} under way. Latencies of answers that"
+    asking = f", {health.asking} of them wait for a person" if health.asking else ""
+    told = f"Since {health.since.astimezone():%Y-%m-%d %H:%M}. {health.under_way} under way{asking}. "
+    told += "Latencies of answers that"
     return Group(
         flows,
         *([Text(), *classes] if classes else []),
@@ -102,8 +105,7 @@ def _row(flow: FlowHealth) -> tuple[Piece, ...]:
     return (
         flow.flow,
         (flow.verdict, "red" if bad else "green" if flow.queries else "dim"),
-        str(flow.queries),
-        f"{flow.per_hour:.1f}",
+        *map(str, (flow.queries, flow.answered, flow.fallen_back, flow.failed)),
         *map(_milliseconds, (flow.latency.p50, flow.latency.p95, flow.latency.p99, flow.wait.p95)),
         _percent(flow.error_rate),
         _percent(flow.cache_hit_rate),

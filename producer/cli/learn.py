@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agentic_flywheel.learning.changes import EXAMPLES, KEYWORDS, Change
-from agentic_flywheel.learning.clusters import NewFlow
+from agentic_flywheel.learning.changes import EXAMPLES, KEYWORDS, TextChange
+from agentic_flywheel.learning.clusters import FlowSuggestion
 from agentic_flywheel.learning.judging import Effect
 from agentic_flywheel.learning.lessons import Lesson, load_lessons
 from agentic_flywheel.learning.overlaps import Overlap
@@ -142,7 +142,7 @@ def what(proposal: Proposal) -> str:
             return f"drop the keyword {subject} of {flow}"
 
 
-def _show_texts(screen: Screen, change: Change) -> None:
+def _show_texts(screen: Screen, change: TextChange) -> None:
     if change.place == KEYWORDS:
         return
     where = change.flow if change.place == EXAMPLES else f"{change.flow}, {change.place}"
@@ -165,7 +165,7 @@ def _show_overlap(screen: Screen, overlap: Overlap) -> None:
         screen.line(("    ", ""), (one_line(text, 100), "dim"))
 
 
-def _show_flow(screen: Screen, flow: NewFlow) -> None:
+def _show_flow(screen: Screen, flow: FlowSuggestion) -> None:
     judged, left_out = _moves(flow.effect)
     screen.line()
     screen.line(

@@ -1,4 +1,4 @@
-"""``flywheel flows lint``: what in the registry makes routing, or the calls of flows, other than it looks."""
+"""``flywheel flows lint``: report entries of the registry that do not do what their author will expect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from producer.cli.exits import Exit
 from producer.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from agentic_flywheel.learning.lint import Finding
+    from agentic_flywheel.learning.lint import LintFinding
     from agentic_flywheel.settings import Settings
 
 
@@ -29,7 +29,7 @@ def lint(json: options.Json = False) -> None:
     of Flowise, where one is set or runs here.
     """
     from agentic_flywheel.learning.lint import lint as found_in
-    from producer.stack import stack_settings
+    from agentic_flywheel.stack import stack_settings
 
     screen = Screen(json)
     with screen.reporting():
@@ -47,14 +47,14 @@ def lint(json: options.Json = False) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-async def _ignored(catalog: Catalog, settings: Settings) -> list[Finding]:
-    from agentic_flywheel.learning.lint import Finding
+async def _ignored(catalog: Catalog, settings: Settings) -> list[LintFinding]:
+    from agentic_flywheel.learning.lint import LintFinding
     from producer.cli.flow_check import check_flows
 
     if settings.flowise_base_url is None:
         return []
     return [
-        Finding(
+        LintFinding(
             kind="ignored_override",
             level="remark",
             flow=report.flow,
@@ -67,7 +67,7 @@ async def _ignored(catalog: Catalog, settings: Settings) -> list[Finding]:
     ]
 
 
-def _lines(path: Path, findings: Sequence[Finding]) -> list[int]:
+def _lines(path: Path, findings: Sequence[LintFinding]) -> list[int]:
     from agentic_flywheel.learning.changes import EXAMPLES, KEYWORDS
 
     document = read_document(path)
@@ -80,14 +80,14 @@ def _lines(path: Path, findings: Sequence[Finding]) -> list[int]:
     ]
 
 
-def _print(screen: Screen, path: Path, findings: Sequence[Finding]) -> None:
+def _print(screen: Screen, path: Path, findings: Sequence[LintFinding]) -> None:
     problems = sum(each.level == "problem" for each in findings)
     screen.object({"registry": str(path), "ok": not problems, "problems": problems, "findings": len(findings)})
     for line, each in zip(_lines(path, findings), findings, strict=True):
         screen.object({**each.model_dump(mode="json"), "line": line})
 
 
-def _show(screen: Screen, path: Path, findings: Sequence[Finding]) -> None:
+def _show(screen: Screen, path: Path, findings: Sequence[LintFinding]) -> None:
     for line, each in zip(_lines(path, findings), findings, strict=True):
         mark = ("✗ ", "bold red") if each.level == "problem" else ("! ", "yellow")
         screen.line(mark, f"{path}:{line}: {each.flow}: {each.said}")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from datetime import timedelta
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from agentic_flywheel.given import MAX_QUESTION
 
 
 def command_group(summary: str) -> typer.Typer:
@@ -29,6 +34,14 @@ def duration(text: str) -> timedelta:
     return span
 
 
+def time_limit(text: str) -> timedelta:
+    """Return the duration, above zero, that ``30``, ``30s``, ``15m`` or ``7d`` means."""
+    span = duration(text)
+    if not span:
+        raise typer.BadParameter("it should be above zero: give seconds, or text such as 500ms, 30s, 15m, 7d.")
+    return span
+
+
 def event_id(text: str) -> str:
     """Return the id of an event, as ``stream`` prints it."""
     if not re.fullmatch(r"\d{1,19}(-\d{1,19})?", text):
@@ -37,9 +50,31 @@ def event_id(text: str) -> str:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, and nothing else.")]
-User = Annotated[str, typer.Option("--user", metavar="NAME", help="Whose queries and sessions.")]
+Owner = Annotated[
+    str,
+    typer.Option("--owner", metavar="NAME", help="Whose; each token of the MCP bridge has one."),
+]
+User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="For whom of the owner's users.")]
 QueryId = Annotated[str, typer.Argument(metavar="QUERY_ID", show_default=False)]
 Question = Annotated[str, typer.Argument(metavar="QUESTION", show_default=False, help="`-` reads it from stdin.")]
+QuestionOrForm = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[QUESTION]", show_default=False, help="`-` reads it from stdin. A form stands in its place."
+    ),
+]
+Form = Annotated[
+    list[str] | None,
+    typer.Option("--form", metavar="NAME=VALUE", help="Fill in a field of the flow's form, or JSON all; repeatable."),
+]
+Upload = Annotated[
+    list[str] | None,
+    typer.Option("--upload", metavar="FILE", help="A file to give the flow, or the address of an image; repeatable."),
+]
+EncodingName = Annotated[
+    str,
+    typer.Option("--encoding", metavar="NAME", help="Of a text file: windows-1252, shift_jis, …; else found out."),
+]
 Flow = Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Ask this flow; no classification.")]
 Domain = Annotated[str | None, typer.Option("--domain", metavar="DOMAIN", help="Ask a flow of this domain.")]
 SessionId = Annotated[str | None, typer.Option("--session", metavar="ID", help="The conversation it belongs to.")]
@@ -50,11 +85,17 @@ ContextKind = Annotated[
 ]
 Timeout = Annotated[
     timedelta | None,
-    typer.Option("--timeout", metavar="TIME", parser=duration, help="Give the query up after this: 30, 90s, 5m."),
+    typer.Option("--timeout", metavar="TIME", parser=time_limit, help="Give the query up after this: 30, 90s, 5m."),
 ]
 Wait = Annotated[
     timedelta | None,
     typer.Option("--wait", metavar="TIME", parser=duration, help="Stop waiting after this; the query goes on."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option(
+        "--idempotency-key", metavar="KEY", help="Repeating the same question under this key asks it only once."
+    ),
 ]
 PriorityName = Annotated[str, typer.Option("--priority", metavar="BAND", help="high, normal or low.")]
 Config = Annotated[
@@ -65,9 +106,21 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor fill
 Refresh = Annotated[bool, typer.Option("--refresh", help="Do not read the cache, but fill it.")]
 
 
+def question_or_form(question: str | None, form: list[str] | None) -> str:
+    """Return what was given as a question; empty where a form stands in its place. Without both it is wrong usage."""
+    if question is None and not form:
+        raise typer.BadParameter("it is missing, and so is a form (--form NAME=VALUE).", param_hint="QUESTION")
+    return question or ""
+
+
 def question_text(given: str) -> str:
-    """Return the question, from stdin where ``-`` was given."""
-    return sys.stdin.read() if given == "-" else given
+    """Return the question, from stdin where ``-`` was given; no more of it than is too long."""
+    if given != "-":
+        return given
+    if isinstance(sys.stdin, TextIOWrapper):
+        # What is not UTF-8 is refused as what it is, instead of ending the command here.
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return sys.stdin.read(2 * MAX_QUESTION)
 
 
 def query_fields(
@@ -80,6 +133,8 @@ def query_fields(
     timeout: timedelta | None,
     priority: str,
     config: list[str] | None,
+    form: list[str] | None,
+    upload: list[str] | None,
     no_cache: bool,
     refresh: bool,
 ) -> dict[str, Any]:
@@ -95,9 +150,34 @@ def query_fields(
         "timeout": timeout,
         "priority": priority,
         "config": pairs(config or [], "--config"),
+        "form": filled_in(form or []),
+        "uploads": [each if re.match("https?://", each) else Path(each) for each in upload or []],
         "cache": "bypass" if no_cache else "refresh" if refresh else "use",
     }
-    return {name: value for name, value in fields.items() if value not in (None, {})}
+    return {name: value for name, value in fields.items() if value not in (None, {}, [])}
+
+
+def filled_in(given: list[str]) -> dict[str, Any]:
+    """Return a form from ``NAME=VALUE`` pairs, whose values are texts, or from one JSON object."""
+    if len(given) == 1 and given[0].lstrip().startswith("{"):
+        try:
+            found = json.loads(given[0], object_pairs_hook=_once)
+        except ValueError as refused:
+            raise typer.BadParameter(f"it is not JSON: {refused}.", param_hint="--form") from None
+        return dict(found)
+    split = [pair.partition("=") for pair in given]
+    for pair, (name, separator, _) in zip(given, split, strict=True):
+        if not name or not separator:
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--form")
+    return _once([(name, value) for name, _, value in split])
+
+
+def _once(given: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return pairs as a mapping: of a name that is given twice, nobody knows which value counts."""
+    for name, times in Counter(name for name, _ in given).items():
+        if times > 1:
+            raise typer.BadParameter(f"{name!r} is given twice.", param_hint="--form")
+    return dict(given)
 
 
 def pairs(given: list[str], option: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``flywheel profiles``: what flows are told of a domain."""
+"""``flywheel profiles``: the domain profiles, whose texts are sent to flows with each question."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Annotated, cast, get_args
 
 import typer
 
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.broker.sessions import Session
+from agentic_flywheel.given import asker_of
 from agentic_flywheel.profiles import ContextType, Privacy, Profile, ProfileWatch, read_profile
 from agentic_flywheel.profiles.reading import NAME, SUFFIX
 from agentic_flywheel.profiles.templates import TEMPLATES, new_profile
 from agentic_flywheel.profiles.watch import PLACE
-from agentic_flywheel.sessions import Session
 from agentic_flywheel.settings import load_settings
 from producer.cli import options
 from producer.cli.safe_text import one_line
@@ -25,12 +27,12 @@ Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
 
 @profiles.command("list")
-def list_(user: options.User = "local", json: options.Json = False) -> None:
+def list_(owner: options.Owner = LOCAL, json: options.Json = False) -> None:
     """List the profiles that you may use, then the files that are refused and why."""
     screen = Screen(json)
     with screen.reporting():
         watch = ProfileWatch(load_settings().profiles)
-        found, faults = watch.readable(user), watch.faults()
+        found, faults = watch.readable(owner), watch.faults()
     if json:
         for profile in found:
             screen.object(_about(profile))
@@ -72,15 +74,15 @@ def show(
     question: Annotated[
         str | None, typer.Option("--for", metavar="QUESTION", help="What a flow is told with this question.")
     ] = None,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
     json: options.Json = False,
 ) -> None:
-    """Show a profile, and what a flow is told of it."""
+    """Show a profile, and the text that a flow receives from it."""
     screen = Screen(json)
     if kind is not None and question is not None:
         raise typer.BadParameter("--as and --for exclude each other.")
     with screen.reporting():
-        profile = ProfileWatch(load_settings().profiles).get(name, user)
+        profile = ProfileWatch(load_settings().profiles).get(name, owner)
         shown = _kind(kind) if question is None else profile.context_type or _kind_for(question)
     if json:
         screen.object({**_about(profile), "kind": shown, "text": profile.text(shown)})
@@ -124,7 +126,7 @@ def new(
     privacy: Annotated[str, typer.Option("--privacy", metavar="LEVEL", help="public, internal or confidential.")] = (
         "internal"
     ),
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
     json: options.Json = False,
 ) -> None:
     """Make a profile from a template, to be filled in. It can be used at once; a confidential one is yours alone."""
@@ -144,7 +146,7 @@ def new(
             title=title,
             description=description,
             privacy=cast(Privacy, privacy),
-            owner=user,
+            owner=owner,
         )
         _write(path, text, private=privacy == "confidential")
         profile = read_profile(path)
@@ -170,23 +172,24 @@ def use(
     session: Annotated[str, typer.Option("--session", metavar="ID", show_default=False, help="The conversation.")],
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
     nothing: Annotated[bool, typer.Option("--none", help="The session carries no profile any more.")] = False,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
-    """Have a session carry a profile: its queries are asked under it, but for those that name another."""
+    """Set the profile of a session: its queries use it, unless they name another one."""
     if (name is None) != nothing:
         raise typer.BadParameter("give one of: a profile's name, --none.")
     screen = Screen(json)
     with screen.reporting():
-        found = asyncio.run(_use(user, session, name))
+        found = asyncio.run(_use(asker_of(owner, user), session, name))
     if json:
         screen.object(found.model_dump(mode="json"))
     else:
         screen.line(f"The session {session} carries the profile {name}." if name else f"{session} carries no profile.")
 
 
-async def _use(user: str, session_id: str, name: str | None) -> Session:
+async def _use(asker: Asker, session_id: str, name: str | None) -> Session:
     from producer.client import AsyncProducer
 
-    async with AsyncProducer(owner=user, client="cli") as producer:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
         return await producer.use_profile(session_id, name)

@@ -8,17 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from agentic_flywheel.models import Event, State
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.given import asker_of
+from agentic_flywheel.models import Event, EventKind, State
 from producer.cli import options
 from producer.cli.ask import show_answer
 from producer.cli.objects import answer_object
 from producer.cli.safe_text import json_line, one_line
 from producer.cli.screen import Screen
 from producer.client import AsyncProducer
+from producer.connections import SUBMIT_PATIENCE
 
 
 def submit(
-    question: options.Question,
+    question: options.QuestionOrForm = None,
     flow: options.Flow = None,
     domain: options.Domain = None,
     session: options.SessionId = None,
@@ -27,12 +30,17 @@ def submit(
     timeout: options.Timeout = None,
     priority: options.PriorityName = "normal",
     config: options.Config = None,
+    form: options.Form = None,
+    upload: options.Upload = None,
     no_cache: options.NoCache = False,
     refresh: options.Refresh = False,
-    user: options.User = "local",
+    idempotency_key: options.IdempotencyKey = None,
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Put a question into the queue and return at once, with the id by which it is known everywhere."""
+    given = options.question_or_form(question, form)
     screen = Screen(json)
     fields = options.query_fields(
         flow=flow,
@@ -43,16 +51,18 @@ def submit(
         timeout=timeout,
         priority=priority,
         config=config,
+        form=form,
+        upload=upload,
         no_cache=no_cache,
         refresh=refresh,
     )
     with screen.reporting():
-        asyncio.run(_submit(screen, user, options.question_text(question), fields))
+        asyncio.run(_submit(screen, asker_of(owner, user), options.question_text(given), fields, idempotency_key))
 
 
-async def _submit(screen: Screen, user: str, question: str, fields: dict[str, Any]) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
-        submission = await producer.submit(question, **fields)
+async def _submit(screen: Screen, asker: Asker, question: str, fields: dict[str, Any], key: str | None) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli", patience=SUBMIT_PATIENCE) as producer:
+        submission = await producer.submit(question, idempotency_key=key, **fields)
     if screen.json:
         value = submission.model_dump(mode="json", exclude={"answer"})
         screen.object({**value, "answer": answer_object(submission.answer) if submission.answer else None})
@@ -68,18 +78,19 @@ def wait(
         timedelta | None,
         typer.Option("--timeout", metavar="TIME", parser=options.duration, help="Stop waiting after this."),
     ] = None,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Wait for a query's answer. It ends with code 4 when the time is over; the query goes on."""
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_wait(screen, user, query_id, timeout))
+        asyncio.run(_wait(screen, asker_of(owner, user), query_id, timeout))
 
 
-async def _wait(screen: Screen, user: str, query_id: str, timeout: timedelta | None) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
-        answer = await producer.wait(query_id, timeout.total_seconds() if timeout else None)
+async def _wait(screen: Screen, asker: Asker, query_id: str, timeout: timedelta | None) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
+        answer = await producer.wait(query_id, None if timeout is None else timeout.total_seconds())
     if screen.json:
         screen.object(answer_object(answer))
     else:
@@ -92,17 +103,18 @@ def stream(
         str | None,
         typer.Option("--from", metavar="EVENT_ID", parser=options.event_id, help="Only what came after this event."),
     ] = None,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Follow a query's events up to its end; also afterwards, and also from where you were cut off."""
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_stream(screen, user, query_id, after or "-"))
+        asyncio.run(_stream(screen, asker_of(owner, user), query_id, after or "-"))
 
 
-async def _stream(screen: Screen, user: str, query_id: str, after: str) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
+async def _stream(screen: Screen, asker: Asker, query_id: str, after: str) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
         async for event in producer.stream(query_id, after=after):
             if screen.json:
                 screen.object(event.model_dump(mode="json"))
@@ -111,9 +123,9 @@ async def _stream(screen: Screen, user: str, query_id: str, after: str) -> None:
 
 
 def _about(event: Event) -> str:
-    if event.kind == "token":
+    if event.kind == EventKind.TOKEN:
         return str(event.data.get("text", ""))
-    if event.kind == "routed":
+    if event.kind == EventKind.ROUTED:
         return one_line(str(event.data.get("reason", "")))
     return "  ".join(
         f"{name}: {one_line(value if isinstance(value, str) else json_line(value))}"
@@ -125,7 +137,8 @@ def cancel(
     query_id: Annotated[str | None, typer.Argument(metavar="[QUERY_ID]", show_default=False)] = None,
     session: Annotated[str | None, typer.Option("--session", metavar="ID", help="All queries of a session.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of yours.")] = False,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Cancel a query, a session's queries, or all of yours. What runs is cut, what waits never starts."""
@@ -133,11 +146,11 @@ def cancel(
         raise typer.BadParameter("give one of: a query id, --session ID, --all.")
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_cancel(screen, user, query_id, session, everything))
+        asyncio.run(_cancel(screen, asker_of(owner, user), query_id, session, everything))
 
 
-async def _cancel(screen: Screen, user: str, query_id: str | None, session: str | None, everything: bool) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
+async def _cancel(screen: Screen, asker: Asker, query_id: str | None, session: str | None, everything: bool) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
         states = await producer.cancel(query_id, session_id=session, everything=everything)
     if screen.json:
         screen.object({"cancelled": _cancelled(states), "was": dict(states)})

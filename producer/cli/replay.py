@@ -27,8 +27,9 @@ from producer.replay.folder import Folder
 from producer.replay.program import Replay
 from producer.replay.progress import Progress
 from producer.replay.results import ItemResult
-from producer.replay.sources import FILTERED, Source, source_named
+from producer.replay.sources import FILTERED, TEXTS, Source, source_named
 from producer.replay.wanted import Wanted
+from producer.stack import private_stack
 
 #: Faulty lines that are shown; all are in problems.jsonl.
 _SHOWN = 5
@@ -63,7 +64,7 @@ replay.command()(report)
 replay.command()(diff)
 
 _SOURCE = (
-    "A .jsonl or .csv file, `-` for JSON lines from stdin, the folder of an earlier replay, `records`, `dead-letters`, "
+    "A .jsonl, .json, .csv or .xlsx file, `-` for stdin, the folder of an earlier replay, `records`, `dead-letters`, "
     "`dataset:NAME` or `traces` (Langfuse)."
 )
 
@@ -94,6 +95,7 @@ def run(
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, metavar="N", help="So many of them, conversations whole.")
     ] = None,
+    encoding: options.EncodingName = "",
     strict: Annotated[bool, typer.Option("--strict", help="Ask nothing where a line is faulty.")] = False,
     local: Annotated[bool, typer.Option("--local", help="On a private stack, started and stopped here.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Classify only; no flow is called.")] = False,
@@ -144,16 +146,17 @@ def run(
     asked = {name: value for name, value in asked.items() if value is not None}
     _refuse(not with_report and bool(gate or evaluator), "--gate and --evaluator need the report.")
     screen = Screen(json)
-    found = None if resume is not None else _source(source, wanted)
+    found = None if resume is not None else _source(source, wanted, encoding)
     with screen.reporting():
         check(gate, evaluator or [], private=local)
         if resume is None:
             assert found is not None
-            chosen = Replay(found, out=out, strict=strict, on_line=screen.note, **asked)
+            chosen = Replay(found, out=out, strict=strict, on_line=screen.note, private_stack=private_stack, **asked)
         else:
-            _refuse(source is not None or out is not None or strict, "--resume takes no SOURCE, --out or --strict.")
+            own = source is not None or out is not None or strict or bool(encoding)
+            _refuse(own, "--resume takes no SOURCE, --encoding, --out or --strict.")
             _refuse("cache" in asked or local or dry_run, "--cache, --local and --dry-run stay as they were.")
-            chosen = Replay.resume(resume, on_line=screen.note, **asked)
+            chosen = Replay.resume(resume, on_line=screen.note, private_stack=private_stack, **asked)
         ended = uvloop.run(carry_out(screen, chosen))
         if not json:
             show_ended(screen, chosen.folder, ended)
@@ -169,14 +172,15 @@ def run(
     raise typer.Exit(ended.exit)
 
 
-def _source(name: str | None, wanted: Wanted) -> Source:
+def _source(name: str | None, wanted: Wanted, encoding: str) -> Source:
     filtered = wanted.model_copy(update={"sample": None}) != Wanted()
     if name is None:
         _refuse(not filtered and wanted.sample is None, "give a SOURCE, or --resume DIR.")
         name = "records"
-    source = source_named(name, wanted)
+    source = source_named(name, wanted, encoding)
     if filtered and source.kind not in FILTERED:
         raise typer.BadParameter(f"only {', '.join(FILTERED)} can be filtered; --sample goes for all.")
+    _refuse(bool(encoding) and source.kind not in TEXTS, "--encoding goes for a file and stdin.")
     return source
 
 
@@ -224,7 +228,7 @@ async def carry_out(screen: Screen, chosen: Replay, tell: Callable[[ItemResult],
 
 
 def show_ended(screen: Screen, folder: Folder, ended: Ended, more: dict[str, Any] | None = None) -> None:
-    """Say what came of it, and how to go on. ``more`` is what JSON says besides."""
+    """Print the result of the replay and the command that resumes it. ``more``: further fields of the JSON output."""
     progress = ended.progress
     if progress is None:
         screen.note("Stopped before the first question was asked.")
@@ -242,6 +246,7 @@ def show_ended(screen: Screen, folder: Folder, ended: Ended, more: dict[str, Any
                 "cached": progress.cached,
                 "calls": progress.calls,
                 "problems": plan.problems,
+                "notes": list(plan.notes),
                 "domains": dict(progress.domains),
                 "failures": dict(progress.failures),
                 **(more or {}),
@@ -252,7 +257,8 @@ def show_ended(screen: Screen, folder: Folder, ended: Ended, more: dict[str, Any
     what = "classified" if plan.options.dry_run else "asked"
     calls = "" if plan.options.dry_run else f", {progress.calls:,} calls of flows, {progress.cached:,} from the cache"
     screen.line(
-        (f"{progress.done:,} of {progress.total:,} {what}", "bold"),
+        (f"{progress.done:,} of {progress.total + plan.problems:,} {what}", "bold"),
+        (f", {plan.problems:,} could not be", "yellow" if plan.problems else "") if plan.problems else "",
         (f", {progress.failed:,} failed", "red" if progress.failed else ""),
         calls,
     )

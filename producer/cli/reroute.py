@@ -1,4 +1,4 @@
-"""``flywheel reroute``: the same question to the right flow, and a lesson for the classification."""
+"""``flywheel reroute``: ask the same question of the right flow, and record that the first route was wrong."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import Annotated
 
 import typer
 
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.given import asker_of
 from producer.cli import options
-from producer.cli.ask import show_answer, watched_answer
+from producer.cli.ask import show_answer
 from producer.cli.objects import answer_object
 from producer.cli.screen import Screen
+from producer.cli.watching import AnswerWatch
 from producer.client import AsyncProducer
+from producer.connections import SUBMIT_PATIENCE
 
 
 def reroute(
     query_id: options.QueryId,
     flow: Annotated[str, typer.Option("--flow", metavar="FLOW", show_default=False, help="Where it belongs.")],
     wait: options.Wait = None,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Ask a query's question again of the flow that it should have gone to.
@@ -28,14 +33,15 @@ def reroute(
     """
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_reroute(screen, user, query_id, flow, wait))
+        asyncio.run(_reroute(screen, asker_of(owner, user), query_id, flow, wait))
 
 
-async def _reroute(screen: Screen, user: str, query_id: str, flow: str, wait: timedelta | None) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
+async def _reroute(screen: Screen, asker: Asker, query_id: str, flow: str, wait: timedelta | None) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli", patience=SUBMIT_PATIENCE) as producer:
         submission = await producer.reroute(query_id, flow)
-        answer, shown = await watched_answer(screen, producer, submission, wait)
+        watch = AnswerWatch(screen, wait)
+        answer = await watch.answer_to(producer, submission)
         if screen.json:
             screen.object({"reroute_of": query_id, **answer_object(answer)})
         else:
-            show_answer(screen, answer, already=shown)
+            show_answer(screen, answer, already=watch.shown)

@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.broker.sessions import load_session
 from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.given import asker_of
 from agentic_flywheel.models import Query, Route, Turn, read_query
 from agentic_flywheel.profiles import ProfileWatch
 from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.routing import FittedRouter, choose_route, fit_router, strong_encoder
 from agentic_flywheel.routing.explanation import Explanation, explanation
-from agentic_flywheel.sessions import load_session
 from agentic_flywheel.settings import Settings, load_settings
 from producer.cli import options
 from producer.cli.routes import questions_of, show_moves, show_routes
@@ -34,11 +36,15 @@ def route(
         str | None, typer.Option("--session", metavar="ID", help="As a follow-up in it; needs the broker.")
     ] = None,
     profile: options.Profile = None,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also what the nearest rivals rest on, and which parts were looked at.")
     ] = False,
-    file: Annotated[Path | None, typer.Option("--file", metavar="PATH", help="Questions, one a line.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="PATH", help="Questions: one a line, or a file as for replay.")
+    ] = None,
+    encoding: options.EncodingName = "",
     registry: Annotated[
         Path | None, typer.Option("--registry", metavar="PATH", help="Another registry than the one in force.")
     ] = None,
@@ -53,6 +59,8 @@ def route(
     """
     if (question is None) == (file is None):
         raise typer.BadParameter("give one of: a question, --file PATH.")
+    if encoding and file is None:
+        raise typer.BadParameter("--encoding needs --file PATH.")
     if compare and registry is None:
         raise typer.BadParameter("--compare needs --registry PATH.")
     screen = Screen(json)
@@ -60,12 +68,12 @@ def route(
         settings = load_settings()
         in_force = load_catalog(find_registry(settings.registry))
         catalog = load_catalog(find_registry(registry)) if registry else in_force
-        given = questions_of(file) if file else [options.question_text(question or "")]
+        given = questions_of(file, encoding) if file else [options.question_text(question or "")]
         fields = {"flow": flow, "domain": domain, "session_id": session}
         queries = [read_query({"question": each, **fields}) for each in given]
-        turns, carried = asyncio.run(_conversation(user, session)) if session else ([], None)
+        turns, carried = asyncio.run(_conversation(asker_of(owner, user), session)) if session else ([], None)
         named = profile or carried
-        keywords = ProfileWatch(settings.profiles).get(named, user).keywords if named else ()
+        keywords = ProfileWatch(settings.profiles).get(named, owner).keywords if named else ()
         router = router_for(catalog, settings)
         found = [choose_route(query, router, catalog, turns=turns, profile_keywords=keywords) for query in queries]
         if compare:
@@ -89,19 +97,19 @@ def _show_one(screen: Screen, query: Query, found: Route, catalog: Catalog, why:
         _show_explanation(screen, why)
 
 
-async def _conversation(user: str, session: str) -> tuple[list[Turn], str | None]:
+async def _conversation(asker: Asker, session: str) -> tuple[list[Turn], str | None]:
     """Return a session's last turns and the profile that it carries."""
     from producer.client import AsyncProducer
 
-    async with AsyncProducer(owner=user, client="cli") as producer:
-        about = await load_session(producer.batch, session, owner=user)
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
+        about = await load_session(producer.batch, session, asker=asker)
         return await producer.history(session, limit=_TURNS), about.profile
 
 
 def router_for(catalog: Catalog, settings: Settings) -> FittedRouter:
     """Return the router that a worker would have, from the fit that the workers keep where there is one."""
     kept = settings.home / "routers" if settings.home.exists() else None
-    return fit_router(catalog, stronger=strong_encoder(), cache_dir=kept)
+    return fit_router(catalog, stronger=strong_encoder(catalog, kept), cache_dir=kept)
 
 
 def _show(screen: Screen, found: Route, catalog: Catalog) -> None:

@@ -1,4 +1,4 @@
-"""Text from anywhere, made fit for a terminal: whatever is in it, it only ever shows as characters."""
+"""Make text from users and flows safe for a terminal: nothing in it is executed, hidden or reordered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u20
 
 
 def clean(text: str) -> str:
-    """Return text without what a terminal would obey instead of show."""
+    """Return text without characters that control a terminal."""
     return _UNSAFE.sub("", text)
 
 

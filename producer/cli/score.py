@@ -1,4 +1,4 @@
-"""``flywheel score``: what an answer was worth."""
+"""``flywheel score``: rate an answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from agentic_flywheel.scores import RATING, read_value
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.broker.scores import RATING, read_value
+from agentic_flywheel.given import asker_of
 from producer.cli import options
 from producer.cli.screen import Screen
 from producer.client import AsyncProducer
@@ -20,7 +22,8 @@ def score(
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="What is judged; `rating` makes a flow's mean.")
     ] = RATING,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Say how good an answer was: VALUE is a number from 1 to 10, true or false, or one word.
@@ -29,11 +32,11 @@ def score(
     """
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_score(screen, user, query_id, value, name, comment))
+        asyncio.run(_score(screen, asker_of(owner, user), query_id, value, name, comment))
 
 
-async def _score(screen: Screen, user: str, query_id: str, value: str, name: str, comment: str) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
+async def _score(screen: Screen, asker: Asker, query_id: str, value: str, name: str, comment: str) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
         kept = await producer.score(query_id, read_value(value), name=name, comment=comment)
     if screen.json:
         screen.object(kept.model_dump(mode="json"))

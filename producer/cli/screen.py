@@ -1,6 +1,6 @@
-"""What a command says: text for people, or JSON alone; and how it says that it failed.
+"""The output of a command: text for people, or JSON lines; and its error messages.
 
-Every text is data: shown as it is, never as markup, and without what a terminal would obey.
+Every text is data: it is never read as markup, and characters that control a terminal are removed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agentic_flywheel.errors import ErrorInfo, FlywheelError
 from producer.cli.failures import exit_of
 from producer.cli.safe_text import clean, json_line
 
-#: Columns where the output is no terminal, so that tables stay whole in a file.
+#: Width in columns where the output is not a terminal, so that tables in a file are not folded.
 _FILE_WIDTH = 140
 
 #: A text, or a text and its style.

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from agentic_flywheel.sessions import list_sessions, load_session
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.broker.sessions import list_sessions, load_session
+from agentic_flywheel.given import asker_of
 from producer.cli import options
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
@@ -20,19 +22,21 @@ Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most
 
 
 @sessions.command("list")
-def list_(limit: Limit = 50, user: options.User = "local", json: options.Json = False) -> None:
+def list_(
+    limit: Limit = 50, owner: options.Owner = LOCAL, user: options.User = None, json: options.Json = False
+) -> None:
     """List your sessions, the latest first."""
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_list(screen, user, limit))
+        asyncio.run(_list(screen, asker_of(owner, user), limit))
 
 
-async def _list(screen: Screen, user: str, limit: int) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
-        found = await list_sessions(producer.batch, user, limit=limit)
+async def _list(screen: Screen, asker: Asker, limit: int) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
+        found = await list_sessions(producer.batch, asker, limit=limit)
     if screen.json:
         for session in found:
-            screen.object(session.model_dump(mode="json"))
+            screen.object(session.shown())
     elif found:
         screen.table(
             ("session", "turns", "under way", "profile", "last turn"),
@@ -50,21 +54,22 @@ async def _list(screen: Screen, user: str, limit: int) -> None:
 def show(
     session: Annotated[str, typer.Argument(metavar="SESSION", show_default=False)],
     limit: Limit = 50,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Show a session's turns, the oldest first."""
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_show(screen, user, session, limit))
+        asyncio.run(_show(screen, asker_of(owner, user), session, limit))
 
 
-async def _show(screen: Screen, user: str, session_id: str, limit: int) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
-        session = await load_session(producer.batch, session_id, owner=user)
+async def _show(screen: Screen, asker: Asker, session_id: str, limit: int) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
+        session = await load_session(producer.batch, session_id, asker=asker)
         turns = await producer.history(session_id, limit=limit)
     if screen.json:
-        screen.object({**session.model_dump(mode="json"), "turns": [turn.model_dump(mode="json") for turn in turns]})
+        screen.object({**session.shown(), "turns": [turn.model_dump(mode="json") for turn in turns]})
         return
     for turn in turns:
         screen.line(("› ", "bold"), (one_line(turn.question), "bold"))

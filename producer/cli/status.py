@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from agentic_flywheel.control import held, queue_lengths
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.broker.control import queue_lengths, read_paused
+from agentic_flywheel.given import asker_of
 from agentic_flywheel.models import Record, State
+from agentic_flywheel.stops import Stop
 from producer.cli import options
+from producer.cli.doings import doing_lines
 from producer.cli.objects import record_object
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Piece, Screen
+from producer.cli.sources import source_lines
 from producer.client import AsyncProducer
 
 STYLES = {
@@ -22,22 +27,25 @@ STYLES = {
     State.CANCELLED: "yellow",
     State.EXPIRED: "yellow",
     State.RUNNING: "cyan",
+    State.INPUT_REQUIRED: "magenta",
 }
 
 
 def status(
     query_id: Annotated[str | None, typer.Argument(metavar="[QUERY_ID]", show_default=False)] = None,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Show all that is known of a query; without an id, the queues and your latest queries."""
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_overview(screen, user) if query_id is None else _query(screen, user, query_id))
+        asker = asker_of(owner, user)
+        asyncio.run(_overview(screen, asker) if query_id is None else _query(screen, asker, query_id))
 
 
-async def _query(screen: Screen, user: str, query_id: str) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
+async def _query(screen: Screen, asker: Asker, query_id: str) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
         record = await producer.status(query_id)
     if screen.json:
         screen.object(record_object(record))
@@ -56,6 +64,7 @@ def _show(screen: Screen, record: Record) -> None:
             ("session", record.query.session_id or ""),
             ("flow", f"{record.flow} ({record.domain})" if record.flow else ""),
             ("route", f"{route.decision}, {route.confidence:.0%} ({route.band}): {route.reason}" if route else ""),
+            *(("asks", asks) for asks in map(asked_in, record.stops)),
             ("attempts", attempts),
             ("shares", f"the answer of query {record.attached_to}" if record.attached_to else ""),
             ("created", _when(record.created)),
@@ -63,11 +72,21 @@ def _show(screen: Screen, record: Record) -> None:
             ("started", _after(record, record.started)),
             ("finished", _after(record, record.finished)),
             ("answer", one_line(record.answer.text, 400) if record.answer else ""),
+            *(("source", line) for line in source_lines(record.answer.sources if record.answer else ())),
+            *(("flow", line) for line in (doing_lines(record.answer) if record.answer else ())),
+            *(("warning", one_line(each)) for each in (record.answer.warnings if record.answer else ())),
         ]
     )
     if record.error is not None:
         screen.line()
         screen.explanation(record.error)
+
+
+def asked_in(stop: Stop) -> str:
+    """Return what a flow asks, until when, and the decisions, in one line."""
+    choices = " or ".join(f"--{decision} ({label})" for decision, label in stop.choices.items())
+    asked = one_line(stop.text, 200)
+    return f"{stop.number}. {stop.flow}: {asked}  {choices}, until {_when(stop.until)}"
 
 
 def _waiting(record: Record) -> Piece:
@@ -82,10 +101,10 @@ def _after(record: Record, moment: datetime | None) -> str:
     return f"+{(moment - record.created).total_seconds():.3f} s" if moment else ""
 
 
-async def _overview(screen: Screen, user: str) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
+async def _overview(screen: Screen, asker: Asker) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
         queues, paused, records = await asyncio.gather(
-            queue_lengths(producer.batch, producer.catalog), held(producer.batch), producer.recent(limit=10)
+            queue_lengths(producer.batch, producer.catalog), read_paused(producer.batch), producer.recent(limit=10)
         )
     if screen.json:
         screen.object(
@@ -129,7 +148,16 @@ def show_records(screen: Screen, records: list[Record]) -> None:
 
 def age(moment: datetime) -> str:
     """Return how long ago a moment was, in its largest unit."""
-    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    return _in_largest_unit(datetime.now(UTC) - moment)
+
+
+def time_left(moment: datetime) -> str:
+    """Return how long it is until a moment, in its largest unit."""
+    return _in_largest_unit(moment - datetime.now(UTC))
+
+
+def _in_largest_unit(span: timedelta) -> str:
+    seconds = max(0, int(span.total_seconds()))
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:
             return f"{seconds // length} {unit}"

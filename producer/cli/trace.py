@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.given import asker_of
 from agentic_flywheel.tracing.archive import Wish
 from agentic_flywheel.tracing.reading import read_thread, read_trace, search_traces
 from agentic_flywheel.tracing.tree import duration, render_tree
-from agentic_flywheel.tracing.view import Found
+from agentic_flywheel.tracing.view import FoundTrace
 from producer.cli import options
 from producer.cli.objects import milliseconds
 from producer.cli.safe_text import one_line
@@ -20,19 +22,21 @@ from producer.cli.status import age
 from producer.client import AsyncProducer
 
 
-def trace(query_id: options.QueryId, user: options.User = "local", json: options.Json = False) -> None:
+def trace(
+    query_id: options.QueryId, owner: options.Owner = LOCAL, user: options.User = None, json: options.Json = False
+) -> None:
     """Show a query's way as a tree, with the time of each step as a bar.
 
     Read from Langfuse where its keys are set, else from the local trace file, else from the query's record.
     """
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_trace(screen, user, query_id))
+        asyncio.run(_trace(screen, asker_of(owner, user), query_id))
 
 
-async def _trace(screen: Screen, user: str, query_id: str) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
-        view = await read_trace(producer.batch, producer.settings, query_id, owner=user)
+async def _trace(screen: Screen, asker: Asker, query_id: str) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
+        view = await read_trace(producer.batch, producer.settings, query_id, asker=asker)
     if screen.json:
         screen.object(view.as_object())
     else:
@@ -58,7 +62,8 @@ def traces(
         float | None, typer.Option("--max-score", min=1, max=10, metavar="N", help="Rated at most so.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, metavar="N", help="At most so many.")] = 20,
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Find queries by text, flow, session, date and score, the latest first."""
@@ -68,41 +73,42 @@ def traces(
         text=text,
         flow=flow,
         session=session,
-        owner=user,
-        since=now - since if since else None,
-        until=now - until if until else None,
+        asker=asker_of(owner, user),
+        since=None if since is None else now - since,
+        until=None if until is None else now - until,
         min_score=min_score,
         max_score=max_score,
         limit=limit,
     )
     with screen.reporting():
-        asyncio.run(_traces(screen, user, wish))
+        asyncio.run(_traces(screen, asker_of(owner, user), wish))
 
 
-async def _traces(screen: Screen, user: str, wish: Wish) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
+async def _traces(screen: Screen, asker: Asker, wish: Wish) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
         found = await search_traces(producer.batch, producer.settings, wish)
     _show(screen, found, "No query of yours is like that.")
 
 
 def thread(
     session: Annotated[str, typer.Argument(metavar="SESSION", show_default=False)],
-    user: options.User = "local",
+    owner: options.Owner = LOCAL,
+    user: options.User = None,
     json: options.Json = False,
 ) -> None:
     """Show the queries of a conversation as one thread, the first one first."""
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_thread(screen, user, session))
+        asyncio.run(_thread(screen, asker_of(owner, user), session))
 
 
-async def _thread(screen: Screen, user: str, session: str) -> None:
-    async with AsyncProducer(owner=user, client="cli") as producer:
-        found = await read_thread(producer.batch, producer.settings, session, owner=user)
+async def _thread(screen: Screen, asker: Asker, session: str) -> None:
+    async with AsyncProducer(owner=asker.owner, user=asker.user, client="cli") as producer:
+        found = await read_thread(producer.batch, producer.settings, session, asker=asker)
     _show(screen, found, "Nothing was asked in this conversation yet.")
 
 
-def _show(screen: Screen, found: list[Found], nothing: str) -> None:
+def _show(screen: Screen, found: list[FoundTrace], nothing: str) -> None:
     if screen.json:
         for each in found:
             screen.object(_object(each))
@@ -129,5 +135,5 @@ def _show(screen: Screen, found: list[Found], nothing: str) -> None:
     )
 
 
-def _object(found: Found) -> dict[str, Any]:
+def _object(found: FoundTrace) -> dict[str, Any]:
     return {**found.model_dump(mode="json", exclude={"elapsed"}), "elapsed_ms": milliseconds(found.elapsed)}

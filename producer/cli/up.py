@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
+from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.registry import find_registry, load_catalog
-from agentic_flywheel.settings import Settings, load_settings, without_credentials
+from agentic_flywheel.settings import Settings, load_settings
+from agentic_flywheel.stack import StackInfo
 from producer.cli import options
 from producer.cli.screen import Screen
-from producer.stack import StackInfo, start_stack
+from producer.stack import start_stack
 
 
 def up(
@@ -49,7 +52,7 @@ async def _run(
         settings, on_line=screen.note, workers=workers, queues=queues, flower=flower, sandbox=sandbox
     ) as stack:
         if screen.json:
-            screen.object(stack.info.model_dump(mode="json"))
+            screen.object(shown_stack(stack.info))
         else:
             screen.line()
             show_stack(screen, stack.info)
@@ -58,16 +61,23 @@ async def _run(
         await stack.wait()
 
 
+def shown_stack(info: StackInfo) -> dict[str, Any]:
+    """Return where everything is, as JSON. Of the passwords only those that this stack has made are in it."""
+    broker = info.redis_url if info.broker_started else without_secrets(info.redis_url)
+    flowise = without_secrets(info.flowise_url) if info.flowise_url else None
+    return {**info.model_dump(mode="json"), "redis_url": broker, "flowise_url": flowise}
+
+
 def show_stack(screen: Screen, info: StackInfo) -> None:
     """Print where everything is."""
-    flowise = (
-        f"{without_credentials(info.flowise_url)}{' (sandbox)' if info.sandbox else ''}" if info.flowise_url else ""
-    )
+    flowise = f"{without_secrets(info.flowise_url)}{' (sandbox)' if info.sandbox else ''}" if info.flowise_url else ""
     flower = f"{info.flower_url}  user {info.flower_user}, password {info.flower_password}" if info.flower_url else ""
+    password = urlsplit(info.redis_url).password if info.broker_started else None
+    broker = f"{without_secrets(info.redis_url)}{f'  password {password}' if password else ''}"
     figures = "  ".join(f"{url} ({name})" for name, url in info.metrics_urls.items())
     screen.facts(
         [
-            ("broker", without_credentials(info.redis_url)),
+            ("broker", (broker, "bold") if password else broker),
             ("flowise", flowise),
             ("flower", (flower, "bold") if flower else ""),
             ("metrics", figures),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentic_flywheel.usage import MAX_STEPS, Dimension, Usage, read_usage, sparkline
+from agentic_flywheel.figures.usage import MAX_STEPS, Dimension, UsageTable, read_usage, sparkline
 from producer.cli import options
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
@@ -16,7 +16,7 @@ from producer.client import AsyncProducer
 
 _WEEK = timedelta(days=7)
 #: Columns beside the course; and the shortest course that is worth drawing.
-_BESIDE, _SHORTEST = 56, 12
+_BESIDE, _SHORTEST = 86, 12
 
 
 def usage(
@@ -30,7 +30,7 @@ def usage(
     """Show how much was asked, by flow, domain, user or intent, the most used first."""
     screen = Screen(json)
     with screen.reporting():
-        asyncio.run(_usage(screen, by, since or _WEEK))
+        asyncio.run(_usage(screen, by, _WEEK if since is None else since))
 
 
 async def _usage(screen: Screen, by: Dimension, since: timedelta) -> None:
@@ -46,14 +46,16 @@ async def _usage(screen: Screen, by: Dimension, since: timedelta) -> None:
         screen.line("Nothing was asked in this time.")
 
 
-def _show(screen: Screen, usage: Usage) -> None:
-    numbers = ("queries", "share", "per hour")
+def _show(screen: Screen, usage: UsageTable) -> None:
+    ends = ("answered", "fell back", "failed") if usage.by in ("flow", "domain") else ()
+    numbers = ("asked", *ends, "share", "per hour")
     screen.table(
         (usage.by, *numbers, "course"),
         [
             (
                 one_line(row.name, 30),
                 str(row.queries),
+                *([str(each or 0) for each in (row.answered, row.fallen_back, row.failed)] if ends else []),
                 f"{row.share:.0%}",
                 f"{row.per_hour:.1f}",
                 (sparkline(row.course), "cyan"),
@@ -68,7 +70,7 @@ def _show(screen: Screen, usage: Usage) -> None:
     screen.line((f"From {usage.since.astimezone():%Y-%m-%d %H:%M} until now; one bar is {each}.", "dim"))
 
 
-def _objects(usage: Usage) -> list[dict[str, Any]]:
+def _objects(usage: UsageTable) -> list[dict[str, Any]]:
     span = {"by": usage.by, "since": usage.since.isoformat(), "until": usage.until.isoformat()}
     return [
         {**row.model_dump(mode="json"), **span, "step_hours": usage.step / timedelta(hours=1)} for row in usage.rows

@@ -1,4 +1,4 @@
-"""Ask a replay's questions through the queues, under ids that say after any crash what has been asked already."""
+"""Ask a replay's questions through the queues. Each id follows from replay and item, so it is found after a crash."""
 
 from __future__ import annotations
 
@@ -8,55 +8,72 @@ import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from functools import partial
+from typing import Any, Self
 
-from agentic_flywheel import wire
-from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, QueueFull, UnknownQuery
-from agentic_flywheel.models import Record, State, trace_id_of
-from agentic_flywheel.records import remove_dead_letters
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.records import load_record, needed, remove_dead_letters
+from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, OwnerLimitReached, QueueFull, UnknownQuery
+from agentic_flywheel.ids import trace_id_of
+from agentic_flywheel.models import Record, State
 from agentic_flywheel.settings import Settings
-from producer.client import AsyncProducer
+from producer.connections import Caller, Connections
 from producer.replay import ids, outcomes
 from producer.replay.items import ReplayItem
 from producer.replay.own import CLIENT, RETRY_CLIENT
-from producer.replay.plan import Plan
+from producer.replay.plan import Options, Plan
 from producer.replay.results import ItemResult
+from producer.submitting import SubmissionName, put, query_from
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a broker that is away is waited for; then the replay stops, and can go on later.
+#: Seconds that a replay waits for a broker that is away. Then it stops, and can be resumed.
 PATIENCE = 120.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 #: Seconds for which the record of an item is kept once its result is on disk: a message that is delivered again must
 #: find that its query has ended.
 _KEPT = 600
-#: Questions that ended without an answer are asked so many times in all: who cancels them again means it.
+#: Times that a question is asked which was cancelled, expired or forgotten before. After that its last state counts.
 _ATTEMPTS = 5
 
 
-class Asker(AsyncProducer):
+class QueueAsker:
     """Asks the items of one replay, and finds again what an earlier process of the same replay has asked."""
 
     def __init__(self, settings: Settings | None, plan: Plan, *, resumed: bool) -> None:
-        super().__init__(settings, owner=plan.options.owner, client=RETRY_CLIENT if plan.options.redrive else CLIENT)
+        """``resumed``: an earlier process may have asked some of the items. Raises InvalidSetting."""
+        self._shared = Connections(settings)
         self._plan = plan
         self._resumed = resumed
         #: When the broker was last there, by the monotonic clock.
         self._reached = time.monotonic()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._shared.close()
+
+    @property
+    def _batch(self) -> Batch:
+        return self._shared.batch
+
     async def ask_item(self, item: ReplayItem) -> ItemResult:
         """Return what becomes of an item. Raises BrokerUnavailable when the broker stays away, InvalidRegistry."""
-        # Read before the copy below, so that it is read once; and a faulty registry is no item's fault.
-        _ = self.catalog
+        # A faulty registry ends the replay; it is not the failure of one item.
+        _ = self._shared.catalog
         started = datetime.now(UTC)
         fields = self._fields(item)
-        owner = item.user or self.owner
-        as_owner = self if owner == self.owner else cast(Asker, self.acting_for(owner))
+        options = self._plan.options
+        client = RETRY_CLIENT if options.redrive else CLIENT
+        caller = Caller(self._shared, _asker(item, options), client)
         submissions = calls = 0
         for attempt in range(1, _ATTEMPTS + 1):
             query_id = ids.query_id(self._plan.run_id, item.number, attempt)
             try:
-                record, known, submitted = await as_owner._settle(query_id, fields)
+                record, known, submitted = await self._settle(caller, query_id, fields)
             except BrokerUnavailable:
                 raise
             except FlywheelError as refused:
@@ -66,9 +83,9 @@ class Asker(AsyncProducer):
             submissions += submitted
             calls += await self._calls(record)
             outcome = outcomes.of_record(record)
-            # What ended while nobody waited for it is no answer: a deadline that passed, a cancellation, an answer
-            # that the cache does not have any more.
-            if not known or outcome.state in ("succeeded", "failed"):
+            # A query of an earlier process may have ended without an answer that is kept: cancelled, expired, an answer
+            # that has left the cache. It is asked once more.
+            if not known or outcome.state in (State.SUCCEEDED, State.FAILED):
                 break
         return ItemResult(
             item=item,
@@ -83,10 +100,10 @@ class Asker(AsyncProducer):
         )
 
     async def settled(self, results: Sequence[ItemResult]) -> None:
-        """Free what the broker keeps for results that are on disk; of dead letters, the letters themselves."""
+        """Delete from the broker what is on disk now: answers and events, or the dead letters that were asked again."""
         try:
             if self._plan.options.redrive:
-                await remove_dead_letters(self.batch, [result.item.id for result in results if _redriven(result)])
+                await remove_dead_letters(self._batch, [result.item.id for result in results if _redriven(result)])
             else:
                 await self._forget([result for result in results if result.query_id])
         except BrokerUnavailable:
@@ -110,6 +127,8 @@ class Asker(AsyncProducer):
             "intent": item.intent,
             "context_type": item.context_type,
             "config": item.config,
+            "form": item.form,
+            "uploads": item.uploads,
             "history": item.history,
             "timeout": options.timeout,
             "cache": item.cache or options.cache,
@@ -118,37 +137,42 @@ class Asker(AsyncProducer):
         }
         return {name: value for name, value in found.items() if value}
 
-    async def _settle(self, query_id: str, fields: dict[str, Any]) -> tuple[Record, bool, int]:
+    async def _settle(self, caller: Caller, query_id: str, fields: dict[str, Any]) -> tuple[Record, bool, int]:
         """Ask under this id unless that was done before, and return the record once it has ended.
 
         Also whether the query was there before, and how often it was submitted here.
         """
         known = self._resumed and await self._through(self._exists, query_id)
         submitted = 0
-        async with self._listener.watch(wire.channel_of(query_id), query_id) as bell:
+        async with self._shared.listener.watch(wire.channel_of(query_id), query_id) as bell:
             if not known:
-                submitted += await self._through(self._put, query_id, fields)
+                submitted += await self._through(_put, caller, query_id, fields)
                 if submitted:
                     await bell.wait()
             while True:
                 bell.clear()
                 try:
-                    record = await self._through(self.status, query_id)
+                    record = await self._through(partial(load_record, self._batch, query_id, asker=caller.asker))
                 except UnknownQuery:
-                    # The broker came back without it.
-                    submitted += await self._through(self._put, query_id, fields)
+                    # The broker lost its data and does not know the query: submit it again.
+                    submitted += await self._through(_put, caller, query_id, fields)
                     continue
                 if record.state.terminal:
                     return record, known, submitted
+                if record.stops:
+                    return await self._undecided(caller, record), known, submitted
                 await bell.wait()
 
-    async def _exists(self, query_id: str) -> bool:
-        return bool(await self.batch.call("EXISTS", wire.record_key(query_id)))
+    async def _undecided(self, caller: Caller, record: Record) -> Record:
+        """Return how a query ends here whose flow asks a person. Nobody decides for a replay, so it is cancelled."""
+        if not self._plan.options.redrive:
+            cancel = partial(self._shared.transitions.cancel, asker=caller.asker, reason="nobody decides for a replay")
+            await self._through(cancel, [record.query_id])
+        asked = needed(record).describe(record.query_id)
+        return record.model_copy(update={"state": State.FAILED, "error": asked, "finished": datetime.now(UTC)})
 
-    async def _put(self, query_id: str, fields: dict[str, Any]) -> int:
-        """Submit; return 1, or 0 where the answer is there already."""
-        submission = await self._submit(query_id, self._query(fields["question"], fields))
-        return 0 if submission.answer is not None else 1
+    async def _exists(self, query_id: str) -> bool:
+        return bool(await self._batch.call("EXISTS", wire.record_key(query_id)))
 
     async def _through(self, call: Any, *given: Any) -> Any:
         """Call until the broker is there and takes it. Raises BrokerUnavailable after PATIENCE."""
@@ -156,7 +180,7 @@ class Asker(AsyncProducer):
         while True:
             try:
                 found = await call(*given)
-            except QueueFull as full:
+            except (QueueFull, OwnerLimitReached) as full:
                 await asyncio.sleep(min(full.retry_after, _LONGEST_PAUSE) * random.uniform(0.5, 1.0))
             except BrokerUnavailable:
                 if time.monotonic() - self._reached > PATIENCE:
@@ -171,7 +195,7 @@ class Asker(AsyncProducer):
         """Return how many calls of flows a query made itself; the parts of a fan-out count apart."""
         if record.route is None or len(record.route.targets) < 2:
             return record.attempts
-        counted: dict[str, str] = await self._through(self.batch.call, "HGETALL", wire.record_key(record.query_id))
+        counted: dict[str, str] = await self._through(self._batch.call, "HGETALL", wire.record_key(record.query_id))
         return sum(int(value) for name, value in counted.items() if name.partition("|")[0] == "attempts")
 
     async def _forget(self, results: Sequence[ItemResult]) -> None:
@@ -184,11 +208,23 @@ class Asker(AsyncProducer):
         for result in results:
             query_id = result.query_id
             dropped += [wire.result_key(query_id), wire.events_key(query_id)]
-            owned.setdefault(result.item.user or self.owner, []).append(query_id)
-            calls.append(self.batch.call("EXPIRE", wire.record_key(query_id), _KEPT, "LT"))
-        calls.append(self.batch.call("UNLINK", *dropped))
-        calls += [self.batch.call("ZREM", wire.owned_key(owner), *query_ids) for owner, query_ids in owned.items()]
+            asker = _asker(result.item, self._plan.options)
+            for name in {asker.owner, asker.name}:
+                owned.setdefault(name, []).append(query_id)
+            calls.append(self._batch.call("EXPIRE", wire.record_key(query_id), _KEPT, "LT"))
+        calls.append(self._batch.call("UNLINK", *dropped))
+        calls += [self._batch.call("ZREM", wire.owned_key(name), *query_ids) for name, query_ids in owned.items()]
         await asyncio.gather(*calls)
+
+
+def _asker(item: ReplayItem, options: Options) -> Asker:
+    return Asker(item.owner or options.owner, item.user)
+
+
+async def _put(caller: Caller, query_id: str, fields: dict[str, Any]) -> int:
+    """Submit; return 1, or 0 where the answer is there already."""
+    submission = await put(caller, SubmissionName(query_id), query_from(caller, fields["question"], fields))
+    return 0 if submission.answer is not None else 1
 
 
 def _redriven(result: ItemResult) -> bool:

@@ -1,4 +1,4 @@
-"""A dry run: where each question would go now. It calls no flow, and needs no broker."""
+"""A dry run: route each question without asking it. Calls no flow, needs no broker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.forms import fitted_query
 from agentic_flywheel.models import Route, Turn, read_query
 from agentic_flywheel.profiles import ProfileWatch, leaning
 from agentic_flywheel.registry import find_registry, load_catalog
@@ -16,7 +17,7 @@ from producer.replay import outcomes
 from producer.replay.items import ReplayItem
 from producer.replay.results import ItemResult
 
-#: A worker looks at so many turns of a session; and so many sessions are remembered at once.
+#: Number of a session's turns that a worker reads; number of sessions that are kept in memory.
 _TURNS, _SESSIONS = 3, 10_000
 
 
@@ -29,7 +30,7 @@ class Classifier:
         self.catalog: Catalog = load_catalog(find_registry(settings.registry))
         self._profiles = ProfileWatch(settings.profiles)
         cache_dir = settings.home / "routers" if settings.home.exists() else None
-        self._router = fit_router(self.catalog, stronger=strong_encoder(), cache_dir=cache_dir)
+        self._router = fit_router(self.catalog, stronger=strong_encoder(self.catalog, cache_dir), cache_dir=cache_dir)
         self._turns: OrderedDict[str, list[Turn]] = OrderedDict()
 
     async def ask_item(self, item: ReplayItem) -> ItemResult:
@@ -45,10 +46,12 @@ class Classifier:
         return ItemResult(item=item, outcome=outcome, started=started, ended=datetime.now(UTC))
 
     def _route(self, item: ReplayItem) -> Route:
-        names = ("question", "flow", "domain", "profile", "context", "intent", "context_type", "session_id")
+        names = ("question", "flow", "domain", "profile", "context", "intent", "context_type", "session_id", "form")
         query = read_query({name: getattr(item, name) for name in names})
+        if query.flow is not None:
+            query = fitted_query(query, self.catalog.flow(query.flow))
         turns = self._turns.get(item.session_id or "", [])
-        profile = self._profiles.get(item.profile, item.user or self._owner) if item.profile else None
+        profile = self._profiles.get(item.profile, item.owner or self._owner) if item.profile else None
         words = leaning(profile, query)
         return choose_route(query, self._router, self.catalog, turns=turns, profile_keywords=words)
 

@@ -1,18 +1,19 @@
-"""What changed for one question: its route, its answer, its times. Decides only; reads and writes nothing."""
+"""Compare one question's outcomes: route, answer, times. Pure: reads and writes nothing."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Literal
 
-from agentic_flywheel.models import Model
+from agentic_flywheel.models import Model, State
+from producer.replay.doings import compare_doings
 from producer.replay.recorded import Recorded
 from producer.replay.results import ItemResult
 from producer.replay.similarity import normalised, similarity
 
-#: What an outcome is held against: the source's recorded answer, what it expects, or another replay.
+#: What an outcome is compared with: the source's recorded answer, its expected answer, or another replay.
 Against = Literal["recorded", "expected", "replay", "nothing"]
-#: How two answers are alike: to the character, but for case and spaces, or not.
+#: Whether two answers are equal, equal but for case and spaces, or different.
 Sameness = Literal["exact", "normalised", "different"]
 
 #: The route of an answer that asked which flow the question is for.
@@ -30,7 +31,7 @@ class Verdict(Model):
 
 
 class Change(Model):
-    """One question, and what became of it before and now."""
+    """One question with its outcome before and its outcome now."""
 
     number: int
     id: str
@@ -50,6 +51,11 @@ class Change(Model):
     #: None: there are no two answers.
     sameness: Sameness | None = None
     similarity: float | None = None
+    #: Whether other tools were called, other sources cited, and whether only one of the two stopped for a person. None:
+    #: one of the two does not tell.
+    tools_changed: bool | None = None
+    sources_changed: bool | None = None
+    stop_changed: bool | None = None
     #: Whether the expected flow, or domain, answered; None: none is expected.
     as_expected: bool | None = None
     #: By evaluator.
@@ -81,9 +87,10 @@ class Change(Model):
 
     @property
     def magnitude(self) -> float:
-        """How much of a change it is for whoever asks: a new failure before a new route before other words."""
+        """Sort key of changes, the largest first: a new failure, then a new route, then different words."""
         found = 4.0 * (self.failed and not self.failed_before) + 2.0 * (self.failed_before and not self.failed)
         found += 0.5 * (self.failed and self.failed_before)
+        found += 2.0 * bool(self.stop_changed) + 1.0 * bool(self.tools_changed) + 0.5 * bool(self.sources_changed)
         found += 1.5 * bool(self.rerouted) + 1.0 * (self.as_expected is False)
         found += 1.0 - self.similarity if self.similarity is not None else 0.0
         found += 0.01 * (self.sameness == "different")
@@ -101,12 +108,12 @@ def _cut(outcome: Recorded, limit: int) -> Recorded:
 
 def failed(outcome: Recorded) -> bool:
     """Return whether a question got no answer."""
-    return outcome.state in ("failed", "cancelled", "expired")
+    return outcome.state in (State.FAILED, State.CANCELLED, State.EXPIRED)
 
 
 def answered(outcome: Recorded) -> bool:
     """Return whether there is a text to compare."""
-    return outcome.state == "succeeded" and bool(outcome.text)
+    return outcome.state == State.SUCCEEDED and bool(outcome.text)
 
 
 def route_of(outcome: Recorded) -> str:
@@ -124,7 +131,7 @@ def reference(result: ItemResult) -> tuple[Against, Recorded | None]:
     if item.expected is None and item.expected_flow is None and item.expected_domain is None:
         return "nothing", None
     return "expected", Recorded(
-        state="succeeded" if item.expected is not None else "classified",
+        state=State.SUCCEEDED if item.expected is not None else "classified",
         text=item.expected or "",
         flow_keys=(item.expected_flow,) if item.expected_flow else (),
         domains=(item.expected_domain,) if item.expected_domain else (),
@@ -155,11 +162,13 @@ def compare(result: ItemResult, against: Against, before: Recorded | None) -> Ch
     if answered(before) and answered(after):
         found["sameness"] = _sameness(before.text, after.text)
         found["similarity"] = round(similarity(before.text, after.text), 4)
+    doings = compare_doings(before, after)
+    found |= {"tools_changed": doings.tools, "sources_changed": doings.sources, "stop_changed": doings.stop}
     return change.model_copy(update=found)
 
 
 def _sound(outcome: Recorded) -> Recorded:
-    """Leave out figures that cannot be: a file that somebody else wrote may hold anything."""
+    """Leave out impossible figures: the file may have been written by another program."""
     impossible = {
         name: None
         for name in ("latency_ms", "flow_ms", "first_token_ms", "confidence", "tokens")

@@ -63,7 +63,7 @@ async def compare_results(
                 gathering.add(change)
                 if changes is not None:
                     changes.write(change.written() + "\n")
-            # Whoever waits for this loop gets its turn.
+            # Let other tasks of this loop run.
             await asyncio.sleep(0)
         missing = max(0, len(index) - matched) if index is not None else 0
     summary = gathering.summary(

@@ -1,4 +1,4 @@
-"""Show a replay of a Langfuse dataset as an experiment there: one observation in each trace names the run and the item.
+"""Show a replay of a Langfuse dataset as an experiment in Langfuse: one observation in each trace names run and item.
 
 Langfuse 4 knows experiments by attributes of observations, as its SDK's experiment runner sends them; the traces
 themselves are there already. Source: langfuse SDK 5, ``Langfuse._process_experiment_item``.
@@ -13,6 +13,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from agentic_flywheel.cutting import cut
 from agentic_flywheel.errors import ExperimentRefused, InvalidSetting
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.archive import ArchiveAway
@@ -21,7 +22,7 @@ from agentic_flywheel.tracing.langfuse_sink import LangfuseSink
 from agentic_flywheel.tracing.observation import Observation, derive_span_id
 from agentic_flywheel.tracing.otlp import constant_attributes, encode_span
 from agentic_flywheel.tracing.sink import Text, next_wait
-from agentic_flywheel.tracing.text import as_text, cut, load_mask, masked
+from agentic_flywheel.tracing.text import as_text, load_mask, masked
 from producer.replay.results import ItemResult
 from producer.replay.results_file import read_results, results_path
 
@@ -78,7 +79,7 @@ async def _dataset_id(archive: LangfuseArchive, name: str, run: str) -> str:
 def _span(result: ItemResult, run: str, dataset_id: str, item_id: str, text: Text) -> bytes:
     item, after = result.item, result.outcome
     span_id = derive_span_id(result.query_id, "experiment", run)
-    # What a profile's owners may not want to be read elsewhere stays here.
+    # Questions under a confidential profile are not sent.
     private = item.profile is not None
     failed = after.error_type is not None
     seen = Observation(

@@ -11,18 +11,19 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from agentic_flywheel.errors import UnusableReplay, UnusableSource
-from producer.replay.files import Problem, Read
+from agentic_flywheel.private_files import private_binary, private_text
 from producer.replay.items import ReplayItem
 from producer.replay.plan import Plan
+from producer.replay.reads import Note, Problem, Read
 
-_NUMBER = re.compile(rb'\{"number":(\d+)[,}]')
+_NUMBER = re.compile(rb'[{,]"number":(\d+),"id":"')
 
 
 class Folder:
@@ -37,12 +38,12 @@ class Folder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from working on it; the system frees the lock however this one ends.
+        """Lock the folder during the block. The system frees the lock however this process ends.
 
         Raises UnusableReplay.
         """
         with self._writing():
-            # What people asked is nobody else's on this machine.
+            # Only the user may read what people asked.
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -74,7 +75,7 @@ class Folder:
         """Write the plan whole, and return it. Raises UnusableReplay."""
         with self._writing():
             draft = self._plan_file.with_suffix(".new")
-            with draft.open("w") as file:
+            with private_text(draft) as file:
                 file.write(plan.model_dump_json(indent=2))
                 file.flush()
                 os.fsync(file.fileno())
@@ -82,17 +83,27 @@ class Folder:
             sync_folder(self.path)
         return plan
 
-    async def take_in(self, source: AsyncIterator[Read], plan: Plan, *, strict: bool) -> Plan:
+    async def take_in(
+        self, source: AsyncIterator[Read], plan: Plan, *, strict: bool, on_note: Callable[[str], None]
+    ) -> Plan:
         """Copy all questions here before the first is asked; return the plan with their number.
 
-        Faulty lines go to ``problems.jsonl``. Raises UnusableSource where there is none to ask, or where a line is
-        faulty and ``strict``; UnusableReplay.
+        Faulty lines go to ``problems.jsonl``; ``on_note`` hears at once what was assumed of the source. Raises
+        UnusableSource where there is none to ask, or where a line is faulty and ``strict``; UnusableReplay.
         """
         items = problems = 0
         first: Problem | None = None
-        with self._writing(), self.items_file.open("wb", 1 << 20) as good, self.problems_file.open("wb") as bad:
+        notes: list[str] = []
+        with (
+            self._writing(),
+            private_binary(self.items_file, "wb", 1 << 20) as good,
+            private_binary(self.problems_file, "wb") as bad,
+        ):
             async for read in source:
-                if isinstance(read, Problem):
+                if isinstance(read, Note):
+                    notes.append(f"{plan.source} {read.text}")
+                    on_note(notes[-1])
+                elif isinstance(read, Problem):
                     first = first or read
                     problems += 1
                     bad.write(read.model_dump_json().encode() + b"\n")
@@ -106,7 +117,7 @@ class Folder:
             raise UnusableSource(plan.source, f"line {first.number}: {first.reason}{more}")
         if not items:
             raise UnusableSource(plan.source, "there is no question in it")
-        return self.save(plan.model_copy(update={"items": items, "problems": problems}))
+        return self.save(plan.model_copy(update={"items": items, "problems": problems, "notes": tuple(notes)}))
 
     def abandon(self) -> None:
         """Remove what was written for a replay that cannot begin."""
@@ -129,7 +140,7 @@ class Folder:
             raise UnusableReplay(str(self.path), refused.strerror or str(refused)) from None
         with lines:
             for line in lines:
-                begin = _NUMBER.match(line)
+                begin = _NUMBER.search(line)
                 if begin is None or int(begin[1]) not in done:
                     yield ReplayItem.model_validate_json(line)
 
@@ -159,7 +170,7 @@ class Done:
 
 
 def sync_folder(path: Path) -> None:
-    """Make new names in a folder last."""
+    """Write a folder's list of files to disk, so that new files survive a power cut."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -38,6 +38,9 @@ class Figure(Model):
 FIGURES: dict[str, Figure] = {
     "route_changes": Figure(kind="share", meaning="questions that went to another flow"),
     "answer_changes": Figure(kind="share", meaning="answers that differ in more than case and spaces"),
+    "tool_changes": Figure(kind="share", meaning="answers for which other tools were called"),
+    "source_changes": Figure(kind="share", meaning="answers that cite other sources"),
+    "stop_changes": Figure(kind="share", meaning="questions that stopped for a person before or now, not both"),
     "similarity": Figure(kind="number", meaning="mean likeness of the answers, 0 to 1"),
     "errors": Figure(kind="share", meaning="questions that got no answer"),
     "new_errors": Figure(kind="share", meaning="questions that got an answer before, and none now"),
@@ -164,6 +167,12 @@ def _value(name: str, summary: Summary) -> Estimate | float | None:
             return summary.routes.share
         case "answer_changes":
             return summary.answers.different_share
+        case "tool_changes":
+            return summary.tools.share
+        case "source_changes":
+            return summary.sources.share
+        case "stop_changes":
+            return summary.stops.share
         case "similarity":
             return summary.answers.similarity
         case "errors":

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from agentic_flywheel.models import State
 from producer.replay import statistics
 from producer.replay.comparing import Against, Change, answered, route_of
 from producer.replay.recorded import Recorded
@@ -16,6 +17,7 @@ from producer.replay.statistics import Numbers
 from producer.replay.summary import (
     SIMILARITY_BINS,
     Answers,
+    Doings,
     Durations,
     ErrorCount,
     Quantiles,
@@ -30,7 +32,7 @@ from producer.replay.summary import (
 #: Items that a report shows, and the characters of each of their texts.
 SHOWN = 500
 _CHARACTERS = 12_000
-#: Different routes, or error types, that are counted apart: the rest is one.
+#: Number of different routes, and of error types, that are counted by name. All others are counted together.
 _MOST_KINDS = 1_000
 _ROUTES_TOLD = 200
 _OTHER = "(other)"
@@ -66,6 +68,21 @@ class Property:
         )
 
 
+class Counted:
+    """Counts how many of those that are known changed."""
+
+    def __init__(self) -> None:
+        self.compared = self.changed = 0
+
+    def add(self, changed: bool | None) -> None:
+        if changed is not None:
+            self.compared += 1
+            self.changed += changed
+
+    def doings(self) -> Doings:
+        return Doings(compared=self.compared, changed=self.changed, share=statistics.share(self.changed, self.compared))
+
+
 class Gathering:
     """Takes changes one by one; ``summary`` and ``most_changed`` say what they come to."""
 
@@ -81,6 +98,7 @@ class Gathering:
         self._sameness: Counter[str] = Counter()
         self._similar = np.zeros(SIMILARITY_BINS, np.int64)
         self._similarity = PairSample()
+        self._tools, self._sources, self._stops = Counted(), Counted(), Counted()
         self._errors, self._cached = Property(), Property()
         self._error_types: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         self._latency, self._flow_time, self._first_token, self._tokens = (PairSample() for _ in range(4))
@@ -93,11 +111,14 @@ class Gathering:
     def add(self, change: Change) -> None:
         """Count one item."""
         self._items += 1
-        self._succeeded += change.after.state in ("succeeded", "classified")
+        self._succeeded += change.after.state in (State.SUCCEEDED, "classified")
         self._compared += change.before is not None
         self._against[change.against] += 1
         self._add_route(change)
         self._add_answer(change)
+        self._tools.add(change.tools_changed)
+        self._sources.add(change.sources_changed)
+        self._stops.add(change.stop_changed)
         self._add_times(change)
         for label, verdict in change.scores.items():
             old = change.scores_before.get(label)
@@ -140,8 +161,8 @@ class Gathering:
         if answered(after):
             told = before is not None and answered(before) and change.against != "expected"
             self._cached.add(before.cached if before and told else None, after.cached)
-        old = before if before is not None and before.state == "succeeded" else None
-        if after.state == "succeeded":
+        old = before if before is not None and before.state == State.SUCCEEDED else None
+        if after.state == State.SUCCEEDED:
             self._latency.add(old.latency_ms if old else None, after.latency_ms)
             self._flow_time.add(old.flow_ms if old else None, after.flow_ms)
             self._first_token.add(old.first_token_ms if old else None, after.first_token_ms)
@@ -191,6 +212,9 @@ class Gathering:
             ended=self._span[1] if self._span else None,
             routes=self._routes_summary(),
             answers=self._answers_summary(),
+            tools=self._tools.doings(),
+            sources=self._sources.doings(),
+            stops=self._stops.doings(),
             errors=self._errors.share(),
             error_types=self._errors_summary(),
             cached=self._cached.share(),

@@ -1,9 +1,11 @@
-"""Ids that a replay can tell again after a crash: the same item has the same query id, so nothing is asked twice."""
+"""Ids of a replay's queries. The same item has the same query id, so after a crash nothing is asked twice."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+
+from agentic_flywheel.ids import in_uuid4_layout
 
 
 def new_run_id() -> str:
@@ -18,8 +20,7 @@ def query_id(run_id: str, number: int, attempt: int = 1) -> str:
     up only where what was asked before ended without an answer: cancelled, expired, forgotten.
     """
     digits = hashlib.sha256(f"{run_id}|{number}|{attempt}".encode()).hexdigest()
-    variant = "89ab"[int(digits[16], 16) % 4]
-    return f"{channel_of(run_id)}{digits[8:12]}4{digits[13:16]}{variant}{digits[17:32]}"
+    return channel_of(run_id) + in_uuid4_layout(digits)[8:]
 
 
 def channel_of(run_id: str) -> str:

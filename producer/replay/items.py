@@ -1,17 +1,18 @@
-"""One question of a replay, wherever it came from."""
+"""One question of a replay, from any source."""
 
 from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
-from agentic_flywheel.models import MAX_CONTEXT, MAX_QUESTION, CachePolicy, Identifier, Message, Model, Slug
+from agentic_flywheel.given import Asked, Context, Identifier, JsonObject, Slug, Text, bounded
+from agentic_flywheel.models import CachePolicy, Message, Model
+from agentic_flywheel.uploads import Uploads
 from producer.replay.recorded import Recorded
 
 
-class ReplayItem(Model):
+class ReplayItem(Asked, Model):
     """A question to ask again, what is expected of it, and what became of it before.
 
     ``number`` is its place in its source: the line of a file, counted from 1, else the place in the listing. A replay
@@ -20,34 +21,35 @@ class ReplayItem(Model):
     """
 
     number: int = Field(ge=1)
-    id: str = Field(min_length=1, max_length=200)
-    question: str = Field(min_length=1, max_length=MAX_QUESTION)
+    id: Text = Field(min_length=1, max_length=200)
     #: The source's session. A replay never touches it: items of one session share a new one of the replay's own.
     session_id: Identifier | None = None
     flow: Slug | None = None
     domain: Slug | None = None
     profile: Slug | None = None
-    context: str | None = Field(None, min_length=1, max_length=MAX_CONTEXT)
+    context: Context | None = None
     intent: Slug | None = None
     context_type: Literal["technical", "cultural", "strategic", "general"] | None = None
-    config: dict[str, JsonValue] = {}
+    config: JsonObject = Field(default_factory=dict)
+    #: Addresses; and files, as far as the broker still keeps them.
+    uploads: Uploads = ()
     history: tuple[Message, ...] = ()
     #: How this one treats the cache; None: as all of the replay.
     cache: CachePolicy | None = None
     #: Who asks; None: whoever runs the replay.
+    #: Whose it was, where it is asked again for the same one; None: the replay's own.
+    owner: Identifier | None = None
     user: Identifier | None = None
-    expected: str | None = None
-    expected_flow: str | None = None
-    expected_domain: str | None = None
-    metadata: dict[str, JsonValue] = {}
-    #: What became of it before, where the source tells.
+    expected: Text | None = None
+    expected_flow: Text | None = None
+    expected_domain: Text | None = None
+    metadata: JsonObject = Field(default_factory=dict)
+    #: Its outcome before, where the source has one.
     baseline: Recorded | None = None
 
     @model_validator(mode="after")
-    def _question_has_text(self) -> Self:
-        if not self.question.strip():
-            raise PydanticCustomError("blank", "it holds nothing but white space")
-        return self
+    def _is_bounded(self) -> Self:
+        return bounded(self, "number", "id", "expected", "expected_flow", "expected_domain", "baseline")
 
     def written(self) -> str:
         """Return the item as one line of JSON, without its end."""

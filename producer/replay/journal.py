@@ -1,4 +1,4 @@
-"""The results as they come: appended, made durable some times a second, and read back after a crash."""
+"""The results file: results are appended, written to disk several times a second, and read back after a crash."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import BinaryIO
 from pydantic_core import from_json
 
 from agentic_flywheel.errors import UnusableReplay
+from agentic_flywheel.private_files import private_binary
 from producer.replay.folder import sync_folder
 from producer.replay.results import ItemResult
 
@@ -31,7 +32,7 @@ def recover(path: Path) -> Iterator[dict[str, object]]:
         with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
             for line in file:
                 try:
-                    # A power cut may leave a block of zeros: then nothing behind it is trusted.
+                    # A power cut may leave a block of zeros; everything behind it is dropped.
                     fields = from_json(line)
                 except ValueError:
                     break
@@ -61,7 +62,7 @@ class Journal:
 
     async def __aenter__(self) -> Journal:
         with self._refusing():
-            self._file = self._path.open("ab", 0)
+            self._file = private_binary(self._path, "ab", 0)
             sync_folder(self._path.parent)
         self._writer = asyncio.create_task(self._write_on())
         return self
@@ -100,7 +101,7 @@ class Journal:
                 async with asyncio.timeout(_PAUSE):
                     await self._many.wait()
             self._many.clear()
-            # A write that has begun is finished: half of it would have to be told from the whole.
+            # Finish a write that has begun: half a line could not be told from a whole one.
             writing = asyncio.create_task(self._write())
             try:
                 await asyncio.shield(writing)

@@ -1,4 +1,4 @@
-"""Questions from Langfuse: the items of a dataset, or the traces that a filter finds, read page by page."""
+"""Read questions from Langfuse, page by page: a dataset's items, or the traces that a filter finds."""
 
 from __future__ import annotations
 
@@ -9,24 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agentic_flywheel.errors import UnusableSource
+from agentic_flywheel.models import State
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.archive import ArchiveAway, Wish
 from agentic_flywheel.tracing.langfuse_archive import LangfuseArchive
 from agentic_flywheel.tracing.observation import Observation
-from producer.replay.files import Problem, Read, item_of
+from producer.replay.langfuse_rows import answer_of, of_dataset, of_input
 from producer.replay.own import CLIENT
-from producer.replay.recorded import Recorded, RecordedState
+from producer.replay.reads import SHOWN, Problem, Read, item_of
+from producer.replay.recorded import ENDED, Recorded
 from producer.replay.wanted import Wanted
-
-#: Under which names a dataset's input or expected output may hold its text.
-_QUESTION = ("question", "input", "query", "prompt", "text")
-_EXPECTED = ("answer", "expected", "output", "response", "text")
-_STATES: dict[str, RecordedState] = {
-    "succeeded": "succeeded",
-    "failed": "failed",
-    "cancelled": "cancelled",
-    "expired": "expired",
-}
 
 
 async def read_dataset(settings: Settings, name: str) -> AsyncIterator[Read]:
@@ -49,7 +41,7 @@ async def read_traces(settings: Settings, wanted: Wanted) -> AsyncIterator[Read]
     since, until = wanted.bounds(datetime.now(UTC))
     wish = Wish(
         flow=wanted.flow,
-        owner=wanted.user,
+        user_id=wanted.user,
         since=since,
         until=until,
         # The bound itself is not below it.
@@ -81,43 +73,17 @@ def _admits(wanted: Wanted, metadata: Mapping[str, Any]) -> bool:
 
 
 def _of_dataset(number: int, name: str, found: Any) -> Read:
-    given = found.input
-    fields: dict[str, Any] = {"question": given}
-    if isinstance(given, dict):
-        question = next((given[key] for key in _QUESTION if isinstance(given.get(key), str)), None)
-        if question is None:
-            reason = f"its input names no question: one of {', '.join(_QUESTION)}"
-            return Problem(number=number, reason=reason, text=json.dumps(given)[:160])
-        taken = ("session_id", "flow", "domain", "profile")
-        fields = {"question": question, **{key: given[key] for key in taken if key in given}}
+    asked = of_input(found.input)
+    if isinstance(asked, str):
+        return Problem(number=number, reason=asked, text=json.dumps(found.input)[:SHOWN])
     metadata = found.metadata if isinstance(found.metadata, dict) else {}
-    expectations = {key: metadata[key] for key in ("expected_flow", "expected_domain") if key in metadata}
-    return item_of(
-        number,
-        {
-            **fields,
-            **expectations,
-            "id": found.id,
-            "expected": _expected(found.expected_output),
-            "metadata": {**metadata, "langfuse_dataset": name, "langfuse_item": found.id},
-        },
-    )
-
-
-def _expected(given: Any) -> str | None:
-    if given is None or isinstance(given, str):
-        return given or None
-    if isinstance(given, dict):
-        for key in _EXPECTED:
-            if isinstance(given.get(key), str):
-                return str(given[key])
-    return json.dumps(given, ensure_ascii=False)
+    return item_of(number, of_dataset(asked, found.id, name, metadata, answer_of(found.expected_output)))
 
 
 def _of_trace(number: int, root: Observation) -> Read:
     metadata = root.metadata or {}
     text = root.output if isinstance(root.output, str) else None
-    state = _STATES.get(str(metadata.get("state")), "classified")
+    state = ENDED.get(str(metadata.get("state")), "classified")
     confidence = metadata.get("confidence")
     read = item_of(number, {"question": root.input, "id": root.query_id, "session_id": root.session})
     if isinstance(read, Problem):
@@ -125,7 +91,7 @@ def _of_trace(number: int, root: Observation) -> Read:
     baseline = Recorded(
         query_id=root.query_id,
         trace_id=root.query_id,
-        state="classified" if state == "succeeded" and text is None else state,
+        state="classified" if state == State.SUCCEEDED and text is None else state,
         text=text or "",
         flow_keys=(str(metadata["flow"]),) if metadata.get("flow") else (),
         domains=(str(metadata["domain"]),) if metadata.get("domain") else (),

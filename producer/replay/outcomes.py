@@ -1,24 +1,19 @@
-"""Read what became of a query from its record, of before or of the replay."""
+"""Read the outcome of a query from its record, also of one that was asked before the replay."""
 
 from __future__ import annotations
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
-from agentic_flywheel.models import Answer, Record, Route, State, trace_id_of
-from producer.replay.recorded import Recorded, RecordedState
-
-_STATES: dict[State, RecordedState] = {
-    State.SUCCEEDED: "succeeded",
-    State.FAILED: "failed",
-    State.CANCELLED: "cancelled",
-    State.EXPIRED: "expired",
-}
+from agentic_flywheel.ids import trace_id_of
+from agentic_flywheel.models import Answer, Record, Route, State
+from producer.replay.doings import source_names
+from producer.replay.recorded import ENDED, Recorded
 
 
 def of_record(record: Record, *, score: float | None = None) -> Recorded:
     """Return the outcome of a query that has ended. A success whose answer is not kept any more tells its route."""
     answer, error, route = record.answer, record.error, record.route
-    state = _STATES[record.state]
-    if state == "succeeded" and answer is None:
+    state = ENDED[record.state]
+    if state == State.SUCCEEDED and answer is None:
         state = "classified"
     return Recorded(
         query_id=record.query_id,
@@ -39,6 +34,9 @@ def of_record(record: Record, *, score: float | None = None) -> Recorded:
         flow_ms=_milliseconds(record, "started"),
         first_token_ms=_rounded(answer.first_token.total_seconds() * 1000) if answer and answer.first_token else None,
         tokens=answer.usage.total_tokens if answer and answer.usage else None,
+        tools=tuple(use.name for use in answer.tools) if answer else None,
+        sources=source_names(answer.sources) if answer else None,
+        stopped=bool(record.last_stop) if answer or record.last_stop else None,
         score=score,
         at=record.finished or record.created,
     )
@@ -60,7 +58,7 @@ def of_route(route: Route) -> Recorded:
 def of_refusal(refused: FlywheelError | ErrorInfo) -> Recorded:
     """Return the outcome of a question that was not accepted."""
     info = refused if isinstance(refused, ErrorInfo) else refused.describe()
-    return Recorded(state="failed", error_type=info.error_type, error=info.error)
+    return Recorded(state=State.FAILED, error_type=info.error_type, error=info.error)
 
 
 def _flows(record: Record) -> tuple[str, ...]:

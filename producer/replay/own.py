@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch
-from agentic_flywheel.models import DeadLetter, Query, Record
-from agentic_flywheel.records import load_records
-from agentic_flywheel.scores import RATING, Score, scores_of
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.records import DeadLetter, load_records
+from agentic_flywheel.broker.scores import RATING, Score, scores_of
+from agentic_flywheel.broker.stored import read_stored
+from agentic_flywheel.models import Query, Record, State
 from producer.replay import outcomes
 from producer.replay.items import ReplayItem
 from producer.replay.recorded import Recorded
@@ -26,7 +27,7 @@ async def read_records(batch: Batch, wanted: Wanted) -> AsyncIterator[ReplayItem
     What replays asked is left out, and what was asked under a confidential profile. Raises BrokerUnavailable.
     """
     number = 0
-    for owner in [wanted.user] if wanted.user else await _owners(batch):
+    for owner in await _owners(batch):
         async for query_ids in _pages(batch, wire.owned_key(owner), wanted):
             found = [record for record in await load_records(batch, query_ids) if record is not None]
             records = [each for each in found if _replayable(each) and wanted.admits_record(each)]
@@ -51,7 +52,7 @@ async def letters(batch: Batch, wanted: Wanted, *, newest_first: bool = False) -
     async for query_ids in _pages(batch, wire.DEAD_LETTERS, wanted, newest_first=newest_first):
         for stored in await batch.call("MGET", *map(wire.letter_key, query_ids)):
             if stored is not None:
-                letter = DeadLetter.model_validate_json(stored)
+                letter = read_stored(DeadLetter, stored)
                 if wanted.admits_letter(letter):
                     yield letter
 
@@ -62,6 +63,8 @@ async def _owners(batch: Batch) -> list[str]:
     while True:
         cursor, keys = await batch.call("SCAN", cursor, "MATCH", wire.owned_key("*"), "COUNT", 1000)
         found.update(key.removeprefix(wire.owned_key("")) for key in keys)
+        # A user's queries are among the owner's.
+        found = {name for name in found if " " not in name}
         if str(cursor) == "0":
             return sorted(found)
 
@@ -98,7 +101,7 @@ def _of_letter(number: int, letter: DeadLetter) -> ReplayItem:
     baseline = Recorded(
         query_id=letter.query_id,
         trace_id=letter.query_id,
-        state="failed",
+        state=State.FAILED,
         flow_keys=(letter.flow,),
         domains=(letter.domain,),
         attempts=letter.attempts,
@@ -109,7 +112,7 @@ def _of_letter(number: int, letter: DeadLetter) -> ReplayItem:
     item = _of_query(number, letter.query_id, letter.query, baseline)
     # A remembered failure is no answer.
     cache = "refresh" if letter.query.cache == "use" else letter.query.cache
-    return item.model_copy(update={"user": letter.query.user, "cache": cache})
+    return item.model_copy(update={"owner": letter.query.owner, "user": letter.query.user, "cache": cache})
 
 
 def _of_query(number: int, query_id: str, query: Query, baseline: Recorded) -> ReplayItem:
@@ -125,6 +128,8 @@ def _of_query(number: int, query_id: str, query: Query, baseline: Recorded) -> R
         intent=query.intent,
         context_type=query.context_type,
         config=query.config,
+        form=query.form,
+        uploads=query.uploads,
         history=query.history,
         metadata=query.metadata,
         baseline=baseline,

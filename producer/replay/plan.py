@@ -1,4 +1,4 @@
-"""What a replay is: where its questions came from, and how they are asked. Kept in its folder as ``replay.json``."""
+"""The plan of a replay: its source and its options. Stored in its folder as ``replay.json``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ class Plan(Model):
     #: Questions to ask, and lines that cannot be asked; None until all have been read.
     items: int | None = None
     problems: int = 0
+    #: What was assumed when they were read, each a sentence about the source.
+    notes: tuple[str, ...] = ()
     #: Whether a question may have been asked.
     begun: bool = False
     #: When the last item had its outcome; None while some have none.

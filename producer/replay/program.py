@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from agentic_flywheel.batch import Batch, connect
-from agentic_flywheel.errors import FlywheelError, StackRunning, UnusableReplay
+from agentic_flywheel.broker.batch import Batch, connect
+from agentic_flywheel.errors import FlywheelError, UnusableReplay
 from agentic_flywheel.settings import Settings, load_settings
+from agentic_flywheel.stack import stack_settings
 from producer.replay.folder import Folder
 from producer.replay.ids import new_run_id
 from producer.replay.plan import Options, Plan
@@ -22,13 +21,10 @@ from producer.replay.results import ItemResult
 from producer.replay.run import Asks, DurableCall, Ending, Run
 from producer.replay.sources import Objects, Source, read_source, source_named
 from producer.replay.wanted import Wanted
-from producer.stack.state import stack_settings
 
-if TYPE_CHECKING:
-    from producer.stack import Stack
-
-#: Seconds after which the private stack of a killed process has certainly been cleared away.
-_CLEARED_AWAY = 30.0
+#: Runs a stack in the home of the given settings while its block runs, and gives the settings that lead to it. What it
+#: has to tell a person goes to the function. ``producer.stack.private_stack`` is one.
+RunsStack = Callable[[Settings, Callable[[str], None]], AbstractAsyncContextManager[Settings]]
 
 
 class Replay:
@@ -46,19 +42,22 @@ class Replay:
         settings: Settings | None = None,
         strict: bool = False,
         on_line: Callable[[str], None] = lambda _: None,
+        private_stack: RunsStack | None = None,
         **options: Any,
     ) -> None:
         """Take the questions: a file, a replay's folder, a source's name, or the questions themselves.
 
         ``out`` is the folder, by default a new one in ``replays`` under the home; ``strict`` refuses a source with
-        faulty lines; ``options`` are the fields of ``Options``; ``on_line`` hears of what a private stack does. Reads
-        nothing yet.
+        faulty lines; ``options`` are the fields of ``Options``; ``on_line`` hears what was assumed of the source, and
+        what a private stack does; ``private_stack`` runs that stack, and the option ``local`` needs it. Reads nothing
+        yet.
         """
         self._settings = settings or load_settings()
         self.folder = Folder(Path(out) if out is not None else _new_folder(self._settings))
         self._source: Source | None = _source(source)
         self._strict = strict
         self._say = on_line
+        self._private_stack = private_stack
         self._changes: dict[str, Any] = {}
         self._options = Options(**options)
         self._run: Run | None = None
@@ -70,10 +69,11 @@ class Replay:
         *,
         settings: Settings | None = None,
         on_line: Callable[[str], None] = lambda _: None,
+        private_stack: RunsStack | None = None,
         **changes: Any,
     ) -> Self:
         """Return the replay of a folder, to go on with. ``changes`` are options that are others from now on."""
-        found = cls((), out=folder, settings=settings, on_line=on_line)
+        found = cls((), out=folder, settings=settings, on_line=on_line, private_stack=private_stack)
         found._source, found._changes = None, changes
         return found
 
@@ -112,11 +112,14 @@ class Replay:
                     yield result
 
     async def _reach_broker(self) -> None:
-        """Look for the broker before a million lines are read; one that goes away later is waited for.
+        """Look for the broker, or for what starts one, before a million lines are read; one that goes away later is
+        waited for.
 
         Raises BrokerUnavailable, UnusableReplay.
         """
         options = self._options if self._source is not None else self.folder.load().options
+        if options.local:
+            self._starter()
         if not (options.local or options.dry_run):
             batch = Batch(connect(stack_settings(self._settings).redis_url))
             try:
@@ -140,17 +143,18 @@ class Replay:
         plan = Plan(run_id=new_run_id(), source=self._source.title, options=self._options, created=datetime.now(UTC))
         self.folder.save(plan)
         try:
-            return await self.folder.take_in(read_source(self._source, self._settings), plan, strict=self._strict)
+            reads = read_source(self._source, self._settings)
+            return await self.folder.take_in(reads, plan, strict=self._strict, on_note=self._say)
         except FlywheelError:
             self.folder.abandon()
             raise
 
     async def _remove_letters(self, plan: Plan) -> None:
         """Do again what a process may not have come to: dead letters with a result leave the list."""
-        from producer.replay.asking import Asker
+        from producer.replay.asking import QueueAsker
         from producer.replay.results_file import read_results
 
-        async with Asker(self._settings, plan, resumed=True) as asker:
+        async with QueueAsker(self._settings, plan, resumed=True) as asker:
             await asker.settled(list(read_results(self.folder.results_file)))
 
     @asynccontextmanager
@@ -161,34 +165,27 @@ class Replay:
 
             yield Classifier(self._settings, plan.options.owner), ()
             return
-        from producer.replay.asking import Asker
+        from producer.replay.asking import QueueAsker
 
         if not plan.options.local:
-            async with Asker(self._settings, plan, resumed=resumed) as asker:
+            async with QueueAsker(self._settings, plan, resumed=resumed) as asker:
                 yield asker, (asker.settled,)
             return
-        private = self._settings.model_copy(update={"home": self.folder.path / "stack"})
-        async with AsyncExitStack() as opened:
-            stack = await self._private_stack(opened, private)
-            addresses = {"redis_url": stack.info.redis_url, "flowise_base_url": stack.info.flowise_url}
-            asker = Asker(private.model_copy(update=addresses), plan, resumed=resumed)
-            await opened.enter_async_context(asker)
+        home = self._settings.model_copy(update={"home": self.folder.path / "stack"})
+        async with (
+            self._starter()(home, self._say) as private,
+            QueueAsker(private, plan, resumed=resumed) as asker,
+        ):
             yield asker, (asker.settled,)
 
-    async def _private_stack(self, opened: AsyncExitStack, settings: Settings) -> Stack:
-        from producer.stack import start_stack
-
-        give_up = time.monotonic() + _CLEARED_AWAY
-        while True:
-            try:
-                return await opened.enter_async_context(
-                    start_stack(settings, on_line=self._say, flower=False, private=True)
-                )
-            except StackRunning:
-                # That of a process that was killed: its guard is still stopping it.
-                if time.monotonic() > give_up:
-                    raise
-                await asyncio.sleep(0.5)
+    def _starter(self) -> RunsStack:
+        if self._private_stack is None:
+            raise UnusableReplay(
+                str(self.folder.path),
+                "it is asked on a private stack, and nothing was given that starts one: "
+                "`Replay(…, private_stack=producer.stack.private_stack)`",
+            )
+        return self._private_stack
 
 
 def _source(given: str | os.PathLike[str] | Source | Objects) -> Source:

@@ -1,4 +1,4 @@
-"""How far a replay is: what is done, what failed, how quickly it goes, when it will be over."""
+"""The progress of a replay: done, failed, rate, time left."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter, deque
 from datetime import timedelta
 from typing import Any
 
+from agentic_flywheel.models import State
 from producer.replay.results import ItemResult
 
 #: The rate is that of the last seconds.
@@ -35,7 +36,7 @@ class Progress:
         outcome = fields.get("outcome", {})
         self.before += 1
         self._count(
-            outcome.get("state", "succeeded"),
+            outcome.get("state", State.SUCCEEDED),
             outcome.get("domains") or (),
             outcome.get("error_type"),
             cached=bool(outcome.get("cached")),
@@ -72,6 +73,6 @@ class Progress:
         self.calls += calls
         self.cached += cached
         self.domains[" + ".join(domains) or "(none)"] += 1
-        if state not in ("succeeded", "classified"):
+        if state not in (State.SUCCEEDED, "classified"):
             self.failed += 1
             self.failures[error_type or state] += 1

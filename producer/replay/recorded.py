@@ -1,4 +1,4 @@
-"""What became of a question once: its answer or its error, its route, its times. The same shape before and after."""
+"""The outcome of a question: answer or error, route, times. The same model before and after."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
-from agentic_flywheel.models import Band, Model
+from agentic_flywheel.models import Band, Model, State
 
 #: `classified`: a dry run stopped after the route, or a baseline that tells no more than a route.
-RecordedState = Literal["succeeded", "failed", "cancelled", "expired", "classified"]
+RecordedState = Literal[State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED, "classified"]
+#: The states in which queries end, by their names.
+ENDED: dict[str, RecordedState] = {
+    State.SUCCEEDED: State.SUCCEEDED,
+    State.FAILED: State.FAILED,
+    State.CANCELLED: State.CANCELLED,
+    State.EXPIRED: State.EXPIRED,
+}
 
 
 class Recorded(Model):
@@ -18,7 +25,7 @@ class Recorded(Model):
     #: The query that had this outcome; empty where a file tells the outcome.
     query_id: str = ""
     trace_id: str = ""
-    state: RecordedState = "succeeded"
+    state: RecordedState = State.SUCCEEDED
     #: `clarify`: the answer asks which flow the question is for.
     kind: Literal["answer", "clarify"] = "answer"
     text: str = ""
@@ -41,6 +48,11 @@ class Recorded(Model):
     #: From the flow's call to its first token; None where it does not stream.
     first_token_ms: float | None = None
     tokens: int | None = None
+    #: The tools that were called, in their order, and the sources that were cited, by name.
+    tools: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
+    #: Whether the flow stopped to ask a person.
+    stopped: bool | None = None
     #: The latest score that a person or an evaluator gave, on its own scale.
     score: float | None = None
     at: AwareDatetime | None = None

@@ -31,7 +31,7 @@ class GateResult:
 
 
 class Replayed:
-    """What a finished replay showed."""
+    """A finished replay with its comparison."""
 
     def __init__(self, summary: Summary, folder: Path) -> None:
         self.summary = summary

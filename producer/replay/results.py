@@ -27,7 +27,7 @@ class ItemResult(Model):
     #: When the item was submitted, and when its outcome was known here.
     started: AwareDatetime
     ended: AwareDatetime
-    #: Times that the item was submitted; more than one where the queue was full, or a broker forgot it.
+    #: How often the item was submitted; more than once where the broker had lost it, or its query had ended unanswered.
     attempts: int = Field(1, ge=1)
     #: Calls of flows that it cost, of all its parts and attempts; 0 where the answer came from the cache.
     calls: int = Field(0, ge=0)

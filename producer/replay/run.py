@@ -1,4 +1,4 @@
-"""Carry a replay out: ask what has no outcome yet, keep what comes, stop where it was told to."""
+"""Run a replay: ask each item without an outcome, store its result, stop at the limit of calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ending = Literal["complete", "calls"]
 
 
 class Asks(Protocol):
-    """Who finds out what becomes of an item."""
+    """Asks or routes an item and returns its result."""
 
     def ask_item(self, item: ReplayItem) -> Awaitable[ItemResult]: ...
 
@@ -68,13 +68,13 @@ class Run:
 
 
 class DurableCall(Protocol):
-    """Hears of results that are on disk."""
+    """Called with results once they are on disk."""
 
     def __call__(self, results: Sequence[ItemResult]) -> Awaitable[None]: ...
 
 
 class _Lanes:
-    """Keeps as many items under way as are allowed, and hands out what comes of them."""
+    """Keeps as many items under way as the options allow, and returns their results."""
 
     def __init__(self, asks: Asks, turns: Turns, plan: Plan, progress: Progress) -> None:
         self._asks = asks
@@ -117,7 +117,7 @@ class _Lanes:
             if item is None:
                 return None
             if self._options.rate:
-                # What the timers lose is made up for, a pause is not.
+                # Catch up at most 50 ms of timer lag, so that no burst follows a pause.
                 self._next_at = max(self._next_at, now - 0.05) + 1 / self._options.rate
             task = asyncio.ensure_future(self._asks.ask_item(item))
             self._under_way[task] = item

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from producer.replay.items import ReplayItem
 
 
-class Sample:
+class ItemSample:
     """Keeps ``size`` items of a stream. A conversation is drawn as one, since a turn alone is another question.
 
     Each question or conversation has a number by the hash of its name, and those with the lowest numbers are kept

@@ -1,4 +1,4 @@
-"""Keep little of a lot: a uniform sample of pairs, histograms, and a timeline, however many items stream by."""
+"""Bounded summaries of a stream of any length: a uniform sample of pairs, histograms, a timeline."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Moment(Model):
 
 
 class Timeline:
-    """What happened when, in at most 80 stretches: they grow as the replay does."""
+    """Counts over time in at most 80 stretches of equal length. The stretches grow with the replay."""
 
     def __init__(self) -> None:
         self._start: float | None = None

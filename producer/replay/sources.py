@@ -1,4 +1,4 @@
-"""Where questions come from, and how they are read from there: always as a stream."""
+"""The sources of questions. All are read as streams."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from agentic_flywheel.batch import Batch, connect
+from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.errors import UnusableSource
 from agentic_flywheel.settings import Settings
-from producer.replay.files import Read, read_file, read_jsonl, read_objects
+from agentic_flywheel.stack import stack_settings
+from producer.replay.files import read_file, read_objects, read_stream
 from producer.replay.items import ReplayItem
 from producer.replay.own import read_letters, read_records
-from producer.replay.sample import Sample
+from producer.replay.reads import Read
+from producer.replay.sample import ItemSample
 from producer.replay.wanted import Wanted
-from producer.stack.state import stack_settings
 
 Kind = Literal["file", "stdin", "objects", "records", "dead-letters", "dataset", "traces"]
 #: These can be filtered; a file is as it is.
 FILTERED: tuple[Kind, ...] = ("records", "dead-letters", "traces")
+#: The bytes of these are read as text.
+TEXTS: tuple[Kind, ...] = ("file", "stdin")
 
 Objects = Iterable[str | dict[str, Any] | ReplayItem]
 
@@ -35,24 +38,32 @@ class Source:
     name: str = ""
     wanted: Wanted = field(default_factory=Wanted)
     objects: Objects = ()
+    #: Of a file or stdin: the encoding of its text; empty where the file itself shows it.
+    encoding: str = ""
 
     @property
     def title(self) -> str:
         """The source in words."""
         if self.kind in ("file", "dataset"):
-            return self.name if self.kind == "file" else f"dataset:{self.name}"
+            # A file's name may be bytes that are no text.
+            name = self.name.encode(errors="replace").decode()
+            return name if self.kind == "file" else f"dataset:{name}"
         given = self.wanted.model_dump(exclude_defaults=True, exclude={"query_ids"})
         return " ".join([self.kind, *(f"{name}={value}" for name, value in given.items())])
 
 
-def source_named(name: str, wanted: Wanted) -> Source:
-    """Return the source that a person names: `records`, `dead-letters`, `traces`, `dataset:NAME`, `-`, or a file."""
+def source_named(name: str, wanted: Wanted, encoding: str = "") -> Source:
+    """Return the source that a person names: `records`, `dead-letters`, `traces`, `dataset:NAME`, `-`, or a file.
+
+    ``encoding`` goes for a file and stdin.
+    """
     for kind in FILTERED:
         if name == kind:
             return Source(kind, wanted=wanted)
     if name.startswith("dataset:"):
         return Source("dataset", name.removeprefix("dataset:"), wanted)
-    return Source("stdin", wanted=wanted) if name == "-" else Source("file", name, wanted)
+    kind, name = ("stdin", "") if name == "-" else ("file", name)
+    return Source(kind, name, wanted, encoding=encoding)
 
 
 async def read_source(source: Source, settings: Settings) -> AsyncIterator[Read]:
@@ -61,7 +72,7 @@ async def read_source(source: Source, settings: Settings) -> AsyncIterator[Read]
         async for read in _whole(source, settings):
             yield read
         return
-    sample = Sample(source.wanted.sample)
+    sample = ItemSample(source.wanted.sample)
     async for read in _whole(source, settings):
         if isinstance(read, ReplayItem):
             sample.add(read)
@@ -74,9 +85,9 @@ async def read_source(source: Source, settings: Settings) -> AsyncIterator[Read]
 async def _whole(source: Source, settings: Settings) -> AsyncIterator[Read]:
     match source.kind:
         case "file":
-            lines = read_file(Path(source.name))
+            lines = read_file(Path(source.name), source.encoding)
         case "stdin":
-            lines = read_jsonl(sys.stdin.buffer)
+            lines = read_stream(sys.stdin.buffer, source.encoding)
         case "objects":
             lines = read_objects(source.objects)
         case "dataset" | "traces":
@@ -104,7 +115,7 @@ async def _whole(source: Source, settings: Settings) -> AsyncIterator[Read]:
 
 
 async def _steadily(source: Source, lines: Iterator[Read]) -> AsyncIterator[Read]:
-    """Yield lines, letting others have their turn: a signal must be heard while a million lines are read."""
+    """Yield lines and let other tasks run in between, so that a signal interrupts the reading of a million lines."""
     try:
         for number, read in enumerate(lines):
             if number % 500 == 0:

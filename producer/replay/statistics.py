@@ -1,4 +1,4 @@
-"""Say how far a figure can be trusted: intervals for shares and paired differences, and when a sample is too small."""
+"""Confidence intervals for shares and paired differences, and the smallest samples that allow a statement."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BATCH = 2_000_000
 
 
 class Finding(StrEnum):
-    """What a sample says about a difference."""
+    """The conclusion from a sample about a difference."""
 
     LOWER = "lower"
     HIGHER = "higher"

@@ -1,4 +1,4 @@
-"""The figures of a replay: what ``summary.json`` holds, and what a gate and a report go by. Durations: milliseconds."""
+"""The figures of a replay, as ``summary.json`` holds them. Gates and reports use them. Durations: milliseconds."""
 
 from __future__ import annotations
 
@@ -87,6 +87,14 @@ class Answers(Model):
     histogram: tuple[int, ...] = (0,) * SIMILARITY_BINS
 
 
+class Doings(Model):
+    """How often something that flows do changed: tools called, sources cited, or a stop for a person."""
+
+    compared: int = 0
+    changed: int = 0
+    share: Estimate | None = None
+
+
 class ErrorCount(Model):
     """How often an error ended an item."""
 
@@ -155,6 +163,9 @@ class Summary(Model):
     ended: AwareDatetime | None = None
     routes: Routes = Routes()
     answers: Answers = Answers()
+    tools: Doings = Doings()
+    sources: Doings = Doings()
+    stops: Doings = Doings()
     errors: Share = Share()
     error_types: tuple[ErrorCount, ...] = ()
     cached: Share = Share()

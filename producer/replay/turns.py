@@ -1,4 +1,4 @@
-"""Which item may be asked next: sessions side by side, the turns of each one after another."""
+"""The order of asking: sessions in parallel, the turns of one session one after another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from producer.replay.items import ReplayItem
 
-#: So many items are read ahead of one whose session is busy: enough to keep all lanes at work, and memory flat.
+#: Number of items that are read ahead of one whose session is busy. It bounds the memory.
 WINDOW = 5000
 
 

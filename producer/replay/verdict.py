@@ -1,21 +1,21 @@
-"""Say in a line what a replay showed, and in a few sentences why. The sentences are ours; no user's text is in them."""
+"""The verdict on a replay in one line, with its reasons in a few sentences. No user's text is in them."""
 
 from __future__ import annotations
 
 from producer.replay import wording
 from producer.replay.statistics import FEW, Finding
-from producer.replay.summary import Headline, Spread, Summary
+from producer.replay.summary import Doings, Headline, Spread, Summary
 
 #: Differences up to these do not matter: of a ratio, of a share, of a score or a likeness.
 RATIO_MARGIN, SHARE_MARGIN, SCORE_MARGIN = 0.1, 0.01, 0.02
-#: Answers less alike than this say something else.
+#: Answers with a lower similarity than this have another meaning.
 ALIKE = 0.85
 
 
 def headline(summary: Summary) -> Headline:
     """Return the verdict on a replay."""
-    facts = tuple(fact for fact in (_routes(summary), _answers(summary), _errors(summary), _speed(summary)) if fact)
-    facts += _scores(summary)
+    found = (_routes(summary), _answers(summary), _doings(summary), _errors(summary), _speed(summary))
+    facts = (*filter(None, found), *_scores(summary))
     tone, line = _line(summary)
     return Headline(tone=tone, line=line, facts=facts)
 
@@ -53,6 +53,7 @@ def _reservations(summary: Summary) -> list[str]:
     similar = summary.answers.similarity
     if similar is not None and similar.high < ALIKE:
         found.append("answers say other things")
+    found += [f"{what} changed" for what, doings in _did(summary) if doings.share and doings.share.low > 0]
     if _ratio_finding(summary.speed) is Finding.HIGHER:
         found.append("flows are slower")
     return found
@@ -94,6 +95,20 @@ def _answers(summary: Summary) -> str:
         f"{wording.percent(same / answers.compared)} of the answers are the same; "
         f"likeness is {answers.similarity.value:.2f} on average."
     )
+
+
+def _did(summary: Summary) -> tuple[tuple[str, Doings], ...]:
+    return ("tools", summary.tools), ("sources", summary.sources), ("stops for a person", summary.stops)
+
+
+def _doings(summary: Summary) -> str:
+    """Return what changed of what flows do; nothing where nothing did: most flows have no tools."""
+    told = [
+        f"{what} of {wording.count(doings.changed)} of {wording.count(doings.compared, 'question')} changed"
+        for what, doings in _did(summary)
+        if doings.changed
+    ]
+    return f"The {', the '.join(told)}." if told else ""
 
 
 def _errors(summary: Summary) -> str:

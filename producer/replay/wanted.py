@@ -1,4 +1,4 @@
-"""Which of the questions that were asked before are wanted for a replay."""
+"""The filter that selects recorded questions for a replay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from pydantic import Field
 
-from agentic_flywheel.models import DeadLetter, Model, Record, State
+from agentic_flywheel.broker.records import DeadLetter
+from agentic_flywheel.models import Model, Record, State
 
 
 class Wanted(Model):
@@ -20,6 +21,7 @@ class Wanted(Model):
     flow: str | None = None
     state: State | None = None
     error_type: str | None = None
+    #: The name of an owner or of a user.
     user: str | None = None
     #: Rated, and lower than this.
     score_below: float | None = None
@@ -29,7 +31,7 @@ class Wanted(Model):
 
     def bounds(self, now: datetime) -> tuple[datetime | None, datetime]:
         """Return the earliest moment, if any, and the latest one."""
-        return now - self.since if self.since else None, now - self.older if self.older else now
+        return None if self.since is None else now - self.since, now if self.older is None else now - self.older
 
     def admits_record(self, record: Record) -> bool:
         """Whether a record is wanted, its score aside. One that has not ended has nothing to compare with."""
@@ -41,7 +43,7 @@ class Wanted(Model):
             and (self.state is None or record.state == self.state)
             and (self.domain is None or self.domain in domains)
             and (self.flow is None or self.flow in flows)
-            and (self.user is None or record.owner == self.user)
+            and (self.user is None or self.user in record.asker)
             and (self.error_type is None or (record.error is not None and record.error.error_type == self.error_type))
             and (not self.query_ids or record.query_id in self.query_ids)
         )
@@ -52,7 +54,7 @@ class Wanted(Model):
             (not self.query_ids or letter.query_id in self.query_ids)
             and (self.flow is None or letter.flow == self.flow)
             and (self.domain is None or letter.domain == self.domain)
-            and (self.user is None or letter.query.user == self.user)
+            and (self.user is None or self.user in letter.query.asker)
             and (self.error_type is None or letter.error.error_type == self.error_type)
         )
 

@@ -1,4 +1,4 @@
-"""What became of a text, word by word, in a form that a person can read."""
+"""The word-by-word difference of two texts, in a form that a person can read."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _spaces(before: str, after: str) -> Iterator[Segment]:
 
 
 def _without_strays(segments: list[Segment]) -> list[Segment]:
-    """Take words that happen to stay between two larger changes into these: two readable stretches, no confetti."""
+    """Join short equal words between two larger changes with these, so that the result is two readable stretches."""
     runs = list(_joined(segments))
     kept: list[Segment] = []
     for place, run in enumerate(runs):

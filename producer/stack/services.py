@@ -1,4 +1,4 @@
-"""The services beside the broker: the sandbox, Flower and the workers, as commands to run."""
+"""The commands that start the sandbox, Flower and the workers."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
 
+from agentic_flywheel.registry import find_registry
 from agentic_flywheel.settings import Settings
 from producer.stack.processes import Service, Stage
 
-#: Flower keeps this many tasks in memory, and forgets a worker that is gone for so many seconds.
+#: Number of tasks that Flower keeps in memory.
 FLOWER_TASKS = 20_000
+#: Seconds after which Flower removes a worker that is gone.
 FLOWER_PURGE = 60
+#: The columns of its list of queries. The result is what the answer is, or why there is none.
+FLOWER_COLUMNS = "uuid,state,result,args,received,runtime,worker"
 
-#: ``-P``: a folder named `workers` in the user's working folder must not be run in the place of ours.
+#: With ``-P``, a folder named `workers` in the user's working folder is not run in place of ours.
 _PYTHON = (sys.executable, "-P", "-m")
 
 
 def sandbox(port: int) -> Service:
-    """Return the server that answers in Flowise's place."""
-    argv = (*_PYTHON, "workers.sandbox", "--port", str(port))
+    """Return the sandbox, which answers in place of a Flowise whose owner has enabled overriding."""
+    argv = (*_PYTHON, "flowise_sandbox", "--port", str(port), "--overrides")
 
     async def ready() -> bool:
         return await _serves(port, "/api/v1/ping")
@@ -30,20 +33,25 @@ def sandbox(port: int) -> Service:
 
 
 def flower(settings: Settings, *, broker: str, port: int, user: str, password: str) -> Service:
-    """Return Flower, on loopback and behind a password. It needs the broker only, none of the workers' code."""
+    """Return Flower, on loopback and behind a password. It reads the broker and needs no code of the workers.
+
+    Raises InvalidRegistry.
+    """
     options = {
         "address": "127.0.0.1",
         "port": str(port),
         "max_tasks": str(FLOWER_TASKS),
         "purge_offline_workers": str(FLOWER_PURGE),
+        "tasks_columns": FLOWER_COLUMNS,
     }
-    argv = (*_PYTHON, "flower", "flower", *(f"--{name}={value}" for name, value in options.items()))
-    env = {"FLOWER_BASIC_AUTH": f"{user}:{password}", "CELERY_BROKER_URL": broker}
+    argv = (*_PYTHON, "producer.stack.flower", *(f"--{name}={value}" for name, value in options.items()))
+    registry = find_registry(settings.registry).absolute()
+    env = {"FLOWER_BASIC_AUTH": f"{user}:{password}", "FLYWHEEL_REDIS_URL": broker, "FLYWHEEL_REGISTRY": str(registry)}
 
     async def ready() -> bool:
         return await _serves(port, "/healthcheck")
 
-    # In the home, because Flower and Celery run a flowerconfig.py or celeryconfig.py of the working folder.
+    # Started in the home, because Flower and Celery run a flowerconfig.py or celeryconfig.py of their working folder.
     return Service("flower", argv, Stage.COMPANION, ready, env=env, folder=settings.home)
 
 
@@ -57,21 +65,21 @@ def worker(
     events: bool,
     metrics_port: int | None,
 ) -> Service:
-    """Return a worker of the given queues, or of all that the catalog knows when there are none."""
+    """Return a worker of these queues, or of every queue of the catalog when none is named."""
     told = settings.home.absolute() / "logs" / f"{name}.ready"
     argv = [*_PYTHON, "workers", "--name", name, "--ready-file", str(told)]
     argv += ["--queues", ",".join(queues)] if queues else []
     argv += ["--events"] if events else []
     env = {"FLYWHEEL_REDIS_URL": broker, **({"FLYWHEEL_FLOWISE_BASE_URL": flowise} if flowise else {})}
-    env["FLYWHEEL_METRICS_PORT"] = "" if metrics_port is None else str(metrics_port)
+    if settings.flowise_api_key is not None:
+        env["FLYWHEEL_FLOWISE_API_KEY"] = settings.flowise_api_key.get_secret_value()
+    env["FLYWHEEL_METRICS_PORT"] = "off" if metrics_port is None else str(metrics_port)
     told.unlink(missing_ok=True)
 
     async def ready() -> bool:
         return told.exists()
 
-    # It needs its own grace, and a little to say goodbye.
-    grace = settings.grace + timedelta(seconds=5)
-    return Service(name, tuple(argv), Stage.WORKER, ready, env=env, grace=grace)
+    return Service(name, tuple(argv), Stage.WORKER, ready, env=env, grace=settings.grace)
 
 
 async def _serves(port: int, path: str) -> bool:

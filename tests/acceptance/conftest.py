@@ -14,11 +14,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 from processes import wait_for
 
+from agentic_flywheel.stack import StackInfo
+from flowise_sandbox.flows import BUNDLED
 from producer.cli import main
-from producer.stack import StackInfo
 
 COMMAND = str(Path(sys.executable).parent / "flywheel")
 CREATIVE = "7d405a51-968d-4467-9ae6-d49bf182cdf9"
@@ -62,6 +64,8 @@ def start(
     arguments: Sequence[str], env: Mapping[str, str], folder: Path, *, stdin: int = subprocess.DEVNULL
 ) -> subprocess.Popen[str]:
     """Start the real command in a session of its own."""
+    if arguments[0] in ("up", "demo"):
+        processes.homes.append(Path(env["FLYWHEEL_HOME"]))
     return subprocess.Popen(
         [COMMAND, *arguments],
         stdin=stdin,
@@ -110,9 +114,17 @@ class RunningStack:
 
     def behave(self, flow_id: str, **behaviour: Any) -> None:
         """Set how one flow of the sandbox behaves, from now on."""
+        # Workers remember for minutes whether a flow honours overrides: the next test would still read otherwise.
+        self._put(f"/sandbox/flows/{flow_id}/behaviour", {"overrides": True, **behaviour})
+
+    def build(self, flow_id: str, **built: str) -> None:
+        """Build a flow of the sandbox in another way."""
+        self._put(f"/sandbox/flows/{flow_id}", built)
+
+    def _put(self, path: str, body: dict[str, Any]) -> None:
         request = urllib.request.Request(
-            f"{self.info.flowise_url}/sandbox/flows/{flow_id}/behaviour",
-            data=json.dumps(behaviour).encode(),
+            f"{self.info.flowise_url}{path}",
+            data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
             method="PUT",
         )
@@ -137,10 +149,11 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSt
 
 @pytest.fixture
 def stack(shared_stack: RunningStack) -> Iterator[RunningStack]:
-    """The shared stack, whose flows are quick and never fail unless the test says otherwise."""
+    """The shared stack, whose flows are quick, honour overrides and never fail unless the test says otherwise."""
     yield shared_stack
-    for flow_id in (CREATIVE, TECHNICAL, DOCUMENTS):
-        shared_stack.behave(flow_id)
+    for flow in BUNDLED:
+        shared_stack.build(flow.id, **flow.model_dump(mode="json", exclude={"id"}))
+        shared_stack.behave(flow.id)
 
 
 @pytest.fixture

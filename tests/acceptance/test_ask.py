@@ -7,7 +7,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+
+import pytest
+
+from agentic_flywheel.models import Answer, Artifact, Event, EventKind, ToolUse
+from producer.cli.doings import doing_lines, doing_now
 
 from .conftest import TECHNICAL, Flywheel, RunningStack, finish, start
 
@@ -70,7 +76,7 @@ def _latest(flywheel: Flywheel, user: str, *, state: str, within: float = 30.0) 
 
 
 def test_hostile_text_is_only_ever_shown(stack: RunningStack, flywheel: Flywheel) -> None:
-    hostile = "\x1b]0;owned\x07\x1b[2J[bold red]passwords[/bold red] \x9b31m :bomb: ‮detpircne\r ${HOME} {0}"
+    hostile = "[bold red]passwords[/bold red] :bomb: ‮detpircne ${HOME} {0}"
     process = start(["ask", hostile, "--flow", "technical-analysis"], stack.env, stack.home.parent)
     outcome = finish(process)
 
@@ -84,6 +90,79 @@ def test_hostile_text_is_only_ever_shown(stack: RunningStack, flywheel: Flywheel
         flywheel("stream", query_id).out,
         flywheel("wait", query_id).out,
     ):
-        assert not {"\x1b", "\x07", "\x9b", "\r", "‮"} & set(said)
+        assert "‮" not in said
     assert "[bold red]passwords[/bold red]" in flywheel("status", query_id).out
     assert flywheel("status", query_id, "--json").object["query"]["question"] == hostile
+
+
+def test_text_that_drives_a_terminal_is_refused_and_not_sent_to_it(stack: RunningStack) -> None:
+    process = start(["ask", "\x1b]0;owned\x07\x1b[2J \x9b31m passwords\r"], stack.env, stack.home.parent)
+    outcome = finish(process)
+
+    assert outcome.code == 2
+    assert "U+001B" in outcome.err
+    assert not {"\x1b", "\x07", "\x9b", "\r"} & set(outcome.out + outcome.err)
+
+
+@pytest.mark.parametrize("flow", ["creative-orientation", "technical-analysis", "document-qa"])
+def test_nobody_new_reads_that_something_was_ignored(flow: str, flywheel: Flywheel) -> None:
+    answer = flywheel("ask", "What is a lighthouse for?", "--flow", flow, "--refresh", "--json").object
+
+    assert answer["warnings"] == []
+    assert answer["config_used"]["temperature"] > 0
+
+
+def test_the_sources_of_an_answer_are_shown(flywheel: Flywheel) -> None:
+    asked = flywheel("ask", "Which paragraph of the handbook speaks of leave?", "--flow", "document-qa", "--refresh")
+    query_id = flywheel("ask", "Which paragraph speaks of travel?", "--flow", "document-qa", "--json").object[
+        "query_id"
+    ]
+    status = flywheel("status", query_id)
+
+    assert "[1] handbook.pdf, page 12: The provisions on " in asked.out
+    assert "[2] annex.pdf, page 3: Annex: " in asked.out
+    assert "handbook.pdf, page 12" in status.out
+
+
+def test_ask_says_what_the_flow_does_and_what_came_of_it(stack: RunningStack, flywheel: Flywheel) -> None:
+    stack.build(TECHNICAL, style="maker")
+    stack.behave(TECHNICAL, follow_ups=True)
+    to = ("--flow", "technical-analysis", "--refresh")
+
+    asked = flywheel("ask", "Which database index should I plot?", *to)
+    told = flywheel("ask", "Which database index should I plot?", *to, "--json").object
+    status = flywheel("status", told["query_id"])
+    events = flywheel("stream", told["query_id"], "--json").objects
+
+    assert "Agent 0 …" in asked.err
+    assert 'uses plot({"input": "6*7"})' in asked.err
+    for said in (asked, status):
+        assert 'used plot({"input": "6*7"}) → plotted 6*7' in said.out
+        assert "made html: <b>plot</b>" in said.out
+        assert f"made png plot.png: /api/v1/get-upload-file?chatflowId={TECHNICAL}&" in said.out
+        assert "ask next: What else is there to know about" in said.out
+    assert told["tools"][0]["output"] == "plotted 6*7"
+    assert [step["name"] for step in told["steps"]] == ["Start", "Agent 0"]
+    assert told["steps"][1]["elapsed_ms"] >= 0
+    assert {event["kind"] for event in events} >= {"step", "tool", "artifact", "usage", "token"}
+
+
+def test_a_name_that_a_flow_gives_is_only_ever_shown() -> None:
+    hostile = "\x1b[31m[bold]plot\n\u202e"
+    begun = {"name": hostile, "status": "running", "input": {"q": hostile}, "part": hostile}
+    event = Event(id="1-0", kind=EventKind.TOOL, at=datetime.now(UTC), data=begun)
+    answer = Answer(
+        query_id="q",
+        text="t",
+        flow="f",
+        domain="d",
+        tools=(*[ToolUse(name=hostile, output=hostile)] * 12, ToolUse(name="x", error=hostile)),
+        artifacts=(Artifact(type=hostile, name=hostile, text=hostile), Artifact(type="png", bytes_left_out=5_000)),
+    )
+
+    lines = [doing_now(event), *doing_lines(answer)]
+
+    assert lines[0].startswith("[31m[bold]plot: uses [31m[bold]plot(")
+    assert lines[11] == "and 3 more tools"
+    assert lines[-1] == "made png: 5,000 bytes, not kept"
+    assert not {"\x1b", "\n", "\u202e"} & set("".join(lines))

@@ -8,7 +8,7 @@ import pytest
 
 from agentic_flywheel.registry import bundled_registry
 
-from .conftest import Flywheel
+from .conftest import TECHNICAL, Flywheel, RunningStack
 
 QUESTIONS = """
 Write a haiku about the rain
@@ -91,7 +91,8 @@ def test_lint_names_file_and_line_and_ends_with_one_for_a_problem(bare_flywheel:
     assert (clean.code, clean.objects[0]["ok"]) == (0, True)
 
 
-def test_overrides_that_flowise_ignores_are_among_the_findings(flywheel: Flywheel) -> None:
+def test_overrides_that_flowise_ignores_are_among_the_findings(stack: RunningStack, flywheel: Flywheel) -> None:
+    stack.behave(TECHNICAL, overrides=False)
     kinds = {each.get("kind") for each in flywheel("flows", "lint", "--json").objects}
 
     assert "ignored_override" in kinds
@@ -124,6 +125,48 @@ def test_many_questions_are_routed_and_two_registries_compared(bare_flywheel: Fl
     assert moved[0]["to"]["flows"] == ["kitchen"]
     assert 0 < moved[0]["from"]["confidence"] <= 1
     assert "1 of 3 questions" in shown
+
+
+def test_questions_are_routed_from_a_file_as_a_replay_reads_it(
+    bare_flywheel: Flywheel, small_registry: Path, apart: Path
+) -> None:
+    (apart / "q.csv").write_text("id;question\n1;Write me a poem\n2;Profile the python script\n")
+    (apart / "bad.csv").write_text("id;question\n1;Write me a poem\n2;\n")
+    (apart / "q.txt").write_bytes("Write me a poem\u2028please\nProfile it\n".encode())
+    (apart / "bad.txt").write_bytes(b"Write me a poem\nOh\xf9?\n")
+
+    routed = bare_flywheel("route", "--file", "q.csv", "--json").objects
+    refused = [bare_flywheel("route", "--file", name, "--json").object for name in ("bad.csv", "bad.txt")]
+
+    assert [each["question"] for each in routed] == ["Write me a poem", "Profile the python script"]
+    assert [each["details"]["reason"] for each in refused] == [
+        "bad.csv cannot be read: line 3: question: it is missing",
+        "bad.txt cannot be read: line 2: it holds bytes that are no text in this file's encoding",
+    ]
+    assert [each["question"] for each in bare_flywheel("route", "--file", "q.txt", "--json").objects] == [
+        "Write me a poem\u2028please",
+        "Profile it",
+    ]
+
+
+def test_questions_to_route_are_read_in_the_encoding_that_is_told(
+    bare_flywheel: Flywheel, small_registry: Path, apart: Path
+) -> None:
+    (apart / "q.txt").write_bytes("Schreib ein Gedicht für Zoë\n".encode("cp1252"))
+    (apart / "q.csv").write_bytes("question\nカタカナ\n".encode("shift_jis"))
+    (apart / "marked.txt").write_text("Write me a poem\n", encoding="utf-16")
+
+    routed = {
+        name: bare_flywheel("route", "--file", name, "--encoding", told, "--json").object["question"]
+        for name, told in (("q.txt", "windows-1252"), ("q.csv", "shift_jis"))
+    }
+    marked = bare_flywheel("route", "--file", "marked.txt", "--json").object
+    refused = bare_flywheel("route", "--file", "q.txt", "--encoding", "klingon", "--json").object
+
+    assert routed == {"q.txt": "Schreib ein Gedicht für Zoë", "q.csv": "カタカナ"}
+    assert marked["question"] == "Write me a poem"
+    assert "there is no encoding 'klingon'" in refused["error"]
+    assert bare_flywheel("route", "Why?", "--encoding", "utf-8").code == 2
 
 
 def test_a_comparison_needs_something_to_compare(bare_flywheel: Flywheel, small_registry: Path, apart: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import Process, Valkey, wait_for
 from redis import Redis
 
 from producer.cli.root import COMMANDS
 
-from .conftest import DOCUMENTS, Flywheel, RunningStack
+from .conftest import DOCUMENTS, TECHNICAL, Flywheel, RunningStack
+
+#: Commands that another package carries out, in the place of the process.
+HANDED_OVER = {name for name, command in COMMANDS.items() if command.module == "handed_over"}
 
 
 def test_help_names_every_command_and_the_exit_codes(bare_flywheel: Flywheel) -> None:
@@ -22,7 +27,7 @@ def test_help_names_every_command_and_the_exit_codes(bare_flywheel: Flywheel) ->
     assert "Exit codes" in outcome.out
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "mcp"])
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - HANDED_OVER))
 def test_every_command_has_help_of_its_own(bare_flywheel: Flywheel, command: str) -> None:
     outcome = bare_flywheel(command, "--help")
 
@@ -30,14 +35,15 @@ def test_every_command_has_help_of_its_own(bare_flywheel: Flywheel, command: str
     assert f"Usage: flywheel {command}" in outcome.out
 
 
-def test_mcp_becomes_the_bridge_which_has_help_of_its_own() -> None:
-    """Run as a process: the command puts the bridge in its own place, which here would be the test run's."""
-    command = [sys.executable, "-c", "from producer.cli import main; main()", "mcp", "--help"]
+@pytest.mark.parametrize("name", sorted(HANDED_OVER))
+def test_a_command_that_another_package_carries_out_has_help_of_its_own(name: str) -> None:
+    """Run as a process: the command puts the package in its own place, which here would be the test run's."""
+    command = [sys.executable, "-c", "from producer.cli import main; main()", name, "--help"]
 
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert outcome.returncode == 0
-    assert "flywheel mcp" in outcome.stdout
+    assert outcome.stdout.startswith("usage:")
 
 
 def test_the_version_is_printed(bare_flywheel: Flywheel) -> None:
@@ -45,8 +51,8 @@ def test_the_version_is_printed(bare_flywheel: Flywheel) -> None:
 
 
 def test_a_route_is_explained_without_a_broker(bare_flywheel: Flywheel) -> None:
-    told = bare_flywheel("route", "What is the best way to explain our API policy?", "--json").object
-    shown = bare_flywheel("route", "What is the best way to explain our API policy?").out
+    told = bare_flywheel("route", "What could our API policy look like?", "--json").object
+    shown = bare_flywheel("route", "What could our API policy look like?").out
 
     assert told["band"] == "medium"
     (best,) = told["targets"]
@@ -83,6 +89,7 @@ def test_check_asks_flowise_about_each_flow(
     stack: RunningStack, flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack.behave(DOCUMENTS, key="the-key", overrides=True)
+    stack.behave(TECHNICAL, overrides=False)
     outcome = flywheel("flows", "check", "--json")
     registry, *flows = outcome.objects
     reports = {report["flow"]: report for report in flows}
@@ -90,6 +97,7 @@ def test_check_asks_flowise_about_each_flow(
     assert registry["ok"]
     assert reports["technical-analysis"]["ok"]
     assert "temperature" in reports["technical-analysis"]["ignored"]
+    assert reports["creative-orientation"]["ignored"] == []
     assert not reports["document-qa"]["ok"]
     assert reports["document-qa"]["key"] == "missing"
     assert outcome.code == 1
@@ -113,6 +121,7 @@ def test_doctor_finds_everything_well_beside_a_running_stack(flywheel: Flywheel)
     assert {check["state"] for check in checks.values()} == {"ok"}
     assert "noeviction" in checks["memory"]["found"]
     assert "every queue is served" in checks["workers"]["found"]
+    assert "each has what moves it" in checks["queries"]["found"]
     assert "sandbox" in checks["flowise"]["found"]
 
 
@@ -140,6 +149,51 @@ def test_doctor_warns_of_a_broker_that_forgets(stack: RunningStack, flywheel: Fl
     assert checks["memory"]["state"] == checks["disk"]["state"] == "warning"
     assert "noeviction" in checks["memory"]["advice"]
     assert "appendonly" in checks["disk"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "lost", "state"),
+    [("always", "a power loss nothing", "ok"), ("everysec", "the last 2 s", "ok"), ("no", "the last 30 s", "warning")],
+)
+def test_doctor_says_how_many_seconds_a_power_loss_may_cost(
+    stack: RunningStack, flywheel: Flywheel, policy: str, lost: str, state: str
+) -> None:
+    with Redis.from_url(stack.info.redis_url) as broker:
+        broker.config_set("appendfsync", policy)
+        try:
+            outcome = flywheel("doctor", "--json")
+        finally:
+            broker.config_set("appendfsync", "everysec")
+
+    (disk,) = [check for check in outcome.object["checks"] if check["name"] == "disk"]
+    assert lost in disk["found"]
+    assert disk["state"] == state
+
+
+def test_doctor_says_what_a_failover_to_a_replica_may_cost(
+    stack: RunningStack, flywheel: Flywheel, tmp_path: Path
+) -> None:
+    replica = Valkey(tmp_path / "replica").start()
+    with Redis.from_url(stack.info.redis_url) as broker, replica.client() as client:
+        about = broker.connection_pool.connection_kwargs
+        client.config_set("masterauth", about["password"])
+        client.replicaof("127.0.0.1", about["port"])
+        wait_for(lambda: broker.info("replication")["connected_slaves"] == 1, within=30, what="the replica is there")
+        unbounded = flywheel("doctor", "--json").object
+        broker.config_set("min-replicas-to-write", 1)
+        try:
+            bounded = flywheel("doctor", "--json").object
+        finally:
+            broker.config_set("min-replicas-to-write", 0)
+            replica.stop()
+
+    first, second = (
+        next(check for check in each["checks"] if check["name"] == "replicas") for each in (unbounded, bounded)
+    )
+    assert "without limit" in first["found"]
+    assert "min-replicas-to-write" in first["advice"]
+    assert "the last 10 s" in second["found"]
+    assert second["state"] == "ok"
 
 
 def test_doctor_says_what_to_do_where_nothing_runs(bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +230,7 @@ def test_doctor_names_a_faulty_registry_and_an_unusable_setting(
     [
         ({}, "no keys: traces go to a local file"),
         ({"LANGFUSE_TRACING_ENABLED": "false"}, "tracing is off"),
-        ({"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk"}, "both keys are set"),
+        ({"LANGFUSE_SAMPLE_RATE": "0"}, "no query is traced"),
         (
             {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "http://u:pw@127.0.0.1:9"},
             "http://127.0.0.1:9: ClientConnectorError",
@@ -192,3 +246,47 @@ def test_doctor_reads_the_tracing_settings(
 
     assert found in checks["langfuse"]["found"]
     assert "pw" not in checks["langfuse"]["found"]
+
+
+def test_what_is_lost_without_a_key_is_said(
+    bare_flywheel: Flywheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyed = Process([sys.executable, "-m", "flowise_sandbox", "--api-key", "admin"], log=tmp_path / "sandbox.log")
+    try:
+        said = wait_for(lambda: re.search(r"http://\S+", keyed.log), within=30, what="sandbox address")
+        monkeypatch.setenv("FLOWISE_BASE_URL", said[0])
+        without = _flowise_check(bare_flywheel)
+        (checked, *_) = [each for each in bare_flywheel("flows", "check", "--json").objects if "flow" in each]
+        monkeypatch.setenv("FLOWISE_API_KEY", "another")
+        wrong = _flowise_check(bare_flywheel)
+        monkeypatch.setenv("FLOWISE_API_KEY", "admin")
+        right = _flowise_check(bare_flywheel)
+        registry = tmp_path / "own-key.yaml"
+        registry.write_text("operational_flows: {one: {id: one, domain: d, api_key_env: OTHER_KEY}}")
+        monkeypatch.setenv("FLYWHEEL_REGISTRY", str(registry))
+        monkeypatch.setenv("OTHER_KEY", "another")
+        other = _flowise_check(bare_flywheel)
+    finally:
+        keyed.kill()
+
+    assert without["state"] == wrong["state"] == "warning"
+    assert "without an API key an answer that comes after its time-out is not found" in without["found"]
+    assert "the API key is refused: an answer that comes after" in wrong["found"]
+    assert "an answer that comes after its time-out is not found" in checked["remarks"][0]
+    assert right["state"] == "ok"
+    assert wrong["advice"] == "set FLOWISE_API_KEY to a valid key"
+    assert other["advice"] == "set OTHER_KEY to a valid key"
+
+
+def _flowise_check(flywheel: Flywheel) -> dict[str, str]:
+    found: list[dict[str, str]] = flywheel("doctor", "--json").object["checks"]
+    return next(check for check in found if check["name"] == "flowise")
+
+
+def test_check_proposes_that_the_author_says_whose_the_answers_are(bare_flywheel: Flywheel, apart: Path) -> None:
+    bare_flywheel("flows", "add", "silent", "--id", "00000000-0000-4000-8000-000000000000", "--example", "Boo?")
+    proposed = bare_flywheel("flows", "check")
+
+    assert "silent: answers are kept for each user apart." in proposed.out
+    assert "`cache: shared`" in proposed.out
+    assert bare_flywheel("flows", "check", "--json").objects[0]["cache_unsaid"] == ["silent"]

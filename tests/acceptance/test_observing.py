@@ -47,7 +47,9 @@ def test_a_trace_is_printed_as_a_tree_in_words(flywheel: Flywheel) -> None:
     assert told.object["trace_id"] == query_id
     assert names(told)[0] == "queue-wait"
     assert {"intent-classification", "flow-selection", "cache-check", "context", "flow-execution"} <= set(names(told))
-    assert flywheel("trace", query_id).code == 2, "it is another user's"
+    assert flywheel("trace", query_id).code == 0, "the owner has named nobody"
+    for other in (["--user", "bob"], ["--owner", "ada"]):
+        assert flywheel("trace", query_id, *other).code == 2
 
 
 def test_an_answer_from_the_cache_has_a_trace_of_its_own(flywheel: Flywheel) -> None:
@@ -148,8 +150,8 @@ def test_health_and_usage_tell_what_was_asked(flywheel: Flywheel) -> None:
     assert technical["circuit"] == "closed"
     assert "technical-analysis" in shown
     assert "domain.technical" in shown
-    assert users["carla"]["queries"] == 1
-    assert sum(users["carla"]["course"]) == 1
+    assert users["local carla"]["queries"] == 1
+    assert sum(users["local carla"]["course"]) == 1
     course = flywheel("usage", "--by", "flow", "--since", "3h").out
     assert "▁" in course or "█" in course
     assert "one bar is one hour" in course

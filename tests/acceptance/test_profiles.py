@@ -37,10 +37,10 @@ def test_a_new_profile_never_takes_the_place_of_one_that_is_there(bare_flywheel:
 
 
 def test_a_confidential_profile_is_its_maker_s_alone(bare_flywheel: Flywheel, apart: Path) -> None:
-    bare_flywheel("profiles", "new", "vault", "--privacy", "confidential", "--user", "ada")
+    bare_flywheel("profiles", "new", "vault", "--privacy", "confidential", "--owner", "ada")
 
     assert (apart / DOMAINS / "vault.yaml").stat().st_mode & 0o077 == 0
-    assert bare_flywheel("profiles", "show", "vault", "--user", "ada").code == 0
+    assert bare_flywheel("profiles", "show", "vault", "--owner", "ada").code == 0
     refused = bare_flywheel("profiles", "show", "vault", "--json")
     assert refused.object["error_type"] == "UnknownProfile"
     assert bare_flywheel("profiles", "list", "--json").out == ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from .conftest import DOCUMENTS, TECHNICAL, Flywheel, RunningStack
 
 UNTIL = Callable[[str, str], dict[str, Any]]
@@ -52,13 +54,14 @@ def test_two_domains_are_asked_and_their_parts_shown(flywheel: Flywheel) -> None
     assert "Document Q&A (documents)" in outcome.out
 
 
+@pytest.mark.parametrize(("asks_for", "waits_for"), [("300ms", "100ms"), ("0", "0")])
 def test_a_wait_that_is_over_says_so_and_the_query_goes_on(
-    stack: RunningStack, flywheel: Flywheel, until: UNTIL
+    stack: RunningStack, flywheel: Flywheel, until: UNTIL, asks_for: str, waits_for: str
 ) -> None:
     stack.behave(TECHNICAL, latency=1.5)
-    asked = flywheel("ask", "Why is my deadlock so rare?", "--refresh", "--wait", "300ms", "--json")
+    asked = flywheel("ask", "Why is my deadlock so rare?", "--refresh", "--wait", asks_for, "--json")
     query_id = asked.object["query_id"]
-    waited = flywheel("wait", query_id, "--timeout", "100ms", "--json")
+    waited = flywheel("wait", query_id, "--timeout", waits_for, "--json")
 
     assert (asked.code, waited.code) == (4, 4)
     assert asked.object["error_type"] == waited.object["error_type"] == "WaitTimeout"
@@ -130,7 +133,7 @@ def test_a_session_remembers_its_turns(flywheel: Flywheel) -> None:
 
 def test_the_cache_is_counted_and_cleared(flywheel: Flywheel) -> None:
     flywheel("ask", "Find the paragraph about data retention", "--json")
-    flywheel("ask", "find the  paragraph about data retention", "--json")
+    flywheel("ask", "  Find the paragraph about data retention", "--json")
     counted = {each["flow"]: each for each in flywheel("cache", "stats", "--json").objects}
     cleared = flywheel("cache", "clear", "--flow", "document-qa", "--json").object
 
@@ -145,14 +148,14 @@ def test_a_paused_flow_keeps_its_queries_until_it_goes_on(flywheel: Flywheel, un
     assert flywheel("pause", "--flow", "document-qa").out == "The flow document-qa is paused.\n"
     assert flywheel("pause", "--domain", "documents", "--json").object["changed"]
     query_id = flywheel("submit", "What does section 4.2 say?", "--refresh").out.strip()
-    held = until(query_id, "waiting")
+    paused = until(query_id, "waiting")
     overview = flywheel("status", "--json").object
     shown = flywheel("status").out
     flywheel("resume", "--flow", "document-qa")
     assert "goes on" in flywheel("resume", "--domain", "documents").out
     assert "was not paused" in flywheel("resume", "--domain", "documents").out
 
-    assert held["reason"] == "paused"
+    assert paused["reason"] == "paused"
     assert overview["paused"] == {"domains": ["documents"], "flows": ["document-qa"]}
     assert {queue["queue"]: queue["parked"] for queue in overview["queues"]}["domain.documents"] == 1
     assert "paused domains" in shown

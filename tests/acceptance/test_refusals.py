@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from producer.cli.exits import Exit
+from producer.cli.root import COMMANDS, load_command
+from producer.cli.screen import Screen
 
 from .conftest import Flywheel, Outcome, environment, finish, start
 
@@ -45,6 +49,31 @@ def test_what_is_not_acceptable_is_refused_and_explained(
     flywheel: Flywheel, arguments: tuple[str, ...], kind: str
 ) -> None:
     _refused(flywheel(*arguments, "--json"), Exit.UNUSABLE, kind)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ask", "--json"),
+        ("ask", "hello", "--nope", "--json"),
+        ("ask", "hello", "--timeout", "never", "--json"),
+        ("ask", "hello", "--timeout", "0", "--json"),
+        ("wait", "0123", "--timeout", "soon", "--json"),
+        ("nowhere", "--json"),
+        ("flows", "nowhere", "--json"),
+        ("replay", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_read_as_a_command_is_told_as_json_too(
+    bare_flywheel: Flywheel, arguments: tuple[str, ...]
+) -> None:
+    outcome = bare_flywheel(*arguments)
+
+    assert outcome.code == Exit.UNUSABLE
+    assert outcome.object["error_type"] == "UsageError"
+    assert outcome.object["error"] in outcome.err
+    assert "Usage" not in bare_flywheel("ask", "--", "--json").out
 
 
 def test_a_refused_submission_leaves_nothing_behind(flywheel: Flywheel) -> None:
@@ -146,12 +175,91 @@ def test_a_second_stack_is_told_that_one_is_running(flywheel: Flywheel) -> None:
     assert "redis://127.0.0.1" in outcome.err
 
 
-def test_a_fault_of_ours_is_no_traceback(bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json, "dumps", None)
+class PlantedFault(Exception):
+    """What nobody foresaw."""
 
-    outcome = bare_flywheel("flows", "list", "--json")
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command meets a fault of ours as soon as it wants to say something."""
+
+    def fail(*_: object) -> None:
+        raise PlantedFault("nobody foresaw it")
+
+    monkeypatch.setattr(Screen, "__init__", fail)
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_fault_of_ours_is_no_traceback(bare_flywheel: Flywheel) -> None:
+    outcome = bare_flywheel("flows", "list")
 
     assert outcome.code == Exit.FAULT
     assert outcome.out == ""
-    assert "TypeError" in outcome.err
+    assert "PlantedFault: 'nobody foresaw it'" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+#: What commands need that need one of several things.
+ONE_OF: dict[tuple[str, ...], str] = {
+    ("profiles", "use"): "--none",
+    ("cancel",): "1",
+    ("ask",): "1",
+    ("submit",): "1",
+    ("route",): "1",
+    ("dead-letters", "retry"): "1",
+    ("dead-letters", "purge"): "1",
+}
+
+
+def with_json() -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command that has ``--json``, each with what it needs."""
+    for name in COMMANDS:
+        for words, command in leaves((name,), load_command(name)):
+            if any("--json" in parameter.opts for parameter in command.params):
+                yield (*words, *needed(command), *([ONE_OF[words]] if words in ONE_OF else []))
+
+
+def leaves(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not hasattr(command, "commands"):
+        yield words, command
+        return
+    for name, each in command.commands.items():
+        yield from leaves((*words, name), each)
+    if command.params and command.invoke_without_command:
+        yield words, command
+
+
+def needed(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        if parameter.required:
+            value = "1"
+            yield from (value,) if parameter.param_type_name == "argument" else (parameter.opts[0], value)
+
+
+@pytest.mark.usefixtures("planted")
+@pytest.mark.parametrize("words", list(with_json()), ids=" ".join)
+def test_a_fault_of_ours_is_told_as_json_to_who_reads_json(
+    bare_flywheel: Flywheel, apart: Path, words: tuple[str, ...]
+) -> None:
+    (apart / "1").write_text("{}")
+    outcome = bare_flywheel(*words, "--json")
+
+    assert (outcome.code, outcome.err) == (Exit.FAULT, "")
+    _refused(outcome, Exit.FAULT, "PlantedFault")
+    assert "nobody foresaw it" in outcome.object["error"]
+
+
+def test_a_command_that_cannot_be_imported_says_so_as_json(
+    bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "producer.cli.flows", None)
+
+    _refused(bare_flywheel("flows", "list", "--json"), Exit.FAULT, "ModuleNotFoundError")
+
+
+def test_a_question_that_looks_like_the_option_is_no_wish_for_json(
+    bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch, planted: None
+) -> None:
+    outcome = bare_flywheel("ask", "--", "--json")
+
+    assert (outcome.code, outcome.out) == (Exit.FAULT, "")

@@ -110,6 +110,14 @@ class ValkeyContainer(RedisContainer):  # type: ignore[misc]
     def status(self) -> str:
         return "running" if self._valkey.process.alive else "exited"
 
+    @property
+    def name(self) -> str:
+        return f"valkey-{self._valkey.port}"
+
+    def logs(self) -> str:
+        """What is shown of it beside a test that fails."""
+        return self._valkey.process.log
+
     def ready(self) -> bool:
         return self.status == "running"
 

@@ -14,21 +14,17 @@ import redis
 from celery import Celery
 from processes import Valkey, Worker, start_worker
 
+from agentic_flywheel.broker import wire
+
 APP = "engine.engine_app"
-#: How the same tasks must run: our pool and transport; our pool on kombu's transport; Celery's own threads.
-KINDS: dict[str, dict[str, Any]] = {
-    "asyncio": {},
-    "kombu-transport": {"conf": {"broker_transport": "redis"}},
-    "stock": {"engine": "stock"},
-}
 
 
 class Station:
     """One database of a broker, a plain Celery client on it, and workers of the engine's app."""
 
-    def __init__(self, valkey: Valkey, folder: Path, *, database: int = 0, kind: str = "asyncio") -> None:
+    def __init__(self, valkey: Valkey, folder: Path, *, database: int = 0) -> None:
         self.url = valkey.url.replace("/0", f"/{database}")
-        self.folder, self.kind = folder, kind
+        self.folder = folder
         self.redis = redis.Redis.from_url(self.url, decode_responses=True)
         self.client = Celery("client", broker=self.url, backend=self.url, set_as_current=False)
         self.client.conf.update(task_default_queue="celery", broker_connection_retry_on_startup=True)
@@ -43,9 +39,7 @@ class Station:
         options: Any = (),
         **settings: Any,
     ) -> Worker:
-        settings = {"broker": self.url, "name": name, **KINDS[self.kind], **settings}
-        if self.kind == "kombu-transport":
-            settings["conf"] = {**KINDS[self.kind]["conf"], "result_backend": self.url, **settings.get("conf", {})}
+        settings = {"broker": self.url, "name": name, **settings}
         worker = start_worker(
             APP,
             log=self.folder / f"{name}.log",
@@ -69,10 +63,11 @@ class Station:
         return marks
 
     def unacknowledged(self) -> int:
-        return int(self.redis.hlen("unacked"))  # type: ignore[arg-type]
+        return int(self.redis.hlen("flywheel:unacked"))
 
     def queued(self, queue: str = "celery") -> int:
-        return int(self.redis.llen(queue))  # type: ignore[arg-type]
+        """Return how many messages wait in a queue: in its list, and behind it for their turn."""
+        return int(self.redis.llen(queue)) + int(self.redis.zcard(wire.backlog_key(queue)))
 
     def close(self) -> None:
         """End the workers in order, so that coverage hears of them, but not patiently."""
@@ -90,9 +85,9 @@ class Station:
 
 
 @pytest.fixture
-def station(valkey: Valkey, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Station]:
-    """A broker of its own, emptied. Parametrise it indirectly with a kind of engine."""
-    station = Station(valkey, tmp_path, database=9, kind=getattr(request, "param", "asyncio"))
+def station(valkey: Valkey, tmp_path: Path) -> Iterator[Station]:
+    """A broker of its own, emptied."""
+    station = Station(valkey, tmp_path, database=9)
     station.redis.flushdb()
     yield station
     station.close()

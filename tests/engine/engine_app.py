@@ -14,19 +14,27 @@ from celery import Celery, chord, group, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from workers.engine import AsyncTask, configure, on_loop_shutdown, on_loop_start
+from workers.engine import AsyncTask, configure, on_loop_shutdown, on_loop_start, versions
+from workers.engine.envelope import Whose
+from workers.engine.intake import Intake
 
-SETTINGS: dict[str, Any] = {"broker": "", "engine": "asyncio", **json.loads(os.environ.get("ENGINE_APP", "{}"))}
+SETTINGS: dict[str, Any] = {"broker": "", **json.loads(os.environ.get("ENGINE_APP", "{}"))}
 
 
-def make_app(broker: str, *, engine: Any = "asyncio", visibility: float = 6.0, grace: float | None = None) -> Celery:
+def note_unreadable(whose: Whose, tag: str, reason: str) -> None:
+    marks.rpush("unreadable", f"{whose.task_id}: {reason}")
+    if SETTINGS.get("hook_fails"):
+        raise LookupError("planted")
+
+
+def make_app(broker: str, *, visibility: float = 6.0, grace: float | None = None) -> Celery:
     app = Celery("engine_app")
     configure(
         app,
-        engine=engine,
         broker_url=broker,
         visibility_timeout=timedelta(seconds=visibility),
         grace=None if grace is None else timedelta(seconds=grace),
+        on_unreadable=note_unreadable,
     )
     app.conf.update(result_expires=600, task_track_started=True)
     return app
@@ -34,7 +42,6 @@ def make_app(broker: str, *, engine: Any = "asyncio", visibility: float = 6.0, g
 
 app = make_app(
     SETTINGS["broker"],
-    engine=SETTINGS["engine"],
     visibility=SETTINGS.get("visibility", 6.0),
     grace=SETTINGS.get("grace"),
 )
@@ -44,6 +51,7 @@ marks = redis.Redis.from_url(
     SETTINGS.get("marks", SETTINGS["broker"]) or "redis://127.0.0.1:1/0", decode_responses=True
 )
 opened: list[str] = []
+hubs: list[Any] = []
 
 
 @on_loop_start
@@ -55,6 +63,21 @@ async def open_session() -> None:
 async def close_session() -> None:
     marks.rpush("closed", "session")
 
+
+if SETTINGS.get("faults"):
+    take_turn = Intake.tick
+
+    def tick(intake: Intake) -> None:
+        """Fail as a fault of ours would, as often as there are marks."""
+        hubs[:] = [intake._hub]
+        if marks.lpop("faults"):
+            raise LookupError("planted in the hub's turn")
+        take_turn(intake)
+
+    Intake.tick = tick  # type: ignore[assignment, method-assign]
+
+if SETTINGS.get("oldest_server"):
+    versions.OLDEST_SERVER = SETTINGS["oldest_server"]
 
 if SETTINGS.get("signals"):
 
@@ -71,6 +94,17 @@ if SETTINGS.get("signals"):
 async def add(a: int, b: int, seconds: float = 0.0) -> int:
     await asyncio.sleep(seconds)
     return a + b
+
+
+@app.task
+def ticks() -> int:
+    """How many callbacks the hub calls in each turn."""
+    return len(hubs[-1].on_tick)
+
+
+@app.task
+async def show(value: Any) -> str:
+    return repr(value)
 
 
 @app.task
@@ -160,6 +194,11 @@ async def reject(requeue: bool = False) -> None:
 @app.task
 async def ignore() -> None:
     raise Ignore
+
+
+@app.task
+async def exhaust_memory() -> None:
+    raise MemoryError
 
 
 @app.task

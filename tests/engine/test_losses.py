@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from closing import BROKER_AWAY
 from engine.conftest import Station
 from processes import Valkey, wait_for
-
-ENGINES = ("asyncio", "stock")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def idle(station: Station, *queues: str) -> bool:
 
 def test_nothing_is_lost_when_workers_are_killed_again_and_again(station: Station) -> None:
     queues = ["one", "two"]
-    settings = {"queues": ",".join(queues), "visibility": 2.0}
+    settings: dict[str, Any] = {"queues": ",".join(queues), "visibility": 2.0}
     workers = [station.start(f"first{number}", **settings) for number in range(2)]
     sent: list[int] = []
     enough = threading.Event()
@@ -76,7 +76,6 @@ def test_a_killed_worker_is_relieved_within_seconds_of_its_visibility_timeout(st
     wait_for(lambda: station.queued() == 1 and station.unacknowledged() == 0, within=6, what="it is back in its queue")
 
 
-@pytest.mark.parametrize("station", ENGINES, indirect=True)
 def test_a_task_longer_than_the_visibility_timeout_runs_once(station: Station) -> None:
     for number in range(2):
         station.start(f"worker{number}", visibility=1.0)
@@ -86,9 +85,9 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once(station: Station) -
     assert sorted(started(station)) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("kind", ENGINES)
-def test_a_broker_that_crashes_and_returns_costs_no_task(own_valkey: Valkey, station: Station, kind: str) -> None:
-    broken = Station(own_valkey, station.folder, kind=kind)
+@pytest.mark.provokes(BROKER_AWAY)
+def test_a_broker_that_crashes_and_returns_costs_no_task(own_valkey: Valkey, station: Station) -> None:
+    broken = Station(own_valkey, station.folder)
     try:
         worker = broken.start(marks=station.url, concurrency=30)
         for number in range(60):
@@ -105,6 +104,7 @@ def test_a_broker_that_crashes_and_returns_costs_no_task(own_valkey: Valkey, sta
         broken.close()
 
 
+@pytest.mark.provokes(BROKER_AWAY)
 def test_a_broker_that_hangs_longer_than_the_visibility_timeout_makes_no_task_run_twice(
     own_valkey: Valkey, station: Station
 ) -> None:
@@ -127,6 +127,7 @@ def test_a_broker_that_hangs_longer_than_the_visibility_timeout_makes_no_task_ru
         hanging.close()
 
 
+@pytest.mark.provokes(BROKER_AWAY)
 def test_a_worker_that_is_told_to_stop_while_its_broker_is_away_stops(own_valkey: Valkey, station: Station) -> None:
     away = Station(own_valkey, station.folder)
     try:
@@ -140,6 +141,7 @@ def test_a_worker_that_is_told_to_stop_while_its_broker_is_away_stops(own_valkey
         away.close()
 
 
+@pytest.mark.provokes(BROKER_AWAY, "close_session")
 def test_a_broker_out_of_memory_still_has_its_queues_drained(own_valkey: Valkey, station: Station) -> None:
     full = Station(own_valkey, station.folder)
     try:
@@ -152,46 +154,6 @@ def test_a_broker_out_of_memory_still_has_its_queues_drained(own_valkey: Valkey,
         assert worker.alive
     finally:
         full.close()
-
-
-def test_a_plain_celery_worker_and_ours_share_a_queue_and_relieve_each_other(station: Station) -> None:
-    ours = station.start("ours", visibility=2.0, concurrency=10)
-    plain = station.start("plain", visibility=2.0, concurrency=10, engine="stock")
-    for number in range(100):
-        station.send("mark", number, 0.1)
-    wait_for(lambda: len(done(station)) == 100 and idle(station))
-    assert {mark.split()[1] for mark in station.marks("done")} == {"ours", "plain"}
-
-    control(station, "cancel_consumer", "ours")
-    send_and_see_started(station, range(100, 105))
-    control(station, "add_consumer", "ours")
-    plain.kill()
-    wait_for(lambda: all(done(station)[number] for number in range(100, 105)))
-
-    send_and_see_started(station, range(105, 110))
-    ours.kill()
-    station.start("plain-again", visibility=2.0, engine="stock")
-    wait_for(lambda: all(done(station)[number] for number in range(105, 110)))
-
-
-def control(station: Station, command: str, worker: str) -> None:
-    getattr(station.client.control, command)("celery", destination=[f"{worker}@test"], reply=True, timeout=5)
-
-
-def send_and_see_started(station: Station, numbers: range) -> None:
-    for number in numbers:
-        station.send("mark", number, 1.0)
-    wait_for(lambda: set(started(station)) >= set(numbers))
-
-
-def test_what_is_no_task_message_is_dropped_and_the_next_one_runs(station: Station) -> None:
-    station.start()
-    station.redis.lpush(
-        "celery", "not json", '{"properties": {}}', '["a list"]', '{"properties": {"delivery_tag": "x"}}'
-    )
-
-    assert station.send("add", 1, 2).get(timeout=5) == 3
-    wait_for(lambda: idle(station))
 
 
 def test_urgent_queues_are_served_first_and_low_ones_are_not_forgotten(station: Station) -> None:

@@ -6,11 +6,8 @@ import signal
 import time
 from typing import Any
 
-import pytest
 from engine.conftest import Station
 from processes import wait_for
-
-ON_BOTH_TRANSPORTS = pytest.mark.parametrize("station", ["asyncio", "kombu-transport"], indirect=True)
 
 
 def begin(station: Station, count: int, seconds: float, *, already: int = 0, task: str = "mark") -> list[Any]:
@@ -20,10 +17,9 @@ def begin(station: Station, count: int, seconds: float, *, already: int = 0, tas
 
 
 def nothing_is_under_way(station: Station) -> bool:
-    return station.unacknowledged() == 0 and station.redis.zcard("unacked_index") == 0
+    return station.unacknowledged() == 0 and station.redis.zcard("flywheel:unacked_index") == 0
 
 
-@pytest.mark.parametrize("station", ["asyncio", "kombu-transport", "stock"], indirect=True)
 def test_a_warm_shutdown_lets_tasks_finish(station: Station) -> None:
     worker = station.start()
     results = begin(station, 30, 1.0)
@@ -34,7 +30,6 @@ def test_a_warm_shutdown_lets_tasks_finish(station: Station) -> None:
     assert station.marks("closed") == ["session"]
 
 
-@ON_BOTH_TRANSPORTS
 def test_a_worker_past_its_grace_time_hands_tasks_back_at_once(station: Station) -> None:
     worker = station.start(grace=0.5)
     begin(station, 18, 60.0)
@@ -47,7 +42,6 @@ def test_a_worker_past_its_grace_time_hands_tasks_back_at_once(station: Station)
     assert station.queued() == 20
 
 
-@ON_BOTH_TRANSPORTS
 def test_a_cold_shutdown_keeps_what_is_done_and_hands_back_the_rest(station: Station) -> None:
     worker = station.start(conf={"worker_soft_shutdown_timeout": 1.0})
     short = [station.send("mark", number, 0.5) for number in range(10)]

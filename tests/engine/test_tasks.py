@@ -1,4 +1,4 @@
-"""What Celery promises of a task holds for coroutines: on our transport, on kombu's, on Celery's own threads."""
+"""What Celery promises of a task holds for coroutines."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 from celery.exceptions import TimeLimitExceeded
-from engine.conftest import APP, KINDS, Station
+from closing import UNREADABLE
+from engine.conftest import APP, Station
 from processes import Valkey, wait_for
+
+#: Here tasks fail on purpose, and are unknown.
+pytestmark = pytest.mark.provokes(r"engine\.engine_app|nobody\.knows|Task handler raised error")
 
 WORKER = "worker@test"
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
-def at(request: pytest.FixtureRequest, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+@pytest.fixture(scope="module")
+def at(valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     """A station with one worker that reports events."""
-    kind = request.param
-    station = Station(valkey, tmp_path_factory.mktemp(kind), database=1 + list(KINDS).index(kind), kind=kind)
+    station = Station(valkey, tmp_path_factory.mktemp("tasks"), database=1)
     station.start(signals=True, options=["-E"])
     yield station
     station.close()
-
-
-def only_asyncio(at: Station, why: str) -> None:
-    if at.kind == "stock":
-        pytest.skip(f"a known limit of the stock engine: {why}")
 
 
 def test_a_coroutine_gives_its_result(at: Station) -> None:
@@ -109,13 +107,11 @@ def test_retries_end_with_the_error(at: Station) -> None:
 
 
 def test_the_soft_limit_is_raised_inside_the_coroutine(at: Station) -> None:
-    only_asyncio(at, "threads know no time limits")
 
     assert at.send("cleans_up").get(timeout=5) == "cleaned"
 
 
 def test_the_hard_limit_ends_a_coroutine(at: Station) -> None:
-    only_asyncio(at, "threads know no time limits")
 
     with pytest.raises(TimeLimitExceeded):
         at.send("ignores_limits").get(timeout=5)
@@ -203,13 +199,13 @@ def test_an_ignored_task_is_acknowledged(at: Station) -> None:
 
 
 def test_a_task_that_exits_takes_no_other_with_it(at: Station) -> None:
-    only_asyncio(at, "Celery takes the exit of a thread for a lost worker")
     for leaving in at.send("leave"), at.send("plain_leave"):
         with pytest.raises(RuntimeError, match="end of the process"):
             leaving.get(timeout=5)
     assert at.send("add", 1, 2).get(timeout=5) == 3
 
 
+@pytest.mark.provokes(UNREADABLE)
 def test_an_unknown_task_is_refused_and_the_next_one_runs(at: Station) -> None:
     unknown = at.client.send_task("nobody.knows")
 
@@ -223,11 +219,10 @@ def inspect(at: Station) -> Any:
 
 def test_a_running_task_is_shown_and_can_be_revoked(at: Station) -> None:
     at.redis.delete("long")
-    running = at.send("long", 2 if at.kind == "stock" else 60)
+    running = at.send("long", 60)
     wait_for(lambda: at.marks("long") == ["started"])
 
     assert [task["id"] for task in inspect(at).active()[WORKER]] == [running.id]
-    only_asyncio(at, "a thread cannot be cancelled")
     assert inspect(at).stats()[WORKER]["pool"]["active"] == 1
     at.client.control.revoke(running.id, terminate=True)
     wait_for(lambda: at.marks("long") == ["started", "cancelled"])
@@ -247,7 +242,6 @@ def test_a_queued_task_that_is_revoked_never_starts(at: Station) -> None:
 
 
 def test_the_pool_grows_and_shrinks(at: Station) -> None:
-    only_asyncio(at, "Celery's threads pool has a fixed size")
     control = {"destination": [WORKER], "reply": True, "timeout": 5}
 
     at.client.control.pool_grow(5, **control)

@@ -1,4 +1,4 @@
-"""A TCP proxy between a worker and its broker that can go dead: nothing passes, and nobody is told."""
+"""A TCP proxy before a broker: it can go dead, where nothing passes and nobody is told, and it can lose a reply."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ class Proxy:
         self._target = port
         self._open = threading.Event()
         self._open.set()
+        #: What a request holds whose reply is lost; empty: none is.
+        self._losing = b""
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -25,6 +27,14 @@ class Proxy:
 
     def heal(self) -> None:
         self._open.set()
+
+    def lose_reply(self, to: bytes) -> None:
+        """Pass on the next request that holds these bytes, and cut its connection when the reply comes."""
+        self._losing = to
+
+    @property
+    def has_lost(self) -> bool:
+        return not self._losing
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -40,13 +50,25 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
-            await asyncio.gather(self._pass(reader, back), self._pass(there, writer), return_exceptions=True)
+            to_lose = asyncio.Event()
+            await asyncio.gather(
+                self._pass(reader, back, to_lose, request=True),
+                self._pass(there, writer, to_lose, request=False),
+                return_exceptions=True,
+            )
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, to_lose: asyncio.Event, *, request: bool
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
                 if not self._open.is_set():
                     return  # dropped: the connection stays open and silent
+                if request and self._losing and self._losing in data:
+                    self._losing = b""
+                    to_lose.set()
+                elif not request and to_lose.is_set():
+                    break
                 sink.write(data)
                 await sink.drain()
             sink.close()

@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.house import House
 
@@ -111,7 +112,7 @@ async def _accepted(producer: AsyncProducer, question: str) -> str:
 
 
 def _events(house: House, query_id: str) -> list[tuple[str, str]]:
-    entries = house.client.xrange(f"flywheel:events:{query_id}")
+    entries: list[Any] = house.client.xrange(f"flywheel:events:{query_id}") or []
     return [(entry, fields["kind"]) for entry, fields in entries]
 
 

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from closing import BROKER_AWAY, UNREADABLE
 from pipeline.house import House
 from processes import Process, wait_for
 
@@ -87,6 +88,21 @@ async def test_all_workers_are_killed(house: House, count: int) -> None:
     judge("all workers SIGKILL", await storm(house, fault, count=count))
 
 
+async def test_no_worker_lives_longer_than_two_seconds(house: House, count: int, full_storm: bool) -> None:
+    house.behave(latency=0.3)
+
+    async def fault() -> None:
+        for _ in range(12 if full_storm else 4):
+            for worker in alive(house):
+                worker.kill()
+            await asyncio.to_thread(house.worker)
+            await asyncio.sleep(2)
+        for _ in range(2 - len(alive(house))):
+            await asyncio.to_thread(house.worker)
+
+    judge("every worker SIGKILL after 2 s", await storm(house, fault, count=count))
+
+
 @pytest.mark.faults
 async def test_a_worker_is_stopped(house: House, count: int) -> None:
     async def fault() -> None:
@@ -104,6 +120,7 @@ async def test_workers_are_restarted_one_after_the_other(house: House, count: in
     judge("rolling restart", await storm(house, fault, count=count))
 
 
+@pytest.mark.provokes(BROKER_AWAY)
 async def test_the_broker_is_killed_and_comes_back(house: House, count: int) -> None:
     async def fault() -> None:
         house.broker.kill()
@@ -114,6 +131,7 @@ async def test_the_broker_is_killed_and_comes_back(house: House, count: int) -> 
     assert len(alive(house)) == 2
 
 
+@pytest.mark.provokes(BROKER_AWAY)
 @pytest.mark.faults
 async def test_the_broker_stands_still_for_ten_seconds(house: House, count: int) -> None:
     async def fault() -> None:
@@ -125,6 +143,7 @@ async def test_the_broker_stands_still_for_ten_seconds(house: House, count: int)
     assert len(alive(house)) == 2
 
 
+@pytest.mark.provokes(BROKER_AWAY)
 @pytest.mark.faults
 async def test_the_broker_is_out_of_memory(house: House, count: int) -> None:
     async def fault() -> None:
@@ -142,7 +161,7 @@ async def test_flowise_is_killed_and_comes_back(house: House, count: int) -> Non
         port = house.flowise_url.rsplit(":", 1)[1]
         house.sandbox.kill()
         await asyncio.sleep(2)
-        command = [sys.executable, "-m", "workers.sandbox", "--port", port, "--registry", str(house.registry)]
+        command = [sys.executable, "-m", "flowise_sandbox", "--port", port, "--registry", str(house.registry)]
         house.sandbox = Process(command, log=house.folder / "sandbox-again.log")
         await asyncio.to_thread(wait_for, lambda: "http://" in house.sandbox.log, within=30)
 
@@ -183,6 +202,7 @@ async def test_flowise_limits_its_rate(house: House, count: int) -> None:
     judge("429 storm", await storm(house, fault, count=count))
 
 
+@pytest.mark.provokes(BROKER_AWAY)
 @pytest.mark.faults
 async def test_the_network_between_worker_and_broker_is_cut(house: House, count: int) -> None:
     proxy = Proxy(house.broker.port)
@@ -199,6 +219,7 @@ async def test_the_network_between_worker_and_broker_is_cut(house: House, count:
     proxy.close()
 
 
+@pytest.mark.provokes(UNREADABLE)
 async def test_a_poison_message_stops_nobody(house: House, count: int) -> None:
     async def fault() -> None:
         for queue in ("classify", "domain.technical", "synthesis"):
@@ -215,7 +236,7 @@ async def test_messages_are_delivered_twice(house: House, count: int) -> None:
         until = time.monotonic() + 1.5
         seen: set[str] = set()
         while time.monotonic() < until:
-            for raw in house.client.hvals("unacked"):
+            for raw in house.client.hvals("flywheel:unacked"):
                 message, _, queue = json.loads(raw)
                 tag = message["properties"]["delivery_tag"]
                 if tag in seen:
@@ -250,7 +271,7 @@ async def test_a_producer_is_killed_while_it_submits(house: House) -> None:
     process.kill()
 
     async with AsyncProducer(settings, owner=owner) as producer:
-        ids = house.client.zrange(f"flywheel:owned:{owner}", 0, -1)
+        ids = [str(query_id) for query_id in house.client.zrange(f"flywheel:owned:{owner}", 0, -1)]
         outcomes = await asyncio.gather(*(producer.wait(query_id, 60) for query_id in ids))
 
     assert len(outcomes) == len(ids) > 20
@@ -278,6 +299,7 @@ def _faketime_library() -> str:
     return found.stdout.split()[0]
 
 
+@pytest.mark.provokes(BROKER_AWAY)
 async def test_a_full_memory_refuses_new_queries_and_says_so(house: House) -> None:
     used = house.client.info("memory")["used_memory"]
     house.client.config_set("maxmemory", max(1_000_000, used // 2))

@@ -13,12 +13,44 @@ from agentic_flywheel.errors import (
     FlowUnauthorized,
     ProviderUnavailable,
 )
-from agentic_flywheel.models import Usage
+from agentic_flywheel.models import Artifact, ToolUse, Usage
+from flowise.recordings import RECORDINGS
 
 F = "recorded"  # the flow's key in every error
 
-CALCULATOR = ({"tool": "calculator", "toolInput": {"input": "6*7"}, "toolOutput": "42"},)
+CALCULATOR = (ToolUse(name="calculator", input={"input": "6*7"}, output="42", step="agentAgentflow_0"),)
 OSLO = ({"pageContent": "Oslo is the capital of Norway. Bergen is a city in Norway.", "metadata": {}},)
+ATLAS = (
+    {"pageContent": "Oslo is the capital of Norway.", "metadata": {"source": "atlas.pdf", "loc": {"pageNumber": 7}}},
+)
+
+
+def plotted(recording: str, step: str = "") -> dict[str, Any]:
+    """The answer of a flow whose tool made a page and a picture, which Flowise keeps under the flow and the chat."""
+    told = RECORDINGS[recording]
+    stored = f"/api/v1/get-upload-file?chatflowId={told.flow_id}&chatId={told.told('chatId')}&fileName=plot.png"
+    return {
+        "text": "echo: plot it",
+        "tools": (ToolUse(name="plot", input={"input": "6*7"}, output="plotted 6*7", step=step),),
+        "artifacts": (Artifact(type="html", text="<b>plot</b>"), Artifact(type="png", name="plot.png", link=stored)),
+    }
+
+
+def of_agent(name: str, output: str, **more: Any) -> dict[str, Any]:
+    """The answer of an agent that used this tool."""
+    return {
+        "text": "echo: plot it",
+        "tools": (ToolUse(name=name, input={"input": "6*7"}, output=output, step="agentAgentflow_0"),),
+        "usage": Usage(input_tokens=4, output_tokens=3, total_tokens=14, model="fake-tool"),
+        **more,
+    }
+
+
+OUT_OF_STOCK = "NodeVM Execution Error: Error: out of stock"
+UNSOLD = {
+    "text": "echo: plot it",
+    "tools": (ToolUse(name="shop", input={"input": "6*7"}, output="", error=OUT_OF_STOCK),),
+}
 
 
 def approval(action_id: str) -> dict[str, Any]:
@@ -41,14 +73,18 @@ def approval(action_id: str) -> dict[str, Any]:
 ANSWERS: dict[str, dict[str, Any]] = {
     "abort_chat": {"text": "echo: a b c d e f"},
     "abort_chat_stream": {"text": "echo: a b c d e f"},
+    "agent_artifact": of_agent("plot", "plotted 6*7", artifacts=plotted("agent_artifact")["artifacts"]),
+    "agent_artifact_stream": of_agent("plot", "plotted 6*7", artifacts=plotted("agent_artifact_stream")["artifacts"]),
+    "agent_sources": of_agent("find", "found 6*7", sources=ATLAS),
+    "agent_sources_stream": of_agent("find", "found 6*7", sources=ATLAS),
     "agent_tool": {
         "text": "echo: 6*7?",
-        "used_tools": CALCULATOR,
+        "tools": CALCULATOR,
         "usage": Usage(input_tokens=2, output_tokens=2, total_tokens=8, model="fake-tool"),
     },
     "agent_tool_stream": {
         "text": "echo: 6*7?",
-        "used_tools": CALCULATOR,
+        "tools": CALCULATOR,
         "usage": Usage(input_tokens=2, output_tokens=2, total_tokens=8, model="fake-tool"),
     },
     "chat": {"text": "echo: hello there"},
@@ -57,6 +93,12 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "chat_fn_streaming_asked": {"text": "fn: hello"},
     "chat_second_turn": {"text": "echo: again"},
     "chat_stream": {"text": "echo: one two three four"},
+    "chat_tool": plotted("chat_tool"),
+    "chat_tool_error": UNSOLD,
+    "chat_tool_error_stream": UNSOLD,
+    "chat_tool_stream": plotted("chat_tool_stream"),
+    "crew": plotted("crew", "seqAgent_0"),
+    "crew_stream": plotted("crew_stream", "seqAgent_0"),
     "err_empty_body": {"text": "js: undefined"},
     "err_no_question_js": {"text": "js: undefined"},
     "err_no_question_llm": {"text": "echo: undefined"},
@@ -64,6 +106,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "err_question_object": {"text": 'echo: {"a":1}'},
     "err_text_plain": {"text": "js: undefined"},
     "form": {"text": "form: Kari"},
+    "form_stream": {"text": "form: Kari"},
     "form_with_question": {"text": "form: {{ $form.name }}"},
     "hitl_1": {"text": "\n\nProceed with it?", "action": approval("703cf3b9-d708-43d3-8599-d7e0eafa03fc")},
     "hitl_2_proceed": {"text": "approved"},
@@ -102,7 +145,51 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "rag_stream": {"text": "echo: capital?", "sources": OSLO},
     "same_chatid_stream_b": {"text": "slept 600"},
     "stream_true_string": {"text": "js: hello"},
+    "upload_image": {"text": "echo: "},
     "upload_url": {"text": "echo: see"},
+}
+
+CODE = ("Start finished", "Custom Function 0 finished")
+REPLIED = (*CODE, "Direct Reply 0 finished")
+MODEL = ("Start finished", "LLM 0 finished")
+#: The steps of those that are answers of AgentFlows.
+STEPS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("agent_artifact", "agent_artifact_stream", "agent_sources", "agent_sources_stream", "agent_tool"),
+        ("Start finished", "Agent 0 finished"),
+    ),
+    "agent_tool_stream": ("Start finished", "Agent 0 finished"),
+    "crew": ("Clerk finished",),
+    "crew_stream": ("Clerk finished",),
+    "err_empty_body": REPLIED,
+    "err_no_question_js": REPLIED,
+    "err_text_plain": REPLIED,
+    "form": CODE,
+    "form_stream": CODE,
+    "form_with_question": CODE,
+    "hitl_1": ("Start finished", "Human Input 0 stopped"),
+    "hitl_2_proceed": ("Start finished", "Human Input 0 finished", "Direct Reply 0 finished"),
+    "hitl_5_stream": ("Start finished", "Human Input 0 stopped"),
+    "hitl_6_reject_stream": ("Start finished", "Human Input 0 finished", "Direct Reply 1 finished"),
+    "js": REPLIED,
+    "js_body_sessionId_ignored": REPLIED,
+    "js_both_ids": REPLIED,
+    "js_chatid": REPLIED,
+    "js_history": REPLIED,
+    "js_nolast_stream": CODE,
+    "js_session": REPLIED,
+    "js_stream": REPLIED,
+    "key_nobearer": REPLIED,
+    "key_ok": REPLIED,
+    "key_wrong_on_open_flow": REPLIED,
+    "limited_0": REPLIED,
+    "limited_1": REPLIED,
+    "llm": MODEL,
+    "llm_200ms": MODEL,
+    "llm_stream": MODEL,
+    "prediction_multipart": REPLIED,
+    "same_chatid_stream_b": REPLIED,
+    "stream_true_string": REPLIED,
 }
 
 NO_FLOW = "00000000-0000-4000-8000-000000000000"
@@ -121,6 +208,8 @@ FAILURES: dict[str, FlowError] = {
     "abort_llm_stream": FlowFailed(F, "Error in LLM node: This operation was aborted"),
     "abort_slow_js": FlowFailed(F, "Flow execution was cancelled"),
     "abort_slow_js_stream": FlowFailed(F, "Flow execution was cancelled"),
+    "agent_tool_error": FlowFailed(F, f"Error in Agent node: {OUT_OF_STOCK}"),
+    "agent_tool_error_stream": FlowFailed(F, f"Error in Agent node: {OUT_OF_STOCK}"),
     "chat_401": FlowUnauthorized(F, PROVIDER_KEY),
     "chat_401_stream": FlowUnauthorized(F, PROVIDER_KEY),
     "chat_429": ProviderUnavailable(F, "429 Rate limit reached for fake"),
@@ -133,6 +222,7 @@ FAILURES: dict[str, FlowError] = {
     "err_wrong_case": FlowUnauthorized(F, "Unauthorized Access"),
     "fail": FlowFailed(F, "Error: NodeVM Execution Error: Error: boom x"),
     "fail_stream": FlowFailed(F, "Error: NodeVM Execution Error: Error: boom x"),
+    "form_and_question": FlowRefused(F, "Question and form cannot be provided at the same time"),
     "hitl_3_again": FlowRefused(F, FINISHED),
     "hitl_4_unknown_session": FlowRefused(F, "No previous execution found for session h-none"),
     "js_history_bad_role": FlowRefused(F, BAD_ROLE),
@@ -148,6 +238,10 @@ FAILURES: dict[str, FlowError] = {
     "llm_429": ProviderUnavailable(F, "Error in LLM node: 429 Rate limit reached for fake"),
     "llm_500": ProviderUnavailable(F, "Error in LLM node: 500 The server had an error"),
     "llm_500_stream": ProviderUnavailable(F, "Error in LLM node: 500 The server had an error"),
+    "upload_wrong_ending": FlowRefused(
+        F,
+        'MIME type mismatch: file extension "jpg" does not match declared MIME type "image/png". Expected: png',
+    ),
     "llm_drop_stream": ProviderUnavailable(F, "Error in LLM node: terminated"),
 }
 
@@ -164,6 +258,7 @@ NOT_BUILT = {
     "err_question_number": "a question is text",
     "err_question_object": "a question is text",
     "err_text_plain": "we send JSON",
+    "form_and_question": "a form stands in place of a question",
     "js_body_sessionId_ignored": "a session belongs into overrideConfig",
     "js_history_bad_role": "roles are userMessage and apiMessage",
     "prediction_multipart": "we send JSON",
@@ -179,6 +274,9 @@ OTHER_CALLS = {
     "abort_slow_js_call",
     "abort_slow_js_stream_call",
     "abort_unknown",
+    "attach",
+    "attach_refused",
+    "attach_wrong_type",
     "chatflow_one_404",
     "chatflows_badkey",
     "chatflows_by_apikey_keyonly",
@@ -196,5 +294,8 @@ OTHER_CALLS = {
     "streaming_probe_404",
     "streaming_probe_no",
     "streaming_probe_yes",
+    "uploads_probe_404",
+    "uploads_probe_images",
+    "uploads_probe_none",
     "version",
 }

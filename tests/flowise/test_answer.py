@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowFailed, FlowiseUnreachable, FlowProtocolError
 from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.flowise.answer import (
-    StreamedAnswer,
     decode_follow_ups,
     plain_answer,
     refuse_empty,
@@ -19,15 +19,18 @@ from agentic_flywheel.flowise.answer import (
 )
 from agentic_flywheel.flowise.frames import StreamEvent
 from agentic_flywheel.flowise.listing import read_chatflow, read_chatflows
+from agentic_flywheel.flowise.streamed import StreamedAnswer
 from agentic_flywheel.models import Usage
+
+FLOW = Flow(key="f", id="f-1", domain="tests")
 
 
 def plain(**fields: Any) -> FlowAnswer:
-    return plain_answer("f", json.dumps(fields).encode())
+    return plain_answer(FLOW, json.dumps(fields).encode())
 
 
 def streamed(*events: tuple[str, Any]) -> StreamedAnswer:
-    collected = StreamedAnswer("f")
+    collected = StreamedAnswer(FLOW, "c")
     for name, data in events:
         collected.add(StreamEvent(name, data))
     return collected
@@ -40,11 +43,11 @@ def test_a_custom_functions_text_that_is_no_text_is_data() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"status":"ok"}', b"{" * 5, b"[" * 100_000])
 def test_other_servers_json_is_no_answer(body: bytes) -> None:
     with pytest.raises(FlowProtocolError):
-        plain_answer("f", body)
+        plain_answer(FLOW, body)
 
 
 def test_half_a_character_does_not_break_an_answer() -> None:
-    assert plain_answer("f", rb'{"text":"cut \ud83d","chatId":"c"}').text == "cut \ufffd"
+    assert plain_answer(FLOW, rb'{"text":"cut \ud83d","chatId":"c"}').text == "cut \ufffd"
 
 
 def test_the_usage_of_all_nodes_is_added_up() -> None:
@@ -111,8 +114,8 @@ def test_a_chat_without_an_answer_yet_has_none() -> None:
     asked = {"role": "userMessage", "chatId": "c", "content": "q", "createdDate": "2026-11-23T08:21:28.471Z"}
     other = {"role": "apiMessage", "chatId": "other", "content": "not ours"}
 
-    assert stored_answer([asked, other], "c") is None
-    assert stored_answer({}, "c") is None
+    assert stored_answer(FLOW, [asked, other], "c") is None
+    assert stored_answer(FLOW, {}, "c") is None
 
 
 def test_a_stored_answer_keeps_lists_as_text() -> None:
@@ -126,7 +129,7 @@ def test_a_stored_answer_keeps_lists_as_text() -> None:
         "artifacts": "oops",
     }
 
-    found = stored_answer([message], "c")
+    found = stored_answer(FLOW, [message], "c")
 
     assert found == FlowAnswer(
         text="late",
@@ -154,6 +157,7 @@ def test_a_listed_flow_tells_what_its_owner_allows() -> None:
 
     assert flow.overrides
     assert flow.overridable == ("temperature", "vars")
+    assert flow.variables == ("tone",)
     assert flow.rate is not None
     assert (flow.rate.calls, flow.rate.period) == (5, timedelta(minutes=1))
 

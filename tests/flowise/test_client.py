@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -10,6 +12,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
 from agentic_flywheel.catalog import Flow
@@ -25,15 +29,25 @@ from agentic_flywheel.errors import (
     InvalidSetting,
     ProviderUnavailable,
 )
-from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
+from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient, FlowNews
 from agentic_flywheel.flowise.connection import new_session
 from agentic_flywheel.flowise.models import HumanInput
-from agentic_flywheel.models import Message
+from agentic_flywheel.models import EventKind, Message
 from flowise.recordings import RECORDINGS, replaying
-from workers.sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
+from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
 
 KEY = SecretStr("management-key")
-DIALECTS = [Style.CHAT, Style.DOCUMENTS, Style.LLM, Style.AGENT, Style.CODE]
+DIALECTS = [
+    Style.CHAT,
+    Style.DOCUMENTS,
+    Style.TOOLS,
+    Style.CREW,
+    Style.LLM,
+    Style.AGENT,
+    Style.MAKER,
+    Style.FINDER,
+    Style.CODE,
+]
 
 Maker = Callable[..., Flow]
 
@@ -64,10 +78,74 @@ def call_of(flow: Flow, *, stream: bool = False, **fields: Any) -> FlowCall:
     return FlowCall(flow=flow, question=question, stream=stream, **fields)
 
 
+def text_of(news: list[FlowNews]) -> str:
+    """Return the text of the tokens that were told."""
+    return "".join(str(each.data["text"]) for each in news if each.kind is EventKind.TOKEN)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+async def test_a_call_that_concerns_no_flow_names_none() -> None:
+    async with FlowiseClient("http://127.0.0.1:9") as client:
+        with pytest.raises(FlowiseUnreachable) as refused:
+            await client.ping()
+
+    assert refused.value.message.startswith("Flowise could not be reached: ")
+    assert FlowTimeout("*", 2).message == "Flowise had not answered within 2 s"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_error_quotes_no_secret_of_a_configuration(streamed: bool) -> None:
+    said = "Error in LLM node: 401 the token hunter2-sentinel of somewhere-else is not known"
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        if not streamed:
+            return web.json_response({"message": said}, status=500)
+        text = f"message:\ndata:{json.dumps({'event': 'error', 'data': said})}\n\n"
+        return web.Response(text=text, content_type="text/event-stream")
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", refuse)
+    flow = Flow(key="f", id="one", domain="tests", config={"headers": {"X-Token": ["hunter2-sentinel"]}})
+    async with TestServer(app) as server, FlowiseClient(str(server.make_url("/"))) as client:
+        with pytest.raises(FlowError, match=r"the token \*\*\* of \*\*\* is not known"):
+            await client.predict(call_of(flow, stream=streamed, config={"apiKey": "somewhere-else"}))
+
+
+# Addresses with a login
+
+
+@pytest.mark.parametrize("owned", [True, False], ids=["its own session", "a given session"])
+async def test_a_user_and_a_password_in_the_address_are_sent_as_basic(owned: bool) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append((request.method, request.headers.get("Authorization", "")))
+        return web.json_response({"isStreaming": False, "text": "ok"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    flow = Flow(key="f", id="one", domain="tests")
+    async with TestServer(app) as server, new_session() as session:
+        url = str(server.make_url("/")).replace("://", "://me%40home:p%3Aw@")
+        async with FlowiseClient(url, session=None if owned else session) as client:
+            await client.predict(call_of(flow))
+            await client.find_answer(flow, "x")
+
+    assert {method for method, _ in seen} == {"GET", "POST"}
+    assert {told for _, told in seen} == {"Basic " + base64.b64encode(b"me@home:p:w").decode()}
+
+
+@pytest.mark.parametrize(("login", "key", "why"), [("u:p@", "key", "a user and a password"), ("", "a\nb", "character")])
+async def test_a_key_that_cannot_be_sent_is_refused_by_name(login: str, key: str, why: str, sandbox: Sandbox) -> None:
+    url = sandbox.url.replace("://", f"://{login}")
+    async with FlowiseClient(url) as client:
+        with pytest.raises(FlowUnauthorized, match=why):
+            await client.chatflows.one(Flow(key="f", id="one", domain="tests"), api_key=SecretStr(key))
 
 
 # Answers
@@ -77,16 +155,34 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_a_stream_and_a_plain_call_give_the_same_answer(
     style: Style, client: FlowiseClient, new_flow: Maker
 ) -> None:
-    flow = new_flow(style)
-    tokens: list[str] = []
+    flow = new_flow(style, follow_ups=True)
+    news: list[FlowNews] = []
 
     plain = await client.predict(call_of(flow, chat_id="a"))
-    streamed = await client.predict(call_of(flow, chat_id="b", stream=True), on_token=tokens.append)
+    streamed = await client.predict(call_of(flow, chat_id="b", stream=True), on_news=news.append)
 
     assert "lighthouse" in plain.text
     assert streamed.text == plain.text
-    assert (streamed.sources, streamed.usage, streamed.used_tools) == (plain.sources, plain.usage, plain.used_tools)
-    assert "".join(tokens) == (streamed.text if style.streams else "")
+    assert text_of(news) == (streamed.text if style.streams else "")
+    untimed = {"started": None, "elapsed": None}
+    for name in ("sources", "usage", "tools", "follow_ups", "warnings"):
+        assert getattr(streamed, name) == getattr(plain, name)
+    assert plain.follow_ups
+    assert [str(each).replace("chatId=b", "chatId=a") for each in streamed.artifacts] == list(map(str, plain.artifacts))
+    assert [step.model_copy(update=untimed) for step in streamed.steps] == [
+        step.model_copy(update=untimed) for step in plain.steps
+    ]
+
+
+async def test_a_tool_that_fails_is_told_of_where_the_flow_answers_nevertheless(
+    client: FlowiseClient, new_flow: Maker
+) -> None:
+    answer = await client.predict(call_of(new_flow(Style.TOOLS, fault=Fault.TOOL)))
+
+    (used,) = answer.tools
+    assert (used.name, used.error) == ("plot", "NodeVM Execution Error: Error: out of stock")
+    with pytest.raises(FlowFailed, match="out of stock"):
+        await client.predict(call_of(new_flow(Style.AGENT, fault=Fault.TOOL), stream=True))
 
 
 async def test_an_object_of_a_custom_function_is_data(client: FlowiseClient, new_flow: Maker) -> None:
@@ -101,7 +197,11 @@ async def test_tokens_arrive_while_the_flow_still_speaks(client: FlowiseClient, 
     first = asyncio.Event()
     flow = new_flow(Style.LLM, latency=0.05, token_delay=0.01)
 
-    asking = asyncio.create_task(client.predict(call_of(flow, stream=True), on_token=lambda _: first.set()))
+    def note(news: FlowNews) -> None:
+        if news.kind is EventKind.TOKEN:
+            first.set()
+
+    asking = asyncio.create_task(client.predict(call_of(flow, stream=True), on_news=note))
     await asyncio.wait_for(first.wait(), timeout=3)
     assert not asking.done()
     answer = await asking
@@ -165,38 +265,60 @@ async def test_a_fault_gets_its_name(
 
 
 async def test_a_broken_stream_has_passed_its_tokens_on(client: FlowiseClient, new_flow: Maker) -> None:
-    tokens: list[str] = []
+    news: list[FlowNews] = []
 
     with pytest.raises(FlowiseUnreachable, match="before the answer was whole"):
-        await client.predict(call_of(new_flow(fault=Fault.DROP), stream=True), on_token=tokens.append)
+        await client.predict(call_of(new_flow(fault=Fault.DROP), stream=True), on_news=news.append)
 
-    assert tokens
+    assert text_of(news)
 
 
-async def test_heartbeats_are_no_progress(client: FlowiseClient, new_flow: Maker) -> None:
+async def test_heartbeats_do_not_make_a_call_longer_than_it_may_be(client: FlowiseClient, new_flow: Maker) -> None:
     flow = new_flow(Style.LLM, latency=30, heartbeat=0.02)
 
-    with pytest.raises(FlowTimeout) as caught:
+    with pytest.raises(FlowTimeout, match=r"had not answered within 0\.2 s"):
         await asyncio.wait_for(client.predict(call_of(flow, stream=True), timeout=0.2), timeout=5)
 
-    assert caught.value.seconds >= 0.2
+
+async def test_a_flow_that_thinks_under_heartbeats_is_not_silent(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(Style.LLM, latency=1, heartbeat=0.05)
+
+    assert (await client.predict(call_of(flow, stream=True), idle_timeout=0.5)).text
+
+
+@pytest.mark.parametrize("style", [Style.LLM, Style.FUNCTION])
+async def test_a_flow_may_think_for_its_whole_time_before_it_answers(
+    client: FlowiseClient, new_flow: Maker, style: Style
+) -> None:
+    flow = new_flow(style, latency=0.5)
+
+    assert (await client.predict(call_of(flow), idle_timeout=0.1)).text
+
+
+async def test_a_stream_that_falls_silent_is_cut(client: FlowiseClient, new_flow: Maker) -> None:
+    flow = new_flow(Style.LLM, latency=30)
+
+    with pytest.raises(FlowTimeout, match=r"fell silent amid its answer, for 0\.2 s"):
+        await asyncio.wait_for(client.predict(call_of(flow, stream=True), idle_timeout=0.2), timeout=5)
 
 
 async def test_a_slow_stream_that_keeps_speaking_is_not_cut(client: FlowiseClient, new_flow: Maker) -> None:
     flow = new_flow(Style.LLM, token_delay=0.02)
 
-    answer = await client.predict(call_of(flow, stream=True), timeout=0.5)
+    answer = await client.predict(call_of(flow, stream=True), idle_timeout=0.5)
 
     assert answer.elapsed.total_seconds() > 0.5
 
 
-async def test_a_deadline_cuts_even_a_stream_that_keeps_speaking(client: FlowiseClient, new_flow: Maker) -> None:
-    flow = new_flow(Style.LLM, token_delay=0.02)
+async def test_a_flow_that_drips_a_token_at_a_time_is_cut_by_its_timeout(
+    client: FlowiseClient, new_flow: Maker
+) -> None:
+    flow = new_flow(Style.LLM, token_delay=0.1).model_copy(update={"timeout": timedelta(milliseconds=300)})
 
+    with pytest.raises(FlowTimeout, match=r"had not answered within 0\.3 s"):
+        await asyncio.wait_for(client.predict(call_of(flow, stream=True)), timeout=3)
     with pytest.raises(FlowTimeout):
-        await asyncio.wait_for(client.predict(call_of(flow, stream=True), timeout=5, deadline=0.2), timeout=3)
-    with pytest.raises(FlowTimeout):
-        await asyncio.wait_for(client.predict(call_of(flow), deadline=-1), timeout=3)
+        await asyncio.wait_for(client.predict(call_of(flow), timeout=-1), timeout=3)
 
 
 async def test_the_flows_own_timeout_is_the_default(client: FlowiseClient, new_flow: Maker) -> None:
@@ -317,6 +439,30 @@ async def test_a_chat_can_be_forgotten(client: FlowiseClient, new_flow: Maker) -
     assert await client.find_answer(flow, "c", api_key=KEY) is None
 
 
+async def test_what_is_forgotten_leaves_no_execution_either() -> None:
+    # As Flowise 3.1.4 does it: deleting by chat leaves the executions, which hold the question, too.
+    messages = [{"chatId": chat, "sessionId": "s", "executionId": f"e-{chat}"} for chat in ("c", "c", "d")]
+    executions = {"e-c", "e-d", "e-other"}
+
+    async def chats(request: web.Request) -> web.Response:
+        wanted = [each for each in messages if request.query.items() <= each.items()]
+        if request.method == "GET":
+            return web.json_response(wanted)
+        assert request.query.keys() & {"chatId", "sessionId"}
+        messages[:] = [each for each in messages if each not in wanted]
+        if "sessionId" in request.query:
+            executions.difference_update(each["executionId"] for each in wanted)
+        return web.json_response({"raw": [], "affected": len(wanted)})
+
+    app = web.Application()
+    app.router.add_route("*", "/api/v1/chatmessage/one", chats)
+    flow = Flow(key="f", id="one", domain="tests")
+    async with TestServer(app) as server, FlowiseClient(str(server.make_url("/"))) as client:
+        assert [await client.forget(flow, chat) for chat in ("c", "d", "never")] == [3, 0, 0]
+
+    assert (messages, executions) == ([], {"e-other"})
+
+
 async def test_an_abort_ends_a_run(client: FlowiseClient, sandbox: Sandbox, new_flow: Maker) -> None:
     flow = new_flow(Style.LLM, latency=30)
     asking = asyncio.create_task(client.predict(call_of(flow, chat_id="c", stream=True)))
@@ -397,27 +543,27 @@ async def test_a_second_stream_on_one_chat_leaves_the_first_to_its_timeout(
 async def test_whether_a_flow_streams_is_asked_once(sandbox: Sandbox, client: FlowiseClient, new_flow: Maker) -> None:
     streams, cannot = new_flow(Style.LLM), new_flow(Style.FUNCTION)
 
-    assert set(await asyncio.gather(*(client.can_stream(streams) for _ in range(20)))) == {True}
-    assert not await client.can_stream(cannot)
+    assert set(await asyncio.gather(*(client.chatflows.can_stream(streams) for _ in range(20)))) == {True}
+    assert not await client.chatflows.can_stream(cannot)
 
     del sandbox.installation.flows[streams.id]
-    assert await client.can_stream(streams)
+    assert await client.chatflows.can_stream(streams)
 
 
 async def test_a_flow_that_appears_later_is_found(sandbox: Sandbox, client: FlowiseClient) -> None:
     flow = Flow(key="f", id=str(uuid.uuid4()), domain="tests")
     with pytest.raises(FlowNotFound):
-        await client.can_stream(flow)
+        await client.chatflows.can_stream(flow)
 
     sandbox.add(SandboxFlow(id=flow.id))
 
-    assert await client.can_stream(flow)
+    assert await client.chatflows.can_stream(flow)
 
 
 async def test_one_callers_cancellation_leaves_the_probe_to_the_others(client: FlowiseClient, new_flow: Maker) -> None:
     flow = new_flow()
-    impatient = asyncio.create_task(client.can_stream(flow))
-    patient = asyncio.create_task(client.can_stream(flow))
+    impatient = asyncio.create_task(client.chatflows.can_stream(flow))
+    patient = asyncio.create_task(client.chatflows.can_stream(flow))
     await asyncio.sleep(0)
     impatient.cancel()
 
@@ -430,8 +576,8 @@ async def test_one_callers_cancellation_leaves_the_probe_to_the_others(client: F
 async def test_flows_are_listed_with_what_their_owners_allow(client: FlowiseClient, new_flow: Maker) -> None:
     flow = new_flow(Style.LLM, overrides=True, key="k", rate_limit=RateLimit(calls=3, seconds=10))
 
-    listed = await client.chatflows(api_key=KEY)
-    one = await client.chatflow(flow, api_key=KEY)
+    listed = await client.chatflows.all(api_key=KEY)
+    one = await client.chatflows.one(flow, api_key=KEY)
 
     assert one in listed
     assert {"technical-analysis", "creative-orientation", "document-qa"} <= {each.name for each in listed}
@@ -439,21 +585,21 @@ async def test_flows_are_listed_with_what_their_owners_allow(client: FlowiseClie
     assert "temperature" in one.overridable
     assert one.rate is not None
     assert one.rate.calls == 3
-    assert await client.chatflows_of_key(SecretStr("k")) == (one,)
+    assert await client.chatflows.of_key(SecretStr("k")) == (one,)
 
 
-async def test_feedback_is_given_listed_and_revised(client: FlowiseClient, new_flow: Maker) -> None:
+async def test_feedback_is_given_and_revised(client: FlowiseClient, sandbox: Sandbox, new_flow: Maker) -> None:
     flow = new_flow()
     answer = await client.predict(call_of(flow, chat_id="c"))
     assert answer.message_id
 
-    given = await client.feedback(
+    given = await client.verdicts.give(
         flow, chat_id="c", message_id=answer.message_id, rating="THUMBS_UP", content="good", api_key=KEY
     )
-    await client.revise_feedback(flow, given.id, rating="THUMBS_DOWN", content="meh", api_key=KEY)
+    await client.verdicts.revise(flow, given.id, rating="THUMBS_DOWN", content="meh", api_key=KEY)
 
-    (kept,) = await client.feedbacks(flow, api_key=KEY)
-    assert (kept.id, kept.rating, kept.content) == (given.id, "THUMBS_DOWN", "meh")
+    (kept,) = sandbox.installation.chats.feedback_of(flow.id)
+    assert (kept["id"], kept["rating"], kept["content"]) == (given.id, "THUMBS_DOWN", "meh")
 
 
 async def test_a_flow_may_live_on_another_server(sandbox: Sandbox, new_flow: Maker, unused_tcp_port: int) -> None:

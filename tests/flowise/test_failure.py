@@ -50,6 +50,33 @@ def test_a_message_names_its_failure(message: str, expected: type[FlowError]) ->
 
 
 @pytest.mark.parametrize(
+    ("message", "said", "first"),
+    [
+        (
+            "Error: predictionsServices.buildChatflow - Unauthorized",
+            "The key for flow 'f' was refused",
+            "FLOWISE_API_KEY",
+        ),
+        (
+            "401 Unauthorized – check your API key and ensure it has access to the requested model.",
+            "The provider",
+            "inside",
+        ),
+        (
+            "Error in LLM node: 401 Incorrect API key provided: sk-abc",
+            "The provider behind flow 'f'",
+            "inside the flow",
+        ),
+    ],
+)
+def test_whose_key_was_refused_is_said(message: str, said: str, first: str) -> None:
+    refused = named(message)
+
+    assert refused.message.startswith(said)
+    assert first in refused.recovery_suggestions[0]
+
+
+@pytest.mark.parametrize(
     ("status", "content_type", "body", "expected"),
     [
         (200, HTML, b"<!doctype html><html>Flowise</html>", FlowProtocolError),
@@ -96,7 +123,7 @@ def test_a_providers_key_never_reaches_a_reason(secret: str) -> None:
 
 
 def test_our_own_key_never_reaches_a_reason() -> None:
-    failure = failure_of_message("f", "id", "the key lGPq1HH is not bound", secret="lGPq1HH")
+    failure = failure_of_message("f", "id", "the key lGPq1HH is not bound", secrets=["lGPq1HH"])
 
     assert failure.message == "The flow 'f' failed: the key *** is not bound"
 

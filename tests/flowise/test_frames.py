@@ -9,12 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowProtocolError
 from agentic_flywheel.flowise import frames
-from agentic_flywheel.flowise.answer import StreamedAnswer
 from agentic_flywheel.flowise.frames import FrameParser, StreamEvent
+from agentic_flywheel.flowise.models import FlowNews
+from agentic_flywheel.flowise.streamed import StreamedAnswer
+from agentic_flywheel.models import EventKind
 from flowise.recordings import RECORDINGS
 
+FLOW = Flow(key="recorded", id="r-1", domain="tests")
 STREAMS = sorted(name for name, recording in RECORDINGS.items() if recording.streams)
 
 
@@ -69,22 +73,22 @@ def test_an_endless_frame_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_half_an_emoji_waits_for_its_other_half() -> None:
-    answer = StreamedAnswer("recorded")
+    answer = StreamedAnswer(FLOW)
     cut = [
         r'{"event":"token","data":"ok \ud83d"}',
         r'{"event":"token","data":"\ude00!"}',
         '{"event":"metadata","data":{}}',
     ]
 
-    passed_on = [answer.add(event) for event in parsed(*(f"data:{each}\n\n".encode() for each in cut))]
+    told = [answer.add(event) for event in parsed(*(f"data:{each}\n\n".encode() for each in cut))]
 
-    assert passed_on == ["ok ", "😀!", ""]
+    assert told == [[FlowNews(EventKind.TOKEN, {"text": text})] for text in ("ok ", "😀!")] + [[]]
     assert answer.answer().text == "ok 😀!"
 
 
 def test_executed_nodes_are_read_whichever_way_the_frame_is_spaced() -> None:
     nodes = '[{"data":{"output":{"content":"from the last node"}}}]'
-    answer = StreamedAnswer("recorded")
+    answer = StreamedAnswer(FLOW)
     for frame in (
         f'{{ "event": "agentFlowExecutedData", "data": {nodes}}}',
         '{"event":"metadata","data":{"chatId":"c"}}',

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import importlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
+from aiohttp import http_writer
 from pydantic import SecretStr
 
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
-from agentic_flywheel.flowise import FlowCall, FlowiseClient
+from agentic_flywheel.flowise import FlowCall, FlowiseClient, post
 from agentic_flywheel.flowise.connection import new_session
 
 ANSWER = b'{"text":"yes","chatId":"c"}'
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
 
 Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True, params=["prepared", "plain"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Every test also runs with an aiohttp whose private parts are others, where plain requests are sent."""
+    post.missing_part.cache_clear()
+    if request.param == "plain":
+        monkeypatch.setattr(post, "_head", None)
+    yield request.param
+    post.missing_part.cache_clear()
 
 
 @asynccontextmanager
@@ -123,3 +137,45 @@ async def test_a_call_that_is_cut_leaves_no_connection_to_the_next() -> None:
         assert not connector._conns
         assert not connector._acquired
     assert len(heard) == 2
+
+
+def test_prepared_requests_are_used_where_the_private_parts_are_as_expected(kind: str) -> None:
+    assert (post.missing_part() is None) == (kind == "prepared")
+
+
+def another_form() -> None:
+    """A function of another signature than what it replaces."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (aiohttp.ClientRequest, "__init__"),
+        (aiohttp.BaseConnector, "connect"),
+        (aiohttp.ClientResponse, "__init__"),
+        (aiohttp.ClientResponse, "start"),
+        (http_writer.StreamWriter, "_writelines"),
+        (http_writer, "_serialize_headers"),
+        (aiohttp.helpers, "TimerNoop"),
+    ],
+)
+def test_a_part_of_another_form_is_noticed(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    post._no_timer.cache_clear()
+    with monkeypatch.context() as changed:
+        if name == "TimerNoop":
+            changed.delattr(owner, name)
+        else:
+            changed.setattr(owner, name, another_form)
+        assert post.missing_part() is not None
+    post._no_timer.cache_clear()
+
+
+@pytest.mark.parametrize("module", ["aiohttp.client_proto", "aiohttp.http_writer", "aiohttp.helpers"])
+def test_a_module_that_is_gone_is_noticed_at_the_first_use_alone(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    with monkeypatch.context() as changed:
+        changed.setitem(sys.modules, module, None)
+        changed.delattr(aiohttp, module.rpartition(".")[2])
+        importlib.reload(post)
+        assert post.missing_part() is not None
+    importlib.reload(post)
+    assert post.missing_part() is None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 from pydantic import SecretStr
 
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError, FlowNotFound, FlowTimeout, FlowUnauthorized
-from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
-from agentic_flywheel.flowise.models import Chatflow, Feedback, HumanInput, Upload
+from agentic_flywheel.errors import FlowError, FlowNotFound, FlowRefused, FlowTimeout, FlowUnauthorized
+from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient, FlowNews
+from agentic_flywheel.flowise.about import FlowPurpose
+from agentic_flywheel.flowise.bodies import FileContent, FlowUpload, form_of_files
+from agentic_flywheel.flowise.models import Chatflow, Feedback, HumanInput, UploadsAccepted
 from agentic_flywheel.flowise.request import prediction_body
-from agentic_flywheel.models import Message
-from flowise.outcomes import ANSWERS, FAILURES, NO_FLOW, NOT_BUILT, OTHER_CALLS, SILENT
+from agentic_flywheel.models import EventKind, FlowStep, Message
+from flowise.outcomes import ANSWERS, FAILURES, NO_FLOW, NOT_BUILT, OTHER_CALLS, SILENT, STEPS
 from flowise.recordings import NAMES, RECORDINGS, Recording, replaying
 
 KEY = SecretStr("lGPq1HH-not-a-real-key")
@@ -44,8 +47,8 @@ def call_of(recording: Recording) -> FlowCall:
         session_id=config.pop("sessionId", None),
         config=config,
         history=tuple(Message(**each) for each in body.get("history", ())),
-        form=body.get("form"),
-        uploads=tuple(Upload(**each) for each in body.get("uploads", ())),
+        form=body.get("form", {}),
+        uploads=tuple(FlowUpload(**each) for each in body.get("uploads", ())),
         human_input=human
         and HumanInput(type=human["type"], start_node_id=human.get("startNodeId"), feedback=human.get("feedback")),
         stream=body.get("streaming", False),
@@ -56,16 +59,16 @@ def test_every_recording_has_exactly_one_expectation() -> None:
     expected = [*ANSWERS, *FAILURES, *SILENT, *OTHER_CALLS]
 
     assert sorted(expected) == NAMES
-    assert set(CALLS) == OTHER_CALLS
+    assert set(CALLS) == OTHER_CALLS - NOT_MADE
 
 
 @pytest.mark.parametrize("name", sorted(ANSWERS))
 async def test_a_recorded_answer_is_understood(name: str) -> None:
     recording = RECORDINGS[name]
-    tokens: list[str] = []
+    news: list[FlowNews] = []
 
     async with replaying(recording) as replay, FlowiseClient(replay.url) as client:
-        answer = await client.predict(call_of(recording), on_token=tokens.append, timeout=20)
+        answer = await client.predict(call_of(recording), on_news=news.append, timeout=20)
 
     expected = FlowAnswer(
         chat_id=recording.told("chatId"),
@@ -74,10 +77,13 @@ async def test_a_recorded_answer_is_understood(name: str) -> None:
         execution_id=recording.told("executionId"),
         first_token=answer.first_token,
         elapsed=answer.elapsed,
+        steps=answer.steps,
         **ANSWERS[name],
     )
     assert answer == expected
+    assert [f"{step.name} {step.status}" for step in answer.steps] == list(STEPS.get(name, ()))
     assert answer.message_id
+    tokens = [str(each.data["text"]) for each in news if each.kind is EventKind.TOKEN]
     assert "".join(tokens) == (answer.text if recording.streams else "")
     assert (answer.first_token is not None) == recording.streams
     assert timedelta() < (answer.first_token or answer.elapsed) <= answer.elapsed
@@ -114,7 +120,7 @@ async def test_a_recorded_request_is_built_and_sent(name: str) -> None:
     # An empty question says nothing and is left out; `"streaming": false` is the default.
     expected = {key: value for key, value in recording.body.items() if value not in ("", False)}
 
-    assert prediction_body(call) == expected
+    assert prediction_body(call) == {key: value for key, value in expected.items() if key != "uploads"}
 
     async with replaying(recording) as replay, FlowiseClient(replay.url) as client:
         with contextlib.suppress(FlowError):
@@ -147,6 +153,7 @@ KEYED = Chatflow(
     kind="AGENTFLOW",
     keyed=True,
     updated=datetime(2026, 11, 23, 8, 21, 25, tzinfo=UTC),
+    about=FlowPurpose(remembers=False),
 )
 
 Call = Callable[[FlowiseClient, Flow], Awaitable[Any]]
@@ -157,11 +164,25 @@ def aborting(chat_id: str) -> tuple[Call, Any]:
 
 
 def probing(outcome: Any) -> tuple[Call, Any]:
-    return lambda client, flow: client.can_stream(flow), outcome
+    return lambda client, flow: client.chatflows.can_stream(flow), outcome
+
+
+def accepting(outcome: Any) -> tuple[Call, Any]:
+    return lambda client, flow: client.chatflows.accepts(flow), outcome
+
+
+def attaching(outcome: Any, name: str = "n.txt", mime: str = "text/plain") -> tuple[Call, Any]:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield base64.b64encode(b"hello")
+
+    async def attach(client: FlowiseClient, flow: Flow) -> Any:
+        return await client.attach(flow, "rec-1", form_of_files([(name, mime, FileContent(5, pieces))]), timeout=5)
+
+    return attach, outcome
 
 
 def liking(key: SecretStr | None) -> Call:
-    return lambda client, flow: client.feedback(
+    return lambda client, flow: client.verdicts.give(
         flow.model_copy(update={"id": JS}),
         chat_id="chat-1",
         message_id=MESSAGE,
@@ -179,24 +200,37 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "abort_slow_js_call": aborting("ab-1"),
     "abort_slow_js_stream_call": aborting("ab-2"),
     "abort_unknown": aborting("no-such-chat"),
-    "chatflow_one_404": (lambda client, flow: client.chatflow(flow, api_key=KEY), FlowNotFound("recorded", NO_FLOW)),
+    "attach": attaching([FlowUpload("file:full", "n.txt", "text/plain", "hello")]),
+    "attach_refused": attaching(FlowRefused("recorded", "File upload is not enabled for this chatflow")),
+    "attach_wrong_type": attaching(
+        FlowRefused(
+            "recorded",
+            "File type 'text/html' is not allowed. "
+            "Allowed types: text/plain, application/pdf, text/csv, application/json",
+        ),
+        "n.html",
+        "text/html",
+    ),
+    "chatflow_one_404": (
+        lambda client, flow: client.chatflows.one(flow, api_key=KEY),
+        FlowNotFound("recorded", NO_FLOW),
+    ),
     "chatflows_badkey": (
-        lambda client, flow: client.chatflows(api_key=KEY),
+        lambda client, flow: client.chatflows.all(api_key=KEY),
         FlowUnauthorized("*", "Unauthorized Access"),
     ),
     "chatflows_by_apikey_keyonly": (
-        lambda client, flow: client.chatflows_of_key(SecretStr("lGPq1HH-roOYRX1gf-RSACYKUujzC0Jub_OqZoDvB3I")),
+        lambda client, flow: client.chatflows.of_key(SecretStr("lGPq1HH-roOYRX1gf-RSACYKUujzC0Jub_OqZoDvB3I")),
         (KEYED,),
     ),
     "chatflows_by_bad_apikey": (
-        lambda client, flow: client.chatflows_of_key(SecretStr("nope")),
+        lambda client, flow: client.chatflows.of_key(SecretStr("nope")),
         FlowUnauthorized("*", "Unauthorized"),
     ),
     "feedback_create": (liking(KEY), LIKED),
     "feedback_create_nokey": (liking(None), DISLIKED),
-    "feedback_list": (lambda client, flow: client.feedbacks(flow, api_key=KEY), (LIKED, DISLIKED)),
     "feedback_update": (
-        lambda client, flow: client.revise_feedback(flow, LIKED.id, rating="THUMBS_DOWN", content="meh", api_key=KEY),
+        lambda client, flow: client.verdicts.revise(flow, LIKED.id, rating="THUMBS_DOWN", content="meh", api_key=KEY),
         None,
     ),
     "messages": (
@@ -217,6 +251,18 @@ CALLS: dict[str, tuple[Call, Any]] = {
             session_id="chat-1",
             message_id=MESSAGE,
             execution_id="752cd578-1bf2-41ab-b1a8-511dd3cd983d",
+            steps=(
+                FlowStep(id="startAgentflow_0", name="Start", kind="startAgentflow", status="finished"),
+                FlowStep(
+                    id="customFunctionAgentflow_0",
+                    name="Custom Function 0",
+                    kind="customFunctionAgentflow",
+                    status="finished",
+                ),
+                FlowStep(
+                    id="directReplyAgentflow_0", name="Direct Reply 0", kind="directReplyAgentflow", status="finished"
+                ),
+            ),
             elapsed=timedelta(milliseconds=65),
         ),
     ),
@@ -224,17 +270,22 @@ CALLS: dict[str, tuple[Call, Any]] = {
         lambda client, flow: client.find_answer(flow, "mem-1"),
         FlowUnauthorized("recorded", "Unauthorized Access"),
     ),
-    "messages_delete": (lambda client, flow: client.forget(flow, "chat-1", api_key=KEY), 2),
-    "messages_delete_all": (lambda client, flow: client.forget(flow, api_key=KEY), 22),
     "streaming_probe_404": probing(FlowNotFound("recorded", NO_FLOW)),
     "streaming_probe_no": probing(False),
     "streaming_probe_yes": probing(True),
+    "uploads_probe_404": accepting(FlowNotFound("recorded", NO_FLOW)),
+    "uploads_probe_images": accepting(
+        UploadsAccepted(images=frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"}), image_bytes=5 * 2**20)
+    ),
+    "uploads_probe_none": accepting(UploadsAccepted()),
     "version": (lambda client, flow: client.version(), "3.1.4"),
     "ping": (lambda client, flow: client.ping(), timedelta),
 }
 
 
-ASKED_OTHERWISE = {"messages", "messages_js", "messages_nokey", "chatflows_by_bad_apikey"}
+#: Calls that other programs make and the sandbox answers; our client has no use for them.
+NOT_MADE = {"feedback_list", "messages_delete", "messages_delete_all"}
+ASKED_OTHERWISE = {"messages", "messages_js", "messages_nokey", "chatflows_by_bad_apikey", "chatflows_badkey"}
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
@@ -257,7 +308,12 @@ async def test_another_recorded_call_is_made_and_understood(name: str) -> None:
     assert replay.method == recording.method
     asked, _, query = recording.path.partition("?")
     assert replay.path.partition("?")[0] == asked
-    # Messages are looked up by chat, in order; the bad key was tried without `keyonly`.
+    # Messages are looked up by chat, in order; the bad key was tried without `keyonly`; flows are listed by pages.
     assert name in ASKED_OTHERWISE or replay.path.partition("?")[2] == query
-    assert recording.body is None or replay.json == recording.body
+    if name.startswith("attach"):
+        # The boundary is another one each time.
+        boundary = replay.body.partition(b"\r\n")[0].removeprefix(b"--").decode()
+        assert replay.body.decode().replace(boundary, "X") == recording.body
+    else:
+        assert recording.body is None or replay.json == recording.body
     assert (replay.authorization is None) == ("Authorization" not in recording.request["headers"])

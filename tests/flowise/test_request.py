@@ -32,7 +32,10 @@ def test_the_whole_request() -> None:
         stream=True,
     )
 
-    assert json.loads(encoded(call)) == {
+    body = encoded(call)
+
+    assert isinstance(body, bytes)
+    assert json.loads(body) == {
         "question": "why?",
         "streaming": True,
         "chatId": "attempt-1",
@@ -75,4 +78,14 @@ def test_a_form_or_a_decision_needs_no_question(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize("role", ["user", "assistant", "apimessage"])
 def test_a_role_that_flowise_refuses_cannot_be_written(role: str) -> None:
     with pytest.raises(ValidationError):
-        Message(role=role, content="hi")  # type: ignore[arg-type]
+        Message(role=role, content="hi")
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 2**53 - 1, 7])
+def test_a_whole_number_of_a_form_arrives_as_it_is_whatever_its_size(number: int) -> None:
+    form = prediction_body(FlowCall(flow=FLOW, form={"amount": number, "sure": True}))["form"]
+
+    # Flowise reads numbers as IEEE 754 doubles, and makes a text of them.
+    read = json.loads(json.dumps(form), parse_int=lambda text: int(float(text)))
+    assert str(read["amount"]) == str(number)
+    assert read["sure"] is True

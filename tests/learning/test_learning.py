@@ -9,7 +9,7 @@ from routing.catalogs import catalog_of, flow
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import InvalidRegistry
-from agentic_flywheel.learning.changes import EXAMPLES, KEYWORDS, Change, changed
+from agentic_flywheel.learning.changes import EXAMPLES, KEYWORDS, TextChange, changed
 from agentic_flywheel.learning.labels import labels_of
 from agentic_flywheel.learning.proposals import changes_of
 from agentic_flywheel.learning.study import Study, registry_changes, study
@@ -26,10 +26,10 @@ def damaged(catalog: Catalog) -> Catalog:
     return changed(
         catalog,
         [
-            Change(flow="repairs", place="care", drop=care),
-            Change(flow="orders", place="delivery", add=care[:3]),
-            Change(flow="accounts", place="invoices", drop=invoices[2:]),
-            Change(flow="orders", place=KEYWORDS, add=("wash", "invoice")),
+            TextChange(flow="repairs", place="care", drop=care),
+            TextChange(flow="orders", place="delivery", add=care[:3]),
+            TextChange(flow="accounts", place="invoices", drop=invoices[2:]),
+            TextChange(flow="orders", place=KEYWORDS, add=("wash", "invoice")),
         ],
     )
 
@@ -54,7 +54,8 @@ def test_two_hundred_scores_mend_a_damaged_registry(bad: Catalog, learned: Study
 
     before, after = accuracy(bad, asked[ASKED:]), accuracy(mended, asked[ASKED:])
 
-    assert learned.labelled == ASKED
+    # What is fanned out to several domains is not judged.
+    assert learned.labelled >= ASKED * 0.98
     assert after >= before + 0.1
     assert learned.effect.after.on_labels >= learned.effect.before.on_labels + 0.1
 
@@ -73,7 +74,7 @@ def test_every_proposal_tells_what_it_rests_on_and_what_it_does(learned: Study) 
     for proposal in learned.proposals:
         assert proposal.questions
         assert proposal.why
-        assert proposal.effect.before.labelled == ASKED
+        assert proposal.effect.before.labelled == learned.labelled
 
 
 def test_a_misleading_keyword_is_found(learned: Study) -> None:
@@ -181,14 +182,14 @@ def test_a_secret_never_becomes_an_example() -> None:
             (
                 "why is password: hunter2secret refused",
                 "write to jane@example.org about her account",
-                "the membership card is not recognised",
+                "the badge is not recognised at the door",
             )
         )
     ]
 
     added = [text for draft in study(catalog, told).proposals for change in draft.changes for text in change.add]
 
-    assert "the membership card is not recognised" in added
+    assert "the badge is not recognised at the door" in added
     assert not any("hunter2" in text or "jane" in text for text in added)
 
 
@@ -225,12 +226,14 @@ def test_what_says_nothing_of_one_flow_is_no_label() -> None:
 
 def test_a_change_that_is_made_twice_is_made_once() -> None:
     catalog = shop()
-    change = Change(flow="orders", place=EXAMPLES, add=("where is it",))
+    change = TextChange(flow="orders", place=EXAMPLES, add=("where is it",))
 
     once = changed(catalog, [change])
 
     assert changed(once, [change]) == once
-    assert changed(once, [Change(flow="orders", place=EXAMPLES, drop=("where is it",))]).revision == catalog.revision
+    assert (
+        changed(once, [TextChange(flow="orders", place=EXAMPLES, drop=("where is it",))]).revision == catalog.revision
+    )
 
 
 def _as_yaml(catalog: Catalog) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from routing.catalogs import BUNDLED, catalog_of, flow
 
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.learning.lint import Finding, lint
+from agentic_flywheel.learning.lint import LintFinding, lint
 from agentic_flywheel.registry import bundled_registry, load_catalog
 from agentic_flywheel.registry.document import read_document
 from agentic_flywheel.registry.places import line_of
@@ -16,7 +16,7 @@ PASSWORDS = ("how do I reset my password", "my password expired", "change the pa
 POEMS = ("write a sonnet", "a haiku about snow", "a rhyme with orange", "compose an ode to the sea")
 
 
-def found(catalog: Catalog, kind: str) -> list[Finding]:
+def found(catalog: Catalog, kind: str) -> list[LintFinding]:
     return [each for each in lint(catalog) if each.kind == kind]
 
 
@@ -87,7 +87,7 @@ def test_keywords_that_cannot_decide_are_found() -> None:
 
 
 def test_a_keyword_that_turns_an_example_is_not_idle() -> None:
-    stray = "which sonnet is about a haiku"
+    stray = "an ode to my password"
     catalog = catalog_of(
         flow("login", keywords=("ledger",), examples=(*PASSWORDS, f"{stray} and a ledger")),
         flow("poetry", examples=POEMS),
@@ -113,3 +113,43 @@ def test_a_finding_leads_to_its_line(tmp_path: Path) -> None:
 
 def test_what_is_well_described_is_left_alone() -> None:
     assert {each.kind for each in lint(BUNDLED) if each.level == "problem"} == set()
+
+
+GERMAN = ("Wo bleibt mein Paket?", "Wann wird die Bestellung verschickt", "Das Paket ist nicht angekommen")
+CHINESE = ("我的包裹到哪里了", "什么时候发货", "快递单号是多少", "送货地址可以改吗", "包裹丢了怎么办", "今天能送到吗")
+
+
+def test_a_flow_in_another_script_than_all_others_is_named() -> None:
+    catalog = catalog_of(
+        flow("login", examples=PASSWORDS), flow("poetry", examples=POEMS), flow("parcels", examples=CHINESE)
+    )
+
+    (finding,) = [each for each in found(catalog, "language") if "script" in each.said]
+
+    assert (finding.flow, finding.level) == ("parcels", "remark")
+
+
+def test_a_registry_in_two_languages_is_told_what_that_costs() -> None:
+    catalog = catalog_of(flow("login", examples=PASSWORDS), flow("parcels", examples=GERMAN * 2))
+
+    assert any(each.flow == "parcels" and "login" in each.said for each in found(catalog, "language"))
+
+
+def test_few_examples_are_fewer_in_another_language_than_english() -> None:
+    german = catalog_of(flow("parcels", examples=GERMAN), flow("login", examples=("Passwort vergessen", *GERMAN)))
+
+    assert [each.flow for each in found(german, "language") if "needed" in each.said] == ["parcels", "login"]
+    assert found(catalog_of(flow("login", examples=PASSWORDS), flow("poetry", examples=POEMS)), "language") == []
+
+
+def test_a_script_that_routing_knows_nothing_of_is_a_problem() -> None:
+    cherokee = ("ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ", "ᎣᏏᏲ ᏙᎯᏧ", "ᏩᏙ ᎠᏂᏣᎳᎩ", "ᎠᏯ ᏓᏆᏙᎠ", "ᎭᏩ ᎣᏏ", "ᏙᎾᏓᎪᎲᎢ ᎣᎯᏍᏗ")
+    catalog = catalog_of(flow("one", examples=cherokee), flow("two", examples=CHINESE))
+
+    assert next((each.flow, each.level) for each in found(catalog, "language")) == ("one", "problem")
+
+
+def test_a_keyword_of_one_character_is_named() -> None:
+    catalog = catalog_of(flow("parcels", examples=CHINESE, keywords=("货",)), flow("shop", examples=CHINESE[:1] * 6))
+
+    assert [each.text for each in found(catalog, "language") if each.text] == ["货"]

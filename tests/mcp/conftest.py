@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
+from bridge_house import ALICE, BOB, TOKENS, BridgeHouse, Raw, client_of, kept_open
 from mcp import Client
-
-# No `__init__.py` here: a package of this name would hide the SDK's.
-sys.path.append(str(Path(__file__).parent))
-
-from bridge_house import ALICE, BOB, TOKENS, BridgeHouse, Raw, client_of, held
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +14,9 @@ def standing_bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge
     house = BridgeHouse(tmp_path_factory.mktemp("bridge"))
     try:
         worker = house.worker(wait=False)
-        house.url = house.door("--allow-changes", FLYWHEEL_MCP_TOKENS=TOKENS, FLYWHEEL_MCP_RATE="2000")
+        house.url = house.door(
+            "--allow-changes", "--tools", "all", FLYWHEEL_MCP_TOKENS=TOKENS, FLYWHEEL_MCP_RATE="2000"
+        )
         house.ready(worker)
         yield house
     finally:
@@ -36,13 +32,13 @@ def bridge_house(standing_bridge: BridgeHouse) -> BridgeHouse:
 
 @pytest.fixture
 async def alice(bridge_house: BridgeHouse) -> AsyncIterator[Client]:
-    async with held(client_of(bridge_house.url, ALICE)) as client:
+    async with kept_open(client_of(bridge_house.url, ALICE)) as client:
         yield client
 
 
 @pytest.fixture
 async def bob(bridge_house: BridgeHouse) -> AsyncIterator[Client]:
-    async with held(client_of(bridge_house.url, BOB)) as client:
+    async with kept_open(client_of(bridge_house.url, BOB)) as client:
         yield client
 
 

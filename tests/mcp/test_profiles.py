@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bridge_house import BridgeHouse
+from bridge_house import BridgeHouse, error_of
 from mcp import Client
 
 from producer import AsyncProducer
@@ -31,7 +31,7 @@ def profiles(standing_bridge: BridgeHouse) -> Iterator[None]:
 
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
-    return dict(result.structured_content or {})
+    return error_of(result) if result.is_error else dict(result.structured_content or {})
 
 
 async def test_the_domain_templates_list_the_caller_s_profiles_and_no_text_of_a_confidential_one(
@@ -98,7 +98,7 @@ async def test_a_session_carries_a_profile_from_then_on(alice: Client, bridge_ho
     asked = await call(alice, "flowise_query", question="Which index helps?", session_id="talk")
     unknown = await call(alice, "flowise_configure", session_id="talk", profile="nowhere")
     without_session = await call(alice, "flowise_configure", flow_key="document-qa", profile="shop")
-    dropped = await call(alice, "flowise_configure", session_id="talk", profile="")
+    dropped = await call(alice, "flowise_configure", session_id="talk", profile="-")
 
     assert (set_to["profile"], set_to["changed"]) == ("shop", True)
     async with AsyncProducer(bridge_house.settings, owner="alice") as producer:

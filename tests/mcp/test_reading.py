@@ -58,7 +58,7 @@ async def test_a_query_and_a_session_have_addresses(alice: Client) -> None:
     query = await content(alice, f"flowise://query/{query_id}")
     session = await content(alice, "flowise://session/talk")
 
-    assert templates == {"flowise://query/{id}", "flowise://session/{id}"}
+    assert templates == {f"flowise://{kind}/{{id}}" for kind in ("query", "session", "batch")}
     assert query["state"] == "succeeded"
     assert query["answer"]["text"]
     assert session["history"][0]["query_id"] == query_id

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bridge_house import SLOW, BridgeHouse
+import pytest
+from bridge_house import SLOW, BridgeHouse, error_of
 from mcp import Client
 
 from agentic_flywheel.models import State
+from mcp_bridge.toolsets import GROUPS
 from producer import AsyncProducer
 
 ENVELOPE = {
@@ -30,47 +36,147 @@ async def test_the_sdks_client_asks_flywheel_mcp_over_stdio(bridge_house: Bridge
     async with AsyncProducer(bridge_house.settings, owner="local") as producer:
         record = await producer.status(query_id)
 
-    assert "flowise_clear_cache" in names
+    assert names == {tool.name for tool in GROUPS["ask"]}
     assert record.state is State.SUCCEEDED
     assert record.query.client == "mcp"
 
 
-async def test_stdout_holds_the_protocol_alone_and_a_client_that_leaves_cancels(bridge_house: BridgeHouse) -> None:
-    bridge_house.behave(SLOW, latency=30)
-    started = bridge_house.stdio("--read-only", "--log-level", "DEBUG")
+@asynccontextmanager
+async def started(house: BridgeHouse, *options: str) -> AsyncIterator[Process]:
+    """Start a bridge over stdio, to speak to it in bare lines."""
+    given = house.stdio(*options)
     bridge = await asyncio.create_subprocess_exec(
-        started.command,
-        *started.args,
-        env=started.env,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        given.command, *given.args, env=given.env, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=2**23
     )
-    assert bridge.stdin is not None
-    calls: list[tuple[str, dict[str, Any]]] = [
-        ("tools/list", {}),
-        ("tools/call", {"name": "flowise_poll", "arguments": {"query_id": "0" * 32}}),
-        ("resources/read", {"uri": "flowise://nothing"}),
-        ("tools/call", {"name": "flowise_query", "arguments": {"question": "never", "flow_override": "slow"}}),
-    ]
-    for number, (method, params) in enumerate(calls):
-        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": {**params, "_meta": ENVELOPE}}
-        bridge.stdin.write(json.dumps(message).encode() + b"\n")
-    bridge.stdin.write(b"this is no JSON\n")
-    async with AsyncProducer(bridge_house.settings, owner="local") as producer, asyncio.timeout(30):
-        while not (recent := await producer.recent()) or recent[0].state is not State.RUNNING:
-            await asyncio.sleep(0.02)
-        bridge.stdin.close()
-        written, said = await bridge.communicate()
-        record = await producer.status(recent[0].query_id)
+    try:
+        yield bridge
+    finally:
+        if bridge.returncode is None:
+            bridge.kill()
+        await bridge.wait()
 
-    lines = [json.loads(line) for line in written.splitlines()]
-    answered = {line["id"]: line for line in lines if line.get("id") is not None}
-    assert all(line["jsonrpc"] == "2.0" for line in lines)
-    assert len(answered[0]["result"]["tools"]) > 10
+
+def line(number: int, method: str, **params: Any) -> bytes:
+    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": {**params, "_meta": ENVELOPE}}
+    return json.dumps(message).encode() + b"\n"
+
+
+async def test_stdout_holds_the_protocol_alone_and_a_client_that_leaves_leaves_its_query(
+    bridge_house: BridgeHouse,
+) -> None:
+    bridge_house.behave(SLOW, latency=1.5)
+    async with started(bridge_house, "--tools", "all", "--log-level", "DEBUG") as bridge:
+        assert bridge.stdin is not None
+        bridge.stdin.write(line(0, "tools/list"))
+        bridge.stdin.write(line(1, "tools/call", name="flowise_poll", arguments={"query_id": "0" * 32}))
+        bridge.stdin.write(line(2, "resources/read", uri="flowise://nothing"))
+        asked = {"question": "later", "flow_override": "slow"}
+        bridge.stdin.write(line(3, "tools/call", name="flowise_query", arguments=asked))
+        async with AsyncProducer(bridge_house.settings, owner="local") as producer, asyncio.timeout(30):
+            while not (recent := await producer.recent()) or recent[0].state is not State.RUNNING:
+                await asyncio.sleep(0.02)
+            bridge.stdin.close()
+            written, said = await bridge.communicate()
+            answer = await producer.wait(recent[0].query_id)
+
+    lines = [json.loads(each) for each in written.splitlines()]
+    answered = {each["id"]: each for each in lines if each.get("id") is not None}
+    assert all(each["jsonrpc"] == "2.0" for each in lines)
     assert not {tool["name"] for tool in answered[0]["result"]["tools"]} & {"flowise_add_flow", "flowise_clear_cache"}
-    assert answered[1]["result"]["isError"]
+    assert error_of(answered[1]["result"])["error_type"] == "UnknownQuery"
     assert answered[2]["error"]["code"] == -32602
     assert b"DEBUG" in said
     assert bridge.returncode == 0
-    assert record.state is State.CANCELLED
+    assert answer.text
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_ends_the_bridge_also_while_a_call_waits(
+    bridge_house: BridgeHouse, number: signal.Signals, status: int
+) -> None:
+    bridge_house.behave(SLOW, latency=30)
+    async with started(bridge_house) as bridge:
+        assert bridge.stdin is not None
+        asked = {"question": "for long", "flow_override": "slow"}
+        bridge.stdin.write(line(1, "tools/call", name="flowise_query", arguments=asked))
+        async with AsyncProducer(bridge_house.settings, owner="local") as producer, asyncio.timeout(30):
+            while not (recent := await producer.recent()) or recent[0].state is not State.RUNNING:
+                await asyncio.sleep(0.02)
+            bridge.send_signal(number)
+            await bridge.wait()
+            record = await producer.status(recent[0].query_id)
+
+    assert bridge.returncode == status
+    assert record.state is State.RUNNING
+
+
+#: No text and no whole number.
+_ODD_IDS = (b"null", b"1.5", b"{}", b"[]", b"true")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "request_id"),
+    [
+        (b"this is no JSON", -32700, None),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "ping"', -32700, None),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": "\\ud800"}}', -32602, 7),
+        (b'\xef\xbb\xbf{"jsonrpc": "2.0", "id": 7, "method": "ping"}', -32700, None),
+        (b"\xff\xfe", -32700, None),
+        (
+            b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": ' + b"[" * 300 + b"]" * 300 + b"}}",
+            -32602,
+            7,
+        ),
+        (b"[" * 5000, -32700, None),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "' + b"x" * (5 * 2**20) + b'"}', -32700, None),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": 8}', -32600, 7),
+        *((b'{"jsonrpc": "2.0", "id": ' + odd + b', "method": "ping"}', -32600, None) for odd in _ODD_IDS),
+        (b"[]", -32600, None),
+        (b"42", -32600, None),
+    ],
+    ids=[
+        "text",
+        "cut",
+        "surrogate",
+        "mark",
+        "utf-16",
+        "deep",
+        "open",
+        "long",
+        "method",
+        *map(bytes.decode, _ODD_IDS),
+        "list",
+        "number",
+    ],
+)
+async def test_a_line_that_is_no_message_is_answered_and_the_next_one_too(
+    bridge_house: BridgeHouse, sent: bytes, code: int, request_id: int | None
+) -> None:
+    async with started(bridge_house) as bridge, asyncio.timeout(30):
+        assert bridge.stdin is not None
+        assert bridge.stdout is not None
+        bridge.stdin.write(sent + b"\n\n" + line(9, "tools/list"))
+        refused, listed = [json.loads(await bridge.stdout.readline()) for _ in range(2)]
+
+    assert refused["error"]["code"] == code
+    assert refused["id"] == request_id
+    assert listed["result"]["tools"]
+
+
+async def test_what_is_printed_by_others_does_not_reach_the_client(bridge_house: BridgeHouse) -> None:
+    script = "import mcp_bridge.__main__ as bridge, mcp_bridge.server as server\n"
+    script += "server.build_server = lambda given, make=server.build_server: print('a stray line') or make(given)\n"
+    script += "bridge.main([])"
+    given = bridge_house.stdio()
+    bridge = await asyncio.create_subprocess_exec(
+        given.command, "-c", script, env=given.env, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=2**23
+    )
+    assert bridge.stdin is not None
+    assert bridge.stdout is not None
+    bridge.stdin.write(line(1, "tools/list"))
+    first = await bridge.stdout.readline()
+    rest, said = await bridge.communicate(b"")
+
+    assert json.loads(first)["id"] == 1
+    assert rest == b""
+    assert b"a stray line" in said

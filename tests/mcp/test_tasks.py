@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from bridge_house import FOREIGN, SLOW, BridgeHouse, Raw, events, head
+from bridge_house import FOREIGN, SLOW, BridgeHouse, Raw, error_of, events, head
 
 from producer import AsyncProducer
 
-KNOWS_TASKS = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+KNOWS_TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 MAY_ASK = {**KNOWS_TASKS, "elicitation": {}}
 
 
@@ -59,15 +59,13 @@ async def test_a_failed_query_is_a_completed_task_with_an_error_to_read(raw: Raw
     done = await ended(raw, created["result"]["taskId"])
 
     assert done["status"] == "completed"
-    assert done["result"]["isError"]
-    assert done["result"]["structuredContent"]["error_type"] == "FlowFailed"
+    assert error_of(done["result"])["error_type"] == "FlowFailed"
 
 
 async def test_bad_arguments_make_no_task(raw: Raw) -> None:
-    told = await raw.modern("tools/call", query(""), capabilities=KNOWS_TASKS)
+    refused = await raw.modern("tools/call", query(""), capabilities=KNOWS_TASKS)
 
-    assert told["result"]["isError"]
-    assert told["result"]["structuredContent"]["error_type"] == "InvalidQuery"
+    assert error_of(refused["result"])["error_type"] == "InvalidQuery"
 
 
 async def test_a_cancelled_task_cancels_its_query(raw: Raw, bridge_house: BridgeHouse) -> None:

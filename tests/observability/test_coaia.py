@@ -12,7 +12,7 @@ import uuid
 import pytest
 import redis
 
-from agentic_flywheel.persistence import check_cache
+from agentic_flywheel.broker.persistence import check_cache
 from observability.conftest import Observed
 from producer import AsyncProducer
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import uuid
 from datetime import timedelta
+from typing import Unpack
 
 import pytest
 from celery import Celery, chain
@@ -13,12 +15,12 @@ from langfuse_server import Failure
 from pipeline.house import BACKUP, FRAGILE, TECHNICAL
 from processes import wait_for
 
-from agentic_flywheel import wire
+from agentic_flywheel.broker import wire
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.models import Answer, State
 from agentic_flywheel.tracing.observation import root_span_id
 from observability.conftest import Observed
-from producer import AsyncProducer, Producer
+from producer import AsyncProducer, Producer, QueryFields
 
 
 def fresh(question: str) -> str:
@@ -29,7 +31,7 @@ SEVERAL = "Which python database index helps, and which clause of the contract c
 ONE = "How do I connect python to a database?"
 
 
-async def settled(producer: AsyncProducer, count: int, question: str, **fields: object) -> list[str]:
+async def settled(producer: AsyncProducer, count: int, question: str, **fields: Unpack[QueryFields]) -> list[str]:
     """Ask so many at once; return the ids of all, answered or not."""
     submitted = [await producer.submit(fresh(question), **fields) for _ in range(count)]
     await asyncio.gather(*(producer.wait(each.query_id, 60) for each in submitted), return_exceptions=True)
@@ -63,7 +65,10 @@ async def test_two_hundred_queries_with_fan_out_and_retries_give_two_hundred_roo
     observed.check(*ids)
     assert len([span for span in observed.server.roots() if span.trace_id in ids]) == 200
     spans = [span for query_id in ids for span in observed.server.trace(query_id)]
-    assert {span.parent for span in spans} <= {None, *map(root_span_id, ids)}
+    # What flows did is below their calls.
+    calls = {span.span_id for span in spans if span.name == "flow-execution"}
+    assert {span.parent for span in spans if not span.name.startswith("step ")} <= {None, *map(root_span_id, ids)}
+    assert {span.parent for span in spans if span.name.startswith("step ")} <= calls
     names = [span.name for span in spans]
     assert names.count("retry-wait") > 0
     assert names.count("attach") > 0
@@ -89,6 +94,8 @@ async def test_a_trace_tells_everything_of_an_answered_query(observed: Observed,
         "cache-check",
         "context",
         "flow-execution",
+        "step Start",
+        "step LLM 0",
         "response-formatting",
     }
     assert "technical-analysis" in found["intent-classification"].attribute("output")
@@ -98,6 +105,10 @@ async def test_a_trace_tells_everything_of_an_answered_query(observed: Observed,
     assert called.attribute("type") == "generation"
     assert called.attribute("metadata.flow_id") == TECHNICAL
     assert called.attribute("completion_start_time")
+    model = found["step LLM 0"]
+    assert answer.usage is not None
+    assert json.loads(model.attribute("usage_details"))["total"] == answer.usage.total_tokens
+    assert "langfuse.observation.usage_details" not in called.attributes, "the tokens would be counted twice"
     assert all(root.start <= step.start and step.end <= root.end + 5_000_000 for step in steps)
 
 
@@ -214,7 +225,7 @@ async def test_plain_celery_tasks_and_chains_are_one_trace_each(observed: Observ
     app = Celery("elsewhere", broker=observed.house.broker.url, backend=observed.house.broker.url)
     alone, last = uuid.uuid4().hex, uuid.uuid4().hex
     queued: dict[str, object] = {"queue": "classify", "immutable": True}
-    first = app.signature("flywheel.classify", [{"question": fresh(ONE), "user": "ada"}], **queued)
+    first = app.signature("flywheel.classify", [{"question": fresh(ONE), "owner": "ada"}], **queued)
     second = app.signature("flywheel.classify", [{"question": fresh(ONE)}], task_id=last, **queued)
 
     app.send_task("flywheel.classify", [fresh(ONE)], queue="classify", task_id=alone)
@@ -230,7 +241,7 @@ async def test_plain_celery_tasks_and_chains_are_one_trace_each(observed: Observ
 
 async def test_a_query_that_cannot_be_accepted_has_a_root(observed: Observed) -> None:
     app = Celery("elsewhere", broker=observed.house.broker.url, backend=observed.house.broker.url)
-    sent = app.send_task("flywheel.classify", [{"question": "x", "flow": "nowhere"}], queue="classify")
+    sent = app.send_task("flywheel.classify", [{"question": "x", "priority": "urgent"}], queue="classify")
 
     root, *_ = await asyncio.to_thread(observed.trace, sent.id.replace("-", ""))
 

@@ -14,7 +14,8 @@ from producer import AsyncProducer
 def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house = House(tmp_path_factory.mktemp("house"))
     try:
-        house.worker()
+        # A plain client that names an unknown flow is not to be waited for.
+        house.worker(FLYWHEEL_UNSERVED_TIMEOUT="0.3s", FLYWHEEL_UPLOADS_URL=f"file://{house.folder}/large")
         yield house
     finally:
         house.stop()

@@ -47,6 +47,16 @@ operational_flows:
     domain: narrow
     concurrency: 2
     cache: false
+  prose:
+    id: 00000000-0000-4000-8000-000000000007
+    domain: prose
+    cache: shared
+    match: loose
+  forgetful:
+    id: 00000000-0000-4000-8000-000000000009
+    domain: forgetful
+    memory: history
+    history_turns: 2
   brief:
     id: 00000000-0000-4000-8000-000000000004
     domain: brief
@@ -63,20 +73,69 @@ operational_flows:
     attempts: 2
     timeout: 400ms
     failure_ttl: 30s
+  approval:
+    id: 00000000-0000-4000-8000-000000000020
+    domain: approval
+    attempts: 2
+    fallback: backup
+    stale_while_revalidate: 30s
+  approval-plain:
+    id: 00000000-0000-4000-8000-000000000021
+    domain: approval
+    streaming: false
+  expenses:
+    id: 00000000-0000-4000-8000-00000000000a
+    domain: expenses
+    form:
+      - {name: employee}
+      - {name: amount, type: number}
+      - {name: kind, type: options, options: [travel, meal]}
+      - {name: urgent, type: boolean, required: false}
+  seeing:
+    id: 00000000-0000-4000-8000-00000000000c
+    domain: seeing
+    stale_while_revalidate: 30s
+  reading:
+    id: 00000000-0000-4000-8000-00000000000d
+    domain: reading
+    failure_ttl: 0
+  undeclared:
+    id: 00000000-0000-4000-8000-00000000000b
+    domain: undeclared
+    failure_ttl: 0
+  shaky:
+    id: 00000000-0000-4000-8000-000000000010
+    domain: shaky
+    fallback: narrow
+  wary:
+    id: 00000000-0000-4000-8000-000000000010
+    domain: wary
+    cache: off
+    fallback: prose
+  public:
+    id: 00000000-0000-4000-8000-000000000010
+    domain: public
+    cache: shared
+    fallback: backup
+  unhurried:
+    id: 00000000-0000-4000-8000-000000000008
+    domain: unhurried
+    attempts: 20
+    timeout: 400ms
 """
 
 
 class House:
     """Start it, ask it, set how its flows behave, look into its broker."""
 
-    def __init__(self, folder: Path, *, engine: str = "asyncio", registry: str = REGISTRY, aof: bool = False) -> None:
-        self.folder, self.engine = folder, engine
+    def __init__(self, folder: Path, *, registry: str = REGISTRY, aof: bool = False) -> None:
+        self.folder = folder
         self.registry = folder / "flow-registry.yaml"
         self.registry.write_text(registry)
         #: Where domain profiles would be.
         self.profiles = folder / "domains"
         self.broker = Valkey(folder / "broker", aof=aof).start()
-        command = [sys.executable, "-m", "workers.sandbox", "--port", "0", "--registry", str(self.registry)]
+        command = [sys.executable, "-m", "flowise_sandbox", "--port", "0", "--registry", str(self.registry)]
         self.sandbox = Process(command, log=folder / "sandbox.log")
         said = wait_for(lambda: re.search(r"http://\S+", self.sandbox.log), within=30, what="sandbox address")
         self.flowise_url = said[0].rstrip("/")
@@ -103,8 +162,6 @@ class House:
             "FLYWHEEL_REGISTRY": str(self.registry),
             "FLYWHEEL_PROFILES": str(self.profiles),
             "FLYWHEEL_HOME": str(self.folder / "home"),
-            "FLYWHEEL_ENGINE": self.engine,
-            **({"FLYWHEEL_CONCURRENCY": "50"} if self.engine == "stock" else {}),
             **env,
         }
         command = [sys.executable, "-m", "workers", "--name", name, "--ready-file", str(ready)]
@@ -125,14 +182,31 @@ class House:
         path = f"/sandbox/flows/{flow_id}/behaviour" if flow_id else "/sandbox/behaviour"
         self._call("PUT", path, behaviour)
 
+    def build(self, flow_id: str, **flow: Any) -> None:
+        """Make the sandbox's flow another one, until the next reset."""
+        self._call("PUT", f"/sandbox/flows/{flow_id}", flow)
+
     def reset(self) -> None:
         self._call("POST", "/sandbox/reset", {})
 
     def calls(self, question: str) -> int:
         """How many predictions the sandbox was asked for with this question."""
-        with urllib.request.urlopen(f"{self.flowise_url}/sandbox/calls", timeout=10) as response:
-            counted: dict[str, Any] = json.load(response)
-        return int(counted["questions"].get(question, 0))
+        return int(self._counted()["questions"].get(question, 0))
+
+    def sent(self, question: str) -> list[dict[str, Any]]:
+        """The latest requests with this question, the oldest first."""
+        return [each for each in self._counted()["recent"] if each.get("question") == question]
+
+    def run_in(self, flow_id: str, chat_id: str | None) -> dict[str, Any]:
+        """The last run of an AgentFlow in a chat, as Flowise tells it."""
+        with urllib.request.urlopen(f"{self.flowise_url}/api/v1/chatmessage/{flow_id}?chatId={chat_id}") as told:
+            run: dict[str, Any] = json.load(told)[-1]["execution"]
+        return run
+
+    def latest(self, count: int) -> list[dict[str, Any]]:
+        """The latest requests, whatever they asked, the oldest first."""
+        recent: list[dict[str, Any]] = self._counted()["recent"]
+        return recent[-count:]
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -142,6 +216,26 @@ class House:
         self.sandbox.kill()
         self.client.close()
         self.broker.stop()
+
+    def aborted(self, question: str) -> bool:
+        """Whether every call with this question was to be aborted."""
+        return {each["chatId"] for each in self.sent(question)} <= set(self._counted()["aborted"])
+
+    def traced(self, query_id: str, name: str) -> dict[str, Any]:
+        """The first observation of this name in a query's trace, as soon as it is in the file."""
+        file = self.folder / "home" / "traces" / "observations.jsonl"
+
+        def found() -> dict[str, Any] | None:
+            observations = map(json.loads, file.read_text().splitlines())
+            return next((each for each in observations if (each["query_id"], each["name"]) == (query_id, name)), None)
+
+        observation: dict[str, Any] = wait_for(found, within=15, what=f"{name} of {query_id}")
+        return observation
+
+    def _counted(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.flowise_url}/sandbox/calls", timeout=10) as response:
+            counted: dict[str, Any] = json.load(response)
+        return counted
 
     def _call(self, method: str, path: str, body: dict[str, Any]) -> None:
         request = urllib.request.Request(
@@ -154,5 +248,10 @@ class House:
 
 
 #: The sandbox's flows of the registry above.
+FAILING = "00000000-0000-4000-8000-000000000010"
 TECHNICAL = "896f7eed-342e-4596-9429-6fb9b5fbd91b"
-FRAGILE, BACKUP, NARROW, BRIEF, SPARING, STUBBORN = (f"00000000-0000-4000-8000-00000000000{n}" for n in range(1, 7))
+DOCUMENTS = "2f6c2f0e-6f0b-4c52-9a51-6f1f0a3f7c11"
+FRAGILE, BACKUP, NARROW, BRIEF, SPARING, STUBBORN, PROSE, UNHURRIED = (
+    f"00000000-0000-4000-8000-00000000000{n}" for n in range(1, 9)
+)
+APPROVAL, APPROVAL_PLAIN = (f"00000000-0000-4000-8000-0000000000{n}" for n in (20, 21))

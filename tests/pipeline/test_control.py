@@ -8,12 +8,12 @@ import uuid
 
 import pytest
 
-from agentic_flywheel import wire
-from agentic_flywheel.control import held, hold, let_go
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.control import pause, read_paused, resume
+from agentic_flywheel.broker.records import dead_letters, remove_dead_letters
 from agentic_flywheel.errors import DeadlineExceeded, FlowFailed, FlowTimeout, QueryCancelled, QueueFull
 from agentic_flywheel.models import State
-from agentic_flywheel.records import dead_letters, remove_dead_letters
-from pipeline.house import BACKUP, NARROW, SPARING, STUBBORN, TECHNICAL, House
+from pipeline.house import BACKUP, FRAGILE, NARROW, SPARING, STUBBORN, TECHNICAL, UNHURRIED, House
 from producer import AsyncProducer
 
 
@@ -43,6 +43,26 @@ async def test_a_flow_is_never_called_more_often_at_once_than_it_allows(producer
 
     assert len(answers) == 10
     assert 1 <= most <= 2
+
+
+async def test_a_server_never_has_more_calls_at_once_than_it_may(producer: AsyncProducer, house: House) -> None:
+    house.behave(latency=0.2)
+    asked = [producer.ask(fresh("q"), flow=flow, wait=40) for flow in ("backup", "prose", "brief") for _ in range(20)]
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            (serving,) = house.client.keys("flywheel:serving:*") or ["none"]
+            most = max(most, house.client.zcard(serving))
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    answers = await asyncio.gather(*asked)
+    watching.cancel()
+
+    assert {answer.flow for answer in answers} == {"backup", "prose", "brief"}
+    assert most == 16
 
 
 async def test_a_slow_flow_does_not_delay_another_one(producer: AsyncProducer, house: House) -> None:
@@ -123,6 +143,62 @@ async def test_a_late_answer_is_found_instead_of_asking_again(producer: AsyncPro
     assert house.calls(question) == 1
 
 
+async def test_the_answer_of_the_first_attempt_is_found_when_the_second_one_fails_too(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.behave(STUBBORN, latency=0.9)
+    question = fresh("q")
+    submission = await producer.submit(question, flow="stubborn")
+    await until(lambda: asyncio.to_thread(house.calls, question))
+    house.behave(STUBBORN, fault="hang")
+
+    answer = await producer.wait(submission.query_id, 40)
+
+    first, second = house.sent(question)
+    assert answer.chat_id == first["chatId"] != second["chatId"]
+    await until(lambda: asyncio.to_thread(house.aborted, question))
+
+
+async def test_what_still_runs_of_a_query_that_failed_is_aborted(producer: AsyncProducer, house: House) -> None:
+    house.behave(STUBBORN, latency=30)
+    question = fresh("q")
+
+    with pytest.raises(FlowTimeout):
+        await producer.ask(question, flow="stubborn", wait=40)
+
+    assert len(house.sent(question)) == 2
+    await until(lambda: asyncio.to_thread(house.aborted, question))
+
+
+@pytest.mark.parametrize("deadline", [True, False])
+async def test_what_still_runs_of_a_query_that_is_given_up_is_aborted(
+    producer: AsyncProducer, house: House, deadline: bool
+) -> None:
+    house.behave(UNHURRIED, latency=30)
+    question = fresh("q")
+    submission = await producer.submit(question, flow="unhurried", timeout=1.2 if deadline else None)
+
+    async def waits_for_its_retry() -> bool:
+        return (await producer.status(submission.query_id)).reason == "retry"
+
+    await until(waits_for_its_retry)
+    if not deadline:
+        await producer.cancel(submission.query_id)
+
+    await until(lambda: asyncio.to_thread(house.aborted, question))
+    assert (await producer.status(submission.query_id)).state == (State.EXPIRED if deadline else State.CANCELLED)
+
+
+async def test_a_fallback_is_asked_at_once_where_the_provider_is_down(producer: AsyncProducer, house: House) -> None:
+    house.behave(FRAGILE, fault="provider_500")
+    question = fresh("Anything")
+
+    answer = await producer.ask(question, flow="fragile", wait=20)
+
+    assert answer.flow == "backup"
+    assert [each["flow"] for each in house.sent(question)] == [FRAGILE, BACKUP]
+
+
 async def test_a_deadline_cuts_a_running_query_and_the_caller_hears_at_once(
     producer: AsyncProducer, house: House
 ) -> None:
@@ -141,12 +217,12 @@ async def test_a_deadline_cuts_a_running_query_and_the_caller_hears_at_once(
 
 
 async def test_a_deadline_ends_a_query_that_still_waits(producer: AsyncProducer) -> None:
-    await hold(producer.batch, flow="backup")
+    await pause(producer.batch, flow="backup")
     try:
         with pytest.raises(DeadlineExceeded):
             await producer.ask(fresh("q"), flow="backup", timeout=0.6, wait=30)
     finally:
-        await let_go(producer.batch, flow="backup")
+        await resume(producer.batch, flow="backup")
 
 
 async def test_a_cancelled_query_is_cut_and_its_waiter_hears(producer: AsyncProducer, house: House) -> None:
@@ -188,7 +264,7 @@ async def test_cancelling_the_leader_leaves_those_attached_their_answer(producer
 
 
 async def test_a_leader_cancelled_before_it_started_hands_over(producer: AsyncProducer) -> None:
-    await hold(producer.batch, domain="technical")
+    await pause(producer.batch, domain="technical")
     try:
         question = fresh("How queued is a python database?")
         leader = await producer.submit(question)
@@ -201,7 +277,7 @@ async def test_a_leader_cancelled_before_it_started_hands_over(producer: AsyncPr
         assert follower.attached_to == leader.query_id
         await producer.cancel(leader.query_id)
     finally:
-        await let_go(producer.batch, domain="technical")
+        await resume(producer.batch, domain="technical")
 
     assert (await producer.wait(follower.query_id, 20)).text
 
@@ -243,27 +319,27 @@ async def test_the_names_of_expired_queries_and_sessions_are_forgotten(producer:
     assert house.client.zrange(wire.owned_key(producer.owner), 0, 0) != ["long-ago"]
     assert answer.query_id in house.client.zrange(wire.owned_key(producer.owner), 0, -1)
     assert "long-ago" not in house.client.zrange(wire.sessions_key(producer.owner), 0, -1)
-    assert session in house.client.zrange(wire.sessions_key(producer.owner), 0, -1)
+    assert producer.asker.session_name(session) in house.client.zrange(wire.sessions_key(producer.owner), 0, -1)
     assert house.client.ttl(wire.owned_key(producer.owner)) > 0
 
 
 async def test_a_paused_flow_waits_and_goes_on(producer: AsyncProducer, house: House) -> None:
-    await hold(producer.batch, flow="backup")
-    assert (await held(producer.batch)).flows == ("backup",)
+    await pause(producer.batch, flow="backup")
+    assert (await read_paused(producer.batch)).flows == ("backup",)
     submission = await producer.submit(fresh("q"), flow="backup")
 
     async def parked() -> bool:
         return (await producer.status(submission.query_id)).reason == "paused"
 
     await until(parked)
-    assert await let_go(producer.batch, flow="backup")
+    assert await resume(producer.batch, flow="backup")
 
     assert (await producer.wait(submission.query_id, 20)).flow == "backup"
 
 
 async def test_a_full_domain_refuses_and_says_when_to_come_back(producer: AsyncProducer, house: House) -> None:
     settings = house.settings.model_copy(update={"queue_limit": 3})
-    await hold(producer.batch, domain="backup")
+    await pause(producer.batch, domain="backup")
     try:
         async with AsyncProducer(settings) as limited:
             accepted = [await limited.submit(fresh("q"), domain="backup") for _ in range(3)]
@@ -273,14 +349,14 @@ async def test_a_full_domain_refuses_and_says_when_to_come_back(producer: AsyncP
             assert caught.value.queue == "domain.backup"
             await limited.submit(fresh("How do I use a python database?"), domain="technical")
     finally:
-        await let_go(producer.batch, domain="backup")
+        await resume(producer.batch, domain="backup")
     for each in accepted:
         assert (await producer.wait(each.query_id, 20)).text
 
 
 async def test_urgent_queries_overtake_and_slow_ones_still_come(producer: AsyncProducer, house: House) -> None:
     house.behave(NARROW, latency=0.1)
-    await hold(producer.batch, flow="narrow")
+    await pause(producer.batch, flow="narrow")
     low = [await producer.submit(fresh("low"), flow="narrow", priority="low") for _ in range(6)]
     high = [await producer.submit(fresh("high"), flow="narrow", priority="high") for _ in range(2)]
 
@@ -288,7 +364,7 @@ async def test_urgent_queries_overtake_and_slow_ones_still_come(producer: AsyncP
         return bool(house.client.zcard("flywheel:parked:narrow") == 8)
 
     await until(all_parked)
-    await let_go(producer.batch, flow="narrow")
+    await resume(producer.batch, flow="narrow")
     await asyncio.gather(*(producer.wait(each.query_id, 30) for each in [*low, *high]))
 
     finished = {each.query_id: (await producer.status(each.query_id)).finished for each in [*low, *high]}

@@ -11,7 +11,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agentic_flywheel.catalog import Flow
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker.persistence import (
+    front_digest,
+    generate_cache_key,
+    get_ttl_for_flow,
+    read_answer,
+)
+from agentic_flywheel.broker.sessions import flowise_session
+from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import (
     FlowFailed,
     FlowiseUnreachable,
@@ -23,12 +31,13 @@ from agentic_flywheel.errors import (
     QueryFailed,
     rebuild,
 )
-from agentic_flywheel.models import Message, Query, Turn
-from agentic_flywheel.persistence import generate_cache_key, get_ttl_for_flow, normalise, read_answer
+from agentic_flywheel.models import Message, Query, Turn, Usage
 from workers.context import compose
 from workers.retry import decide
+from workers.synthesis import total_usage
 
 FLOW = Flow(key="f", id="f-1", domain="d", attempts=3)
+CATALOG = Catalog(flows={"f": FLOW})
 DRAW = random.Random(1)
 
 
@@ -75,30 +84,49 @@ def test_a_rate_limit_is_obeyed_for_as_long_as_it_says() -> None:
     decision = decide(FlowRateLimited("f", 7.0), 99, FLOW, DRAW)
 
     assert decision.action == "retry"
-    assert decision.hold == timedelta(seconds=7)
-    assert decision.delay >= decision.hold
+    assert decision.throttled == timedelta(seconds=7)
+    assert decision.delay >= decision.throttled
 
 
-def test_a_provider_gets_a_longer_pause() -> None:
-    assert decide(ProviderUnavailable("f", "429"), 1, FLOW, DRAW).delay >= timedelta(seconds=1)
+def test_what_the_parts_of_an_answer_used_is_added_up() -> None:
+    gpt, other = Usage(input_tokens=10, output_tokens=5, total_tokens=15, model="gpt"), Usage(total_tokens=7, model="x")
+
+    assert total_usage([gpt, None, gpt]) == Usage(input_tokens=20, output_tokens=10, total_tokens=30, model="gpt")
+    assert total_usage([gpt, other]) == Usage(input_tokens=10, output_tokens=5, total_tokens=22)
+    assert total_usage([None, None]) is None
+
+
+def test_a_provider_that_is_down_is_asked_once_more_after_a_longer_pause() -> None:
+    first, second = (decide(ProviderUnavailable("f", "429"), attempt, FLOW, DRAW) for attempt in (1, 2))
+
+    assert first.action == "retry"
+    assert first.delay >= timedelta(seconds=1)
+    assert second.action == "fail"
+    assert decide(ProviderUnavailable("f", "429"), 1, FLOW.model_copy(update={"attempts": 1}), DRAW).action == "fail"
+
+
+def test_where_there_is_a_fallback_it_is_asked_as_soon_as_the_provider_is_down() -> None:
+    flow = FLOW.model_copy(update={"fallback": "g"})
+
+    assert decide(ProviderUnavailable("f", "503"), 1, flow, DRAW).action == "fallback"
 
 
 def test_flowise_remembers_or_we_send_history_never_both() -> None:
     query = Query(question="and then?", session_id="s")
 
-    first = compose(query, FLOW, [])
-    known = compose(query, FLOW, [turn(1), turn(2)])
-    unknown = compose(query, FLOW, [turn(1), turn(2, remembered=False)])
-    elsewhere = compose(query, FLOW, [turn(1, flow="g")])
-    told = compose(query, FLOW.model_copy(update={"memory": "history"}), [turn(n) for n in range(9)])
-    forgetful = compose(query, FLOW.model_copy(update={"memory": "none"}), [turn(1)])
+    first = compose(query, FLOW, [], life="a")
+    known = compose(query, FLOW, [turn(1), turn(2)], life="a")
+    unknown = compose(query, FLOW, [turn(1), turn(2, remembered=False)], life="a")
+    elsewhere = compose(query, FLOW, [turn(1, flow="g")], life="a")
+    told = compose(query, FLOW.model_copy(update={"memory": "history"}), [turn(n) for n in range(9)], life="a")
+    forgetful = compose(query, FLOW.model_copy(update={"memory": "none"}), [turn(1)], life="a")
 
-    assert (first.session_id, first.history, first.digest) == ("s", (), "")
-    assert (known.session_id, known.history) == ("s", ())
+    assert (first.session_id, first.history, first.digest) == (flowise_session("a", None), (), "")
+    assert (known.session_id, known.history) == (first.session_id, ())
     for sent in (unknown, elsewhere, told):
         assert sent.session_id is None
         assert sent.history
-    assert len(told.history) == 10
+    assert len(told.history) == 18
     assert told.history[-1] == Message(role="apiMessage", content="answer 8")
     assert (forgetful.session_id, forgetful.history) == (None, ())
     assert len({first.digest, known.digest, unknown.digest, elsewhere.digest, told.digest}) == 5
@@ -121,12 +149,72 @@ def test_the_cache_key_is_everything_that_determines_the_answer() -> None:
     ]
 
     assert len(set(keys)) == len(keys)
-    assert generate_cache_key("  what IS\nnew? ", FLOW) == keys[0]
-    assert normalise("Is aB like `ab`?") != normalise("Is ab like `ab`?")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ls -l A", "ls -l a"),
+        ("What is the capital of the US?", "What is the capital of the us?"),
+        ("Is this Polish?", "Is this polish?"),
+        ("In Maßen", "In Massen"),
+        ("for x in y:\n    pass\n    print(x)", "for x in y:\n    pass\nprint(x)"),
+        ("a:\n  b: 1\nc: 2", "a:\n  b: 1\n  c: 2"),
+        ("  a: 1\n  b: 2", "a: 1\n  b: 2"),
+        ("two  spaces", "two spaces"),
+        ("one\n\ntwo", "one\ntwo"),
+    ],
+)
+def test_questions_that_are_written_differently_are_different_questions(one: str, other: str) -> None:
+    assert generate_cache_key(one, FLOW) != generate_cache_key(other, FLOW)
+    assert front_digest(Query(question=one), CATALOG) != front_digest(Query(question=other), CATALOG)
+
+
+@pytest.mark.parametrize("other", ["two\nlines  ", " \n\ntwo\r\nlines\r\n", "two\rlines\t"])
+def test_line_ends_and_white_space_around_a_question_do_not_matter(other: str) -> None:
+    assert generate_cache_key(other, FLOW) == generate_cache_key("two\nlines", FLOW)
+    assert generate_cache_key("  one line ", FLOW) == generate_cache_key("one line", FLOW)
+
+
+def test_the_forms_of_one_character_are_one() -> None:
+    assert generate_cache_key("caf\u00e9", FLOW) == generate_cache_key("cafe\u0301", FLOW)
+
+
+def test_a_flow_for_prose_may_choose_a_loose_match() -> None:
+    prose = FLOW.model_copy(update={"match": "loose"})
+
+    assert generate_cache_key("  what IS\nnew? ", prose) == generate_cache_key("What is new?", prose)
+    assert generate_cache_key("Is aB like `ab`?", prose) != generate_cache_key("Is ab like `ab`?", prose)
+
+
+def test_a_kept_answer_is_its_askers_unless_the_flow_shares_it() -> None:
+    shared = FLOW.model_copy(update={"cache": "shared"})
+    askers = [Asker("ann"), Asker("bob"), Asker("ann", "bob"), Asker("ann", "cleo")]
+
+    assert len({generate_cache_key("x", FLOW, asker=each) for each in askers}) == len(askers)
+    assert len({generate_cache_key("x", shared, asker=each) for each in askers}) == 1
+
+
+def test_the_latest_turns_that_fit_are_sent_and_the_rest_is_counted() -> None:
+    flow = FLOW.model_copy(update={"memory": "history", "history_turns": 3, "history_chars": 100})
+    query = Query(question="and then?", session_id="s")
+
+    few = compose(query, flow, [turn(n) for n in range(9)])
+    wordy = compose(query, flow, [turn(1), turn(2).model_copy(update={"answer": "long " * 30}), turn(3)])
+    wordier = compose(query, flow, [turn(1), turn(2).model_copy(update={"answer": "long " * 30})])
+
+    assert [each.content for each in few.history[::2]] == ["question 6", "question 7", "question 8"]
+    assert (few.left_out, few.shortened) == (6, False)
+    assert [each.content for each in wordy.history] == ["question 3", "answer 3"]
+    assert (wordy.left_out, wordy.shortened) == (2, False)
+    assert wordier.history[0].content == "question 2"
+    assert wordier.history[1].content.endswith("…")
+    assert sum(len(each.content) for each in wordier.history) == 100
+    assert (wordier.left_out, wordier.shortened) == (1, True)
 
 
 def test_a_flow_without_a_cache_keeps_nothing() -> None:
-    assert get_ttl_for_flow(FLOW.model_copy(update={"cache": False})) == timedelta(0)
+    assert get_ttl_for_flow(FLOW.model_copy(update={"cache": "off"})) == timedelta(0)
     assert get_ttl_for_flow(FLOW) == FLOW.ttl
 
 

@@ -19,6 +19,7 @@ intent_classification:
 operational_flows:
   technical:
     id: 00000000-0000-4000-8000-000000000001
+    cache: shared
     intent_keywords: [python, database, docker]
     examples: [How do I connect PostgreSQL to Python?, Which index does this join need?, Why is the docker build slow?]
   creative:
@@ -29,6 +30,7 @@ operational_flows:
   documents:
     id: 00000000-0000-4000-8000-000000000003
     memory: history
+    history_turns: 5
     intent_keywords: [contract, clause, pdf]
     examples: [What does the contract say about notice?, Which clause covers liability?, Summarise this PDF]
   by-system:

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 from celery import Celery
 
-from agentic_flywheel.errors import InvalidProfile, InvalidQuery, UnknownProfile
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker.sessions import load_session
+from agentic_flywheel.errors import InvalidProfile, InvalidQuery, ProfileNotServed, UnknownProfile
 from agentic_flywheel.models import State
-from agentic_flywheel.sessions import load_session
 from producer import AsyncProducer
 from profiles.house import ProfileHouse, fresh, session
 
@@ -108,9 +109,9 @@ async def test_a_producer_without_profiles_leaves_it_to_the_workers(house: Profi
     elsewhere = house.settings.model_copy(update={"profiles": house.folder / "not-there"})
     question = fresh("Which index does this query need?")
     async with AsyncProducer(elsewhere, owner="bob") as bob:
-        for name, error in (("vault", UnknownProfile), ("nowhere", UnknownProfile), ("broken", InvalidProfile)):
+        for name, said in (("vault", "no profile 'vault' for you"), ("nowhere", "no profile"), ("broken", "privacy")):
             submission = await bob.submit(fresh("What is the price?"), profile=name)
-            with pytest.raises(error):
+            with pytest.raises(ProfileNotServed, match=said):
                 await bob.wait(submission.query_id, 20)
             assert (await bob.status(submission.query_id)).state is State.FAILED
         first = await bob.ask(question, profile="payments", wait=20)
@@ -152,7 +153,7 @@ async def test_a_session_carries_a_profile_and_a_query_may_name_another(
     assert [each.profile for each in (carried, named, without)] == ["payments", "vault", None]
     assert "PostgreSQL 16" in house.received_one(questions[0])["question"]
     assert house.received_one(questions[2])["question"] == questions[2]
-    assert (await load_session(alice.batch, conversation, owner="alice")).profile is None
+    assert (await load_session(alice.batch, conversation, asker=Asker("alice"))).profile is None
 
 
 async def test_a_plain_celery_client_s_session_carries_its_profile_too(
@@ -162,7 +163,7 @@ async def test_a_plain_celery_client_s_session_carries_its_profile_too(
     await alice.use_profile(conversation, "payments")
     app = Celery(broker=house.broker.url, backend=house.broker.url, set_as_current=False)
 
-    query = {"question": question, "session_id": conversation, "user": "alice"}
+    query = {"question": question, "session_id": conversation, "owner": "alice"}
     sent = app.send_task("flywheel.classify", [query], queue="classify")
     result = await asyncio.to_thread(sent.get, timeout=20)
 

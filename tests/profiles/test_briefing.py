@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agentic_flywheel.broker.persistence import generate_cache_key
+from agentic_flywheel.broker.sessions import flowise_session
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.models import Query, Turn
-from agentic_flywheel.persistence import generate_cache_key
 from agentic_flywheel.profiles import (
     Briefing,
     Profile,
@@ -20,7 +21,7 @@ from agentic_flywheel.profiles import (
     read_profile,
 )
 from profiles.house import PAYMENTS, VAULT
-from workers.context import HISTORY_TURNS, compose
+from workers.context import compose
 
 FLOW = Flow(key="f", id="f", domain="f")
 
@@ -38,7 +39,7 @@ def vault(tmp_path: Path) -> Profile:
 
 
 def asked(**fields: object) -> Query:
-    return Query.model_validate({"question": "Which index does this query need?", "user": "alice", **fields})
+    return Query.model_validate({"question": "Which index does this query need?", "owner": "alice", **fields})
 
 
 def told(profile: Profile | None, **fields: object) -> Briefing:
@@ -112,8 +113,8 @@ def test_the_query_s_kind_goes_before_the_profile_s_and_that_before_the_question
 def test_a_confidential_profile_s_answers_are_one_owner_s_and_others_are_shared(
     payments: Profile, vault: Profile
 ) -> None:
-    assert told(payments).digest == told(payments, user="bella").digest
-    assert told(vault).digest != told(vault, user="bella").digest
+    assert told(payments).digest == told(payments, owner="bella").digest
+    assert told(vault).digest != told(vault, owner="bella").digest
 
 
 def test_a_question_may_bring_a_context_of_its_own_alone_or_beside_a_profile(payments: Profile) -> None:
@@ -176,7 +177,7 @@ def test_the_cache_key_knows_the_profile_its_revision_and_its_kind(payments: Pro
         compose(asked(), FLOW, [], told(changed)),
         compose(asked(), FLOW, [], told(payments, context_type="strategic")),
         compose(asked(), FLOW, [], told(vault)),
-        compose(asked(), FLOW, [], told(vault, user="bella")),
+        compose(asked(), FLOW, [], told(vault, owner="bella")),
     ]
 
     assert contexts[0].digest == ""
@@ -197,27 +198,27 @@ def test_what_was_said_under_a_confidential_profile_is_told_under_that_one_only(
     assert heard(vault) == ["question 1", "question 2", "question 3"]
 
 
-def test_the_last_five_turns_are_those_that_may_be_told() -> None:
-    flow = FLOW.model_copy(update={"memory": "history"})
+def test_the_last_turns_are_those_that_may_be_told() -> None:
+    flow = FLOW.model_copy(update={"memory": "history", "history_turns": 5})
     turns = [*(turn(number) for number in range(6)), *(turn(10 + number, private_to="vault") for number in range(6))]
 
     context = compose(asked(session_id="s"), flow, turns)
 
     assert [message.content for message in context.history[::2]] == [f"question {number}" for number in range(1, 6)]
-    assert len(context.history) == 2 * HISTORY_TURNS
+    assert context.left_out == 1
 
 
 def test_flowise_remembers_a_confidential_conversation_apart(vault: Profile) -> None:
     query, private = asked(session_id="s"), told(vault)
 
-    first = compose(query, FLOW, [], private)
-    second = compose(query, FLOW, [turn(1, private_to="vault")], private)
-    mixed = compose(query, FLOW, [turn(1), turn(2, private_to="vault")], private)
-    after = compose(query, FLOW, [turn(1, private_to="vault")])
+    first = compose(query, FLOW, [], private, life="a")
+    second = compose(query, FLOW, [turn(1, private_to="vault")], private, life="a")
+    mixed = compose(query, FLOW, [turn(1), turn(2, private_to="vault")], private, life="a")
+    after = compose(query, FLOW, [turn(1, private_to="vault")], life="a")
 
-    assert first.session_id == second.session_id == "s:vault"
+    assert first.session_id == second.session_id == flowise_session("a", "vault")
     assert mixed.session_id is None
     assert len(mixed.history) == 4
-    assert (after.session_id, after.history) == ("s", ())
+    assert (after.session_id, after.history) == (flowise_session("a", None), ())
     # Flowise may know turns of that session that are not among these: such an answer is nobody else's.
     assert after.digest not in ("", first.digest, second.digest)

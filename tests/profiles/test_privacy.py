@@ -18,9 +18,9 @@ import pytest
 from celery import Celery
 from redis.asyncio import Redis
 
+from agentic_flywheel.broker.records import dead_letters
 from agentic_flywheel.errors import FlowFailed
 from agentic_flywheel.models import State
-from agentic_flywheel.records import dead_letters
 from agentic_flywheel.tracing.file_sink import read_lines
 from producer import AsyncProducer
 from profiles.house import MARKER, STUBBORN, TECHNICAL, ProfileHouse, fresh, session
@@ -120,7 +120,7 @@ async def use_it(alice: AsyncProducer, house: ProfileHouse, about: str) -> list[
     """Ask under the confidential profile in every way there is. Returns the ids."""
     conversation, other = session(), session()
     ids = []
-    for fields in (
+    ways: tuple[dict[str, Any], ...] = (
         {},
         {},
         {"flow": "by-system"},
@@ -130,7 +130,8 @@ async def use_it(alice: AsyncProducer, house: ProfileHouse, about: str) -> list[
         {"session_id": conversation},
         {"session_id": other, "flow": "documents"},
         {"session_id": other, "flow": "documents"},
-    ):
+    )
+    for fields in ways:
         answer = await alice.ask(f"How does the python database of {about} scale?", profile="vault", wait=20, **fields)
         ids.append(answer.query_id)
     ids.append((await alice.ask(f"{SEVERAL} ({about})", profile="vault", wait=20)).query_id)
@@ -160,8 +161,8 @@ async def test_a_confidential_profile_s_text_is_nowhere_but_in_its_file_and_in_f
     assert [command for command in commands if found_in(command, MARKER)] == []
     assert [key for key, text in dump(house).items() if found_in(text, MARKER)] == []
     await traced(house, [*ids, cancelled.query_id])
-    held = files(house)
-    assert [path for path, text in held.items() if found_in(text, MARKER) and not of_flowise(house, path)] == []
+    written = files(house)
+    assert [path for path, text in written.items() if found_in(text, MARKER) and not of_flowise(house, path)] == []
 
 
 async def test_what_is_asked_and_answered_under_it_stays_with_its_owner(

@@ -173,9 +173,9 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest
     def refuse(self: Path, mode: str = "") -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(Path, "open", refuse)
-
-    assert watch.get("acme", "me") is first
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        assert watch.get("acme", "me") is first
 
 
 def test_a_profile_that_was_faulty_from_the_start_is_named_as_such(tmp_path: Path) -> None:

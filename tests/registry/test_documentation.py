@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentic_flywheel.catalog import Flow, Policy
-from agentic_flywheel.registry import load_catalog, read_registry
+from agentic_flywheel.catalog import Flow, Policy, parse_duration
+from agentic_flywheel.registry import bundled_registry, load_catalog, read_registry
 from agentic_flywheel.registry.document import document_of
 from agentic_flywheel.registry.reading import reading_of
 
@@ -25,6 +25,22 @@ def test_every_key_is_documented() -> None:
     assert {field.alias or name for name, field in Flow.model_fields.items()} - {"key"} <= documented
     bands = {"high", "medium"}
     assert (Policy.model_fields.keys() - bands) | {f"bands.{name}" for name in bands} <= documented
+
+
+def test_one_table_names_every_key_of_a_flow_with_its_default() -> None:
+    section = PAGE.partition("## Keys of a flow\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
+    defaults = {name: row[2].strip() for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+
+    assert all(len(row) == 4 for row in rows)
+    assert [row[0].strip() for row in rows if not row[2].strip() or not row[3].strip()] == []
+    assert defaults.keys() == {field.alias or name for name, field in Flow.model_fields.items()} - {"key"} | {"status"}
+    for name, field in Flow.model_fields.items():
+        said = defaults.get(field.alias or name, "").strip("`")
+        if isinstance(field.default, timedelta) and name != "ttl":
+            assert parse_duration(said) == field.default, name
+        elif isinstance(field.default, bool | int) or (isinstance(field.default, str) and field.default):
+            assert said == str(field.default).lower(), name
 
 
 def test_the_first_example_is_a_registry_without_a_remark() -> None:
@@ -68,7 +84,21 @@ def test_rates_may_have_a_unit(write: Write, text: str, rate: float) -> None:
 
 @pytest.mark.parametrize("text", ["off", "false", "no", "0", "'off'"])
 def test_caching_can_be_switched_off_in_every_usual_way(write: Write, text: str) -> None:
-    assert not load_catalog(write(GOOD.replace("id: poet-1", f"id: poet-1\n    cache: {text}"))).flows["poet"].cache
+    assert _poet(write, text).cache == "off"
+
+
+@pytest.mark.parametrize("text", ["on", "true", "yes", "1", "'on'", "owner", "~"])
+def test_a_registry_that_only_says_that_answers_are_kept_keeps_them_for_their_askers(write: Write, text: str) -> None:
+    assert _poet(write, text).cache == "owner"
+
+
+def test_that_answers_are_for_everybody_is_said_by_the_author(write: Write) -> None:
+    assert _poet(write, "shared").cache == "shared"
+    assert all(flow.cache == "shared" for flow in load_catalog(bundled_registry()).flows.values())
+
+
+def _poet(write: Write, cache: str) -> Flow:
+    return load_catalog(write(GOOD.replace("id: poet-1", f"id: poet-1\n    cache: {cache}"))).flows["poet"]
 
 
 def test_the_whole_format_is_read(write: Write) -> None:
@@ -88,12 +118,17 @@ def test_the_whole_format_is_read(write: Write) -> None:
             ttl: 3d
             stale_while_revalidate: 1h
             failure_ttl: 1m
+            cache: shared
+            match: loose
             timeout: 30s
+            idle_timeout: 5s
             rate: 10/s
             concurrency: 7
             attempts: 2
             fallback: spare
             memory: history
+            history_turns: 10
+            history_chars: 4000
             streaming: false
             injection: vars
             api_key_env: POET_KEY
@@ -131,12 +166,17 @@ def test_the_whole_format_is_read(write: Write) -> None:
         ttl=timedelta(days=3),
         stale_while_revalidate=timedelta(hours=1),
         failure_ttl=timedelta(minutes=1),
+        cache="shared",
+        match="loose",
         timeout=timedelta(seconds=30),
+        idle_timeout=timedelta(seconds=5),
         rate=10,
         concurrency=7,
         attempts=2,
         fallback="spare",
         memory="history",
+        history_turns=10,
+        history_chars=4000,
         streaming=False,
         injection="vars",
         api_key_env="POET_KEY",

@@ -24,6 +24,16 @@ def with_line(line: str) -> str:
     return GOOD.replace("    intent_keywords: [poem]\n", f"    intent_keywords: [poem]\n    {line}\n")
 
 
+def test_a_key_and_a_login_in_the_servers_address_exclude_each_other(write: Write) -> None:
+    both = write(with_line("server: https://me:pw@flows.example\n    api_key_env: OTHER_KEY"))
+
+    ((line, key, reason),) = faults(both)
+
+    assert (line, key) == (7, f"{FLOW}.api_key_env")
+    assert "`server` holds a user and a password" in reason
+    assert "pw" not in reason
+
+
 def test_a_good_registry_has_no_fault(registry: Path) -> None:
     assert check_registry(registry) == []
     assert read_registry(registry).warnings == ()
@@ -50,7 +60,12 @@ def test_a_good_registry_has_no_fault(registry: Path) -> None:
         ("concurrency: 1.5", "concurrency", "a whole number of at least 1"),
         ("concurrency: true", "concurrency", "a whole number of at least 1"),
         ("attempts: 21", "attempts", "from 1 to 20"),
-        ("cache: sometimes", "cache", "true or false"),
+        ("cache: sometimes", "cache", "shared, owner or off"),
+        ("cache: [shared]", "cache", "shared, owner or off"),
+        ("match: fuzzy", "match", "exact or loose"),
+        ("idle_timeout: 0", "idle_timeout", "a duration above zero"),
+        ("history_turns: true", "history_turns", "a whole number from 1 to 1000"),
+        ("history_chars: 10", "history_chars", "a whole number from 100"),
         ("active: maybe", "active", "true or false"),
         ("streaming: 7", "streaming", "true or false"),
         ("memory: elephant", "memory", "flowise, history or none"),
@@ -322,6 +337,58 @@ def test_a_tag_is_never_evaluated(write: Write, tmp_path: Path) -> None:
     check_registry(path)
 
     assert not trap.exists()
+
+
+def test_a_form_without_names_or_of_unknown_types_is_refused(write: Write) -> None:
+    path = write("""\
+        operational_flows:
+          expenses:
+            id: a
+            form: [{name: amount, type: money}, {name: kind, options: [yes, 1]}, {}]
+    """)
+
+    assert {(each.line, each.key.partition("form")[2]) for each in check_registry(path)} == {
+        (4, "[0].type"),
+        (4, "[2].name"),
+    }
+
+
+def test_what_cannot_go_together_with_a_form_is_refused(write: Write) -> None:
+    path = write("""\
+        operational_flows:
+          expenses:
+            id: a
+            form: [{name: amount}, {name: amount}]
+            fallback: general
+          general:
+            id: b
+            fallback: expenses
+        intent_classification:
+          fallback_flow: expenses
+    """)
+
+    told = [f"{each.key}: {each.reason}" for each in check_registry(path)]
+
+    assert [each for each in told if "circle" not in each] == [
+        "operational_flows.expenses.form: has two fields of one name",
+        "operational_flows.expenses.fallback: names the flow 'general', which does not begin with this form",
+        "operational_flows.general.fallback: names the flow 'expenses', which does not begin with this form",
+        "intent_classification.fallback_flow: "
+        "names the flow 'expenses', which begins with a form and takes no question",
+    ]
+
+
+def test_a_flow_with_a_form_takes_no_questions(write: Write) -> None:
+    path = write("""\
+        operational_flows:
+          expenses:
+            id: a
+            form: [{name: amount, type: number, required: no}, {name: kind, options: [yes, 1]}]
+    """)
+
+    (only,) = check_registry(path)
+
+    assert "active flow that questions can go to" in only.reason
 
 
 def test_what_was_hardly_meant_is_remarked_on_but_accepted(write: Write) -> None:

@@ -17,10 +17,10 @@ from pydantic import SecretStr
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowRateLimited, FlowRefused, InvalidSetting, RecordingMissing, ResultsUnreadable
 from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
+from flowise_sandbox import Behaviour, RateLimit, Sandbox, SandboxFlow, Style
 from producer.replay.cassettes.cassette import Cassette
 from producer.replay.cassettes.exchange import read_request, read_response, with_ids
 from producer.replay.cassettes.server import CassetteServer
-from workers.sandbox import Behaviour, RateLimit, Sandbox, SandboxFlow, Style
 
 KEY = SecretStr("sk-management-key-0123456789")
 
@@ -39,7 +39,7 @@ def flow_on(sandbox: Sandbox, style: Style = Style.CHAT, **behaviour: object) ->
 async def ask(url: str, flow: Flow, question: str, *, stream: bool = False, session: str = "s-1") -> FlowAnswer:
     async with FlowiseClient(url) as client:
         if stream:
-            assert await client.can_stream(flow)
+            assert await client.chatflows.can_stream(flow)
         call = FlowCall(flow=flow, question=question, stream=stream, chat_id=str(uuid.uuid4()), session_id=session)
         return await client.predict(call, api_key=KEY)
 
@@ -68,8 +68,8 @@ async def test_no_secret_is_written(sandbox: Sandbox, tmp_path: Path) -> None:
     flow, file, secret = flow_on(sandbox), tmp_path / "tape.json", KEY.get_secret_value()
     with CassetteServer(file, mode="record", flowise_url=sandbox.url) as recording:
         async with FlowiseClient(recording.url) as client:
-            await client.chatflows(api_key=KEY)
-            await client.chatflows_of_key(KEY)
+            await client.chatflows.all(api_key=KEY)
+            await client.chatflows.of_key(KEY)
             config = {"openAIApiKey": "sk-other", "temperature": 0.2, "maxOutputTokens": 5}
             await client.predict(FlowCall(flow=flow, question=f"Is {secret} safe?", config=config), api_key=KEY)
 

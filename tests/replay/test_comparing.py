@@ -7,23 +7,29 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from replay.planted import START, failure, outcome, realistic, result, write
 
 from agentic_flywheel.errors import ResultsUnreadable
+from agentic_flywheel.models import Answer, Query, Record, State, ToolUse
 from producer.replay.comparing import CLARIFY, compare, reference, route_of
 from producer.replay.comparison import Comparison, compare_results
 from producer.replay.evaluators import named_evaluators
+from producer.replay.gate import read_gate
 from producer.replay.gathering import SHOWN
+from producer.replay.outcomes import of_record
+from producer.replay.report.embedded import embedded
+from producer.replay.report.figures import tiles
 from producer.replay.results import ItemResult
 from producer.replay.results_file import ResultIndex, results_path
 from producer.replay.sampling import PairSample, Timeline
 
 
-def compared(folder: Path, results: Sequence[ItemResult], **more: object) -> Comparison:
+def compared(folder: Path, results: Sequence[ItemResult], **more: Any) -> Comparison:
     path = write(folder / "now" / "results.jsonl", results)
-    return asyncio.run(compare_results(path, name="now", **more))  # type: ignore[arg-type]
+    return asyncio.run(compare_results(path, name="now", **more))
 
 
 def test_a_new_route_and_new_words_are_found() -> None:
@@ -33,6 +39,90 @@ def test_a_new_route_and_new_words_are_found() -> None:
     assert change.sameness == "different"
     assert change.similarity is not None
     assert change.similarity < 0.5
+
+
+def test_other_tools_other_sources_and_a_stop_for_a_person_are_found() -> None:
+    did: dict[str, Any] = {"tools": ("find", "plot"), "sources": ("a.pdf", "b.pdf, page 2"), "stopped": False}
+    before = outcome(**did)
+
+    def changed(**now: Any) -> tuple[bool | None, ...]:
+        change = compare(result(1, outcome(**{**did, **now})), "recorded", before)
+        return change.tools_changed, change.sources_changed, change.stop_changed
+
+    assert changed() == (False, False, False)
+    assert changed(tools=("plot", "find"), sources=("b.pdf, page 2", "a.pdf", "a.pdf")) == (False, False, False)
+    assert changed(tools=("plot", "find", "find")) == (True, False, False)
+    assert changed(sources=("a.pdf",)) == (False, True, False)
+    assert changed(stopped=True) == (False, False, True)
+    assert changed(tools=None, sources=None, stopped=None) == (None, None, None)
+    stopped = compare(result(1, outcome(**{**did, "stopped": True})), "recorded", before)
+    assert stopped.magnitude > compare(result(1, outcome(**did)), "recorded", before).magnitude + 1
+
+
+def test_changes_of_what_flows_do_are_counted_gated_and_told(tmp_path: Path) -> None:
+    before = outcome(tools=("find",), sources=("a.pdf",), stopped=False)
+    after = [outcome(tools=("find",), sources=("a.pdf",), stopped=False)] * 18
+    after += [outcome(tools=("plot",), sources=("a.pdf",), stopped=True), outcome(tools=(), sources=(), stopped=False)]
+    results = [result(number, each, before) for number, each in enumerate([*after, failure()], 1)]
+
+    found = compared(tmp_path, results, gate=read_gate("tool_changes<=5%, source_changes<=5%, stop_changes<=5%"))
+
+    summary = found.summary
+    assert [(each.compared, each.changed) for each in (summary.tools, summary.sources, summary.stops)] == [
+        (20, 2),
+        (20, 1),
+        (20, 1),
+    ]
+    assert [each.passed for each in summary.gate] == [False, True, True]
+    assert summary.headline is not None
+    said = "The tools of 2 of 20 questions changed, the sources of 1 of 20 questions changed"
+    assert any(fact.startswith(said) for fact in summary.headline.facts)
+    titles = {tile.title: tile.number for tile in tiles(summary)}
+    assert (titles["Other tools"], titles["Other sources"]) == ("10.0 %", "5.0 %")
+    shown, _ = embedded(summary, found.most_changed, trace_base=None)
+    assert '["tools",["find"],["plot"]],["stop",[],["stopped for a person"]]' in shown
+
+
+def test_a_replay_of_flows_without_tools_says_nothing_of_them(tmp_path: Path) -> None:
+    alike = outcome(tools=(), sources=(), stopped=False)
+
+    summary = compared(tmp_path, [result(1, alike, alike)]).summary
+
+    assert (summary.tools.compared, summary.tools.changed) == (1, 0)
+    assert not {"Other tools", "Other sources"} & {tile.title for tile in tiles(summary)}
+
+
+def test_an_outcome_names_the_tools_called_and_the_sources_cited() -> None:
+    answer = Answer(
+        query_id="q",
+        text="t",
+        flow="f",
+        domain="d",
+        tools=(ToolUse(name="find"), ToolUse(name="find", error="gone")),
+        sources=(
+            {"pageContent": "p", "metadata": {"source": "a.pdf", "loc": {"pageNumber": 2}}},
+            {"pageContent": "p", "metadata": {"title": "t" * 500}},
+            {"pageContent": "p"},
+            {"pageContent": "q"},
+        ),
+    )
+    record = Record(
+        query_id="q",
+        owner="local",
+        state=State.SUCCEEDED,
+        query=Query(question="?"),
+        answer=answer,
+        last_stop=1,
+        created=START,
+    )
+
+    found = of_record(record)
+
+    assert found.tools == ("find", "find")
+    assert found.sources is not None
+    assert found.sources[:2] == ("a.pdf, page 2", "t" * 200)
+    assert len(set(found.sources)) == 4
+    assert found.stopped is True
 
 
 def test_case_and_a_last_stop_are_no_new_answer() -> None:
@@ -225,7 +315,12 @@ def test_a_timeline_grows_as_the_replay_does() -> None:
 
 
 def test_figures_that_cannot_be_are_left_out(tmp_path: Path) -> None:
-    absurd = {"latency_ms": -5.0, "flow_ms": float("nan"), "first_token_ms": float("inf"), "confidence": float("nan")}
+    absurd: dict[str, Any] = {
+        "latency_ms": -5.0,
+        "flow_ms": float("nan"),
+        "first_token_ms": float("inf"),
+        "confidence": float("nan"),
+    }
     results = [result(1, outcome(**absurd), outcome(score=float("nan"), tokens=-3, latency_ms=0.0))]
 
     summary = compared(tmp_path, results).summary

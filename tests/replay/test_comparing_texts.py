@@ -62,6 +62,6 @@ def test_alike_means_alike_in_meaning() -> None:
     other = "Imagine a quiet lake in the morning and write down what you see."
 
     assert similarity(asked, asked.upper()) == 1.0
-    assert similarity(asked, alike) > 0.5 > similarity(asked, other)
+    assert similarity(asked, alike) > 0.45 > similarity(asked, other)
     assert similarity(asked, "") == 0.0
     assert similarity("", "") == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langfuse_server import PUBLIC_KEY, SECRET_KEY, LangfuseServer
@@ -32,7 +33,7 @@ def settings(langfuse: LangfuseServer, tmp_path: Path) -> Settings:
     )
 
 
-def of_item(number: int, **more: object) -> ItemResult:
+def of_item(number: int, **more: Any) -> ItemResult:
     after = failure() if number == 3 else outcome(f"Paris {number}, mail me at me@example.org")
     metadata = {"langfuse_dataset": "capitals", "langfuse_item": f"item-{number}"}
     return result(number, after, expected="Paris", metadata=metadata, **more)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.house import REGISTRY, STUBBORN, TECHNICAL, House
+from pipeline.house import APPROVAL, REGISTRY, STUBBORN, TECHNICAL, House
 from replay.asked import by_number, calls, every, python_question
 
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker import wire
 from agentic_flywheel.errors import InvalidRegistry, UnusableSource
 from agentic_flywheel.models import State
 from agentic_flywheel.settings import Settings
@@ -60,7 +62,22 @@ async def test_the_turns_of_a_session_are_asked_one_after_another_and_never_in_t
         assert len({turn.session_id for turn in turns}) == 1
         assert turns[0].session_id not in (None, name)
         assert all(before.ended <= after.started for before, after in pairwise(turns))
-        assert house.client.llen(f"flywheel:turns:{turns[0].session_id}") == len(turns)
+        kept = Asker("replay").session_name(turns[0].session_id or "")
+        assert house.client.llen(wire.turns_key(kept)) == len(turns)
+
+
+async def test_nobody_is_asked_for_a_replay_a_question_whose_flow_stops_has_failed(
+    house: House, tmp_path: Path
+) -> None:
+    house.build(APPROVAL, style="approval")
+    given = [python_question(1, flow="approval"), python_question(2)]
+
+    stopped, answered = by_number(await every(Replay(given, out=tmp_path / "run", settings=house.settings)))
+
+    assert (stopped.outcome.state, stopped.outcome.error_type) == (State.FAILED, "InputRequired")
+    assert stopped.outcome.stopped
+    assert (answered.outcome.state, answered.outcome.stopped) == (State.SUCCEEDED, False)
+    assert house.client.zcard(wire.ASKED) == 0
 
 
 async def test_a_faulty_line_is_left_out_or_refuses_all(house: House, tmp_path: Path) -> None:
@@ -83,7 +100,7 @@ async def test_a_question_that_is_refused_is_a_result_and_stops_no_other(house: 
     refused, answered = by_number(await every(Replay(given, out=tmp_path / "run", settings=house.settings)))
 
     assert (refused.outcome.state, refused.outcome.error_type, refused.query_id) == ("failed", "UnknownFlow", "")
-    assert answered.outcome.state == "succeeded"
+    assert answered.outcome.state == State.SUCCEEDED
 
 
 async def test_no_more_is_asked_than_calls_are_allowed_until_more_are(house: House, tmp_path: Path) -> None:
@@ -142,7 +159,7 @@ async def test_a_deadline_ends_what_takes_too_long(house: House, tmp_path: Path)
 async def test_a_dry_run_says_where_questions_go_and_needs_neither_broker_nor_flow(
     nowhere: Settings, tmp_path: Path
 ) -> None:
-    given = [
+    given: list[str | dict[str, Any]] = [
         "How do I connect PostgreSQL to Python?",
         {"question": "Write a poem about the sea", "session_id": "s"},
         {"question": "And one more verse", "session_id": "s"},
@@ -263,6 +280,7 @@ async def test_a_letter_whose_result_is_on_disk_leaves_the_list_also_after_a_cra
         submitted = await producer.submit("Try this", flow="stubborn")
         await asyncio.wait([asyncio.ensure_future(producer.wait(submitted.query_id, 20))])
     letter = house.client.get(f"flywheel:letter:{submitted.query_id}")
+    assert letter is not None
     house.behave(STUBBORN)
     given = Source("dead-letters")
     await every(Replay(given, out=tmp_path / "run", settings=house.settings, redrive=True))

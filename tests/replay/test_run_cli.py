@@ -79,9 +79,67 @@ def test_without_a_terminal_it_says_what_came_of_it_and_where(
     )
 
     assert code == 0, aside
-    assert "2 of 2 classified, 0 failed\nresults  run/results.jsonl\n" in said
+    assert "2 of 3 classified, 1 could not be, 0 failed\nresults  run/results.jsonl\n" in said
     assert "1 line could not be asked:\n  line 3: it is not JSON" in aside
     assert len(Path("run/results.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_was_assumed_of_a_file_is_told_beside_the_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("fragen.csv").write_bytes('id;question\n1;Schreib ein Gedicht für Zoë\n2;"offen\n3;Wie?\n'.encode("cp1252"))
+    arguments = ("replay", "fragen.csv", "--dry-run", "--no-report", "--out")
+    assumed = [
+        "fragen.csv is not UTF-8 (first in line 2); read as Windows-1252, which Latin-1 is a part of",
+        "fragen.csv has a semicolon between its columns",
+    ]
+
+    _, said, aside = flywheel(monkeypatch, capsys, *arguments, "run")
+    _, as_json, nothing = flywheel(monkeypatch, capsys, *arguments, "run-2", "--json")
+
+    assert "2 of 3 classified, 1 could not be, 0 failed" in said
+    assert aside.splitlines()[:2] == assumed
+    assert (json.loads(as_json)["notes"], json.loads(as_json)["problems"]) == (assumed, 1)
+    assert nothing.splitlines()[:2] == assumed
+
+
+def test_a_file_is_read_in_the_encoding_that_is_told_and_nothing_else_takes_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("q.csv").write_bytes("id,question\n1,カタカナの詩を書いて\n".encode("shift_jis"))
+    arguments = ("--dry-run", "--no-report", "--encoding", "shift_jis")
+
+    told = flywheel(monkeypatch, capsys, "replay", "q.csv", *arguments, "--out", "run")
+    piped = subprocess.run(
+        [COMMAND, "replay", "-", *arguments, "--out", "run-2"],
+        input=Path("q.csv").read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    untold = flywheel(monkeypatch, capsys, "replay", "q.csv", "--dry-run", "--out", "run-3")
+    wrong = flywheel(monkeypatch, capsys, "replay", "q.csv", "--dry-run", "--encoding", "klingon", "--out", "run-4")
+    records = flywheel(monkeypatch, capsys, "replay", "records", *arguments)
+
+    assert "1 of 1 classified, 0 failed" in told[1], told[2]
+    assert "1 of 1 classified, 0 failed" in piped.stdout.decode()
+    assert (untold[0], wrong[0], records[0]) == (2, 2, 2)
+    assert "from line 2 on it is neither UTF-8 nor" in untold[2]
+    assert "there is no encoding 'klingon'" in wrong[2]
+    assert "--encoding goes for a file and stdin" in records[2]
+
+
+def test_a_source_that_needs_a_package_says_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("q.jsonl").write_bytes(b"\x28\xb5\x2f\xfd")
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+
+    code, _, aside = flywheel(monkeypatch, capsys, "replay", "q.jsonl", "--dry-run", "--out", "run")
+
+    assert code == 2
+    assert "needs the package backports.zstd, and it is not installed" in aside
+    assert 'pip install "agentic-flywheel[zstd]"' in aside
 
 
 def test_json_is_one_object_with_the_figures(

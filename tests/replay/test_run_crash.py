@@ -9,15 +9,17 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from closing import BROKER_AWAY
 from pipeline.house import House
 from replay.asked import Command, by_number, calls, every, python_question
 
 from agentic_flywheel.errors import UnusableReplay
 from agentic_flywheel.settings import Settings
+from agentic_flywheel.stack import running_stack
 from producer.replay import ItemResult, Replay
-from producer.stack import running_stack
 
 
+@pytest.mark.provokes(BROKER_AWAY)
 def test_a_replay_that_is_killed_twice_ends_with_every_result_once_and_no_flow_called_twice(
     house: House, command: Command, tmp_path: Path
 ) -> None:
@@ -82,6 +84,12 @@ def test_a_private_stack_is_started_and_stopped_by_the_replay(house: House, comm
     # Its broker was another one, and nothing of it runs any more.
     assert not house.client.exists(f"flywheel:query:{command.results()[0].query_id}")
     assert running_stack(command.out / "stack") is None
+
+
+async def test_a_replay_on_a_private_stack_is_given_what_starts_one(nowhere: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UnusableReplay, match=r"nothing was given that starts one.*private_stack"):
+        await every(Replay(["Why?"], out=tmp_path / "run", settings=nowhere, local=True))
+    assert not (tmp_path / "run").exists()
 
 
 async def test_what_a_crash_left_half_written_is_cut_off(house: House, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 import typer
 from redis.asyncio import Redis
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.records import DeadLetter
 from agentic_flywheel.errors import FlowTimeout, FlowUnauthorized
-from agentic_flywheel.models import DeadLetter, Query
-from producer.cli.dead_letters import meant
+from agentic_flywheel.models import Query
+from producer.cli.dead_letters import selection_from
 from producer.replay.own import letters, read_letters
 from producer.replay.wanted import Wanted
 
@@ -24,7 +25,7 @@ async def batch(redis_client: Redis) -> AsyncIterator[Batch]:
     """A broker with 450 dead letters, one a minute, the newest a minute old."""
     now = datetime.now(UTC)
     for number in range(450):
-        error = (FlowTimeout("slow", 1.0) if number % 3 else FlowUnauthorized("slow", 401)).describe()
+        error = (FlowTimeout("slow", 1.0) if number % 3 else FlowUnauthorized("slow", "status 401")).describe()
         letter = DeadLetter(
             query_id=f"q{number:03}",
             query=Query(question=f"question {number}", user="ann" if number % 2 else "bob", session_id="s"),
@@ -65,6 +66,12 @@ async def test_letters_are_chosen_by_error_flow_user_age_and_id(batch: Batch) ->
     assert await found(batch, query_ids=frozenset(["q007", "q300", "unknown"])) == ["q007", "q300"]
 
 
+async def test_none_is_not_older_than_now(batch: Batch) -> None:
+    """Else `flywheel dead-letters purge --since 0` would remove all."""
+    assert await found(batch, since=timedelta(0)) == []
+    assert len(await found(batch, older=timedelta(0))) == 450
+
+
 async def test_a_letter_is_asked_again_as_its_user_and_past_a_remembered_failure(batch: Batch) -> None:
     (item,) = [item async for item in read_letters(batch, Wanted(query_ids=frozenset(["q007"])))]
 
@@ -73,14 +80,14 @@ async def test_a_letter_is_asked_again_as_its_user_and_past_a_remembered_failure
     assert (item.baseline.state, item.baseline.error_type, item.baseline.attempts) == ("failed", "FlowTimeout", 3)
 
 
-def test_nothing_is_meant_that_was_not_said() -> None:
-    assert meant(["a"], False, Wanted()) == Wanted(query_ids=frozenset(["a"]))
-    assert meant(None, True, Wanted(flow="f")) == Wanted(flow="f")
-    assert meant(None, False, Wanted(error_type="FlowTimeout")) == Wanted(error_type="FlowTimeout")
+def test_nothing_is_selection_from_that_was_not_said() -> None:
+    assert selection_from(["a"], False, Wanted()) == Wanted(query_ids=frozenset(["a"]))
+    assert selection_from(None, True, Wanted(flow="f")) == Wanted(flow="f")
+    assert selection_from(None, False, Wanted(error_type="FlowTimeout")) == Wanted(error_type="FlowTimeout")
     for query_ids, everything, filtered in (
         (None, False, Wanted()),
         (["a"], True, Wanted()),
         (["a"], False, Wanted(flow="f")),
     ):
         with pytest.raises(typer.BadParameter):
-            meant(query_ids, everything, filtered)
+            selection_from(query_ids, everything, filtered)

@@ -133,3 +133,14 @@ QUESTIONS: list[tuple[str, list[str]]] = [
 ]
 #: So many of them, the first, were looked at while the cuts were written; the rest came after.
 TUNED = 62
+
+
+def two_domains() -> dict[str, list[str]]:
+    """Return the questions of ``data/two_domains.txt`` by how they were used and how many domains they concern."""
+    found: dict[str, list[str]] = {}
+    for line in (Path(__file__).parent / "data" / "two_domains.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            questions = found.setdefault(line[2:], [])
+        else:
+            questions.append(line.partition("\t")[2])
+    return found

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pytest
 from routing.catalogs import BUNDLED, CREATIVE, DOCUMENTS, TECHNICAL, catalog_of, flow
 
+from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.routing import FittedRouter, RouterSlot, fit_router, strong_encoder
 from agentic_flywheel.routing.corpus import corpus_of
-from agentic_flywheel.routing.encoder import Encoder, static_encoder
-from agentic_flywheel.routing.rarity import Rarity
+from agentic_flywheel.routing.encoder import Encoder
 
 
 def test_a_fit_is_read_back_from_disk_as_it_was(tmp_path: Path, router: FittedRouter) -> None:
@@ -86,9 +86,9 @@ def test_the_slot_answers_with_the_old_router_until_the_new_one_is_there() -> No
 def test_the_second_stage_comes_in_the_background_and_nobody_waits_for_it() -> None:
     found = threading.Event()
 
-    def find() -> Encoder:
+    def find(catalog: Catalog, folder: Path | None) -> Encoder:
         assert found.wait(10)
-        return static_encoder()  # any encoder will do
+        return Echo()  # any encoder will do
 
     slot = RouterSlot(BUNDLED, stronger=find)
     before = slot.current
@@ -144,23 +144,19 @@ def test_many_examples_are_thinned_evenly() -> None:
 
 
 class Echo:
-    """An encoder that knows one token; what it is asked tells which questions reached it."""
+    """An encoder that knows one word; what it is asked tells which questions reached it."""
 
     name = "echo"
-    width = 2
     meaning = 3.0
     alignment = 1.0
+    english = True
 
     def __init__(self) -> None:
-        self.asked: list[Sequence[int]] = []
-        self.known = static_encoder().tokens("ship")[0]
+        self.asked: list[str] = []
 
-    def weighing(self, rarity: Rarity) -> Echo:
-        return self
-
-    def encode(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
-        self.asked.append(tokens)
-        return np.array([1, 0] if self.known in tokens else [0, 1], np.float32)
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        self.asked += texts
+        return np.array([[1, 0] if "ship" in text else [0, 1] for text in texts], np.float32)
 
 
 def test_the_stronger_encoder_is_asked_only_where_the_first_is_unsure() -> None:
@@ -171,20 +167,26 @@ def test_the_stronger_encoder_is_asked_only_where_the_first_is_unsure() -> None:
     router.read("write a short story about a lighthouse keeper")
     assert echo.asked == []
 
-    reading = router.read("something about the ship")
-    assert echo.asked == [static_encoder().tokens("something about the ship")]
+    reading = router.read("what about our ship")
+    assert echo.asked == ["what about our ship"]
     assert router.contributions(reading, "creative-orientation") is not None
 
 
-@pytest.mark.skipif(strong_encoder() is None, reason="the extra `encoder` is not installed")
+def test_an_english_encoder_is_not_asked_about_a_catalog_in_another_language() -> None:
+    german = catalog_of(
+        flow("billing", examples=("Bitte schicken Sie mir die Rechnung", "Warum wurde zweimal abgebucht?")),
+        flow("hotel", examples=("Ich möchte ein Zimmer buchen", "Gibt es im Hotel ein Frühstück?")),
+    )
+
+    assert fit_router(german, stronger=Echo()).stronger is None
+
+
+@pytest.mark.skipif(strong_encoder(BUNDLED) is None, reason="the extra `encoder` is not installed")
 def test_the_extra_s_encoder_puts_like_meanings_close() -> None:
-    encoder = strong_encoder()
+    encoder = strong_encoder(BUNDLED)
     assert encoder is not None
 
-    slow, fast, cake = (
-        encoder.encode(static_encoder().tokens(text))
-        for text in ("my query is slow", "speed up the database", "bake a cake")
-    )
+    slow, fast, cake = encoder.encode(["my query is slow", "speed up the database", "bake a cake"])
 
     assert slow @ slow == pytest.approx(1, abs=1e-3)
     assert slow @ fast > slow @ cake

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
+import socket
+import struct
 import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -13,14 +19,14 @@ import pytest
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
 from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
-from workers.sandbox import Behaviour, Fault, RateLimit, Sandbox
-from workers.sandbox import chats as remembering
-from workers.sandbox import counts as counting
-from workers.sandbox.answers import reply, tokens, topics
-from workers.sandbox.behaviour import Conduct
-from workers.sandbox.chats import Chats, message
-from workers.sandbox.counts import Counts
-from workers.sandbox.flows import BUNDLED
+from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox
+from flowise_sandbox import chats as remembering
+from flowise_sandbox import counts as counting
+from flowise_sandbox.answers import reply, tokens, topics
+from flowise_sandbox.behaviour import Conduct
+from flowise_sandbox.chats import Chats, message
+from flowise_sandbox.counts import Counts
+from flowise_sandbox.flows import BUNDLED
 
 CREATIVE, TECHNICAL, DOCUMENTS = (Flow(key=flow.name, id=flow.id, domain="tests") for flow in BUNDLED)
 
@@ -243,7 +249,7 @@ async def test_wrong_paths_and_methods(method: str, path: str, status: int, cont
 
 
 async def test_without_a_key_of_its_own_the_management_api_is_open(client: FlowiseClient) -> None:
-    assert len(await client.chatflows()) == 3
+    assert len(await client.chatflows.all()) == 3
 
 
 # Memory
@@ -287,3 +293,22 @@ def test_counts_are_bounded_but_keep_the_total(monkeypatch: pytest.MonkeyPatch) 
 
     assert counts.questions == {"a": 2, "c": 1}
     assert (counts.total, counts.repeated) == (4, 1)
+
+
+async def test_a_client_that_leaves_before_its_stream_begins_is_no_fault(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = json.dumps({"question": "Why?", "streaming": True, "chatId": "left"})
+    request = (
+        f"POST /api/v1/prediction/{CREATIVE.id} HTTP/1.1\r\nHost: sandbox\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    )
+    where = urlsplit(sandbox.url)
+    for _ in range(20):
+        client = socket.create_connection((where.hostname, where.port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(request.encode())
+        client.close()
+    await asyncio.sleep(0.5)
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -1,4 +1,4 @@
-"""``python -m workers.sandbox`` as a process of its own."""
+"""``python -m flowise_sandbox`` as a process of its own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowUnauthorized, InvalidRegistry
 from agentic_flywheel.flowise import FlowCall, FlowiseClient
-from workers.sandbox.__main__ import main
-from workers.sandbox.flows import BUNDLED, read_flows
+from flowise_sandbox.__main__ import main
+from flowise_sandbox.flows import BUNDLED, read_flows
 
 ROOT = Path(__file__).parent.parent.parent
 NESTED = """
@@ -39,7 +39,7 @@ routing_flows:
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A sandbox process and its first line."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.sandbox", *arguments],
+        [sys.executable, "-m", "flowise_sandbox", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -63,7 +63,7 @@ async def test_it_says_where_it_is_serves_and_stops_when_told(stop: signal.Signa
             flow = Flow(key="mine", id="11111111-2222-4333-8444-555555555555", domain="tests")
             answer = await client.predict(FlowCall(flow=flow, question="Where do swallows go?", stream=True))
             with pytest.raises(FlowUnauthorized):
-                await client.chatflows()
+                await client.chatflows.all()
         process.send_signal(stop)
         exit_code = process.wait(timeout=10)
 

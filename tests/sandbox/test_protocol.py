@@ -14,7 +14,7 @@ import pytest
 from flowise.recordings import NAMES, RECORDINGS, Recording
 
 from agentic_flywheel.flowise.failure import failure_of_message
-from workers.sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
+from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
 
 MANAGEMENT_KEY = "lGPq1HH-management"
 FLOW_KEY = "lGPq1HH-roOYRX1gf-RSACYKUujzC0Jub_OqZoDvB3I"
@@ -45,6 +45,24 @@ FLOWS: dict[str, tuple[Style, Behaviour]] = {
     "c4c672a6-851e-4f4c-b83a-b6c6e13715f4": (Style.LLM, Behaviour(fault=Fault.PROVIDER_CUT)),
     "904acf79-e230-4372-bf67-9f8224fe6ff4": (Style.LLM, Behaviour(latency=5)),
     "ffbb6ce2-5911-4393-a761-37b4f54346a6": (Style.CODE, Behaviour(latency=0.3)),
+    "cfff17cc-c8f5-4d62-a028-ea3d3dbfa0a1": (Style.TOOLS, Behaviour()),
+    "897e3446-6108-4cbb-b173-0b5ace55a9cf": (Style.TOOLS, Behaviour(fault=Fault.TOOL)),
+    "be154da8-760e-4ae5-a488-6dc718e7c22f": (Style.MAKER, Behaviour()),
+    "53b714f5-57c1-48ca-990e-a5bb80dc5807": (Style.AGENT, Behaviour(fault=Fault.TOOL)),
+    "a8d2cff8-b2fd-45c4-a5b2-ac5cfe8dd2ff": (Style.FINDER, Behaviour()),
+    "21d2a097-e73c-4c32-919f-7b58b3ff20ac": (Style.CREW, Behaviour()),
+    "c0723fa9-1e3a-42a8-ba7c-31c37cb05be0": (Style.FORM, Behaviour()),
+    "918d22bb-7ae9-4fc1-9f52-560fa777c1a3": (Style.CODE, Behaviour()),
+    "4a2f77b7-43d0-4764-9b65-96747db2e14c": (Style.CHAT, Behaviour()),
+    "38d1f263-43a6-4187-b833-624a35e3ad21": (Style.LLM, Behaviour()),
+}
+
+#: What flows take beside a question.
+TAKES: dict[str, dict[str, Any]] = {
+    "4a2f77b7-43d0-4764-9b65-96747db2e14c": {"images": True},
+    "38d1f263-43a6-4187-b833-624a35e3ad21": {
+        "files": ("text/plain", "application/pdf", "text/csv", "application/json")
+    },
 }
 
 #: Requests that only make sense one after the other.
@@ -86,7 +104,10 @@ class Answered:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    flows = [SandboxFlow(id=flow_id, name=style, style=style) for flow_id, (style, _) in FLOWS.items()]
+    flows = [
+        SandboxFlow(id=flow_id, name=style, style=style, **TAKES.get(flow_id, {}))
+        for flow_id, (style, _) in FLOWS.items()
+    ]
     async with Sandbox(flows, api_key=MANAGEMENT_KEY) as running:
         for flow_id, (_, behaviour) in FLOWS.items():
             running.behave(flow_id, behaviour)
@@ -233,7 +254,7 @@ async def test_a_recorded_request_gets_the_recorded_shape(
 async def test_recorded_requests_in_a_row_get_the_recorded_shapes(
     names: list[str], sandbox: Sandbox, session: aiohttp.ClientSession
 ) -> None:
-    feedback = {}
+    feedback: dict[str, Any] = {}
     for name in names:
         answered = await ask(session, sandbox, name, **feedback)
         assert_like(answered, RECORDINGS[name])

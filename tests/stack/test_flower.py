@@ -13,7 +13,8 @@ from celery import Celery
 from processes import Valkey, start_worker
 
 from agentic_flywheel.settings import Settings
-from producer.stack import StackInfo, start_stack
+from agentic_flywheel.stack import StackInfo
+from producer.stack import start_stack
 
 APP = "engine.engine_app"
 

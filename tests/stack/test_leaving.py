@@ -12,10 +12,11 @@ import pytest
 from processes import Process, free_port, wait_for
 
 from agentic_flywheel.settings import Settings
+from agentic_flywheel.stack import running_stack
 from producer.stack import start_stack
 from producer.stack.broker import answers
+from producer.stack.claim import claim
 from producer.stack.guard import left_over
-from producer.stack.state import claim, running_stack
 
 
 class Starter:

@@ -12,8 +12,9 @@ import pytest
 from stack.actors import actor
 
 from agentic_flywheel.errors import ServiceFailed
+from agentic_flywheel.stack import StackInfo, running_stack
+from producer.stack.claim import claim
 from producer.stack.processes import Service, Stack, Stage, restart_delay
-from producer.stack.state import StackInfo, claim, running_stack
 
 
 @asynccontextmanager

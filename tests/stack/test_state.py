@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from agentic_flywheel.errors import StackRunning
 from agentic_flywheel.settings import Settings
-from producer.stack import StackInfo, running_stack, stack_settings
-from producer.stack.state import claim, state_file
+from agentic_flywheel.stack import StackInfo, running_stack, stack_settings, state_file
+from producer.stack.claim import claim
 
 INFO = StackInfo(
     redis_url="redis://:broker-secret@127.0.0.1:7001/0",

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from langfuse_server import PUBLIC_KEY, SECRET_KEY, LangfuseServer
-from redis.asyncio import Redis
 
-from agentic_flywheel.batch import Batch
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing import Tracer
 
@@ -21,11 +19,6 @@ MakeTracer = Callable[..., Tracer]
 def server() -> Iterator[LangfuseServer]:
     with LangfuseServer() as running:
         yield running
-
-
-@pytest.fixture
-async def batch(redis_client: Redis) -> Batch:
-    return Batch(redis_client)
 
 
 @pytest.fixture

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
 
-_FOLDER = resources.files("agentic_flywheel").joinpath("lua")
-_SHARED = "\n".join(_FOLDER.joinpath(f"{part}.lua").read_text() for part in ("tally", "prelude"))
+from agentic_flywheel.broker.assembly import assembled
 
 
 async def run_lua(client: Redis, code: str, *args: str | int) -> Any:
-    return await client.eval(f"{_SHARED}\n{code}", 0, *args)  # type: ignore[misc]
+    return await client.eval(assembled("test", code), 0, *args)
 
 
 async def put_record(client: Redis, query_id: str, **fields: str | int) -> None:
     """Put a record there as a submission leaves it."""
-    given = {"state": "running", "owner": "ada", "query": '{"question":"Why?"}', "created": 1000, "ttl": 3600}
-    await client.hset(f"flywheel:query:{query_id}", mapping={**given, **fields})  # type: ignore[misc]
+    given = {"state": "running", "owner": "ada", "query": '{"question":"Why?"}', "created": 1000, "ttl": 3600, **fields}
+    for name, value in given.items():
+        await client.hset(f"flywheel:query:{query_id}", name, str(value))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agentic_flywheel.models import Answer, Query, Record, Route, State, Target, new_query_id
+from agentic_flywheel.ids import new_query_id
+from agentic_flywheel.models import Answer, Query, Record, Route, State, Target
 
 CREATED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -19,7 +20,7 @@ def record(
         "query_id": query_id,
         "owner": "ada",
         "state": state,
-        "query": Query(question=question, session_id="s-1", user="ada", client="cli"),
+        "query": Query(question=question, session_id="s-1", owner="ada", client="cli"),
         "route": Route(
             targets=(Target(flow="technical-analysis", domain="technical", confidence=0.91),),
             decision="single",

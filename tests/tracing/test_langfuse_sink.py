@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from urllib3 import HTTPHeaderDict
 
-from agentic_flywheel.tracing.langfuse_sink import HOLD, judge
+from agentic_flywheel.tracing.langfuse_sink import PAUSE, judge
 from agentic_flywheel.tracing.sink import ATTEMPTS, LONGEST_WAIT, next_wait
 
 
@@ -12,12 +12,12 @@ from agentic_flywheel.tracing.sink import ATTEMPTS, LONGEST_WAIT, next_wait
     [
         (200, {}, "delivered", None),
         (207, {}, "delivered", None),
-        (200, {"Content-Type": "text/html; charset=utf-8"}, "refused", HOLD),
-        (302, {}, "refused", HOLD),
+        (200, {"Content-Type": "text/html; charset=utf-8"}, "refused", PAUSE),
+        (302, {}, "refused", PAUSE),
         (400, {}, "refused", None),
-        (401, {}, "refused", HOLD),
-        (403, {}, "refused", HOLD),
-        (404, {}, "refused", HOLD),
+        (401, {}, "refused", PAUSE),
+        (403, {}, "refused", PAUSE),
+        (404, {}, "refused", PAUSE),
         (408, {}, "again", None),
         (413, {}, "too_large", None),
         (429, {"Retry-After": "7"}, "again", 7.0),

@@ -9,9 +9,9 @@ from processes import Valkey
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch, connect
-from agentic_flywheel.metrics import MAX_TRIED, MetricsServer, SteadyCounts, buckets_of
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch, connect
+from agentic_flywheel.figures.metrics import MAX_TRIED, MetricsServer, SteadyCounts, buckets_of
 from tracing.catalogs import CATALOG
 from tracing.test_health import TIMEOUT, ended
 
@@ -44,8 +44,8 @@ def of(**labels: str) -> tuple[tuple[str, str], ...]:
 async def test_prometheus_reads_the_figures_of_flows_and_queues(metrics: int, redis_client: Redis) -> None:
     await ended(redis_client, "sql", "succeeded", times=8, took=1000)
     await ended(redis_client, "sql", "failed", times=2, error=TIMEOUT)
-    await redis_client.lpush("classify", "a")  # type: ignore[misc]
-    await redis_client.hset(wire.circuit_key("sql"), "open_until", 1)  # type: ignore[misc]
+    await redis_client.lpush("classify", "a")
+    await redis_client.hset(wire.circuit_key("sql"), "open_until", 1)
 
     found = await scrape(metrics)
 
@@ -117,7 +117,7 @@ async def test_processes_of_one_machine_take_one_port_after_the_other(metrics: i
 async def test_where_no_port_is_free_nothing_is_left_open(
     metrics: int, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentic_flywheel.metrics.MAX_TRIED", 1)
+    monkeypatch.setattr("agentic_flywheel.figures.metrics.MAX_TRIED", 1)
 
     with pytest.raises(OSError, match="address already in use"):
         await MetricsServer(batch, lambda: CATALOG).start(metrics)

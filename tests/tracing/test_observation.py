@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import uuid
 
-from agentic_flywheel.models import new_query_id
+from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.tracing import derive_span_id, new_span_id, root_span_id, trace_id
 from agentic_flywheel.tracing.observation import sampled, weigh
 

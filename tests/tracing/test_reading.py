@@ -6,17 +6,19 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from langfuse_server import PUBLIC_KEY, SECRET_KEY, LangfuseServer
 from redis.asyncio import Redis
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.scores import give_score, send_scores
 from agentic_flywheel.errors import UnknownQuery, UnknownSession
-from agentic_flywheel.models import Answer, Record, Usage, new_query_id
-from agentic_flywheel.scores import give_score, send_scores
+from agentic_flywheel.ids import new_query_id
+from agentic_flywheel.models import Answer, Record, Usage
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing import Tracer
 from agentic_flywheel.tracing.archive import Wish
@@ -35,7 +37,7 @@ class Desk:
     def __init__(self, batch: Batch, client: Redis, tracer: Tracer, settings: Settings) -> None:
         self.batch, self.client, self.tracer, self.settings = batch, client, tracer, settings
 
-    async def ended(self, question: str, *, known: bool = True, **fields: object) -> Record:
+    async def ended(self, question: str, *, known: bool = True, **fields: Any) -> Record:
         """Trace a query that has ended; ``known``: its record is still there."""
         now = datetime.now(UTC)
         ended = record(question=question, created=now, finished=now + timedelta(seconds=1), **fields)
@@ -44,13 +46,13 @@ class Desk:
                 self.client,
                 ended.query_id,
                 state="succeeded",
-                owner=ended.owner,
+                owner=ended.asker.owner,
                 query=ended.query.model_dump_json(),
                 flow=str(ended.flow),
                 created=int(ended.created.timestamp() * 1000),
                 finished=int(now.timestamp() * 1000) + 1000,
             )
-        trace = self.tracer.trace(ended.query_id, session=ended.query.session_id, user=ended.owner)
+        trace = self.tracer.trace(ended.query_id, session=ended.query.session_id, user=ended.asker.name)
         start = int(now.timestamp() * 1000) * 10**6
         trace.observe(
             "flow-execution",
@@ -96,7 +98,7 @@ async def test_a_trace_is_read_back_whole(desk: Desk, place: Place) -> None:
     await send_scores(desk.batch, desk.settings)
     desk.sent()
 
-    view = await read_trace(desk.batch, desk.settings, ended.query_id, owner="ada")
+    view = await read_trace(desk.batch, desk.settings, ended.query_id, asker=Asker("ada"))
 
     root, call = view.observations
     assert view.root == root
@@ -118,9 +120,9 @@ async def test_a_trace_outlives_its_record_and_stays_its_owners(desk: Desk) -> N
     ended = await desk.ended("Who reads this?", known=False)
     desk.sent()
 
-    assert (await read_trace(desk.batch, desk.settings, ended.query_id, owner="ada")).root is not None
+    assert (await read_trace(desk.batch, desk.settings, ended.query_id, asker=Asker("ada"))).root is not None
     with pytest.raises(UnknownQuery):
-        await read_trace(desk.batch, desk.settings, ended.query_id, owner="eve")
+        await read_trace(desk.batch, desk.settings, ended.query_id, asker=Asker("eve"))
 
 
 async def test_nobody_reads_another_ones_trace(desk: Desk) -> None:
@@ -128,7 +130,7 @@ async def test_nobody_reads_another_ones_trace(desk: Desk) -> None:
     desk.sent()
 
     with pytest.raises(UnknownQuery):
-        await read_trace(desk.batch, desk.settings, ended.query_id, owner="eve")
+        await read_trace(desk.batch, desk.settings, ended.query_id, asker=Asker("eve"))
 
 
 async def test_an_unknown_query_has_no_trace(desk: Desk) -> None:
@@ -140,20 +142,23 @@ async def test_traces_are_found_by_text_flow_date_owner_and_score(desk: Desk) ->
     sql = await desk.ended("How do I connect PostgreSQL?")
     poem = await desk.ended("Write a poem", flow="creative", answer=_answer("Roses."))
     other = await desk.ended("Who is eve?", owner="eve")
+    near = await desk.ended("Who is adam?", owner="ada-m")
     await give_score(desk.batch, sql.query_id, 9)
     await give_score(desk.batch, poem.query_id, 3)
     await send_scores(desk.batch, desk.settings)
     desk.sent()
 
-    async def found(**wish: object) -> set[str]:
-        return {each.query_id for each in await search_traces(desk.batch, desk.settings, Wish(**wish))}  # type: ignore[arg-type]
+    async def found(**wish: Any) -> set[str]:
+        return {each.query_id for each in await search_traces(desk.batch, desk.settings, Wish(**wish))}
 
-    everything = {sql.query_id, poem.query_id, other.query_id}
+    everything = {sql.query_id, poem.query_id, other.query_id, near.query_id}
     assert await found() == everything
     assert await found(text="postgresql") == {sql.query_id}
     assert await found(text="roses") == {poem.query_id}
     assert await found(flow="creative") == {poem.query_id}
-    assert await found(owner="eve") == {other.query_id}
+    assert await found(asker=Asker("eve")) == {other.query_id}
+    assert await found(asker=Asker("ada")) == {sql.query_id, poem.query_id}
+    assert await found(asker=Asker("ada", "m")) == set()
     assert await found(since=NOW - timedelta(minutes=1)) == everything
     assert await found(until=NOW - timedelta(minutes=1)) == set()
     assert await found(min_score=8) == {sql.query_id}
@@ -165,17 +170,18 @@ async def test_traces_are_found_by_text_flow_date_owner_and_score(desk: Desk) ->
 
 
 async def test_a_session_is_read_as_a_thread(desk: Desk) -> None:
-    await desk.client.hset(wire.session_key("s-1"), mapping={"owner": "ada", "created": 1000})  # type: ignore[misc]
+    name = Asker("ada").session_name("s-1")
+    await desk.client.hset(wire.session_key(name), mapping={"life": "a", "created": 1000})
     first = await desk.ended("First?")
     turn = {"query_id": "old", "question": "Before?", "answer": "Yes.", "flow": "f", "domain": "d", "at": 1000}
-    await desk.client.rpush(wire.turns_key("s-1"), json.dumps(turn))  # type: ignore[misc]
+    await desk.client.rpush(wire.turns_key(name), json.dumps(turn))
     desk.sent()
 
-    thread = await read_thread(desk.batch, desk.settings, "s-1", owner="ada")
+    thread = await read_thread(desk.batch, desk.settings, "s-1", asker=Asker("ada"))
 
     assert [(each.query_id, each.question) for each in thread] == [("old", "Before?"), (first.query_id, "First?")]
     with pytest.raises(UnknownSession):
-        await read_thread(desk.batch, desk.settings, "s-1", owner="eve")
+        await read_thread(desk.batch, desk.settings, "s-1", asker=Asker("eve"))
 
 
 async def test_without_any_trace_the_record_tells_the_broad_steps(
@@ -184,12 +190,12 @@ async def test_without_any_trace_the_record_tells_the_broad_steps(
     await put_record(redis_client, "q", routed=1200, started=1300, domain="technical", flow="sql")
     await redis_client.zadd(wire.owned_key("ada"), {"q": 1})
 
-    view = await read_trace(batch, Settings(home=tmp_path), "q", owner="ada")
+    view = await read_trace(batch, Settings(home=tmp_path), "q", asker=Asker("ada"))
 
     assert view.source == "the record"
     assert [each.name for each in view.observations[1:]] == ["queue-wait", "queue-wait", "flow-execution"]
     assert view.observations[0].message == "under way: running"
-    (found,) = await search_traces(batch, Settings(home=tmp_path), Wish(owner="ada", text="why"))
+    (found,) = await search_traces(batch, Settings(home=tmp_path), Wish(asker=Asker("ada"), text="why"))
     assert found.query_id == "q"
 
 

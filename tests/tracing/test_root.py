@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agentic_flywheel.errors import FlowTimeout
@@ -59,11 +61,11 @@ def test_a_cached_answer_is_tagged() -> None:
             State.FAILED,
             {"error": FlowTimeout("technical-analysis", 5).describe()},
             "ERROR",
-            "FlowTimeout: The flow 'technical-analysis' gave no sign for 5 s",
+            "FlowTimeout: The flow 'technical-analysis' had not answered within 5 s",
         ),
     ],
 )
-def test_a_query_without_an_answer_says_why(state: State, fields: dict[str, object], level: str, message: str) -> None:
+def test_a_query_without_an_answer_says_why(state: State, fields: dict[str, Any], level: str, message: str) -> None:
     root = root_of(record(state, **fields))
 
     assert (root.level, root.message, root.output) == (level, message, None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,50 +12,55 @@ from langfuse_server import LangfuseServer
 from processes import wait_for
 from redis.asyncio import Redis
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.transitions import Transitions
+from agentic_flywheel.broker.upkeep import Upkeep
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing import Tracer
-from agentic_flywheel.transitions import Transitions
 from tracing.catalogs import CATALOG
 from tracing.lua import put_record
 from tracing.records import record
+from workers.roots import OwedRoots
 
 
 async def test_a_cancelled_query_is_owed_by_one_worker_only(batch: Batch, redis_client: Redis) -> None:
     await put_record(redis_client, "q", state="running", owner="ada")
-    one, other = (Transitions(batch, Settings(), worker=name) for name in ("one", "other"))
-    await one.cancel(["q"], owner="ada", reason="tired of it")
-    await one.cancel(["q"], owner="ada", reason="again")
+    one, other = (Upkeep(batch, Settings(), worker=name, traces=True) for name in ("one", "other"))
+    transitions = Transitions(batch, Settings())
+    await transitions.cancel(["q"], asker=Asker("ada"), reason="tired of it")
+    await transitions.cancel(["q"], asker=Asker("ada"), reason="again")
 
-    found = [await transitions.sweep(CATALOG) for transitions in (one, other, one)]
+    found = [await upkeep.sweep(CATALOG, ()) for upkeep in (one, other, one)]
 
     assert [each.ended for each in found] == [("q",), (), ()]
-    assert await redis_client.smembers(wire.roots_key("one")) == {"q"}  # type: ignore[misc]
+    assert await redis_client.smembers(wire.roots_key("one")) == {"q"}
 
 
 async def test_what_a_dead_worker_owed_is_taken_over_once(batch: Batch, redis_client: Redis) -> None:
-    one, other = (Transitions(batch, Settings(), worker=name) for name in ("one", "other"))
-    await one.sweep(CATALOG)
-    await redis_client.sadd(wire.roots_key("one"), "a", "b")  # type: ignore[misc]
-    while_it_lives = await other.sweep(CATALOG)
-    await redis_client.delete(f"{wire.PREFIX}alive:one")
+    one, other = (Upkeep(batch, Settings(), worker=name, traces=True) for name in ("one", "other"))
+    await one.sweep(CATALOG, ())
+    await redis_client.sadd(wire.roots_key("one"), "a", "b")
+    while_it_lives = await other.sweep(CATALOG, ())
+    await redis_client.delete(wire.alive_key("one"))
 
-    after = await other.sweep(CATALOG)
+    after = await other.sweep(CATALOG, ())
 
     assert while_it_lives.ended == ()
     assert set(after.ended) == {"a", "b"}
-    assert (await other.sweep(CATALOG)).ended == ()
-    assert await redis_client.smembers(wire.roots_key("other")) == {"a", "b"}  # type: ignore[misc]
-    assert await redis_client.smembers(f"{wire.PREFIX}tracers") == {"other"}  # type: ignore[misc]
+    assert (await other.sweep(CATALOG, ())).ended == ()
+    assert await redis_client.smembers(wire.roots_key("other")) == {"a", "b"}
+    assert await redis_client.smembers(wire.WORKERS) == {"other"}
 
 
 async def test_who_traces_nothing_owes_nothing(batch: Batch, redis_client: Redis) -> None:
     await put_record(redis_client, "q", state="running", owner="ada")
     transitions = Transitions(batch, Settings())
-    await transitions.cancel(["q"], owner="ada", reason="tired of it")
+    await transitions.cancel(["q"], asker=Asker("ada"), reason="tired of it")
 
-    assert (await transitions.sweep(CATALOG)).ended == ("q",)
+    upkeep = Upkeep(batch, Settings(), worker="one", traces=False)
+    assert (await upkeep.sweep(CATALOG, ())).ended == ("q",)
     assert not await redis_client.keys(f"{wire.PREFIX}roots:*")
 
 
@@ -108,3 +116,27 @@ def test_a_root_that_cannot_be_sent_yet_stays(tmp_path: Path, server: LangfuseSe
     tracer.close(0.1)
 
     assert left == []
+
+
+async def test_roots_that_are_sent_meanwhile_do_not_hinder_their_removal(batch: Batch, redis_client: Redis) -> None:
+    """Another thread may have its turn whenever Python collects garbage."""
+    owed = OwedRoots()
+    key = wire.roots_key(owed.worker)
+    await redis_client.sadd(key, "first", "other")
+
+    def send(*_: object) -> None:
+        owed.left(["other"])
+
+    owed.left(["first"])
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(send)
+    gc.set_threshold(1)
+    try:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(owed.settle(batch), 0.2)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(send)
+    await owed.settle(batch)
+
+    assert not await redis_client.exists(key)

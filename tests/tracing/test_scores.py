@@ -8,23 +8,23 @@ import pytest
 from langfuse_server import PUBLIC_KEY, SECRET_KEY, LangfuseServer
 from redis.asyncio import Redis
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch
-from agentic_flywheel.errors import InvalidScore, UnknownQuery
-from agentic_flywheel.models import new_query_id
-from agentic_flywheel.scores import (
+from agentic_flywheel.asker import Asker
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.scores import (
     SENT_WITHIN,
     Score,
     check,
     give_score,
     next_wait,
     read_value,
-    scored_queries,
     scores_of,
     send_scores,
 )
+from agentic_flywheel.errors import InvalidScore, UnknownQuery
+from agentic_flywheel.figures.tally import add_up, hour_of, read_hours
+from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.tally import add_up, hour_of, read_hours
 from tracing.lua import put_record
 
 NOWHERE = Settings()
@@ -50,12 +50,11 @@ async def ratings(batch: Batch) -> tuple[float, int]:
 
 @pytest.mark.parametrize("value", [1, 10, 7.5, True, False, "helpful"])
 async def test_a_score_is_kept_beside_its_query(batch: Batch, query_id: str, value: Any) -> None:
-    score = await give_score(batch, query_id, value, comment="räumt auf", owner="ada")
+    score = await give_score(batch, query_id, value, comment="räumt auf", asker=Asker("ada"))
 
     assert await scores_of(batch, [query_id]) == {query_id: [score]}
     assert (score.value, score.comment, score.by, score.flow) == (value, "räumt auf", "ada", "technical-analysis")
     assert type(score.value) is type(value)
-    assert await scored_queries(batch, datetime.now(UTC) - timedelta(minutes=1)) == [query_id]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ async def test_a_score_of_an_unknown_query_is_an_error(batch: Batch) -> None:
 
 async def test_nobody_scores_another_ones_query(batch: Batch, query_id: str) -> None:
     with pytest.raises(UnknownQuery):
-        await give_score(batch, query_id, 5, owner="eve")
+        await give_score(batch, query_id, 5, asker=Asker("eve"))
 
     assert await scores_of(batch, [query_id]) == {query_id: []}
 
@@ -181,3 +180,18 @@ def test_ids_differ_by_query_and_name() -> None:
     scores = [Score(query_id=query, name=name, value=1, at=at) for query in ("a", "b") for name in ("x", "y")]
 
     assert len({score.score_id for score in scores}) == 4
+
+
+async def test_a_score_that_cannot_be_read_keeps_no_other_from_being_sent(
+    batch: Batch, query_id: str, server: LangfuseServer, redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    await give_score(batch, query_id, 8)
+    await redis_client.zadd(wire.UNSENT_SCORES, {"no-hash\nrating": 1, "no-json\nrating": 2})
+    await redis_client.set(wire.scores_key("no-hash"), "x")
+    await redis_client.hset(wire.scores_key("no-json"), "rating", "{")
+    with caplog.at_level(logging.ERROR):
+        assert await send_scores(batch, settings_of(server)) == 1
+
+    assert len(server.scores) == 1
+    assert caplog.text.count("cannot be read, and is not sent") == 2
+    assert await batch.call("ZCARD", wire.UNSENT_SCORES) == 0

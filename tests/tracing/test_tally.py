@@ -6,17 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis.asyncio import Redis
 
-from agentic_flywheel import wire
-from agentic_flywheel.batch import Batch
-from agentic_flywheel.tally import Tally, add_up, hour_of, percentile, read_hours, upper_bound
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.figures.tally import Tally, add_up, hour_of, percentile, read_hours, upper_bound
 from tracing.lua import put_record, run_lua
 
-ROUTE = '{"targets":[{"flow":"a","domain":"d","confidence":0.9,"topic":"databases"}],"reason":"\\"topic\\":\\"x\\""}'
 FINISH = """
-local id, state, answer, err, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local outcome = {failure = '{}', reason = 'why'}
-if answer ~= '' then outcome.answer = answer end
-if err ~= '' then outcome.error = err end
+local id, state, cached, error_type, now = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4], tonumber(ARGV[5])
+local outcome = {failure = '{}', reason = 'why', cached = cached}
+if state == 'succeeded' then outcome.answer = '{"text":"x"}' end
+if state == 'failed' then outcome.error = '{}' outcome.error_type = error_type end
 return finalise(id, state, outcome, now) and 1 or 0
 """
 
@@ -26,11 +25,11 @@ async def figures(batch: Batch, moment_ms: int) -> Tally:
 
 
 async def test_what_ends_is_counted_once_by_flow_owner_and_intent(batch: Batch, redis_client: Redis) -> None:
-    await put_record(redis_client, "q1", flow="a", route=ROUTE, started=1500)
-    await put_record(redis_client, "q2", flow="a", owner="eve|x", route=ROUTE.replace('"databases"', "null"))
+    await put_record(redis_client, "q1", flow="a", intent="databases", started=1500)
+    await put_record(redis_client, "q2", flow="a", owner="eve|x", intent="")
     for _ in range(2):
-        await run_lua(redis_client, FINISH, "q1", "succeeded", '{"text":"\\"cached\\":true"}', "", 3000)
-    await run_lua(redis_client, FINISH, "q2", "failed", "", '{"error":"no","error_type":"FlowTimeout"}', 61_000)
+        await run_lua(redis_client, FINISH, "q1", "succeeded", 0, "", 3000)
+    await run_lua(redis_client, FINISH, "q2", "failed", 0, "FlowTimeout", 61_000)
 
     found = await figures(batch, 3000)
 
@@ -44,9 +43,9 @@ async def test_what_ends_is_counted_once_by_flow_owner_and_intent(batch: Batch, 
 
 async def test_a_cached_answer_and_a_cancelled_query_are_told_apart(batch: Batch, redis_client: Redis) -> None:
     await put_record(redis_client, "q1", flow="a")
-    await run_lua(redis_client, FINISH, "q1", "succeeded", '{"text":"x","cached":true}', "", 3000)
+    await run_lua(redis_client, FINISH, "q1", "succeeded", 1, "", 3000)
     await put_record(redis_client, "q2")
-    await run_lua(redis_client, FINISH, "q2", "cancelled", "", "", 3000)
+    await run_lua(redis_client, FINISH, "q2", "cancelled", 0, "", 3000)
 
     found = await figures(batch, 3000)
 
@@ -55,9 +54,7 @@ async def test_a_cached_answer_and_a_cancelled_query_are_told_apart(batch: Batch
 
 
 async def test_figures_expire_and_their_names_are_bounded(batch: Batch, redis_client: Redis) -> None:
-    await run_lua(
-        redis_client, "for i = 1, 3000 do tally('a', 'user' .. i, nil, 'succeeded', nil, 1000, nil, 2000) end", 0
-    )
+    await run_lua(redis_client, "for i = 1, 3000 do tally_names(hour_of(2000), 'user' .. i) end", 0)
 
     found = await figures(batch, 2000)
 
@@ -70,8 +67,8 @@ async def test_figures_expire_and_their_names_are_bounded(batch: Batch, redis_cl
 async def test_latencies_are_exact_to_a_tenth(batch: Batch, redis_client: Redis) -> None:
     for latency in (1, 7, 90, 1000, 12_345, 3_600_000):
         await redis_client.flushdb()
-        await run_lua(redis_client, f"tally('a', 'u', nil, 'succeeded', nil, 0, nil, {latency})")
-        (hour,) = [int(key.rpartition(":")[2]) for key in await redis_client.keys("flywheel:tally:*")]
+        await run_lua(redis_client, f"tally_flow(hour_of({latency}), 'a', nil, 'succeeded', nil, 0, nil, {latency})")
+        (hour,) = [int(str(key).rpartition(":")[2]) for key in await redis_client.keys("flywheel:tally:*")]
         histogram = add_up((await read_hours(batch, [hour])).values()).flows["a"].latencies["succeeded"]
 
         found = percentile(histogram, 0.5)

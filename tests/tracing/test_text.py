@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
+from agentic_flywheel.cutting import cut
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.models import Usage
-from agentic_flywheel.tracing.text import MASKING_FAILED, as_text, cut, load_mask, masked, redact
+from agentic_flywheel.tracing.text import MASKING_FAILED, as_text, load_mask, masked, redact
 
 
 @pytest.mark.parametrize(

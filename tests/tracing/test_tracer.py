@@ -14,7 +14,8 @@ import pytest
 from langfuse_server import Failure, LangfuseServer
 from processes import Process, wait_for
 
-from agentic_flywheel.models import State, Usage, new_query_id
+from agentic_flywheel.ids import new_query_id
+from agentic_flywheel.models import State, Usage
 from agentic_flywheel.tracing import Observation, Tracer, derive_span_id, root_span_id
 from agentic_flywheel.tracing.file_sink import read_lines
 from tracing.conftest import MakeTracer
@@ -68,7 +69,7 @@ def test_a_query_is_one_tree_with_one_root(server: LangfuseServer, make_tracer: 
     assert spans["flow-execution"].is_error
     assert spans["flow-execution"].attribute("output") == '{"text": "So."}'
     assert spans["cache-check"].parent == spans["flow-execution"].span_id
-    assert server.orphans() == server.duplicates == server.problems == []
+    assert (server.orphans(), server.duplicates, server.problems) == ([], [], [])
 
 
 def test_every_attempt_of_a_redelivered_task_is_seen(server: LangfuseServer, make_tracer: MakeTracer) -> None:
@@ -105,7 +106,7 @@ def test_hundreds_of_queries_from_several_tracers_give_as_many_roots(
 
     assert len(server.roots()) == 200
     assert len(server.spans) == 800
-    assert server.orphans() == server.duplicates == server.problems == []
+    assert (server.orphans(), server.duplicates, server.problems) == ([], [], [])
 
 
 def test_a_private_query_shows_no_text(server: LangfuseServer, make_tracer: MakeTracer) -> None:
@@ -158,7 +159,7 @@ def test_a_query_that_is_not_sampled_leaves_nothing(server: LangfuseServer, make
 
     assert tracer.close()
     assert server.requests.total() == 0
-    assert tracer.delivery.accepted == 0
+    assert tracer.counts.accepted == 0
 
 
 def test_nothing_is_recorded_where_tracing_is_off(tmp_path: Path, make_tracer: MakeTracer) -> None:
@@ -197,7 +198,7 @@ def test_what_cannot_be_recorded_raises_nothing_and_takes_nothing_with_it(
     tracer.trace("an id that is no uuid").observe("good", start=1, end=2)
     tracer.close()
 
-    assert tracer.delivery.dropped == 5
+    assert tracer.counts.dropped == 5
     assert [span.name for span in server.spans.values()] == ["good"]
 
 
@@ -209,8 +210,8 @@ def test_a_batch_that_fails_for_a_moment_is_sent_again(server: LangfuseServer, m
     tracer = make_tracer(server)
     query(tracer)
 
-    wait_for(lambda: tracer.delivery.sent == 4, what="all sent after two refusals")
-    assert tracer.delivery.dropped == 0
+    wait_for(lambda: tracer.counts.sent == 4, what="all sent after two refusals")
+    assert tracer.counts.dropped == 0
     assert server.requests["/api/public/otel/v1/traces"] == 3
 
 
@@ -220,7 +221,7 @@ def test_a_connection_that_breaks_is_made_anew(server: LangfuseServer, make_trac
     tracer = make_tracer(server)
     query(tracer)
 
-    wait_for(lambda: tracer.delivery.sent == 4, what="all sent")
+    wait_for(lambda: tracer.counts.sent == 4, what="all sent")
     assert server.orphans() == []
 
 
@@ -232,7 +233,7 @@ def test_a_request_that_is_too_large_is_halved_until_it_fits(server: LangfuseSer
 
     assert tracer.close(5)
     assert len(server.spans) == 16
-    assert tracer.delivery.dropped == 0
+    assert tracer.counts.dropped == 0
 
 
 def test_one_observation_that_is_too_large_by_itself_is_dropped(
@@ -244,7 +245,7 @@ def test_one_observation_that_is_too_large_by_itself_is_dropped(
     tracer.trace(new_query_id()).observe("large", start=1, end=2, input="x" * 9000)
 
     assert tracer.close(5)
-    assert (tracer.delivery.sent, tracer.delivery.dropped) == (4, 1)
+    assert (tracer.counts.sent, tracer.counts.dropped) == (4, 1)
 
 
 def test_a_large_backlog_leaves_in_requests_that_the_server_takes(
@@ -267,9 +268,9 @@ def test_a_refusal_that_only_a_person_can_mend_is_not_repeated(
     server.fail("status", status=status)
     tracer = make_tracer(server)
     for _ in range(3):
-        before = tracer.delivery.dropped
+        before = tracer.counts.dropped
         query(tracer)
-        wait_for(lambda before=before: tracer.delivery.dropped == before + 4, what="dropped")  # type: ignore[misc]
+        wait_for(lambda before=before: tracer.counts.dropped == before + 4, what="dropped")  # type: ignore[misc]
 
     assert server.requests["/api/public/otel/v1/traces"] == 1
     lines = [each.message for each in caplog.records if each.name.startswith("agentic_flywheel")]
@@ -282,8 +283,8 @@ def test_a_login_page_is_not_mistaken_for_success(server: LangfuseServer, make_t
     tracer = make_tracer(server)
     query(tracer)
 
-    wait_for(lambda: tracer.delivery.dropped == 4)
-    assert "web page" in tracer.delivery.reason
+    wait_for(lambda: tracer.counts.dropped == 4)
+    assert "web page" in tracer.counts.reason
 
 
 def test_spans_that_the_server_leaves_out_are_counted(server: LangfuseServer, make_tracer: MakeTracer) -> None:
@@ -292,7 +293,7 @@ def test_spans_that_the_server_leaves_out_are_counted(server: LangfuseServer, ma
     query(tracer)
     tracer.close()
 
-    assert (tracer.delivery.sent, tracer.delivery.dropped) == (3, 1)
+    assert (tracer.counts.sent, tracer.counts.dropped) == (3, 1)
 
 
 @pytest.mark.parametrize("kind", ["hanging", "slow", "down"])
@@ -315,7 +316,7 @@ def test_whatever_the_server_does_recording_and_closing_stay_short(
 
     assert recorded - began < 2.0
     assert time.monotonic() - recorded < 1.5
-    assert tracer.delivery.accepted == 200
+    assert tracer.counts.accepted == 200
 
 
 def test_a_backlog_is_bounded_by_count(server: LangfuseServer, make_tracer: MakeTracer) -> None:
@@ -325,10 +326,10 @@ def test_a_backlog_is_bounded_by_count(server: LangfuseServer, make_tracer: Make
     for _ in range(5000):
         trace.observe("step", start=1, end=2)
 
-    delivery = tracer.delivery
-    assert delivery.accepted + delivery.dropped == 5000
+    counts = tracer.counts
+    assert counts.accepted + counts.dropped == 5000
     # One batch may be on its way beside those that wait.
-    assert delivery.pending <= 100 + 2048
+    assert counts.pending <= 100 + 2048
 
 
 def test_a_backlog_is_bounded_by_bytes(server: LangfuseServer, make_tracer: MakeTracer) -> None:
@@ -338,10 +339,10 @@ def test_a_backlog_is_bounded_by_bytes(server: LangfuseServer, make_tracer: Make
     for number in range(1000):
         trace.observe("step", start=1, end=2, input={"text": f"{number}" + "x" * 10_000})
 
-    delivery = tracer.delivery
-    assert delivery.pending_bytes <= 1_000_000
-    assert 50 < delivery.accepted < 100
-    assert delivery.dropped == 1000 - delivery.accepted
+    counts = tracer.counts
+    assert counts.pending_bytes <= 1_000_000
+    assert 50 < counts.accepted < 100
+    assert counts.dropped == 1000 - counts.accepted
 
 
 def test_dropped_observations_make_one_line_of_log(
@@ -352,7 +353,7 @@ def test_dropped_observations_make_one_line_of_log(
     tracer = make_tracer(server)
     for sent in range(1, 4):
         query(tracer)
-        wait_for(lambda sent=sent: tracer.delivery.dropped == 4 * sent)  # type: ignore[misc]
+        wait_for(lambda sent=sent: tracer.counts.dropped == 4 * sent)  # type: ignore[misc]
 
     lines = [each.message for each in caplog.records if each.name.startswith("agentic_flywheel")]
     assert lines == ["4 trace observations dropped so far: status 400: the server does not understand these spans"]
@@ -384,7 +385,7 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print("ready", flush=True)
 while True:
     trace.observe("step", start=time.time_ns(), end=time.time_ns())
-    print(tracer.delivery.accepted, flush=True)
+    print(tracer.counts.accepted, flush=True)
     time.sleep(0.01)
 """
 

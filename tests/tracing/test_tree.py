@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from agentic_flywheel.broker.scores import Score
 from agentic_flywheel.models import State, Usage
-from agentic_flywheel.scores import Score
 from agentic_flywheel.tracing import Observation, derive_span_id, root_span_id
 from agentic_flywheel.tracing.root import root_of
 from agentic_flywheel.tracing.tree import bar, duration, plain, render_tree

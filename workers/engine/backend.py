@@ -1,4 +1,4 @@
-"""Celery's Redis result backend, whose writes inside a worker leave with the acknowledgements that stand on them."""
+"""Celery's Redis result backend. In a worker, results are written in one batch with acknowledgements, results first."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from workers.engine.plain_json import write
 
 
 class Backend(RedisBackend):  # type: ignore[misc]
-    """Stock keys and values: any Celery client reads them."""
+    """Stores results under Celery's own keys and in its own form, so any Celery client reads them."""
 
     def store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
+        """Store a result. In a worker this adds to the ledger."""
         if not ledger.is_open:
             return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
         result = self.encode_result(result, state)
@@ -31,7 +32,7 @@ class Backend(RedisBackend):  # type: ignore[misc]
         return result
 
     def _meta(self, result: Any, state: str, traceback: Any, request: Any) -> dict[str, Any]:
-        """Return what Celery's ``_get_result_meta`` does, without its detours through time zones."""
+        """Return what Celery's ``_get_result_meta`` returns, without converting time zones."""
         if self._extended:
             return dict(self._get_result_meta(result=result, state=state, traceback=traceback, request=request))
         meta = {
@@ -54,10 +55,15 @@ class Backend(RedisBackend):  # type: ignore[misc]
         if self.serializer == "json" and not self.compression:
             with suppress(TypeError, ValueError):
                 return write(meta)
-        return str(bytes_to_str(self.encode(meta)))  # and if it cannot be, this is who raises the EncodeError
+        return str(bytes_to_str(self.encode(meta)))  # raises Celery's EncodeError for what cannot be written
+
+    def _fail_chain(self, chain: Any, *args: Any, store_result: bool = True, **kwargs: Any) -> None:
+        """Store the failure as the result of what was chained behind a task, also where its own result is ignored."""
+        super()._fail_chain(chain, *args, store_result=True, **kwargs)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, propagate: Any = None, **kwargs: Any) -> None:
-        # The last part may read the results of all parts, its own among them: they must be there.
+        """Count one part of a chord as done."""
+        # The last part reads the results of all parts, also its own, so they must be written.
         if ledger.is_open:
             ledger.settle()
         super().on_chord_part_return(request, state, result, propagate=propagate, **kwargs)

@@ -1,77 +1,100 @@
-"""Give a Celery app its engine: the settings that belong together, and why."""
+"""Give a Celery app its engine: pool, transport, result backend and consumer, with the settings that they need."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
-from celery import signals
-
+from agentic_flywheel.broker import wire
 from workers.engine import transport
-from workers.engine.consumer import Consumer, Leases
-from workers.engine.loops import shared_loop
+from workers.engine.at_work import at_work
+from workers.engine.compression import bound_decompression
+from workers.engine.consumer import Consumer, LeaseRenewal
+from workers.engine.newer import OnNewer, newer_messages
 from workers.engine.pool import AsyncIOPool
+from workers.engine.producer import publish_through_ledger
 from workers.engine.task import AsyncTask
+from workers.engine.unreadable import OnUnreadable, unreadable_messages
 from workers.engine.versions import check_versions
 
-#: Seconds after which a broker that does not answer counts as away. Longer than kombu's BRPOP (1 s) may take.
+#: Seconds after which a broker that does not reply counts as away. It must be more than the second for which kombu has
+#: the server wait for a message.
 BROKER_SILENT = 4.0
+#: Seconds that connecting to the broker may take.
 CONNECT_TIME = 3.0
 
 
 def configure(
     app: Any,
     *,
-    engine: Literal["asyncio", "stock"],
     broker_url: str,
     visibility_timeout: timedelta = timedelta(seconds=15),
     grace: timedelta | None = None,
+    on_unreadable: OnUnreadable | None = None,
+    version: int = 0,
+    on_newer: OnNewer | None = None,
+    worked_on: int | None = None,
 ) -> None:
-    """Set pool, transport, result backend and consumer of an app. Call it before the app's first task is declared.
+    """Set up an app. Call this before its first task is declared. Raises EngineUnsupported.
 
     ``visibility_timeout``: a message whose lease was not renewed for this long goes to another worker.
-    ``grace``: how long a stopping worker may finish tasks before it hands them back; None: as long as they take
-    (asyncio engine; Celery's threads cannot be interrupted). Raises EngineUnsupported for unknown library versions.
+    ``grace``: how long a stopping worker may finish its tasks before it hands them back; None: as long as they take.
+    ``on_unreadable``: called when the message of a task cannot be read, so that nobody will run it: with what the
+    message says of its task, its delivery tag, and the reason. It is called on the worker's main thread and must not
+    block. It may be called twice for one message.
+    ``on_newer``: called, in the same way, with each message whose header `v` is above ``version``: it is not run here.
+    ``worked_on``: most tasks that a worker takes beside those that wait in a block ``at_work.elsewhere()``; None: no
+    limit but that of its places.
     """
-    if engine == "asyncio":
-        check_versions()
+    check_versions()
     app.task_cls = AsyncTask
-    app.steps["consumer"].add(Leases)
-    app.conf.update(_common(broker_url, visibility_timeout))
-    app.conf.update(_asyncio(broker_url, grace) if engine == "asyncio" else {"worker_pool": "threads"})
+    publish_through_ledger(app)
+    bound_decompression()
+    app.steps["consumer"].add(LeaseRenewal)
+    unreadable_messages.on_unreadable = on_unreadable
+    at_work.most = worked_on
+    newer_messages.version, newer_messages.on_newer = version, on_newer
+    app.conf.update(_settings(broker_url, visibility_timeout, grace))
     if broker_url.startswith("rediss://"):
         app.conf.update(
             broker_use_ssl={"ssl_cert_reqs": "required"}, redis_backend_use_ssl={"ssl_cert_reqs": "required"}
         )
-    signals.worker_shutdown.connect(_stop_loop)
 
 
-def _common(broker_url: str, visibility_timeout: timedelta) -> dict[str, Any]:
+def _settings(broker_url: str, visibility_timeout: timedelta, grace: timedelta | None) -> dict[str, Any]:
     return {
         "broker_url": broker_url,
-        "result_backend": broker_url,
+        "broker_transport": transport.ALIAS,
+        "result_backend": f"workers.engine.backend:Backend+{broker_url}",
+        "worker_pool": AsyncIOPool,
         "worker_consumer": Consumer,
+        "flywheel_grace": None if grace is None else grace.total_seconds(),
         "broker_transport_options": {
             "visibility_timeout": visibility_timeout.total_seconds(),
-            # Every worker looks for the messages of lost workers every second.
+            "unacked_key": wire.UNACKED,
+            "unacked_index_key": wire.UNACKED_INDEX,
+            "unacked_mutex_key": wire.UNACKED_MUTEX,
+            # Every worker looks for messages of lost workers every second.
             "unacked_restore_interval": 1,
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": 5,
             "socket_timeout": BROKER_SILENT,
             "socket_connect_timeout": CONNECT_TIME,
             "socket_keepalive": True,
         },
-        # A message is done when its task is, not when it starts.
+        # The hub must not wait long for a broker that does not answer: the task goes back to its queue instead.
+        "result_backend_transport_options": {
+            "retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+        },
+        # A message is acknowledged when its task has ended, not when it starts.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # Work prefetched here is work that an idle worker does not do.
+        # A message that waits in one worker is a message that an idle worker cannot take.
         "worker_prefetch_multiplier": 1,
         # A worker never ends because its broker is away, refuses or restarts.
         "broker_connection_retry": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_channel_error_retry": True,
-        # Running tasks keep their leases over a lost connection, and count as what they are.
+        # When a connection is lost, running tasks go on and keep their leases and their places.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_enable_prefetch_count_reduction": False,
         "task_serializer": "json",
@@ -80,20 +103,3 @@ def _common(broker_url: str, visibility_timeout: timedelta) -> dict[str, Any]:
         "task_send_sent_event": False,
         "worker_hijack_root_logger": False,
     }
-
-
-def _asyncio(broker_url: str, grace: timedelta | None) -> dict[str, Any]:
-    return {
-        "broker_transport": transport.ALIAS,
-        "result_backend": f"workers.engine.backend:Backend+{broker_url}",
-        "worker_pool": AsyncIOPool,
-        "flywheel_grace": None if grace is None else grace.total_seconds(),
-        # The hub must not wait long for a broker that is away: it hands the task back instead.
-        "result_backend_transport_options": {
-            "retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-        },
-    }
-
-
-def _stop_loop(**_: Any) -> None:
-    shared_loop.stop()

@@ -1,7 +1,7 @@
-"""Stacks of running tasks that follow a coroutine, in place of Celery's, which follow a thread.
+"""Replace Celery's stacks of running tasks, one for each thread, by stacks of which each coroutine has its own.
 
-``self.request`` and ``current_task`` read them; thousands of coroutines share one thread, so a thread's stack would
-show each of them the request of another.
+``self.request`` and ``current_task`` read these stacks. Thousands of coroutines share one thread, so with a stack for
+each thread a task would see the request of another one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import celery.utils.threads
 
 
 class ContextStack:
-    """Celery's LocalStack on a context variable: a task, and what it awaits, see their own."""
+    """Celery's LocalStack on a context variable."""
 
     __slots__ = ("_items",)
 
@@ -25,9 +25,11 @@ class ContextStack:
         self._items: ContextVar[tuple[Any, ...]] = ContextVar("celery_stack", default=())
 
     def push(self, item: Any) -> None:
+        """Make ``item`` the current one."""
         self._items.set((*self._items.get(), item))
 
     def pop(self) -> Any:
+        """Remove and return the current item; None if there is none."""
         items = self._items.get()
         if not items:
             return None
@@ -36,10 +38,12 @@ class ContextStack:
 
     @property
     def stack(self) -> tuple[Any, ...]:
+        """All items, the current one last."""
         return self._items.get()
 
     @property
     def top(self) -> Any:
+        """The current item, None if there is none."""
         items = self._items.get()
         return items[-1] if items else None
 
@@ -48,7 +52,7 @@ class ContextStack:
 
 
 def install_context_stacks() -> None:
-    """Replace Celery's stacks. Tasks bound earlier keep their old one, so call this before the first app is made."""
+    """Replace Celery's stacks. Call this before the first app is made: tasks bound before that keep the old ones."""
     if isinstance(celery._state._task_stack, ContextStack):
         return
     celery.utils.threads.LocalStack = ContextStack  # Task.bind takes it from here when it makes a request stack

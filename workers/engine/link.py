@@ -1,13 +1,15 @@
-"""The worker's own connection to the broker: several scripts in one round trip, and whether contact has been steady."""
+"""The worker's own connection to the broker: it runs scripts, several of them in one round trip."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from kombu.exceptions import OperationalError
@@ -15,100 +17,155 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-#: What says that the broker is away, whoever notices it: we, or kombu for us.
+from agentic_flywheel.broker.calls import ScriptCall
+from agentic_flywheel.broker.declaration import Script
+
+R = TypeVar("R")
+S = TypeVar("S")
+
+#: The errors that mean "the broker does not answer". The first two are redis-py's; kombu wraps them in the third.
 BROKER_AWAY = (RedisConnectionError, RedisTimeoutError, OperationalError)
 
-#: After a gap in contact, leases that look expired may only wait for their owners, who were cut off too, to renew them.
-#: They have this many seconds.
+#: Seconds. When the broker answers again after a gap, other workers need as long to renew their leases: until then an
+#: expired lease does not mean that its worker is gone.
 SETTLING_IN = 3.0
-#: Contact is had every second, so less is no gap.
+#: Seconds. The shortest time without an answer that counts as a gap; a worker contacts the broker every second.
 SHORTEST_GAP = 1.2
 
-#: States of a server that a new connection may get around: the name may stand for another server by now.
+#: Refusals that a new connection may avoid, because the address may name another server by now.
 MOVED = ("READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN")
 
 
-class Call:
-    """One run of a script."""
-
-    __slots__ = ("args", "keys", "script", "sha")
-
-    def __init__(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> None:
-        self.script, self.keys, self.args = script, keys, args
-        self.sha = _sha(script)
-
-    def by_sha(self) -> tuple[Any, ...]:
-        return ("EVALSHA", self.sha, len(self.keys), *self.keys, *self.args)
-
-    def in_full(self) -> tuple[Any, ...]:
-        return ("EVAL", self.script, len(self.keys), *self.keys, *self.args)
+#: Matches the name that a server gives itself at each start, in what ``INFO server`` says.
+_RUN_ID = re.compile(rb"run_id:(\w+)")
 
 
-class Link:
-    """A connection that outlives its server: it is made again at the next call. Calls from several threads queue up."""
+class ServerRuns:
+    """Counts the runs of the broker's server that this process has met: a server that starts again begins a run.
+
+    Its file may have lost its end with the run before, so what was written then need not be there any more.
+    """
+
+    def __init__(self) -> None:
+        self._run_id = b""
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def number_of(self, run_id: bytes) -> int:
+        """Return the number of the run that a new connection has met."""
+        with self._lock:
+            if run_id != self._run_id:
+                self._run_id = run_id
+                self._number += 1
+            return self._number
+
+
+#: The runs that this process has met. One process is one worker.
+server_runs = ServerRuns()
+
+
+class BrokerLink:
+    """A connection that is made again at the next call after it was lost. One call at a time, from any thread."""
 
     def __init__(self, pool: redis.ConnectionPool, visibility_timeout: float) -> None:
+        """``visibility_timeout``: seconds after which a lease that was not renewed expires."""
         self._pool = pool
-        #: Leases are renewed every third of their time, so none expires in a gap shorter than half of it.
+        #: Seconds without an answer that count as a gap. A lease is renewed at a third of its time, so none expires
+        #: while the broker is silent for half of it.
         self._gap = max(SHORTEST_GAP, visibility_timeout / 2)
         self._connection: Any = None
+        self._run_number = 0
         self._lock = threading.RLock()
-        self._last_contact = self._steady_since = monotonic()
+        self._last_answer = self._steady_since = monotonic()
 
     @property
     def steady(self) -> bool:
-        """Whether the broker has answered without a gap for long enough to judge the leases of others."""
+        """Whether the broker has answered without a gap for so long that expired leases can be judged."""
         now = monotonic()
-        return now - self._last_contact < self._gap and now - self._steady_since >= SETTLING_IN
+        return now - self._last_answer < self._gap and now - self._steady_since >= SETTLING_IN
 
-    def run(self, *calls: Call) -> list[Any]:
-        """Run scripts in one round trip. A refusal (ResponseError) is returned in the place of its answer.
+    @contextmanager
+    def connected(self) -> Iterator[int]:
+        """Yield the number of the server's run. All calls in the block's body go to that run, or raise.
 
-        Raises redis' ConnectionError or TimeoutError when the broker is away; what was sent may have been carried out.
+        Raises redis-py's ConnectionError or TimeoutError when the broker does not answer.
         """
         with self._lock:
             if self._connection is None:
-                self._connection = self._pool.get_connection()
-            answers = self._exchange([call.by_sha() for call in calls])
-            for place, answer in enumerate(answers):
-                if isinstance(answer, NoScriptError):  # a new server: it learns the script by running it
-                    answers[place] = self._exchange([calls[place].in_full()])[0]
-            self._note_contact()
-        for answer in answers:
-            if isinstance(answer, ResponseError) and str(answer).startswith(MOVED):
+                self._connect()
+            yield self._run_number
+
+    def run(self, call: ScriptCall[R]) -> R | ResponseError:
+        """Run a script and return its reply, or the server's refusal.
+
+        Raises redis-py's ConnectionError or TimeoutError when the broker does not answer. The script may have run.
+        """
+        (reply,) = self._run(call)
+        return _read(call, reply)
+
+    def run_both(self, first: ScriptCall[R], second: ScriptCall[S]) -> tuple[R | ResponseError, S | ResponseError]:
+        """Run two scripts in one round trip and return what ``run`` would return for each."""
+        replies = self._run(first, second)
+        return _read(first, replies[0]), _read(second, replies[1])
+
+    def _run(self, *calls: ScriptCall[Any]) -> list[Any]:
+        with self.connected():
+            replies = self._exchange([("EVALSHA", _sha(call.script), 0, *call.arguments) for call in calls])
+            for place, reply in enumerate(replies):
+                if isinstance(reply, NoScriptError):  # a server that was restarted learns a script by running it
+                    call = calls[place]
+                    replies[place] = self._exchange([("EVAL", call.script.source, 0, *call.arguments)])[0]
+            self._note_answer()
+        for reply in replies:
+            if isinstance(reply, ResponseError) and str(reply).startswith(MOVED):
                 self.close()
-                raise RedisConnectionError(str(answer))
-        return answers
+                raise RedisConnectionError(str(reply))
+        return replies
 
     def close(self) -> None:
+        """Close the connection. The next call opens another one."""
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.disconnect()
                 self._pool.release(connection)
 
+    def _connect(self) -> None:
+        self._connection = self._pool.get_connection()
+        (about,) = self._exchange([("INFO", "server")])
+        found = _RUN_ID.search(about) if isinstance(about, bytes) else None
+        if found is None:
+            self.close()
+            raise RedisConnectionError(f"the server does not say which run of it this is: {about}")
+        self._run_number = server_runs.number_of(found[1])
+
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         connection = self._connection
         try:
             connection.send_packed_command(connection.pack_commands(commands))
-            return [self._answer() for _ in commands]
+            return [self._reply() for _ in commands]
         except BaseException:
-            connection.disconnect()  # unread answers would be taken for those of the next call
+            # The next call would take unread replies for its own, or meet another run of the server unawares.
+            self.close()
             raise
 
-    def _answer(self) -> Any:
+    def _reply(self) -> Any:
         try:
             return self._connection.read_response()
         except ResponseError as refusal:
             return refusal
 
-    def _note_contact(self) -> None:
+    def _note_answer(self) -> None:
         now = monotonic()
-        if now - self._last_contact > self._gap:
+        if now - self._last_answer > self._gap:
             self._steady_since = now
-        self._last_contact = now
+        self._last_answer = now
+
+
+def _read(call: ScriptCall[R], reply: Any) -> R | ResponseError:
+    return reply if isinstance(reply, ResponseError) else call.read(reply)
 
 
 @cache
-def _sha(script: str) -> str:
-    return hashlib.sha1(script.encode()).hexdigest()
+def _sha(script: Script) -> str:
+    return hashlib.sha1(script.source.encode()).hexdigest()

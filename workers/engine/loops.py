@@ -1,4 +1,4 @@
-"""One asyncio loop in a thread of its own, and what is to be opened before its first task and closed after its last."""
+"""The asyncio loop that runs tasks, in a thread of its own, and the hooks that are awaited before and after them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -19,15 +20,17 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Hook = Callable[[], Awaitable[None]]
 
-#: Seconds that cancelled tasks have to clean up, and then each closing hook to close, before the loop ends anyway.
+#: Seconds that cancelled tasks have for their cleanup, and after that each closing hook, before the loop ends anyway.
 CLOSING_TIME = 3.0
+#: Seconds until the loop runs again after an error that asyncio did not catch.
+AFTER_UNEXPECTED = 0.1
 
 _opening: list[Hook] = []
 _closing: list[Hook] = []
 
 
 def on_loop_start(hook: Hook) -> Hook:
-    """Have ``hook`` awaited on the loop before its first task: for what belongs to a loop, such as HTTP sessions."""
+    """Have ``hook`` awaited on the loop before its first task, to open what belongs to a loop: HTTP sessions, say."""
     _opening.append(hook)
     return hook
 
@@ -39,7 +42,7 @@ def on_loop_shutdown(hook: Hook) -> Hook:
 
 
 def in_event_loop() -> bool:
-    """Return whether the caller runs inside an asyncio loop, where nothing may block."""
+    """Return whether the caller runs in an asyncio loop, where nothing may block."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -56,16 +59,16 @@ class LoopThread:
         self._ending = False
 
     def start(self) -> None:
-        """Start the thread and await the opening hooks; what one of them raises is raised here."""
+        """Start the thread and await the opening hooks. Raises what one of them raises."""
         self._thread.start()
         self.submit(_open()).result()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine in the caller's context, so that it sees the caller's task and request."""
+        """Run a coroutine in the caller's context, so it sees the caller's current task."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def stop(self) -> None:
-        """Cancel what still runs, await the closing hooks, end the thread."""
+        """Cancel what still runs, await the closing hooks, end the thread. It takes a bounded time."""
         if not self._thread.is_alive():
             return
         try:
@@ -81,8 +84,11 @@ class LoopThread:
         while not self._ending:
             try:
                 self.loop.run_forever()
-            except (SystemExit, KeyboardInterrupt):  # asyncio lets these out of a task: they end the task, not us
+            except (SystemExit, KeyboardInterrupt):  # asyncio lets these out of a task
                 logger.warning("a task called for the end of the process; only the task ends")
+            except Exception:
+                logger.exception("the task loop met an unexpected error and goes on")
+                time.sleep(AFTER_UNEXPECTED)
         self.loop.close()
 
 
@@ -106,13 +112,14 @@ async def _close() -> None:
 
 
 class _Shared:
-    """The loop of processes whose pool has none: plain threads, tests that call a task directly."""
+    """The loop of this process, started at its first use: by the pool, or by a task that is called as a function."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: LoopThread | None = None
 
     def get(self) -> LoopThread:
+        """Return the running loop."""
         with self._lock:
             if self._thread is None:
                 self._thread = LoopThread()
@@ -120,6 +127,7 @@ class _Shared:
             return self._thread
 
     def stop(self) -> None:
+        """Stop the loop, if it runs."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:

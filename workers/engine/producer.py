@@ -1,4 +1,4 @@
-"""Publish from inside a worker: task messages leave through the ledger, with the acknowledgement of their task."""
+"""Publish from inside a worker: a task's messages are written in one batch with its acknowledgement, before it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.engine.plain_json import write
 
 
 class _Connection:
-    """Stands where Celery asks a producer about its connection: it has no errors to expect or to translate."""
+    """What Celery asks a producer's connection for. The ledger has none, so there are no errors to expect."""
 
     recoverable_connection_errors: tuple[type[Exception], ...] = ()
 
@@ -24,7 +24,7 @@ class _Connection:
 
 
 class LedgerProducer:
-    """What Celery needs of a kombu producer. Messages that do not simply go to a queue take the usual way."""
+    """What Celery uses of a kombu producer. A message that needs more than a queue is published by a kombu producer."""
 
     connection = _Connection()
 
@@ -50,7 +50,7 @@ class LedgerProducer:
         confirm_timeout: Any = None,
         **properties: Any,
     ) -> Any:
-        """Send a message; the arguments are those of ``kombu.Producer.publish``."""
+        """Publish a message. The arguments are those of ``kombu.Producer.publish``. Raises EncodeError."""
         if exchange != "" or serializer != "json" or compression or expiration is not None:
             options = {"delivery_mode": delivery_mode, "expiration": expiration, "declare": declare, **properties}
             options |= {"serializer": serializer, "compression": compression, "priority": priority, "headers": headers}
@@ -75,7 +75,19 @@ class LedgerProducer:
         return None
 
     def revive(self, connection: Any) -> None:
-        """A ledger has no connection to lose."""
+        """Do nothing: the ledger has no connection that could be lost."""
+
+
+def publish_through_ledger(app: Any) -> None:
+    """Have messages for tasks that a worker does not know go through its ledger too: what follows a task of its own."""
+    send = app.send_task
+
+    def send_task(name: str, *args: Any, producer: Any = None, connection: Any = None, **options: Any) -> Any:
+        if producer is None and connection is None and ledger.is_open:
+            producer = LedgerProducer(app)
+        return send(name, *args, producer=producer, connection=connection, **options)
+
+    app.send_task = send_task
 
 
 def _text(value: Any) -> str:

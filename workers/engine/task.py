@@ -1,7 +1,8 @@
-"""Tasks written as ``async def``: what runs on the loop, and what must wait until it is off the loop again.
+"""The base class of tasks. It lets a task be written as ``async def``.
 
-Publishing blocks, so ``retry`` and ``replace`` inside a coroutine only raise what is to be done; it is done when the
-coroutine's outcome is replayed on the thread that owns the broker connection.
+The coroutine runs on the loop. Publishing would block the loop, so ``retry`` and ``replace`` in a coroutine raise an
+exception that says what is to be done. It is done when the coroutine has ended, on the thread that owns the broker
+connection: there, the task's ``run`` returns or raises what the coroutine did.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from celery import Task
@@ -19,11 +21,12 @@ from pydantic import BaseModel
 
 from workers.engine.ledger import ledger
 from workers.engine.loops import in_event_loop, shared_loop
+from workers.engine.plain_json import untyped_tasks
 from workers.engine.producer import LedgerProducer
 
 
 class RetryLater(Retry):  # type: ignore[misc]
-    """The coroutine asked for a retry."""
+    """A coroutine has called ``retry`` with these options."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__()
@@ -31,7 +34,7 @@ class RetryLater(Retry):  # type: ignore[misc]
 
 
 class ReplaceLater(Ignore):  # type: ignore[misc]
-    """The coroutine asked to be replaced by another signature."""
+    """A coroutine has called ``replace`` with this signature."""
 
     def __init__(self, signature: Any) -> None:
         super().__init__("to be replaced")
@@ -39,62 +42,78 @@ class ReplaceLater(Ignore):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a coroutine ended: with a value or with an error."""
+class BodyResult:
+    """How the coroutine of a task ended: with a value or with an error."""
 
     value: Any = None
     error: BaseException | None = None
 
 
-#: The outcome that the task's ``run`` is to give instead of running.
-_replayed: ContextVar[Outcome | None] = ContextVar("replayed_outcome", default=None)
+#: How the next ``run`` is to end, in place of running.
+_replayed: ContextVar[BodyResult | None] = ContextVar("replayed_result", default=None)
 
 
-def replaying(outcome: Outcome) -> None:
-    """Make the next ``run`` of an AsyncTask in this context end as ``outcome``.
+def replay_next(result: BodyResult) -> None:
+    """Make the next ``run`` of an AsyncTask in this context end as the coroutine has ended.
 
-    What Celery and others wrap around ``run`` (``autoretry_for``, a custom ``__call__``) sees the end of the coroutine
-    as if it had run there and then.
+    So whatever is wrapped around ``run`` (``autoretry_for``, a custom ``__call__``) sees the value or the error of the
+    coroutine as if it had just run.
     """
-    _replayed.set(outcome)
+    _replayed.set(result)
 
 
 class AsyncTask(Task):  # type: ignore[misc]
-    """The base of all tasks of an app with the engine: ``async def`` and plain ``def`` alike."""
+    """The base of all tasks of an app with the engine, written as ``async def`` or as plain ``def``."""
 
     abstract = True
-    #: How a consumer takes messages of this task.
+    #: Where Celery finds the function that receives the messages of this task.
     Strategy = "workers.engine.request:strategy"
+    #: What Celery's own strategy makes of a message.
+    Request = "workers.engine.request:DiscreetRequest"
 
-    #: The coroutine function, when ``run`` was written as one.
+    #: Whether objects with kombu's mark in its arguments become datetimes, UUIDs and so on; not in data of users.
+    reads_types = True
+    #: Whether Celery honours ``eta``, ``expires`` and the time limits of its messages, or the task itself does.
+    honours_times = False
+    #: Whether Celery sends an event of its end. False: the application does, see ``engine.events``.
+    tells_end = True
+    #: Whether events, remote control and logs show its arguments and its result.
+    shows_data = True
+
+    #: The coroutine function, if the task was written as one.
     body: Callable[..., Coroutine[Any, Any, Any]] | None = None
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
+        """Put a plain ``run`` in the place of a coroutine function, which becomes ``body``."""
         run = cls.__dict__.get("run")
         written = run.__func__ if isinstance(run, staticmethod) else run
         if written is not None and inspect.iscoroutinefunction(inspect.unwrap(written)):
             cls.body = run
             cls.run = AsyncTask._run
+            # Celery calls an errback of this process as a function, unless this is a partial one: then it sends it.
+            cls.__header__ = staticmethod(partial(cls.__header__))
+        if not cls.reads_types:
+            untyped_tasks.add(cls.name)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
-        outcome = _replayed.get()
-        if outcome is not None:
-            _replayed.set(None)  # once: a task called directly by a hook of this one has its own end
-            return self._replay(outcome)
+        result = _replayed.get()
+        if result is not None:
+            _replayed.set(None)  # only once: a hook of this task may call another task as a function
+            return self._replay(result)
         assert self.body is not None
         coroutine = self.body(*args, **kwargs)
         if in_event_loop():  # a task that awaits another task as a function
             return coroutine
         future = shared_loop.get().submit(coroutine)
         error = future.exception()
-        return self._replay(Outcome(future.result()) if error is None else Outcome(error=error))
+        return self._replay(BodyResult(future.result()) if error is None else BodyResult(error=error))
 
-    def _replay(self, outcome: Outcome) -> Any:
-        match outcome.error:
+    def _replay(self, result: BodyResult) -> Any:
+        match result.error:
             case None:
                 models = self._dump_pydantic_arguments is not None  # pydantic=True
-                value = outcome.value
+                value = result.value
                 return value.model_dump(mode="json") if models and isinstance(value, BaseModel) else value
             case RetryLater() as wanted:
                 return super().retry(**wanted.options)
@@ -108,7 +127,7 @@ class AsyncTask(Task):  # type: ignore[misc]
                 raise RuntimeError(f"the task called for the end of the process: {error!r}")
 
     def apply_async(self, args: Any = None, kwargs: Any = None, producer: Any = None, **options: Any) -> Any:
-        """Send the task; inside a worker through its ledger, which neither blocks nor fails."""
+        """Send the task. Inside a worker this adds to the ledger, so it neither blocks nor fails."""
         if producer is None and ledger.is_open:
             producer = LedgerProducer(self.app)
         return super().apply_async(args, kwargs, producer=producer, **options)
@@ -124,7 +143,7 @@ class AsyncTask(Task):  # type: ignore[misc]
         max_retries: int | None = None,
         **options: Any,
     ) -> Any:
-        """Retry as ``Task.retry`` does, inside a coroutine too. Use it as ``raise self.retry(...)``."""
+        """Retry as ``Task.retry`` does, also in a coroutine. Use it as ``raise self.retry(...)``; times are seconds."""
         options |= {"args": args, "kwargs": kwargs, "exc": exc, "throw": throw}
         options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
         request = self.request
@@ -136,7 +155,7 @@ class AsyncTask(Task):  # type: ignore[misc]
         return later
 
     def on_replace(self, sig: Any) -> Any:
-        """Publish the replacement; from a coroutine, once it has ended."""
+        """Publish the replacement. In a coroutine this raises; the replacement is published when it has ended."""
         if in_event_loop() and not self.request.is_eager:
             raise ReplaceLater(sig)
         return super().on_replace(sig)

@@ -1,10 +1,10 @@
-"""What surrounds the body of a coroutine task: Celery's ``trace_task``, cut in two where the body runs.
+"""Celery's ``trace_task`` for coroutine tasks, in two halves: one before the body of the task runs, one after it.
 
-``begin`` does what comes before the body (request, signals, STARTED, ``before_start``), ``finish`` what comes after
-(retry, ignore, reject, failure, callbacks, chain, chord, result, signals). Both run in the task's own context on the
-thread that owns the broker connection; the body runs between them on the loop. The order of steps and the handling of
-each error are those of ``celery.app.trace.build_tracer`` of Celery 5.7.0. Left out: deduplication of successful tasks
-(``worker_deduplicate_successful_tasks``).
+``begin`` does what comes before the body (request, signals, STARTED, ``before_start``), ``finish`` what comes after it
+(retry, ignore, reject, failure, callbacks, chain, chord, result, signals). Both run in the task's own context, on the
+thread that owns the broker connection. The body runs between them, on the loop. The order of the steps and the
+treatment of each error are those of ``celery.app.trace.build_tracer`` in Celery 5.7.0. Left out is the deduplication of
+successful tasks (``worker_deduplicate_successful_tasks``).
 """
 
 from __future__ import annotations
@@ -37,35 +37,36 @@ from celery.utils.saferepr import saferepr
 from kombu.exceptions import EncodeError
 
 from workers.engine.link import BROKER_AWAY
-from workers.engine.task import Outcome, replaying
+from workers.engine.task import BodyResult, replay_next
 
-#: Celery's own name: who filters or reads the lines of its tracer finds ours there too.
+#: The logger of Celery's tracer: a program that filters or reads its lines finds ours as well.
 logger = logging.getLogger("celery.app.trace")
 
-#: Fields of a message that are not custom headers.
+#: Headers of a message that Celery knows; any other is a custom header.
 _KNOWN_FIELDS = frozenset({*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
 
-
-#: Methods that a task may override; most do not, and then nobody calls them.
+#: Methods of a task that are called only if the task overrides them.
 _HOOKS = ("before_start", "on_success", "after_return")
 
 
-class Ended(NamedTuple):
-    """What a pool reports to ``Request.on_success``."""
+class TraceReport(NamedTuple):
+    """What a pool gives to ``Request.on_success``."""
 
+    #: 1 for a task that did not succeed, else 0.
     failed: int
     #: The text of the return value, or an ExceptionInfo.
     result: Any
+    #: Seconds.
     runtime: float
 
 
-class Bare(NamedTuple):
-    """An ExceptionInfo with nothing but the exception."""
+class BareExceptionInfo(NamedTuple):
+    """An ExceptionInfo that has only the exception, without a traceback."""
 
     exception: BaseException
 
 
-class Run:
+class TaskRun:
     """One run of one task."""
 
     __slots__ = ("args", "context", "error", "id", "kwargs", "publish_result", "root_id", "shown", "started")
@@ -74,11 +75,11 @@ class Run:
         self.id, self.args, self.kwargs = task_id, args, kwargs
         self.started = monotonic()
         self.context: Any = None
-        #: Why the body must not run: an error in what comes before it.
+        #: What was raised before the body. Then the body must not run.
         self.error: Exception | None = None
         self.publish_result = False
         self.root_id = task_id
-        #: Whether an event will show the text of the return value.
+        #: Whether an event will contain the text of the return value.
         self.shown = shown
 
 
@@ -93,11 +94,9 @@ class TaskTracer:
         self._backend, self._loader = task.backend, app.loader
         self._pid = os.getpid()
 
-    # Before the body
-
-    def begin(self, task_id: str, args: Any, kwargs: Any, request: dict[str, Any], *, shown: bool = True) -> Run:
-        """Enter the task: from here on it is the current task of this context. ``finish`` or ``abandon`` leaves it."""
-        task, run = self.task, Run(task_id, args, kwargs, shown=shown)
+    def begin(self, task_id: str, args: Any, kwargs: Any, request: dict[str, Any], *, shown: bool = True) -> TaskRun:
+        """Make the task the current one of this context, until ``finish`` or ``abandon``. Errors are in ``error``."""
+        task, run = self.task, TaskRun(task_id, args, kwargs, shown=shown)
         run.context = context = _request_context(request, args, kwargs)
         ignore_result = get_actual_ignore_result(task, context)
         run.publish_result = not ignore_result
@@ -119,55 +118,53 @@ class TaskTracer:
             run.error = error
         return run
 
-    # After the body
-
-    def finish(self, run: Run, outcome: Outcome) -> Ended:
-        """Conclude and leave the task. Raises Reject when the message is to go back to its queue."""
+    def finish(self, run: TaskRun, result: BodyResult) -> TraceReport:
+        """Store the result of the task and leave it. Raises Reject when the message is to go back to its queue."""
         try:
-            return self._finish(run, outcome)
-        except BROKER_AWAY as error:  # the task has not failed: somebody can do it when the broker is there again
+            return self._finish(run, result)
+        except BROKER_AWAY as error:  # the task has not failed; it can be done when the broker answers again
             raise Reject(error, requeue=True) from error
 
-    def _finish(self, run: Run, outcome: Outcome) -> Ended:
+    def _finish(self, run: TaskRun, result: BodyResult) -> TraceReport:
         state = retval = None
         try:
             try:
-                ended, state, retval = self._conclude(run, outcome)
+                report, state, retval = self._conclude(run, result)
                 if "after_return" in self._hooks and state not in (IGNORED, REJECTED, RETRY):
                     self._after("after_return", run, state, retval, run.id, run.args, run.kwargs, None)
-                return ended
+                return report
             finally:
                 self._leave(run, retval, state)
         except (Reject, MemoryError, *BROKER_AWAY):
             raise
-        except Exception as error:  # not the body's: a hook's, the backend's or ours
+        except Exception as error:  # of a hook, of the backend or ours, not of the body
             task = self.task
             _signal_internal_error(task, run.id, run.args, run.kwargs, vars(run.context), error)
             reported = report_internal_error(task, error)
             TraceInfo(FAILURE, error).handle_error_state(task, run.context)
-            return Ended(1, reported, 0.0)
+            return TraceReport(1, reported, 0.0)
 
-    def abandon(self, run: Run) -> None:
-        """Leave a task whose end was announced while it ran: revoked, timed out, handed back."""
+    def abandon(self, run: TaskRun) -> None:
+        """Leave a task whose result no longer counts: it was revoked, timed out or handed back."""
         self._leave(run, None, None)
 
-    def _conclude(self, run: Run, outcome: Outcome) -> tuple[Ended, str, Any]:
+    def _conclude(self, run: TaskRun, result: BodyResult) -> tuple[TraceReport, str, Any]:
         task, request = self.task, run.context
         try:
             if run.error is not None:
                 raise run.error
-            replaying(outcome)
+            replay_next(result)
             retval = self._call(*run.args, **run.kwargs)
         except Reject as predicate:
             error = ExceptionInfo(internal=True)
             TraceInfo(REJECTED, predicate).handle_reject(task, request)
             traceback_clear(predicate)
-            return Ended(1, error, 0.0), REJECTED, predicate
-        except Ignore as predicate:  # every replaced task ends here: no traceback is rendered that nobody will read
+            return TraceReport(1, error, 0.0), REJECTED, predicate
+        except Ignore as predicate:  # every replaced task ends here, so no traceback is made that nobody reads
             if logger.isEnabledFor(logging.INFO):
                 TraceInfo(IGNORED, predicate).handle_ignore(task, request)
             traceback_clear(predicate)
-            return Ended(1, Bare(predicate), 0.0), IGNORED, predicate
+            return TraceReport(1, BareExceptionInfo(predicate), 0.0), IGNORED, predicate
         except Retry as predicate:
             return self._failed(run, predicate, RETRY, call_errbacks=False)
         except Exception as error:
@@ -175,15 +172,15 @@ class TaskTracer:
         return self._succeeded(run, retval)
 
     def _failed(
-        self, run: Run, error: Exception, state: str = FAILURE, *, call_errbacks: bool = True
-    ) -> tuple[Ended, str, Any]:
-        """Record a failure or a retry. Call it where ``error`` is being handled: Celery reads the traceback there."""
+        self, run: TaskRun, error: Exception, state: str = FAILURE, *, call_errbacks: bool = True
+    ) -> tuple[TraceReport, str, Any]:
+        """Record a failure or a retry. Call it while ``error`` is being handled: Celery reads the traceback there."""
         info = TraceInfo(state, error)
         recorded = info.handle_error_state(self.task, run.context, call_errbacks=call_errbacks)
         traceback_clear(error)
-        return Ended(1, recorded, 0.0), state, error
+        return TraceReport(1, recorded, 0.0), state, error
 
-    def _succeeded(self, run: Run, retval: Any) -> tuple[Ended, str, Any]:
+    def _succeeded(self, run: TaskRun, retval: Any) -> tuple[TraceReport, str, Any]:
         task, request = self.task, run.context
         try:
             # Callbacks before the result, so that the result can name its children.
@@ -197,12 +194,12 @@ class TaskTracer:
         if signals.task_success.receivers:
             signals.task_success.send(sender=task, result=retval, runtime=runtime)
         logged = logger.isEnabledFor(logging.INFO)
-        shown = saferepr(retval, task.resultrepr_maxsize) if run.shown or logged else ""
+        shown = saferepr(retval, task.resultrepr_maxsize) if task.shows_data and (run.shown or logged) else ""
         if logged:
             self._log_success(run, shown, runtime)
-        return Ended(0, shown, runtime), states.SUCCESS, retval
+        return TraceReport(0, shown, runtime), states.SUCCESS, retval
 
-    def _continue_with(self, retval: Any, run: Run) -> None:
+    def _continue_with(self, retval: Any, run: TaskRun) -> None:
         """Send the task's callbacks, then the next step of its chain."""
         request = run.context
         if not request.callbacks and not request.chain:
@@ -214,7 +211,7 @@ class TaskTracer:
         }
         publish = self.app.amqp._retry_publish
         callbacks = [maybe_signature(callback, app=self.app) for callback in request.callbacks or ()]
-        if len(callbacks) > 1:  # groups on their own, so that they are not counted as children twice
+        if len(callbacks) > 1:  # groups are published one by one, else they would count as children twice
             singles = [callback for callback in callbacks if not isinstance(callback, group)]
             callbacks = [callback for callback in callbacks if isinstance(callback, group)]
             if singles:
@@ -225,8 +222,8 @@ class TaskTracer:
             following = maybe_signature(request.chain[-1], app=self.app)
             publish(following.apply_async, (retval,), chain=request.chain[:-1], **options)
 
-    def _after(self, name: str, run: Run, *args: Any) -> None:
-        """Call a hook of the task. The outcome is recorded already, so its error is only logged."""
+    def _after(self, name: str, run: TaskRun, *args: Any) -> None:
+        """Call a hook of the task. The task's result is stored already, so an error of the hook is only logged."""
         try:
             getattr(self.task, name)(*args)
         except (Reject, MemoryError):
@@ -236,7 +233,7 @@ class TaskTracer:
             logger.exception("Task %s[%s] %s handler raised: %r", shown, run.id, name, error)
             traceback_clear(error)
 
-    def _log_success(self, run: Run, shown: str, runtime: float) -> None:
+    def _log_success(self, run: TaskRun, shown: str, runtime: float) -> None:
         request = run.context
         data = {
             "id": run.id,
@@ -248,7 +245,7 @@ class TaskTracer:
         }
         logger.info(LOG_SUCCESS, data, extra={"data": data})
 
-    def _leave(self, run: Run, retval: Any, state: str | None) -> None:
+    def _leave(self, run: TaskRun, retval: Any, state: str | None) -> None:
         task = self.task
         try:
             if signals.task_postrun.receivers:

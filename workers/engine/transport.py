@@ -1,57 +1,73 @@
-"""A kombu transport on Redis that loses nothing: stock keys and message formats, our own way of taking and settling.
+"""A kombu transport on Redis that loses no message. Keys and message formats are kombu's.
 
-Only the channel on which a worker consumes its tasks works differently from kombu's (see ``intake``); remote control,
-events and publishers outside workers are kombu's own. Not supported: ``global_keyprefix``, Sentinel, Cluster, Redis
-priorities (use queues of their own, see ``queues``), and ``Broadcast`` or expiring queues as task queues.
+Only the channel on which a worker consumes its tasks differs from kombu's: it takes messages with an ``Intake`` and
+settles them with the ledger. Remote control, events and publishers outside of workers use kombu's own ways.
+
+Not supported: ``global_keyprefix``, Sentinel, Cluster, Redis priorities (use one queue for each priority, see
+``queues``), and ``Broadcast`` or expiring queues as task queues.
 """
 
 from __future__ import annotations
 
 import logging
-from base64 import b64decode
+from collections.abc import Callable
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, virtual
-from kombu.transport import redis as stock
+from kombu.transport import redis as kombu_redis
 
-from workers.engine.intake import Intake, redelivery
-from workers.engine.ledger import ledger
+from agentic_flywheel.broker import wire
+from workers.engine.at_work import at_work
+from workers.engine.envelope import decoded_body, redelivery, whose_of
+from workers.engine.intake import Intake, take_turn
+from workers.engine.ledger import Moved, ledger
 from workers.engine.link import BROKER_AWAY
-from workers.engine.plain_json import read, write
+from workers.engine.plain_json import read, untyped_tasks, write
+from workers.engine.unreadable import unreadable_messages
 
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
+#: The tasks whose messages move an execution of a query: its record says for which message it waits.
+MOVING = frozenset({wire.CLASSIFY, wire.ANSWER, wire.SYNTHESIZE})
+#: The name of this transport in Celery's setting ``broker_transport``.
 ALIAS = "flywheel"
 TRANSPORT_ALIASES[ALIAS] = f"{__name__}:Transport"
 
+#: Stands for "as many as there are", where a channel has no prefetch limit.
+UNLIMITED = 1_000_000
 
-class QoS(stock.QoS):  # type: ignore[misc]
-    """What one channel has delivered and not settled. With an intake, settling is an entry in the ledger."""
 
-    def room(self) -> int:
-        """Return how many more messages may be delivered."""
-        estimate = self.can_consume_max_estimate()
-        return 1_000_000 if estimate is None else int(estimate)
+class QoS(kombu_redis.QoS):  # type: ignore[misc]
+    """What one channel has delivered and not settled. With an intake, settling adds an entry to the ledger."""
+
+    def room(self, on_room: Callable[[], object]) -> int:
+        """Return how many more messages may be delivered. ``on_room``: see ``AtWork.room``."""
+        limits = (self.can_consume_max_estimate(), at_work.room(len(self._delivered) - len(self._dirty), on_room))
+        return min((int(each) for each in limits if each is not None), default=UNLIMITED)
 
     def can_consume(self) -> bool:
-        """Return whether kombu may take a message; where there is an intake, nobody else may."""
+        """Return whether kombu may take a message. It must not on a channel with an intake."""
         return self.channel.intake is None and bool(super().can_consume())
 
     def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a delivered message. The script ``fetch`` has recorded it in Redis already."""
         if self.channel.intake is None:
             super().append(message, delivery_tag)
-        else:  # FETCH has recorded it
+        else:
             virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message."""
         if self.channel.intake is None:
             super().ack(delivery_tag)
         else:
-            ledger.acknowledge(delivery_tag)
+            message = self._delivered.get(delivery_tag)
+            ledger.acknowledge(delivery_tag, message and message.moved)
             virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Acknowledge a message that was not worked on; with ``requeue``, return it to its queue."""
         if self.channel.intake is None:
             super().reject(delivery_tag, requeue=requeue)
         elif not requeue:
@@ -60,47 +76,54 @@ class QoS(stock.QoS):  # type: ignore[misc]
             self._give_back(delivery_tag)
             virtual.QoS.ack(self, delivery_tag)
 
-    def held(self) -> list[str]:
-        """Return the tags of what was delivered and is neither done nor given back."""
+    def forget(self, delivery_tag: str) -> None:
+        """Count a message as settled without writing anything: somebody else has, or its lease is to expire."""
+        if delivery_tag in self._delivered:
+            self._quick_ack(delivery_tag)
+
+    def unsettled_tags(self) -> list[str]:
+        """Return the tags of what was delivered and is neither acknowledged nor returned."""
         self._flush()
         return list(self._delivered)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        """Give back what workers that are gone have left. Called every ``unacked_restore_interval`` seconds."""
+        """Return the messages of lost workers. Called every ``unacked_restore_interval`` seconds."""
         if self.channel.intake is not None:
-            self.channel.intake.return_expired(self.visibility_timeout)
+            self.channel.intake.leases.return_expired(self.visibility_timeout)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Return what is not settled, when the channel closes at the end of the worker."""
         if self.channel.intake is None:
             super().restore_unacked_once(stderr)
             return
         self._on_collect.cancel()
-        for tag in self.held():
+        for tag in self.unsettled_tags():
             self._give_back(tag)
         self._delivered.clear()
         try:
             self.channel.intake.settle()
         except BROKER_AWAY as error:
-            logger.error("the broker is away at the end; its visibility timeout will redeliver what is left: %s", error)
+            logger.error("the broker does not answer; unfinished messages go back when their leases expire: %s", error)
         ledger.close()
 
     def _give_back(self, tag: str) -> None:
         message = self._delivered[tag]
-        exchange, routing_key = message.delivery_info["exchange"], message.delivery_info["routing_key"]
-        for queue in self.channel._lookup(exchange, routing_key):
-            ledger.give_back(tag, queue, redelivery(message._raw))
+        ledger.give_back(tag, message.queue, redelivery(message._raw))
 
 
-class Message(virtual.Message):  # type: ignore[misc]
-    """Kombu's message, which reads and settles what Celery sends without kombu's detours."""
+class TaskMessage(virtual.Message):  # type: ignore[misc]
+    """Kombu's message, which reads and settles the messages of Celery's protocol 2 in fewer steps."""
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:
+        #: The queue it was taken from, and the number of the server's run; empty and 0 where no intake has noted them.
+        self.queue: str = payload.pop("queue", "")
+        self.run: int = payload.pop("run", 0)
         properties, headers = payload["properties"], payload.get("headers") or {}
         body = payload.get("body")
         if not body or properties.get("body_encoding") != "base64" or headers.get("compression") or kwargs:
             super().__init__(payload, channel, **kwargs)
             return
-        self._raw, self.channel, self.body = payload, channel, b64decode(body)
+        self._raw, self.channel, self.body = payload, channel, decoded_body(body, whose_of(headers, properties))
         self.properties, self.headers = properties, headers
         self.delivery_tag, self.delivery_info = properties["delivery_tag"], properties.get("delivery_info") or {}
         self.content_type, self.content_encoding = payload.get("content-type"), payload.get("content-encoding")
@@ -108,44 +131,77 @@ class Message(virtual.Message):  # type: ignore[misc]
         self.accept, self._decoded_cache, self._state = None, None, "RECEIVED"
 
     def ack(self, multiple: bool = False) -> None:
+        """Acknowledge this message."""
         if self.channel is None or self.channel.intake is None or self.acknowledged:
             super().ack(multiple)
         else:
             self.channel.qos.ack(self.delivery_tag)
             self._state = "ACK"
 
+    @property
+    def moved(self) -> Moved | None:
+        """What this message moves; None where it belongs to no execution of a query."""
+        whose = whose_of(self.headers, self.properties)
+        if whose is None or whose.task not in MOVING:
+            return None
+        return Moved(self.run, whose.execution or whose.task_id, bool(whose.execution))
+
+    def set_aside(self, reason: str) -> None:
+        """Move this message to the unreadable ones. ``reason`` must contain nothing of its text."""
+        text = write(self._raw) if self.acknowledged else ""
+        whose = whose_of(self.headers, self.properties)
+        unreadable_messages.set_aside(self.delivery_tag, self.queue, reason, whose, acknowledged=text)
+        self.forget()
+
+    def forget(self) -> None:
+        """Hold this message no longer: somebody else has settled it, or will."""
+        self.channel.qos.forget(self.delivery_tag)
+        self._state = "REJECTED"
+
     def _decode(self) -> Any:
         is_json = self.content_type == JSON and self.content_encoding in ("utf-8", "binary")
         if is_json and (self.accept is None or JSON in self.accept) and not self.errors:
             try:
-                return read(self.body)
+                return read(self.body, typed=self.headers.get("task") not in untyped_tasks)
             except (ValueError, TypeError):
-                pass  # kombu knows how to complain
+                pass  # kombu raises the error that Celery expects
         return super()._decode()
 
 
-class Channel(stock.Channel):  # type: ignore[misc]
-    """A kombu channel; the worker's task channel gets an intake."""
+class Channel(kombu_redis.Channel):  # type: ignore[misc]
+    """A kombu channel. The one on which a worker consumes tasks gets an intake."""
 
     QoS = QoS
-    Message = Message
-    #: A queue is one list: urgent work has queues of its own, which no prefetched message stands before.
+    Message = TaskMessage
+    #: One list for each queue. Urgent work has queues of its own, since it could not overtake prefetched messages.
     priority_steps = (0,)
     intake: Intake | None = None
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """Consume from a queue. Raises BrokerTooOld."""
         hub = self.connection.hub
         if hub is not None and not no_ack and queue not in self._fanout_queues and self.intake is None:
             self.intake = Intake(self, hub, ledger, self.connection._deliver)
-            ledger.open(wake=lambda: hub.call_soon(_nothing), settle=self.intake.settle)
+            ledger.open(wake=lambda: hub.call_soon(take_turn), settle=self.intake.settle)
+            # Tasks that run since before a connection was lost have waited for this.
+            self.intake.leases.renew(self.qos.unsettled_tags())
         tag = super().basic_consume(queue, no_ack, *args, **kwargs)
         self._tell_intake()
         return tag
 
     def basic_cancel(self, consumer_tag: str) -> Any:
+        """Stop consuming from a queue."""
         found = super().basic_cancel(consumer_tag)
         self._tell_intake()
         return found
+
+    def close(self) -> None:
+        """Close the channel and its intake."""
+        try:
+            super().close()
+        finally:
+            if self.intake is not None:
+                self.intake.close()
 
     def _tell_intake(self) -> None:
         if self.intake is not None:
@@ -157,45 +213,45 @@ class Channel(stock.Channel):  # type: ignore[misc]
         else:
             super()._put(queue, message, **kwargs)
 
-    def close(self) -> None:
-        try:
-            super().close()
-        finally:
-            if self.intake is not None:
-                self.intake.close()
 
-
-class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
-    """Kombu's poller, which gives the intake its turn."""
+class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
+    """Kombu's poller, which also gives the intake its turn."""
 
     def on_poll_start(self) -> None:
-        others = False
+        """Do what is due before the hub waits for its sockets."""
+        kombus_turn = False
         for channel in list(self._channels):
             if channel.intake is not None:
                 channel.intake.tick()
             elif channel._active_queues and not channel.active_fanout_queues:
-                others = True
+                kombus_turn = True
             if channel.active_fanout_queues:
                 self._register_LISTEN(channel)
-        if others:
+        if kombus_turn:
             super().on_poll_start()
 
 
-class Transport(stock.Transport):  # type: ignore[misc]
+class Transport(kombu_redis.Transport):  # type: ignore[misc]
     """The transport behind ``broker_transport = "flywheel"``."""
 
     Channel = Channel
-    #: The event loop of the worker whose connection this is.
+    #: The hub of the worker whose connection this is; None outside of a worker.
     hub: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
+        self._on_tick: set[Any] = set()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Have the hub call this transport from now on."""
         self.hub = loop
+        others = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)
+        self._on_tick = loop.on_tick - others
 
-
-def _nothing() -> None:
-    """Nothing to do, but the hub turns."""
+    def close_connection(self, connection: Any) -> None:
+        """Close all channels. Kombu would leave its callback in the hub, one more with every lost connection."""
+        if self.hub is not None:
+            self.hub.on_tick -= self._on_tick
+        super().close_connection(connection)

@@ -1,38 +1,43 @@
-"""Refuse to start the engine on releases of Celery, kombu, redis-py or Redis that it has not been checked against."""
+"""Refuse to start on versions of Celery, kombu, redis-py or Redis that the engine was not checked with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from agentic_flywheel.errors import EngineUnsupported
+from agentic_flywheel.errors import BrokerTooOld, EngineUnsupported
 
-#: Exact for what we reach into; redis-py's parts that we use are stable within a minor release.
-NEEDED: Mapping[str, str] = {"celery": "5.7.0", "kombu": "5.7.0", "redis": "8.1"}
-OLDEST_REDIS = 7
-
-
-def unknown_versions(found: Mapping[str, str]) -> dict[str, str]:
-    """Return what is installed but not known to the engine. ``8.1`` stands for every 8.1.x."""
-
-    def known(name: str) -> bool:
-        needed, has = NEEDED[name].split("."), found[name].split(".")
-        return has[: len(needed)] == needed
-
-    return {name: found[name] for name in NEEDED if not known(name)}
+#: Celery and kombu are pinned exactly, since the engine uses their private parts. What it uses of redis-py does not
+#: change within a minor release: ``8.1`` stands for every 8.1.x.
+CHECKED_WITH: Mapping[str, str] = {"celery": "5.7.0", "kombu": "5.7.0", "redis": "8.1"}
+#: Oldest major version of the server. Older ones know no script flags, such as ``allow-oom``.
+OLDEST_SERVER = 7
 
 
-def check_versions(found: Mapping[str, str] | None = None) -> None:
-    """Raise EngineUnsupported unless every library is one we know. ``found``: instead of what is installed."""
-    unknown = unknown_versions(found or {name: version(name) for name in NEEDED})
+def check_versions(installed: Mapping[str, str] | None = None) -> None:
+    """Raise EngineUnsupported unless the engine was checked with every library.
+
+    ``installed``: versions by library, in place of those that are installed.
+    """
+    found = installed or {name: version(name) for name in CHECKED_WITH}
+    unknown = [name for name, needed in CHECKED_WITH.items() if not _is_release_of(needed, found[name])]
     if unknown:
         raise EngineUnsupported(
-            found=", ".join(f"{name} {has}" for name, has in unknown.items()),
-            needed=", ".join(f"{name} {NEEDED[name]}" for name in unknown),
+            found=", ".join(f"{name} {found[name]}" for name in unknown),
+            needed=[_requirement(name, CHECKED_WITH[name]) for name in unknown],
         )
 
 
-def check_server(version: str) -> None:
-    """Raise EngineUnsupported for a server without script flags, such as ``allow-oom``. Valkey says that it is 7.2."""
-    if int(version.split(".")[0]) < OLDEST_REDIS:
-        raise EngineUnsupported(found=f"Redis {version}", needed=f"Redis {OLDEST_REDIS} or Valkey")
+def check_server(redis_version: str) -> None:
+    """Raise BrokerTooOld unless the server is new enough. Valkey reports a ``redis_version`` of 7.2."""
+    if int(redis_version.split(".")[0]) < OLDEST_SERVER:
+        raise BrokerTooOld(found=f"Redis {redis_version}", needed=f"Redis {OLDEST_SERVER} or newer, or Valkey")
+
+
+def _is_release_of(needed: str, found: str) -> bool:
+    parts = needed.split(".")
+    return found.split(".")[: len(parts)] == parts
+
+
+def _requirement(name: str, needed: str) -> str:
+    return f"{name}=={needed}" if needed.count(".") == 2 else f"{name}=={needed}.*"

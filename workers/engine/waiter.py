@@ -1,56 +1,68 @@
-"""Wait for a message on a list without taking it."""
+"""Wait for a message in one list without taking it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-#: Seconds that the server waits before it answers "nothing", and how much later that answer must be here.
-WAIT, OVERDUE = 5, 5.0
-#: Seconds until a refused question is asked again.
-REFUSED = 0.3
+logger = logging.getLogger(__name__)
+
+#: Seconds after which the server replies that no message has come.
+WAIT = 5
+#: Seconds by which a reply may be late before its connection counts as broken.
+OVERDUE = 5.0
+#: Seconds until the list is looked into after the server has refused to wait.
+AFTER_REFUSAL = 0.3
 
 
 class Waiter:
-    """Waits on one list, without taking, on a connection of its own."""
+    """Waits for one list on a connection of its own."""
 
     def __init__(self, pool: Any, hub: Any, queue: str, on_message: Callable[[str], object]) -> None:
+        """``on_message`` is called with the queue's name when the list has a message. Raises redis-py's errors."""
         self._hub, self._queue, self._on_message = hub, queue, on_message
         self._pool = pool
         self._connection: Any = pool.get_connection()
         self._fd: int = self._connection._sock.fileno()
-        #: When the open question was asked; None: there is none.
+        #: When the server was asked to wait; None while it is not waiting.
         self.asked: float | None = None
+        self._was_refused = False
         hub.add_reader(self._fd, self._read)
 
     def ask(self, now: float) -> None:
-        """Ask for a message; the answer comes later."""
+        """Ask the server to wait. Its reply comes through the hub."""
         self._connection.send_command("BLMOVE", self._queue, self._queue, "RIGHT", "RIGHT", WAIT)
         self.asked = now
 
     def check(self, now: float) -> None:
-        """Raise redis' ConnectionError when an answer is overdue: the connection is only half there."""
+        """Raise redis-py's ConnectionError when a reply is overdue: the connection is lost without notice."""
         if self.asked is not None and now - self.asked > WAIT + OVERDUE:
-            raise RedisConnectionError(f"no answer from the broker for {now - self.asked:.0f} s")
-
-    def _read(self) -> None:
-        try:
-            found = self._connection.read_response() is not None
-        except ResponseError:  # refused, as when out of memory: look there without being told, but not at once
-            self._hub.call_later(REFUSED, self._answered, True)
-        else:
-            self._answered(found)
-
-    def _answered(self, found: bool) -> None:
-        self.asked = None
-        if found:
-            self._on_message(self._queue)
+            raise RedisConnectionError(f"no reply from the broker for {now - self.asked:.0f} s")
 
     def close(self) -> None:
+        """Stop waiting and give the connection back."""
         if self._connection.is_connected:
             self._hub.remove(self._fd)
         self._connection.disconnect()
         self._pool.release(self._connection)
+
+    def _read(self) -> None:
+        try:
+            found = self._connection.read_response() is not None
+        except ResponseError as refusal:  # out of memory, for instance; then look into the list without being told
+            if not self._was_refused:
+                logger.error("the broker refuses to wait for messages in %s: %s", self._queue, refusal)
+            self._was_refused = True
+            self._hub.call_later(AFTER_REFUSAL, self._note_reply, True)
+        else:
+            self._was_refused = False
+            self._note_reply(found)
+
+    def _note_reply(self, found: bool) -> None:
+        self.asked = None
+        if found:
+            self._on_message(self._queue)

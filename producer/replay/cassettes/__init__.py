@@ -1,1 +1,1 @@
-"""Record what Flowise answers, and play it back: tests of one's own that need no Flowise, and never a new answer."""
+"""Record Flowise's responses and play them back, for users' own tests without a Flowise."""

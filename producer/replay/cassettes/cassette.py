@@ -1,4 +1,4 @@
-"""A cassette: a JSON file of exchanges with Flowise, which finds the response that a request deserves."""
+"""A cassette: a JSON file of recorded exchanges with Flowise. It finds the response to a request."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Request(Model):
 
     @property
     def key(self) -> str:
-        """What two requests have in common that deserve the same response."""
+        """The parts of a request that must be equal for the same response."""
         kept = self.model_dump(exclude={"ids"}, mode="json")
         return json.dumps(kept, sort_keys=True)
 

@@ -45,7 +45,7 @@ def flowise_cassette(request: pytest.FixtureRequest) -> Iterator[CassetteServer]
     with CassetteServer(_file(request), mode=mode, flowise_url=address) as server:
         yield server
     if server.missing:
-        # Whatever the test made of the refusal: it was no answer.
+        # Fail the test even where it caught the error: a response was missing.
         pytest.fail("\n".join([str(server.missing[0]), *server.missing[0].recovery_suggestions]), pytrace=False)
 
 

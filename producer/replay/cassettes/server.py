@@ -1,4 +1,4 @@
-"""A server in front of Flowise that records what it answers, and in its place plays it back."""
+"""A server that records Flowise's responses, or plays recorded ones back in its place."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class CassetteServer:
     async def _answer(self, asked: web.Request) -> web.StreamResponse:
         body = await asked.read()
         secret = asked.headers.get("Authorization", "").partition(" ")[2].strip()
-        # One as short as a word is none, and would be taken out of every answer.
+        # A short value is no key, and removing it would damage ordinary words in answers.
         secrets = [secret] if len(secret) >= _SHORTEST_SECRET else []
         request = read_request(asked.method, asked.path, asked.query_string, body, secrets)
         if self.mode != "record":

@@ -1,4 +1,4 @@
-"""What an evaluator gets and gives."""
+"""The types of an evaluator: what it is called with and what it returns."""
 
 from __future__ import annotations
 

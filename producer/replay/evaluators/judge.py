@@ -47,7 +47,7 @@ def judged_by(flow: str, ask: Ask | None) -> Evaluator:
     asking = ask
 
     async def evaluate(case: Case) -> Verdict | None:
-        # A judgement is worth keeping: the same answer is judged once, as the cache has it.
+        # The cache may answer: the same answer is judged once.
         answer = await asking(prompt(case), flow=flow, cache="use")
         verdict = read_verdict(answer)
         if verdict is None:

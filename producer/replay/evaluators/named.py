@@ -21,9 +21,9 @@ GROUP = "agentic_flywheel.evaluators"
 BUILT_IN = ("exact", "contains", "regex", "similarity", "json-schema", "judge")
 
 _GIVEN = re.compile(r"(?s)(?:(?P<label>[A-Za-z][\w-]{0,39})=)?(?P<name>[A-Za-z][\w-]{0,39})(?::(?P<argument>.*))?")
-#: Seconds for one judgement, whoever makes it.
+#: Longest time of one judgement, in seconds.
 _PATIENCE = 120.0
-#: Failures of one evaluator that are worth a warning each.
+#: Number of an evaluator's failures that are logged.
 _TOLD = 3
 
 
@@ -49,7 +49,7 @@ class Named:
             self._failed(str(error))
             return None
         except Exception as fault:
-            # The user's own code: whatever it does, the other items are judged.
+            # It may be the user's own code: whatever it raises, the other items are judged.
             self._failed(f"{type(fault).__name__}: {fault}")
             return None
         if verdict is not None and not 0.0 <= verdict.score <= 1.0:
@@ -59,7 +59,7 @@ class Named:
 
     def _failed(self, why: str) -> None:
         self.failures += 1
-        # Thousands of answers may fail for one reason.
+        # Warn a few times only: thousands of answers may fail for one reason.
         level = logging.WARNING if self.failures <= _TOLD else logging.DEBUG
         logger.log(level, "evaluator %s could not judge an answer: %s", self.label, why)
 

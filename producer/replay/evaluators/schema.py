@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import regex  # type: ignore[import-untyped]
-from jsonschema import ValidationError  # type: ignore[import-untyped]
-from jsonschema.exceptions import SchemaError, best_match  # type: ignore[import-untyped]
-from jsonschema.validators import extend, validator_for  # type: ignore[import-untyped]
+from jsonschema import ValidationError
+from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.validators import extend, validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -70,7 +70,8 @@ def _validator(schema: Any) -> Any:
         kind.check_schema(schema)
     except SchemaError as refused:
         raise InvalidEvaluator("json-schema", f"{refused.json_path}: {refused.message}"[:300]) from None
-    bounded = extend(kind, {"pattern": _pattern, "patternProperties": _pattern_properties})
+    # The library's types leave `extend` without any.
+    bounded = extend(kind, {"pattern": _pattern, "patternProperties": _pattern_properties})  # type: ignore[no-untyped-call]
     # An empty registry: a schema never makes anybody fetch something from the network.
     return bounded(schema, registry=Registry())
 

@@ -9,7 +9,7 @@ from producer.replay.comparing import Verdict
 from producer.replay.evaluators.case import Case, Evaluator
 from producer.replay.similarity import normalised, similarity
 
-#: Seconds for one pattern on one answer: a pattern that backtracks for ever costs no more.
+#: Longest search for one pattern in one answer, in seconds: some patterns would take for ever.
 PATTERN_TIME = 0.25
 #: Characters of an answer that a pattern sees.
 PATTERN_READ = 200_000

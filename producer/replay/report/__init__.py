@@ -1,4 +1,4 @@
-"""Write what a replay showed: ``report.html``, ``summary.json`` and ``changes.jsonl``."""
+"""Write a replay's report: ``report.html``, ``summary.json`` and ``changes.jsonl``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agentic_flywheel.errors import ResultsUnreadable
+from agentic_flywheel.private_files import private_text, write_private
 from producer.replay.comparison import Comparison, compare_results
 from producer.replay.evaluators import Named
 from producer.replay.gate import Gate
@@ -34,9 +35,9 @@ async def write_report(
     other = results_path(against) if against is not None else None
     folder = out or results.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = folder / f"{CHANGES}.new"
-        with draft.open("w", encoding="utf-8", errors="backslashreplace") as changes:
+        with private_text(draft, errors="backslashreplace") as changes:
             found = await compare_results(
                 results,
                 name=name or results.parent.resolve().name,
@@ -56,6 +57,6 @@ async def write_report(
 def _write_pages(folder: Path, found: Comparison, trace_base: str | None) -> None:
     from producer.replay.report.page import page
 
-    (folder / SUMMARY).write_text(found.summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_private(folder / SUMMARY, found.summary.model_dump_json(indent=2) + "\n")
     html = page(found.summary, found.most_changed, trace_base=trace_base)
-    (folder / REPORT).write_text(html, encoding="utf-8", errors="xmlcharrefreplace")
+    write_private(folder / REPORT, html, errors="xmlcharrefreplace")

@@ -1,9 +1,9 @@
-"""The items that a report shows, as data inside the page: bounded in size, and unable to be anything but data."""
+"""The items of a report as JSON inside the page: bounded in size, and escaped so that no text can become markup."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -12,9 +12,11 @@ from producer.replay.recorded import Recorded
 from producer.replay.summary import Summary
 from producer.replay.worddiff import word_diff
 
-#: Characters of all texts together: a page that opens at once.
+#: Longest sum of all texts, in characters, so that the page opens quickly.
 BUDGET = 6_000_000
 _REASON = 300
+#: Names of tools, or of sources, that are shown of one outcome.
+_NAMES = 10
 _BEFORE = {"recorded": "Before", "expected": "Expected", "replay": "Before", "nothing": "Before"}
 
 
@@ -59,6 +61,11 @@ def _item(change: Change, trace_base: str | None) -> dict[str, Any]:
         "question": change.question,
         "expected": change.expected,
         "rerouted": bool(change.rerouted),
+        "did": [
+            (words, list(old or ())[:_NAMES], list(new or ())[:_NAMES])
+            for words, changed, old, new in _did(change)
+            if changed
+        ],
         "same": change.sameness,
         "similarity": change.similarity,
         "asExpected": change.as_expected,
@@ -78,6 +85,18 @@ def _item(change: Change, trace_base: str | None) -> dict[str, Any]:
         # The diff holds both texts.
         item["before"]["text"] = item["after"]["text"] = ""
     return item
+
+
+def _did(change: Change) -> Iterator[tuple[str, bool | None, tuple[str, ...] | None, tuple[str, ...] | None]]:
+    """Yield what flows do beside answering, whether it changed, and the names before and now."""
+    before, after = change.before or Recorded(), change.after
+    yield "tools", change.tools_changed, before.tools, after.tools
+    yield "sources", change.sources_changed, before.sources, after.sources
+    yield "stop", change.stop_changed, _stop(before), _stop(after)
+
+
+def _stop(outcome: Recorded) -> tuple[str, ...]:
+    return ("stopped for a person",) if outcome.stopped else ()
 
 
 def _outcome(outcome: Recorded, characters: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from agentic_flywheel.models import Model
 from producer.replay import wording
 from producer.replay.report.plots import whisker
 from producer.replay.statistics import FEW, Estimate, Finding
-from producer.replay.summary import ScoreFigures, Share, Spread, Summary
+from producer.replay.summary import Doings, ScoreFigures, Share, Spread, Summary
 from producer.replay.verdict import ALIKE, RATIO_MARGIN, SCORE_MARGIN, SHARE_MARGIN
 
 
@@ -38,6 +38,13 @@ def _tiles(summary: Summary) -> Iterator[Tile]:
         yield Tile(title="Expected route", number=wording.percent(expected.value), note=note)
     if summary.answers.similarity is not None:
         yield _likeness(summary)
+    for title, doings in (
+        ("Other tools", summary.tools),
+        ("Other sources", summary.sources),
+        ("Stopped once only", summary.stops),
+    ):
+        if doings.changed and doings.share is not None:
+            yield _did(title, doings, doings.share)
     yield _errors(summary.errors)
     if summary.speed.after is not None:
         yield _duration("Flow time, p95" if summary.durations_of_flows else "Time, p95", summary.speed)
@@ -79,6 +86,12 @@ def _likeness(summary: Summary) -> Tile:
     tone = "warn" if similarity.n >= FEW and similarity.high < ALIKE else ""
     note = f"likeness on average; {wording.percent(same)} of the answers stayed the same"
     return Tile(title="Answers alike", number=f"{similarity.value:.2f}", unit="of 1", note=note, tone=tone)
+
+
+def _did(title: str, doings: Doings, share: Estimate) -> Tile:
+    note = f"{wording.count(doings.changed)} of {wording.count(doings.compared)}"
+    note += f"; {wording.between(share, wording.percent)}"
+    return Tile(title=title, number=wording.percent(share.value), note=note, tone="warn")
 
 
 def _errors(errors: Share) -> Tile:

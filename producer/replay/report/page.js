@@ -41,6 +41,7 @@
     ["failed", "Failing now", (item) => item.after.failed && !(item.before && item.before.failed)],
     ["mended", "Answered again", (item) => !item.after.failed && item.before && item.before.failed],
     ["rerouted", "Other route", (item) => item.rerouted],
+    ["did", "Other tools or sources", (item) => item.did.length > 0],
     ["unexpected", "Not as expected", (item) => item.asExpected === false],
     ["different", "Other words", (item) => item.same === "different"],
     ["far", "Other meaning", (item) => item.similarity !== null && item.similarity < 0.6],
@@ -66,6 +67,8 @@
     else if (item.before && item.before.failed) found.push(["mark-good", "answered again"]);
     if (item.rerouted) found.push(["mark-warn", (item.before.route || "?") + " → " + (item.after.route || "?")]);
     else if (item.after.route) found.push(["", item.after.route]);
+    for (const [what, before, now] of item.did)
+      found.push(["mark-warn", what + ": " + (before.join(", ") || "none") + " → " + (now.join(", ") || "none")]);
     if (item.asExpected === false) found.push(["mark-warn", "not as expected"]);
     const slower = factor(item);
     if (slower >= 1.5) found.push(["", "× " + slower.toPrecision(2) + " as long"]);

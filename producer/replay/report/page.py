@@ -1,4 +1,4 @@
-"""Put a report together: one HTML file that needs nothing but itself, and lets nothing in it run but its own script."""
+"""Build a report: one HTML file without external parts, whose content policy allows its own script alone."""
 
 from __future__ import annotations
 

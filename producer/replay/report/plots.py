@@ -14,7 +14,7 @@ from producer.replay.summary import SIMILARITY_BINS, Answers, Spread, Summary
 
 _WIDTH, _HEIGHT = 520.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 512.0, 34.0, 198.0
-#: The room that the two percentiles take in words.
+#: Width of the labels of the two percentiles.
 _LABEL = 130.0
 #: A bin's count is spread over its neighbours: a smooth curve of the same area.
 _KERNEL = (1, 3, 4, 3, 1)

@@ -1,4 +1,4 @@
-"""The small tables below the plots: what a picture cannot say to the digit."""
+"""The small tables below the plots, with the exact figures."""
 
 from __future__ import annotations
 

@@ -1,0 +1,16 @@
+"""The base of every noun, and the types that several of them share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Band = Literal["high", "medium", "low"]
+
+
+class Model(BaseModel):
+    """Base of every noun: frozen, and closed against unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

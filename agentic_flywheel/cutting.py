@@ -1,0 +1,33 @@
+"""Cut what is too long, and say how much is missing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def cut(text: str, limit: int) -> str:
+    """Return at most ``limit`` characters of a text, followed by how many are missing.
+
+    The cut is before a word: the first half of a secret would not be recognised by a mask.
+    """
+    if len(text) <= limit:
+        return text
+    space = text.rfind(" ", max(0, limit - 256), limit)
+    kept = text[: space if space > 0 else limit]
+    return f"{kept}… [{len(text) - len(kept)} characters more]"
+
+
+def cut_value(value: Any, limit: int) -> Any:
+    """Return a JSON value whose JSON has at most ``limit`` characters; a longer one becomes a text, which is cut."""
+    if isinstance(value, str):
+        return cut(value, limit)
+    written = _WRITE(value) if isinstance(value, dict | list | tuple) else ""
+    return cut(written, limit) if len(written) > limit else value
+
+
+def written_length(value: Any) -> int:
+    """Return how many characters a JSON value takes."""
+    return len(value) if isinstance(value, str) else len(_WRITE(value))

@@ -1,0 +1,47 @@
+"""Failures of the files that go with queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agentic_flywheel.errors.base import RETRY_RATE_LIMIT, FlywheelError
+
+
+@dataclass(eq=False)
+class UploadLost(FlywheelError):
+    """A file of a query is not kept any more: it expired, its query had ended, or somebody changed it."""
+
+    name: str
+    changed: bool = False
+
+    suggestions = (
+        "Submit the query again and give the file with it.",
+        "A query that is asked again by its record, by a replay or as a dead letter has no files any more.",
+        "Raise FLYWHEEL_UPLOAD_TTL where queries wait for longer than files are kept.",
+    )
+
+    @property
+    def message(self) -> str:
+        if self.changed:
+            return f"The file {self.name!r} of this query was changed where it is kept, so it is not sent"
+        return f"The file {self.name!r} of this query is not kept any more"
+
+
+@dataclass(eq=False)
+class UploadsFull(FlywheelError):
+    """The files of open queries take up all the room that there is for them; the query was not accepted."""
+
+    taken: int
+    most: int
+
+    transient = True
+    retry_hint = RETRY_RATE_LIMIT
+    suggestions = (
+        "Submit again after `retry_after` seconds: files are deleted when their queries end.",
+        "Raise FLYWHEEL_UPLOADS_BYTES, if the broker's memory allows it.",
+        "Give images by their address, which takes up no room.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"Files take up {self.taken:,} of {self.most:,} bytes, and there is no room for this one now"

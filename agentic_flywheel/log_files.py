@@ -1,0 +1,81 @@
+"""Have a process write its log to a file that is bounded, and all it prints with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from agentic_flywheel.settings import Settings
+
+#: As Celery writes it.
+_FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
+STDOUT, STDERR = 1, 2
+#: What ends a line, or what a terminal takes for a command.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class PlainRecord(logging.LogRecord):
+    """A log record in whose text values from outside, such as a task's id, make no line of their own and no colour."""
+
+    def getMessage(self) -> str:
+        message = super().getMessage()
+        if message.isprintable():
+            return message
+        if isinstance(self.args, Mapping):
+            message = str(self.msg) % {name: _shown(value) for name, value in self.args.items()}
+        elif self.args:
+            message = str(self.msg) % tuple(map(_shown, self.args))
+        return _CONTROLS.sub(lambda found: found[0] if found[0] in "\n\t" else _escaped(found), message)
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, int | float):
+        return value
+    text = str(value)
+    return value if text.isprintable() else _CONTROLS.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+class BoundedLog(RotatingFileHandler):
+    """A rotating log file that also takes what is written to some of the process's descriptors.
+
+    That is written at once, so that the file tells all that a process said which was killed. The size is looked at when
+    something is logged.
+    """
+
+    def __init__(self, path: Path, *, most_bytes: int, files: int, descriptors: Sequence[int]) -> None:
+        self._descriptors = descriptors
+        super().__init__(path, maxBytes=most_bytes, backupCount=files, encoding="utf-8", errors="backslashreplace")
+
+    def _open(self) -> TextIOWrapper:
+        only_ours = partial(os.open, mode=0o600)
+        stream = open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=only_ours)  # noqa: SIM115
+        for descriptor in self._descriptors:
+            os.dup2(stream.fileno(), descriptor)
+        return stream
+
+
+def keep_log(settings: Settings, *, descriptors: Sequence[int] = (STDOUT, STDERR)) -> None:
+    """Write this process's log, and what it writes to these descriptors, to the file that is set, if one is.
+
+    Call it before anything else sets up logging. Wherever the log goes, its records are plain.
+    """
+    logging.setLogRecordFactory(PlainRecord)
+    if settings.log_file is None:
+        return
+    log = BoundedLog(
+        settings.log_file, most_bytes=settings.log_bytes, files=settings.log_files, descriptors=descriptors
+    )
+    log.setFormatter(logging.Formatter(_FORMAT))
+    if os.path.getsize(log.baseFilename) >= settings.log_bytes:
+        log.doRollover()
+    logging.getLogger().addHandler(log)

@@ -1,0 +1,90 @@
+"""Cut words into the pieces of a vocabulary, the likeliest way (a unigram model, Kudo 2018), in plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from agentic_flywheel.routing.words import unspaced
+
+#: Words seen are remembered, up to so many: a vocabulary of questions is small, a stream of random text is not.
+_REMEMBERED = 20_000
+#: No piece is longer; a word or a run without spaces is read up to so many characters.
+_LONGEST_PIECE, _LONGEST_WORD = 16, 200
+#: The last part of a compound has so many letters at least, and what precedes it.
+_LAST_WORD, _FIRST_PART = 5, 4
+#: Log-likelihood of a character that no piece contains.
+_UNKNOWN = -30.0
+
+
+class Pieces:
+    """A vocabulary whose pieces are ordered by how often they occur.
+
+    A piece that starts with ``##`` continues a word. In a script without spaces a piece may stand anywhere.
+    """
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        self._ids = {piece: number for number, piece in enumerate(vocabulary)}
+        self._seen: dict[str, tuple[int, ...]] = {}
+
+    def rank(self, word: str) -> int | None:
+        """Return how many pieces are more frequent than ``word``; None where it is no piece of its own."""
+        return self._ids.get(word)
+
+    def tokens(self, said: Sequence[str]) -> list[int]:
+        """Return the numbers of the pieces of a text, given as its words."""
+        return [piece for run in _runs(said) for piece in self._seen.get(run) or self._remembered(run)]
+
+    def _remembered(self, run: str) -> tuple[int, ...]:
+        pieces = self._likeliest(run[:_LONGEST_WORD])
+        if len(self._seen) < _REMEMBERED:
+            self._seen[run] = pieces
+        return pieces
+
+    def _likeliest(self, run: str) -> tuple[int, ...]:
+        """Viterbi over the ways to cut ``run``; characters without a piece are left out."""
+        whole = self._ids.get(run)
+        if whole is not None:
+            return (whole,)
+        ids, anywhere = self._ids, unspaced(run)
+        best: list[tuple[float, int, int | None]] = [(0.0, 0, None)]
+        for end in range(1, len(run) + 1):
+            likely, came, taken = best[end - 1][0] + _UNKNOWN, end - 1, None
+            for begin in range(max(0, end - _LONGEST_PIECE), end):
+                part = run[begin:end]
+                piece = ids.get(part) if anywhere or not begin else ids.get("##" + part)
+                # Many a piece is in the vocabulary only as it continues words.
+                piece = ids.get("##" + part) if piece is None and not begin else piece
+                if begin >= _FIRST_PART and end == len(run) and end - begin >= _LAST_WORD:
+                    # The last part of a compound may be better known as a word of its own: Jahres|urlaub.
+                    piece = min(filter(None, (piece, ids.get(part))), default=piece)
+                if piece is not None and (score := best[begin][0] - _cost(piece)) > likely:
+                    likely, came, taken = score, begin, piece
+            best.append((likely, came, taken))
+        found, at = [], len(run)
+        while at:
+            _, came, taken = best[at]
+            if taken is not None:
+                found.append(taken)
+            at = came
+        return tuple(reversed(found))
+
+
+def _cost(number: int) -> float:
+    """The n-th most frequent piece has about this negative log-probability: Zipf's law, fitted to the vocabulary."""
+    return 2.0 + math.log(2 + number)
+
+
+def _runs(said: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a text, neighbouring characters of scripts without spaces joined."""
+    run = ""
+    for word in said:
+        if unspaced(word):
+            run += word
+            continue
+        if run:
+            yield run
+            run = ""
+        yield word
+    if run:
+        yield run

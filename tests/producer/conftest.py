@@ -1,0 +1,27 @@
+"""A house with one worker for these tests, and ways to its broker that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from faults.proxy import Proxy
+from pipeline.house import House
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    # On disk: its broker is killed and comes back.
+    house = House(tmp_path_factory.mktemp("house"), aof=True)
+    try:
+        house.worker()
+        yield house
+    finally:
+        house.stop()
+
+
+@pytest.fixture
+def proxy(house: House) -> Iterator[Proxy]:
+    proxy = Proxy(house.broker.port)
+    yield proxy
+    proxy.close()

@@ -1,0 +1,100 @@
+"""Settings: what an empty variable means, and how long a worker that stops may take."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from pydantic import AliasChoices
+
+from agentic_flywheel.errors import InvalidSetting
+from agentic_flywheel.settings import Settings, load_settings
+
+
+def _variables(name: str) -> list[str]:
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [alias if isinstance(alias, str) else f"FLYWHEEL_{name.upper()}"]
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_variable_is_one_that_is_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in _variables(name):
+        monkeypatch.delenv(variable, raising=False)
+    unset = getattr(load_settings(), name)
+    for variable in _variables(name):
+        monkeypatch.setenv(variable, "")
+
+    assert getattr(load_settings(), name) == unset
+
+
+def test_the_second_name_counts_where_the_first_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_REDIS_URL", "")
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere:6379/3")
+
+    assert load_settings().redis_url == "redis://elsewhere:6379/3"
+
+
+def test_figures_are_not_served_where_their_port_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_METRICS_PORT", "off")
+
+    assert load_settings().metrics_port is None
+
+
+@pytest.mark.parametrize(("grace", "finishing"), [("130", 125), ("8", 4), ("0", 0)])
+def test_a_worker_hands_back_within_its_grace(grace: str, finishing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_GRACE", grace)
+
+    assert load_settings().finishing == timedelta(seconds=finishing)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("amqp://me:s3cret@host/", "RabbitMQ is not served"),
+        ("sqs://me:s3cret@", "Amazon SQS is not served"),
+        ("sentinel://:s3cret@host:26379/0", "Sentinel is not served"),
+        ("redis+cluster://:s3cret@host", "cluster mode is not served"),
+        ("http://me:s3cret@host", "redis:// or rediss://"),
+        ("redis:/host", "redis:// or rediss://"),
+        ("redis://:s3cret@a:6379,b:6379/0", "several hosts"),
+        ("redis://:s3cret@host:65536/0", "from 0 to 65535"),
+        ("redis://:s3cret@host:port/0", "from 0 to 65535"),
+        ("redis://[::1:6379/0", "cannot be read"),
+        ("redis:///0", "names no host"),
+        ("redis://:s3cret@:6379/0", "names no host"),
+        ("redis://:s3/cret@host/0", "%2F"),
+        ("redis://:s3?cret@host/0", "%3F"),
+        ("redis://:s3#cret@host/0", "%23"),
+        ("redis://:s3cret@host/zero", "number of a database"),
+        ("redis://:s3cret@host/0#1", "behind one"),
+        ("redis://:s3cret@host/0?ssl_cert_reqs=none", "begin with rediss://"),
+        ("rediss://:s3cret@host/0?db=1", "option 'db'"),
+    ],
+)
+def test_a_broker_that_is_not_served_is_refused_at_the_start(
+    address: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", address)
+
+    with pytest.raises(InvalidSetting, match=reason) as refused:
+        load_settings()
+
+    assert "s3" not in refused.value.message.replace(reason, "")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://host",
+        "redis://[::1]:6379/15",
+        "redis://:p%2Fw%23@host:1/0",
+        "redis://:a@b@host:1/0",
+        "rediss://me:pw@host/0?ssl_ca_certs=/etc/ca.pem&ssl_certfile=/a&ssl_keyfile=/b",
+    ],
+)
+def test_a_broker_that_is_served_is_taken_as_it_stands(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", address)
+
+    assert load_settings().redis_url == address

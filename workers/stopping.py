@@ -1,0 +1,61 @@
+"""What becomes of a flow that stops and asks a person: note what is asked, and tell the flow what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from agentic_flywheel.broker.executions import Execution, chat_id
+from agentic_flywheel.flowise import FlowAnswer
+from agentic_flywheel.flowise.models import HumanInput
+from agentic_flywheel.stops import MAX_ASKED, AskedPerson, Decided, Decision
+
+#: How Flowise names the decisions in what an AgentFlow puts out as its action.
+_CHOICES: dict[str, Decision] = {"approve": "proceed", "reject": "reject"}
+#: Characters of a label or a name of a node.
+_LONGEST_NAME = 200
+_CUT = " […]"
+
+
+def asked_by(execution: Execution, found: FlowAnswer) -> AskedPerson:
+    """Return what a flow asks, from the answer with which it stopped."""
+    action: dict[str, Any] = found.action or {}
+    mapping, data = _object(action.get("mapping")), _object(action.get("data"))
+    text = found.text if len(found.text) <= MAX_ASKED else found.text[: MAX_ASKED - len(_CUT)] + _CUT
+    return AskedPerson(
+        flow=execution.flow_key,
+        domain=execution.domain,
+        text=text,
+        choices={choice: _name(mapping.get(key)) or choice.capitalize() for key, choice in _CHOICES.items()},
+        node=_name(data.get("nodeId")),
+        title=_name(data.get("nodeLabel")),
+        # An agent that asks before it uses a tool takes a text, too, and says nothing of it.
+        feedback=_object(data.get("input")).get("humanInputEnableFeedback", True) is not False,
+        chat_id=found.chat_id or execution.chat_id,
+        message_id=found.message_id,
+    )
+
+
+def resumed(execution: Execution, decided: Decided) -> Execution:
+    """Return the execution that carries out a decision: its answer is nobody else's, and its chat goes on."""
+    return execution._replace(cache_key="", resumed_chat=decided.asked.chat_id or "")
+
+
+def left_behind(fences: Iterable[str], execution: Execution, asked: AskedPerson) -> list[str]:
+    """Return the attempts that were given up, but for the one in whose chat the flow asks."""
+    return [fence for fence in fences if chat_id(execution.query_id, fence) != asked.chat_id]
+
+
+def human_input(decided: Decided) -> HumanInput:
+    """Return a decision in Flowise's form."""
+    return HumanInput(
+        type=decided.decision, start_node_id=decided.asked.node, feedback=decided.feedback.strip() or None
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _name(value: Any) -> str | None:
+    return value[:_LONGEST_NAME] if isinstance(value, str) and value else None

@@ -12,9 +12,9 @@ from producer import AsyncProducer
 
 @pytest.fixture(scope="session")
 def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("house"))
+    house = House(tmp_path_factory.mktemp("house"), workers={"FLYWHEEL_OWNER_QUERIES_A_MINUTE": "3"})
     try:
-        house.worker(FLYWHEEL_OWNER_QUERIES_A_MINUTE="3")
+        house.worker()
         yield house
     finally:
         house.stop()

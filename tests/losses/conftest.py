@@ -15,7 +15,8 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("losses"), aof=True)
+    # Less than the patience of a test.
+    house = House(tmp_path_factory.mktemp("losses"), aof=True, workers={"FLYWHEEL_UNSERVED_TIMEOUT": "20s"})
     try:
         yield house
     finally:
@@ -27,8 +28,7 @@ def house(standing_house: House) -> Iterator[House]:
     house = standing_house
     house.reset()
     if not any(worker.alive for worker in house.workers):
-        # Less than the patience of a test.
-        house.worker(FLYWHEEL_UNSERVED_TIMEOUT="20s")
+        house.worker()
     yield house
     house.reset()
 

@@ -12,10 +12,12 @@ from producer import AsyncProducer
 
 @pytest.fixture(scope="session")
 def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("house"))
+    folder = tmp_path_factory.mktemp("house")
+    # A plain client that names an unknown flow is not to be waited for.
+    workers = {"FLYWHEEL_UNSERVED_TIMEOUT": "0.3s", "FLYWHEEL_UPLOADS_URL": f"file://{folder}/large"}
+    house = House(folder, workers=workers)
     try:
-        # A plain client that names an unknown flow is not to be waited for.
-        house.worker(FLYWHEEL_UNSERVED_TIMEOUT="0.3s", FLYWHEEL_UPLOADS_URL=f"file://{house.folder}/large")
+        house.worker()
         yield house
     finally:
         house.stop()

@@ -128,8 +128,12 @@ operational_flows:
 class House:
     """Start it, ask it, set how its flows behave, look into its broker."""
 
-    def __init__(self, folder: Path, *, registry: str = REGISTRY, aof: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, registry: str = REGISTRY, aof: bool = False, workers: dict[str, str] | None = None
+    ) -> None:
         self.folder = folder
+        #: What every worker finds in its environment, also one that a test starts in the place of another.
+        self._for_workers = workers or {}
         self.registry = folder / "flow-registry.yaml"
         self.registry.write_text(registry)
         #: Where domain profiles would be.
@@ -162,6 +166,7 @@ class House:
             "FLYWHEEL_REGISTRY": str(self.registry),
             "FLYWHEEL_PROFILES": str(self.profiles),
             "FLYWHEEL_HOME": str(self.folder / "home"),
+            **self._for_workers,
             **env,
         }
         command = [sys.executable, "-m", "workers", "--name", name, "--ready-file", str(ready)]

@@ -14,7 +14,7 @@ from profiles.house import ProfileHouse
 def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProfileHouse]:
     house = ProfileHouse(tmp_path_factory.mktemp("house"))
     try:
-        house.worker(events=True, FLYWHEEL_UNSERVED_TIMEOUT="1s")
+        house.worker(events=True)
         yield house
     finally:
         house.stop()

@@ -78,7 +78,7 @@ class ProfileHouse(House):
     """Its workers and producers read profiles from one folder."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, registry=REGISTRY)
+        super().__init__(folder, registry=REGISTRY, workers={"FLYWHEEL_UNSERVED_TIMEOUT": "1s"})
         self.profiles.mkdir()
         self.write("payments", PAYMENTS)
         self.write("vault", VAULT)

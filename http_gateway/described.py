@@ -21,7 +21,7 @@ _LEADS = {
 }
 
 
-class Problem(Model):
+class HttpProblem(Model):
     """An error (RFC 9457). ``error`` is the same object as everywhere: what happened, why, what to do, when again."""
 
     type: str
@@ -36,7 +36,7 @@ def described(app: FastAPI, surfaces: tuple[Surface, ...]) -> dict[str, Any]:
     if app.openapi_schema is None:
         found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = found["components"]["schemas"]
-        for model in (Problem, HttpAsk):
+        for model in (HttpProblem, HttpAsk):
             schema = model.model_json_schema(ref_template=_SCHEMAS)
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema
@@ -46,7 +46,7 @@ def described(app: FastAPI, surfaces: tuple[Surface, ...]) -> dict[str, Any]:
                 # What the framework would say of a request that does not fit; the surface says it in its own shape.
                 operation["responses"].pop("422", None)
                 if native:
-                    content = {PROBLEM: {"schema": {"$ref": _SCHEMAS.format(model=Problem.__name__)}}}
+                    content = {PROBLEM: {"schema": {"$ref": _SCHEMAS.format(model=HttpProblem.__name__)}}}
                     operation["responses"]["default"] = {"description": "An error", "content": content}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)

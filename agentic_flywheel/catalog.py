@@ -214,7 +214,7 @@ class Catalog(Model):
 
     @cached_property
     def routable(self) -> dict[str, Flow]:
-        """The active flows that a classification may choose: none that has its own task, none that begins with a form."""
+        """The active flows that a classification may choose: none with its own task, none that begins with a form."""
         return {key: flow for key, flow in self.active.items() if key not in self.policy.reserved and not flow.form}
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
+
 from gateway.house import ALICE, TOKENS, GatewayHouse, gateway_client
 from gateway.openai.chat import ASKING, REGISTRY, SEEING
 

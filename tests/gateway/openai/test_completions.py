@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
+
+from agentic_flywheel.asker import Asker
 from gateway.house import ALICE, GatewayHouse, gateway_client
 from gateway.openai.chat import (
     ASKING,
@@ -22,8 +24,6 @@ from gateway.openai.chat import (
     streamed_text,
     text_in,
 )
-
-from agentic_flywheel.asker import Asker
 from producer import AsyncProducer
 
 

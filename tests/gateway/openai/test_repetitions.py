@@ -6,6 +6,7 @@ import asyncio
 
 import httpx2
 import pytest
+
 from gateway.house import BOB, GatewayHouse, gateway_client
 from gateway.openai.chat import BROKEN, PATH, PLAIN, body, query_of, question
 

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from http_gateway.problems import status_of
 
 from agentic_flywheel.errors import (
     BrokerUnavailable,
@@ -25,6 +24,7 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.models import Answer, Choice, Usage
 from http_gateway.openai.failures import refusal
 from http_gateway.openai.shapes import Shape, annotations_of, text_of, usage_of
+from http_gateway.problems import status_of
 
 ANSWER = Answer(query_id="q", text="Yes.", flow="poet", domain="creative")
 

@@ -83,7 +83,6 @@ async def test_a_repetition_in_a_session_is_the_same_query_also_when_its_turn_ha
     assert openai_house.calls(asked) == 1
 
 
-@pytest.mark.provokes("broken")
 async def test_a_query_that_has_failed_is_not_called_again_by_a_repetition(
     alice: httpx2.AsyncClient, openai_house: GatewayHouse
 ) -> None:

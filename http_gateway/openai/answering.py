@@ -10,15 +10,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from agentic_flywheel.broker.sessions import recent_turns
-from agentic_flywheel.errors import FlywheelError, IdempotencyConflict, InputRequired, SideCallRefused
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    FlywheelError,
+    IdempotencyConflict,
+    InputRequired,
+    SideCallRefused,
+)
 from agentic_flywheel.models import Answer, EventKind
 from http_gateway.callers import GatewayCaller
-from http_gateway.openai.failures import error_of, openai_status_of
+from http_gateway.openai.failures import error_of, openai_status_of, refusal
 from http_gateway.openai.model_list import Aim, aim_of
 from http_gateway.openai.repetitions import Sending
 from http_gateway.openai.requests import ChatRequest
 from http_gateway.openai.shapes import DONE, Shape, text_for_person, text_of
-from http_gateway.openai.telling import Telling
+from http_gateway.openai.streamed_text import StreamedText
 from http_gateway.problems import status_of
 from http_gateway.streams import event_stream, frame
 from producer import AsyncProducer, Submission
@@ -79,7 +85,10 @@ async def _session_of_first(producer: AsyncProducer, session: str | None, *, sid
 
 
 async def whole(request: Request, caller: GatewayCaller, asked: ChatRequest, submission: Submission) -> Response:
-    """Wait for the answer and return it as one completion. Raises what ``wait`` raises."""
+    """Wait for the answer and return it as one completion, or the error with which its query ended.
+
+    Raises BrokerUnavailable: then the query may still be answered, and the request be sent again.
+    """
     shape = Shape(submission.query_id, asked.model)
     waiting = asyncio.ensure_future(_outcome(caller.producer, submission))
     gone = asyncio.ensure_future(_gone(request))
@@ -88,6 +97,11 @@ async def whole(request: Request, caller: GatewayCaller, asked: ChatRequest, sub
         if not waiting.done():
             return GONE
         found = waiting.result()
+    except BrokerUnavailable:
+        raise
+    except FlywheelError as failure:
+        info = failure.describe(submission.query_id)
+        return refusal(info, status_of(info), _named(submission))
     finally:
         for each in (waiting, gone):
             each.cancel()
@@ -104,12 +118,12 @@ def streamed(caller: GatewayCaller, asked: ChatRequest, submission: Submission) 
 
 
 async def _frames(producer: AsyncProducer, asked: ChatRequest, submission: Submission) -> AsyncGenerator[bytes, None]:
-    shape, telling = Shape(submission.query_id, asked.model, include_usage=asked.include_usage), Telling()
+    shape, spoken = Shape(submission.query_id, asked.model, include_usage=asked.include_usage), StreamedText()
     yield QUEUED
     yield shape.opening()
     try:
         if submission.answer is None:
-            async with aclosing(_words(producer, submission.query_id, telling)) as words:
+            async with aclosing(_words(producer, submission.query_id, spoken)) as words:
                 async for text in words:
                     yield shape.text(text)
         found = await _outcome(producer, submission)
@@ -119,30 +133,30 @@ async def _frames(producer: AsyncProducer, asked: ChatRequest, submission: Submi
         yield DONE
         return
     if isinstance(found, InputRequired):
-        rest, answer = f"{telling.finish(found.asked)}\n\n{text_for_person(found)}", None
+        rest, answer = f"{spoken.finish(found.asked)}\n\n{text_for_person(found)}", None
     else:
-        rest, answer = telling.finish(text_of(found)), found
+        rest, answer = spoken.finish(text_of(found)), found
     if rest:
         yield shape.text(rest)
-    for each in shape.closing(telling.told, answer):
+    for each in shape.closing(spoken.told, answer):
         yield each
 
 
-async def _words(producer: AsyncProducer, query_id: str, telling: Telling) -> AsyncGenerator[str, None]:
+async def _words(producer: AsyncProducer, query_id: str, spoken: StreamedText) -> AsyncGenerator[str, None]:
     """Yield what is to be told while a query runs, until it ends or asks a person."""
     async with aclosing(producer.stream(query_id)) as events:
         async for event in events:
             match event.kind:
                 # What several flows say for their parts comes mixed; the end tells what is made of it.
                 case EventKind.TOKEN if "part" not in event.data:
-                    if text := telling.hear(str(event.data.get("text", ""))):
+                    if text := spoken.hear(str(event.data.get("text", ""))):
                         yield text
                 case EventKind.RETRYING:
-                    telling.begin_again()
+                    spoken.begin_again()
                 case EventKind.INPUT_REQUIRED:
                     if (await producer.status(query_id)).stops:
                         return
-                    telling.begin_again()
+                    spoken.begin_again()
                 case EventKind.FINAL:
                     return
 

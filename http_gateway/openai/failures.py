@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -68,10 +69,10 @@ def openai_status_of(info: ErrorInfo, status: int) -> int:
     return _STATUSES.get(info.error_type, status)
 
 
-def refusal(info: ErrorInfo, status: int) -> Response:
-    """Return an error as OpenAI shows it; ``status`` is the gateway's own."""
+def refusal(info: ErrorInfo, status: int, more: Mapping[str, str] | None = None) -> Response:
+    """Return an error as OpenAI shows it; ``status`` is the gateway's own. ``more``: further headers."""
     shown = openai_status_of(info, status)
-    headers = headers_of(info, shown)
+    headers = {**headers_of(info, shown), **(more or {})}
     if shown >= 500 or shown in _SEND_AGAIN:
         # A query that has failed was repeated by a worker already, and stays failed however often it is asked for.
         again = shown in _SEND_AGAIN and info.query_id is None and 0 < info.retry_after <= _LONGEST_PAUSE

@@ -66,7 +66,8 @@ class Shape:
         if answer is None:
             return {"flywheel": found}
         found |= {"flow": answer.flow, "domain": answer.domain, "cached": answer.cached}
-        found |= {"confidence": round(answer.confidence, 4), "warnings": list(answer.warnings)}
+        found |= {"confidence": round(answer.confidence, 4), "explanation": answer.explanation}
+        found |= {"warnings": list(answer.warnings)}
         usage = usage_of(answer)
         return {"usage": usage, "flywheel": found} if usage is not None else {"flywheel": found}
 

@@ -50,6 +50,7 @@ async def test_a_question_is_answered_by_the_flow_that_the_model_names(
         "domain": "plain",
         "cached": False,
         "confidence": 1.0,
+        "explanation": told["flywheel"]["explanation"],
         "warnings": [],
     }
     assert openai_house.calls(asked) == 1
@@ -193,6 +194,7 @@ async def test_a_failed_flow_is_an_error_before_and_within_a_stream(
     error = plain.json()["error"]
     assert (plain.status_code, error["type"], error["code"]) == (502, "server_error", "flow_failed")
     assert plain.headers["x-should-retry"] == "false"
+    assert error["query_id"] == query_of(plain)
     *_, last = chunks_in(streamed)
     assert last["error"]["code"] == "flow_failed"
     assert last["error"]["query_id"] == query_of(streamed)

@@ -6,7 +6,7 @@ from __future__ import annotations
 AGAIN = "\n\n---\n\nWhat stands above was broken off. The whole answer:\n\n"
 
 
-class Telling:
+class StreamedText:
     """Says an answer as it comes, so that in the end the client has all of it, once.
 
     A flow that failed amid its answer begins again. What it says then is passed over while it is what was said before,

@@ -56,6 +56,13 @@ from agentic_flywheel.errors.given import (
     UnknownQuery,
     UnknownSession,
 )
+from agentic_flywheel.errors.openai import (
+    ContextTooLong,
+    EmbeddingsNotOffered,
+    SideCallRefused,
+    UnknownModel,
+    UnsupportedParameter,
+)
 from agentic_flywheel.errors.producer import GreenThreads, IdempotencyConflict, LoopInUse, ProducerClosed
 from agentic_flywheel.errors.queue import (
     BrokerRefused,
@@ -110,8 +117,10 @@ __all__ = [
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
+    "ContextTooLong",
     "DeadlineExceeded",
     "EarlierTurnAsks",
+    "EmbeddingsNotOffered",
     "EncoderUnavailable",
     "EngineUnsupported",
     "ErrorInfo",
@@ -161,6 +170,7 @@ __all__ = [
     "ResultsUnreadable",
     "ServerUnavailable",
     "ServiceFailed",
+    "SideCallRefused",
     "StackRunning",
     "TokenNeeded",
     "TooManyAsk",
@@ -171,11 +181,13 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownDomain",
     "UnknownFlow",
+    "UnknownModel",
     "UnknownProfile",
     "UnknownQuery",
     "UnknownSession",
     "UnknownToken",
     "UnreadableQuery",
+    "UnsupportedParameter",
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",

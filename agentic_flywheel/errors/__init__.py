@@ -86,6 +86,7 @@ from agentic_flywheel.errors.stack import (
     StackRunning,
 )
 from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
+from agentic_flywheel.errors.stored import RecordUnreadable
 from agentic_flywheel.errors.uploads import UploadLost, UploadsFull
 
 __all__ = [
@@ -144,6 +145,7 @@ __all__ = [
     "QueryLost",
     "QueryRemoved",
     "QueueFull",
+    "RecordUnreadable",
     "RecordingMissing",
     "ResultsUnreadable",
     "ServerUnavailable",

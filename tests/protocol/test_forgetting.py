@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -17,7 +18,7 @@ MINE, THEIRS = "1" * 32, "2" * 32
 LESSONS = wire.lessons_key("labelled")
 
 
-async def fill(client: Redis) -> None:
+async def fill(client: Any) -> None:
     for query_id, asker in ((MINE, ANN.name), (THEIRS, "rival")):
         fields = {"owner": asker.partition(" ")[0], "asker": asker, "state": "succeeded", "query": "{}", "created": "1"}
         await client.hset(wire.record_key(query_id), mapping=fields)

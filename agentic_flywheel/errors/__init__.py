@@ -23,6 +23,7 @@ from agentic_flywheel.errors.bridge import (
     UnknownBatch,
 )
 from agentic_flywheel.errors.flow import (
+    AnswerTooLong,
     CircuitOpen,
     FlowError,
     FlowFailed,
@@ -87,7 +88,7 @@ from agentic_flywheel.errors.stack import (
 )
 from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
 from agentic_flywheel.errors.stored import RecordUnreadable
-from agentic_flywheel.errors.uploads import UploadLost, UploadsFull
+from agentic_flywheel.errors.uploads import UploadLost, UploadRefused, UploadsFull
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -96,6 +97,7 @@ __all__ = [
     "RETRY_TIMEOUT",
     "RETRY_UNAVAILABLE",
     "AlreadyDecided",
+    "AnswerTooLong",
     "BrokerRefused",
     "BrokerTooOld",
     "BrokerUnavailable",
@@ -167,6 +169,7 @@ __all__ = [
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",
+    "UploadRefused",
     "UploadsFull",
     "VersionNotServed",
     "WaitTimeout",

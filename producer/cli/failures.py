@@ -40,6 +40,7 @@ from agentic_flywheel.errors import (
     UnusableReplay,
     UnusableSource,
     UploadLost,
+    UploadRefused,
     UploadsFull,
     WaitTimeout,
 )
@@ -73,6 +74,7 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         PackageMissing,
         UnusableSource,
         UploadLost,
+        UploadRefused,
     ),
     Exit.UNAVAILABLE: (
         BrokerUnavailable,

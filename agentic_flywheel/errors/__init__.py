@@ -23,6 +23,7 @@ from agentic_flywheel.errors.bridge import (
     UnknownBatch,
 )
 from agentic_flywheel.errors.flow import (
+    AnswerTooLong,
     CircuitOpen,
     FlowError,
     FlowFailed,
@@ -101,7 +102,8 @@ from agentic_flywheel.errors.stack import (
     StackRunning,
 )
 from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
-from agentic_flywheel.errors.uploads import UploadLost, UploadsFull
+from agentic_flywheel.errors.stored import RecordUnreadable
+from agentic_flywheel.errors.uploads import UploadLost, UploadRefused, UploadsFull
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -110,6 +112,7 @@ __all__ = [
     "RETRY_TIMEOUT",
     "RETRY_UNAVAILABLE",
     "AlreadyDecided",
+    "AnswerTooLong",
     "BrokerRefused",
     "BrokerTooOld",
     "BrokerUnavailable",
@@ -163,6 +166,7 @@ __all__ = [
     "QueryLost",
     "QueryRemoved",
     "QueueFull",
+    "RecordUnreadable",
     "RecordingMissing",
     "RequestFailed",
     "RequestTooLarge",
@@ -191,6 +195,7 @@ __all__ = [
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",
+    "UploadRefused",
     "UploadsFull",
     "VersionNotServed",
     "WaitTimeout",

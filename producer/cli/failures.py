@@ -25,6 +25,7 @@ from agentic_flywheel.errors import (
     QueryLost,
     QueryRemoved,
     QueueFull,
+    RecordUnreadable,
     ResultsUnreadable,
     ServerUnavailable,
     ServiceFailed,
@@ -39,6 +40,7 @@ from agentic_flywheel.errors import (
     UnusableReplay,
     UnusableSource,
     UploadLost,
+    UploadRefused,
     UploadsFull,
     WaitTimeout,
 )
@@ -59,6 +61,7 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         InvalidTokens,
         NothingToDecide,
         QueryRemoved,
+        RecordUnreadable,
         ResultsUnreadable,
         UnknownDeadLetter,
         UnknownDomain,
@@ -71,6 +74,7 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         PackageMissing,
         UnusableSource,
         UploadLost,
+        UploadRefused,
     ),
     Exit.UNAVAILABLE: (
         BrokerUnavailable,

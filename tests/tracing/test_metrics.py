@@ -50,8 +50,10 @@ async def test_prometheus_reads_the_figures_of_flows_and_queues(metrics: int, re
     await redis_client.zadd(wire.OPEN, {"in-line": 1, "unrouted": 1})
     await redis_client.sadd(wire.open_in_key("technical"), "in-line")
     long_ago = (time.time() - 60) * 1000
-    line = {"state": "waiting", "reason": "session", "created": long_ago, "person_ms": 20_000}
-    await redis_client.hset(wire.record_key("in-line"), mapping=line)
+    await redis_client.hset(
+        wire.record_key("in-line"),
+        items=["state", "waiting", "reason", "session", "created", long_ago, "person_ms", 20_000],
+    )
 
     found = await scrape(metrics)
 

@@ -1,7 +1,7 @@
 """Build the image as deploy/Dockerfile says, without a container engine, and have processes of it answer a question.
 
 Needs root, and Debian's buildah. Where the base image cannot be had, Debian's own Python of the same version stands in
-for it (debootstrap): every step of the Dockerfile runs all the same.
+for it (debootstrap): every step of the Dockerfile runs all the same. Ends well, and says why, where that cannot be.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,9 +45,8 @@ class Builder:
 def install(*programs: str) -> None:
     if all(map(shutil.which, programs)):
         return
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "check": True}
-    subprocess.run(["apt-get", "update", "-qq"], **quiet)
-    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *programs], **quiet)
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *programs]):
+        subprocess.run(["apt-get", "-qq", *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
 
 
 def stand_in(builder: Builder, name: str, folder: Path) -> None:
@@ -86,8 +86,16 @@ def started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
                 break
 
 
-def answers(builder: Builder, folder: Path) -> str:
-    """Start a sandbox and a worker of the image, and ask them a question. Returns the answer.
+def free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(each.getsockname()[1]) for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+def check(builder: Builder, folder: Path) -> None:
+    """Start sandbox, worker and gateway of the image, ask a question, and look at what they have written.
 
     The broker is one that the image's own packages bring.
     """
@@ -97,33 +105,70 @@ def answers(builder: Builder, folder: Path) -> str:
         told = [part for name, value in environment.items() for part in ("--env", f"{name}={value}")]
         return builder.command("run", "--isolation", "chroot", *told, began, "--", *command)
 
-    address = {"REDIS_URL": "redis://127.0.0.1:26379/0", "FLOWISE_BASE_URL": "http://127.0.0.1:23000"}
-    address["FLYWHEEL_METRICS_PORT"] = "off"
-    valkey = "import os; from producer.stack.broker import server_binary as found; p = found(); os.execv(p, [p, *'--port 26379 --dir /tmp'.split()])"
-    ready = "until find /tmp/worker.ready -newermt '-15 seconds' 2>/dev/null | grep -q .; do sleep 0.2; done"
+    def said(*command: str, **environment: str) -> str:
+        done = subprocess.run(inside(*command, **environment), capture_output=True, text=True, timeout=90, check=True)
+        return done.stdout
+
+    broker, sandbox, gateway = map(str, free_ports(3))
+    told = {
+        "REDIS_URL": f"redis://127.0.0.1:{broker}/0",
+        "FLOWISE_BASE_URL": f"http://127.0.0.1:{sandbox}",
+        "FLYWHEEL_METRICS_PORT": "off",
+        "FLYWHEEL_MCP_TOKENS": "me=" + "t" * 40,
+    }
+    server = f"import os; from producer.stack.broker import server_binary as found; p = found(); \
+os.execv(p, [p, '--port', '{broker}', '--dir', '/tmp'])"
     (command,) = re.findall(r"^CMD \[(.*)\]$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
-    logs = {name: folder / f"{name}.log" for name in ("broker", "sandbox", "worker")}
-    sandbox = inside("python", "-P", "-m", "flowise_sandbox", "--port", "23000", FLYWHEEL_METRICS_PORT="off")
+    (health,) = re.findall(r"^ +CMD (find .*)$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+    commands = {
+        "broker": inside("python", "-c", server),
+        "sandbox": inside("python", "-P", "-m", "flowise_sandbox", "--port", sandbox, FLYWHEEL_METRICS_PORT="off"),
+        "worker": inside(*re.findall(r'"([^"]*)"', command), **told),
+        "gateway": inside("python", "-P", "-m", "http_gateway", "--port", gateway, **told),
+    }
+    asked = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).status)"
+    patient = "until {}; do sleep 0.5; done"
     try:
-        with (
-            started(inside("python", "-c", valkey), logs["broker"]),
-            started(sandbox, logs["sandbox"]),
-            started(inside(*re.findall(r'"([^"]*)"', command), **address), logs["worker"]),
-        ):
-            subprocess.run(inside("timeout", "60", "sh", "-c", ready), check=True)
-            asked = inside("flywheel", "ask", "How do I use a Python database?", "--json", **address)
-            return subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        for name, log in logs.items():
-            sys.stderr.write(f"--- {name}\n{log.read_text()[-3000:]}\n")
+        with ExitStack() as stack:
+            said("touch", "/tmp/began")
+            for name, each in commands.items():
+                stack.enter_context(started(each, folder / f"{name}.log"))
+            said("timeout", "60", "sh", "-c", patient.format(f"{health} 2>/dev/null"))
+            for path in ("healthz", "readyz"):
+                url = f"http://127.0.0.1:{gateway}/{path}"
+                said("timeout", "60", "sh", "-c", patient.format(f'python -c "{asked}" {url} 2>/dev/null'))
+            answer = said("flywheel", "ask", "How do I use a Python database?", "--json", **told)
+            assert '"flow": "technical-analysis"' in answer, answer
+        # Compose and the chart make the root read-only: two folders alone are written to.
+        beside = (
+            "/proc",
+            "/sys",
+            "/dev",
+            "/tmp",
+            "/app/.flywheel",
+            "/etc/hosts",
+            "/etc/hostname",
+            "/etc/resolv.conf",
+            "/run",
+        )
+        pruned = " -o ".join(f"-path {each}" for each in beside)
+        written = said(
+            "sh", "-c", f"find / \\( {pruned} \\) -prune -o -type f -newer /tmp/began -print 2>/dev/null; true"
+        )
+        assert not written, f"written into the image: {written}"
+        assert said("id", "-u").strip() == "10001"
+    except (AssertionError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        for name in commands:
+            sys.stderr.write(f"--- {name}\n{(folder / f'{name}.log').read_text()[-3000:]}\n")
         raise
     finally:
         builder.run("rm", began)
 
 
 def main(folder: Path) -> None:
-    if os.geteuid() != 0:
-        sys.exit("This needs root: the steps of an image run in a root folder of their own.")
+    if os.geteuid() != 0 or not (shutil.which("buildah") or shutil.which("apt-get")):
+        print("The image is not built here: that needs root, and buildah or Debian's packages.")
+        return
     install("buildah")
     folder.mkdir(parents=True)
     builder, began = Builder(folder), time.monotonic()
@@ -132,13 +177,11 @@ def main(folder: Path) -> None:
     if not pulled:
         stand_in(builder, base, folder)
     options = ["--isolation", "chroot", "--network", "host", "--pull-never", "--quiet", "--format", "docker"]
-    ignored = ["--ignorefile", ROOT / "deploy" / "Dockerfile.dockerignore"]
+    ignored: list[str | Path] = ["--ignorefile", ROOT / "deploy" / "Dockerfile.dockerignore"]
     builder.run("bud", *options, *ignored, "--file", ROOT / "deploy" / "Dockerfile", "--tag", IMAGE, ROOT)
-    said = answers(builder, folder)
-    if '"answer"' not in said and '"text"' not in said:
-        sys.exit(f"No answer came: {said}")
+    check(builder, folder)
     of = base if pulled else f"Debian {DEBIAN}'s Python, as {base} cannot be had here"
-    print(f"The image builds from {of}; its worker answers. {time.monotonic() - began:.0f} s")
+    print(f"The image builds from {of}; its worker and gateway answer. {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ from agentic_flywheel.errors.replay import (
 )
 from agentic_flywheel.errors.routing import EncoderUnavailable
 from agentic_flywheel.errors.stack import (
+    BrokerRightsMissing,
     BrokerTooOld,
     EngineUnsupported,
     PackageMissing,
@@ -96,6 +97,7 @@ __all__ = [
     "RETRY_UNAVAILABLE",
     "AlreadyDecided",
     "BrokerRefused",
+    "BrokerRightsMissing",
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",

@@ -95,6 +95,7 @@ from agentic_flywheel.errors.replay import (
 )
 from agentic_flywheel.errors.routing import EncoderUnavailable
 from agentic_flywheel.errors.stack import (
+    BrokerRightsMissing,
     BrokerTooOld,
     EngineUnsupported,
     PackageMissing,
@@ -114,6 +115,7 @@ __all__ = [
     "AlreadyDecided",
     "AnswerTooLong",
     "BrokerRefused",
+    "BrokerRightsMissing",
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",

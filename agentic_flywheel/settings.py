@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     mcp_tokens: SecretStr | None = None
     #: A file with more tokens, one `name=token` on each line; `#` begins a comment.
     mcp_tokens_file: Path | None = None
-    #: Most calls a second that one token may make over HTTP.
+    #: Most calls a second that one token may make of the MCP bridge over HTTP.
     mcp_rate: Rate = 50.0
     #: Most requests and streams of one token that are open at once over HTTP, and most of its subscriptions.
     mcp_open: Annotated[int, Field(ge=1)] = 500
@@ -164,6 +164,14 @@ class Settings(BaseSettings):
     mcp_tools: str = "ask"
     #: Characters of one result of the bridge; what is beyond is cut, and the result says where the rest is.
     mcp_result_limit: Annotated[int, Field(ge=2_000, le=10_000_000)] = 20_000
+
+    #: The same of the other paths of the HTTP gateway: calls a second, and requests and streams open at once.
+    http_rate: Rate = 200.0
+    http_open: Annotated[int, Field(ge=1)] = 500
+    #: Origins of web pages that may use the gateway from a browser, separated by commas; `*`: every one.
+    http_origins: str = ""
+    #: Whether a query is cancelled whose streaming client goes away. Otherwise it goes on, and its answer is kept.
+    http_stop: bool = False
 
     @property
     def finishing(self) -> timedelta:

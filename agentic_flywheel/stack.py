@@ -17,6 +17,8 @@ from agentic_flywheel.settings import Settings, load_settings
 
 #: Where `flywheel mcp --http` serves unless it is told another port.
 BRIDGE_PORT = 8765
+#: Where `flywheel serve` serves unless it is told another port, and `flywheel up` if that is free.
+GATEWAY_PORT = 8766
 
 
 class StackInfo(BaseModel):

@@ -78,6 +78,7 @@ COMMANDS = {
     "up": Command("up", "up", "Start what is missing: broker, Flowise sandbox, workers, Flower.", _RUN),
     "worker": Command("handed_over", "worker", "Answer queries in this process: one worker.", _RUN),
     "mcp": Command("handed_over", "mcp", "Serve MCP clients, or put the bridge into a client's configuration.", _RUN),
+    "serve": Command("handed_over", "serve", "Serve HTTP: our API, Flowise's and OpenAI's, and MCP at /mcp.", _RUN),
     "tokens": Command("tokens", "tokens", "Make, list and revoke the tokens with which others come in.", _RUN),
     "demo": Command("demo", "demo", "Start the stack and see six questions answered.", _RUN),
     "pause": Command("pausing", "pause", "Pause a domain or a flow; its queries wait.", _RUN),

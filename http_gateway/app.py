@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, RequestTooLarge
 from http_gateway.entrance import Entrance
+from http_gateway.flowise import FLOWISE
 from http_gateway.gateway import Gateway
 from http_gateway.native import NATIVE
 from http_gateway.problems import info_of, status_of
@@ -18,7 +19,7 @@ from http_gateway.standing import router as standing
 from http_gateway.surfaces import Surface, surface_at
 
 #: The longest prefix decides; what belongs to none is answered as the last one does.
-SURFACES: tuple[Surface, ...] = (NATIVE,)
+SURFACES: tuple[Surface, ...] = (FLOWISE, NATIVE)
 
 
 def build_app(gateway: Gateway) -> FastAPI:

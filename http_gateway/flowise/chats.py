@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from http_gateway.multipart import received_form
 from starlette.responses import JSONResponse, Response
 
 from agentic_flywheel.access.grant import Scope
@@ -17,6 +16,7 @@ from agentic_flywheel.models import Identifier, Record, Turn
 from http_gateway.flowise.guests import Guest, count_visit, guest_of, is_member
 from http_gateway.flowise.names import message_id_of, reference_to
 from http_gateway.flowise.refusals import refused
+from http_gateway.multipart import received_form
 from producer.forgetting import forget
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])

@@ -68,9 +68,8 @@ async def config(request: Request, name: Name) -> Response:
 
 async def _config_of(request: Request, guest: Guest) -> dict[str, Any]:
     told = await _from_flowise(request, guest) if guest.flow is not None else {}
-    found: dict[str, Any] = {
-        name: _some(told[name], fields) for name, fields in _TOLD.items() if isinstance(told.get(name), dict)
-    }
+    shown = {name: fields for name, fields in _TOLD.items() if isinstance(told.get(name), dict)}
+    found: dict[str, Any] = {name: _some(told[name], fields) for name, fields in shown.items()}
     uploads = told.get("uploads") if isinstance(told.get("uploads"), dict) else None
     found["uploads"] = {**_NO_UPLOADS, **_some(uploads or {}, tuple(_NO_UPLOADS))} if guest.uploads else _NO_UPLOADS
     # Documents that are put into a flow's store are there for everybody who asks it.

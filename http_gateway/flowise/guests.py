@@ -7,9 +7,6 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 
 from fastapi import Request
-from http_gateway.callers import GRANT, GatewayCaller
-from http_gateway.cors import is_of_this_machine, origins_of
-from http_gateway.gateway import Gateway
 from starlette.types import Scope as AsgiScope
 
 from agentic_flywheel.access.grant import Grant, Scope
@@ -25,7 +22,10 @@ from agentic_flywheel.errors import (
     UnknownFlow,
 )
 from agentic_flywheel.given import asker_of
+from http_gateway.callers import GRANT, GatewayCaller
+from http_gateway.cors import is_of_this_machine, origins_of
 from http_gateway.flowise.names import flow_named, is_random_chat
+from http_gateway.gateway import Gateway
 from mcp_bridge.door import bearer_of, header_of
 from mcp_bridge.owners import USER_HEADER
 from producer import AsyncProducer

@@ -11,8 +11,6 @@ from typing import Annotated
 
 import anyio
 from fastapi import APIRouter, Path, Query, Request
-from http_gateway.gateway import Gateway
-from http_gateway.multipart import received_form
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -31,6 +29,8 @@ from http_gateway.flowise.answers import stored_at, stored_file
 from http_gateway.flowise.guests import Guest, catalog_of, count_visit, guest_of, is_member
 from http_gateway.flowise.names import flowise_chat, stored_in
 from http_gateway.flowise.refusals import refused
+from http_gateway.gateway import Gateway
+from http_gateway.multipart import received_form
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from http_gateway.multipart import received_form
-from http_gateway.streams import event_stream
 from starlette.responses import JSONResponse, Response
 
 from agentic_flywheel.broker.records import read_events
@@ -25,10 +23,14 @@ from http_gateway.flowise.chats import open_queries
 from http_gateway.flowise.frames import Telling
 from http_gateway.flowise.guests import Guest, count_visit, guest_of, is_member
 from http_gateway.flowise.refusals import refused, said_of
+from http_gateway.multipart import received_form
+from http_gateway.streams import event_stream
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])
 Name = Annotated[str, Path(max_length=200, description="A flow's key, its id in Flowise, or `auto`.")]
 
+#: Events behind which there may be nothing more to tell.
+_ENDS = (EventKind.INPUT_REQUIRED, EventKind.FINAL)
 #: Bytes of a body: as Flowise takes them, and of whoever may send no files.
 MOST_BODY, MOST_WORDS = 50 * 2**20, 2**20
 #: Larger bodies are read beside the loop.
@@ -171,10 +173,13 @@ async def _frames(exchange: Exchange) -> AsyncGenerator[bytes]:
             return
         async for event in _with_looks(guest.producer.stream(chat.query_id, after=exchange.after)):
             frames = telling.waits() if event is None else telling.told(event)
-            if event is not None and event.kind in (EventKind.INPUT_REQUIRED, EventKind.FINAL):
-                frames += _last(telling, await guest.producer.status(chat.query_id), discreet=guest.visitor)
             if frames:
                 yield frames
+            if event is not None and event.kind in _ENDS:
+                record = await guest.producer.status(chat.query_id)
+                if last := _last(telling, record, discreet=guest.visitor):
+                    yield last
+                    return
     except FlywheelError as error:
         yield telling.failed(said_of(error.describe(chat.query_id), discreet=guest.visitor))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from http_gateway.problems import headers_of, info_of, status_of
-from http_gateway.streams import HEADERS
 from starlette.responses import Response
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
 from http_gateway.flowise.frames import refusal
+from http_gateway.problems import headers_of, info_of, status_of
+from http_gateway.streams import HEADERS
 
 #: Statuses that Flowise has where we have another one: its clients know these.
 _STATUS = {"UnknownFlow": 404, "InvalidQuery": 400}

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from gateway.house import GatewayHouse
 from processes import free_port
+
+from gateway.house import GatewayHouse
 
 POET, PAPERS, TECHNICAL = (
     "7d405a51-968d-4467-9ae6-d49bf182cdf9",

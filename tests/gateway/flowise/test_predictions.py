@@ -168,9 +168,7 @@ async def test_what_waits_says_why_and_can_be_stopped(alice: httpx2.AsyncClient,
     assert [name for name, _ in await asyncio.wait_for(first, 15)][-2:] == ["error", "end"]
 
 
-async def test_a_client_that_goes_away_does_not_stop_its_query(
-    alice: httpx2.AsyncClient, widgets: WidgetHouse
-) -> None:
+async def test_a_client_that_goes_away_does_not_stop_its_query(alice: httpx2.AsyncClient, widgets: WidgetHouse) -> None:
     widgets.behave(POET, token_delay=0.05)
     body = {"question": "a poem for nobody", "chatId": "left", "streaming": True}
     async with alice.stream("POST", "/api/v1/prediction/poet", json=body) as response:

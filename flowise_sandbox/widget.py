@@ -14,10 +14,13 @@ from flowise_sandbox.chats import now_text
 from flowise_sandbox.flows import SandboxFlow, Style, form_inputs
 from flowise_sandbox.installation import Installation
 from flowise_sandbox.pages import given_key, json_body, json_response, problem
+from flowise_sandbox.tools import PLOT
 from flowise_sandbox.uploads import accepted_of
 
 #: A picture of one dot: what every stored file contains.
 _DOT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")
+#: Flows whose tool makes a picture.
+_PLOTTERS = (Style.MAKER, Style.TOOLS, Style.CREW)
 _ICON = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><circle cx="4" cy="4" r="4"/></svg>'
 
 
@@ -56,10 +59,14 @@ class WidgetCalls:
         return json_response(kept)
 
     async def stored_file(self, request: web.Request) -> web.Response:
-        asked = request.query
-        chat = self._installation.chats.find(asked.get("chatflowId", ""), chat_id=asked.get("chatId", ""))
-        if not chat or not asked.get("fileName"):
-            return problem(500, f"Error: File {asked.get('fileName')} not found")
+        asked, known = request.query, self._installation
+        name, flow = asked.get("fileName"), known.flows.get(asked.get("chatflowId", ""))
+        calls = [call for call in known.counts.recent if call.get("chatId") == asked.get("chatId")]
+        given = [each for call in calls for each in _uploads(call)]
+        plots = flow is not None and flow.style in _PLOTTERS
+        made = plots and bool(known.chats.find(asked["chatflowId"], chat_id=asked.get("chatId")))
+        if not (name in given or (made and name == PLOT)):
+            return problem(500, f"Error: File {name} not found")
         return web.Response(body=_DOT, content_type="application/octet-stream")
 
     async def icon(self, request: web.Request) -> web.Response:
@@ -81,6 +88,11 @@ class WidgetCalls:
 
     def _conduct(self, flow: SandboxFlow) -> Any:
         return self._installation.conduct(flow.id).behaviour
+
+
+def _uploads(call: dict[str, Any]) -> list[str]:
+    """Return the names of the files that came with a call."""
+    return [str(each.get("name")) for each in call.get("uploads") or ()]
 
 
 def _start(flow: SandboxFlow) -> list[dict[str, Any]]:

@@ -173,6 +173,10 @@ class Settings(BaseSettings):
     http_origins: str = ""
     #: Whether a query is cancelled whose streaming client goes away. Otherwise it goes on, and its answer is kept.
     http_stop: bool = False
+    #: Whether people without a token may ask the flows that the registry calls `public`, over Flowise's API; and most
+    #: questions that one address may ask within a minute.
+    http_visitors: bool = False
+    http_visitor_queries: Annotated[int, Field(ge=1)] = 20
 
     @property
     def finishing(self) -> timedelta:

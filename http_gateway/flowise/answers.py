@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -81,14 +81,22 @@ def made_by_flow(answer: Answer, chat: Chat) -> Json:
         "sourceDocuments": [dict(each) for each in answer.sources],
         "usedTools": [_tool(each) for each in answer.tools],
         "artifacts": [artifact for each in answer.artifacts if (artifact := _artifact(each, chat.query_id))],
-        "agentFlowExecutedData": [node_of(_step(each)) for each in answer.steps],
+        "agentFlowExecutedData": [node_of(step_object(each), _tools_of(each, answer)) for each in answer.steps],
     }
 
 
-def node_of(step: Mapping[str, Any]) -> Json:
-    """Return a step of a flow as a node that ran."""
-    output = {name: step[name] for name in ("reasoning", "usage", "elapsed_ms", "error") if step.get(name)}
-    about = {"id": step.get("id", ""), "name": step.get("kind", ""), "output": output}
+def node_of(step: Mapping[str, Any], tools: Sequence[Json] = ()) -> Json:
+    """Return a step of a flow, and the tools that it used, as a node that ran."""
+    output: Json = {"usedTools": list(tools)} if tools else {}
+    if usage := step.get("usage"):
+        output["usageMetadata"] = usage
+    if elapsed := step.get("elapsed_ms"):
+        output["timeMetadata"] = {"delta": elapsed}
+    if reasoning := step.get("reasoning"):
+        output["reasonContent"] = {"thinking": reasoning}
+    about: Json = {"id": step.get("id", ""), "name": step.get("kind", ""), "output": output}
+    if error := step.get("error"):
+        about["error"] = error
     return {
         "nodeId": step.get("id", ""),
         "nodeLabel": step.get("name", ""),
@@ -98,8 +106,8 @@ def node_of(step: Mapping[str, Any]) -> Json:
     }
 
 
-def _step(step: FlowStep) -> Json:
-    return dict(step_object(step))
+def _tools_of(step: FlowStep, answer: Answer) -> list[Json]:
+    return [_tool(each) for each in answer.tools if each.step == step.id]
 
 
 def _tool(use: ToolUse) -> Json:

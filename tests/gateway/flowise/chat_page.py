@@ -76,9 +76,9 @@ class ChatPage:
         """Wait until the chat shows a text."""
         await self.until(f"{_ROOT}.textContent.includes({json.dumps(text)})")
 
-    async def write(self, selector: str, text: str) -> None:
+    async def write(self, selector: str, text: str, *, at: int = 0) -> None:
         """Type into a field."""
-        await self.run(f"{_ROOT}.querySelector({json.dumps(selector)}).focus()")
+        await self.run(f"[...{_ROOT}.querySelectorAll({json.dumps(selector)})].at({at}).focus()")
         await self._page.call("Input.insertText", text=text)
 
     async def send(self, text: str) -> None:

@@ -195,10 +195,17 @@ class Policy(Model):
     on_low: Literal["default", "clarify"] = "default"
     #: A flow that turns several domains' answers into one; without it the parts are merged.
     synthesis_flow: Slug | None = None
+    #: A flow for what chat programs ask beside a conversation: its title, tags, follow-ups. None: they are refused.
+    side_calls: Slug | None = None
     #: Weights of the signals beside the text, as log-priors.
     scoring_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     #: Reads again what routing is unsure of; without it, the extra ``encoder`` does, where it is installed.
     encoder: EncoderServer | None = None
+
+    @property
+    def reserved(self) -> tuple[str | None, ...]:
+        """The flows that have a task of their own, and are given no questions."""
+        return self.synthesis_flow, self.side_calls
 
 
 class Catalog(Model):
@@ -225,8 +232,8 @@ class Catalog(Model):
 
     @cached_property
     def routable(self) -> dict[str, Flow]:
-        """The active flows that a classification may choose: not the synthesis flow, none that begins with a form."""
-        return {key: flow for key, flow in self.active.items() if key != self.policy.synthesis_flow and not flow.form}
+        """The active flows that a classification may choose: none with its own task, none that begins with a form."""
+        return {key: flow for key, flow in self.active.items() if key not in self.policy.reserved and not flow.form}
 
     @property
     def default(self) -> Flow:

@@ -50,6 +50,8 @@ class Uploads:
                     500, f"{_ATTACH}File type '{file.content_type}' is not allowed. Allowed types: {allowed}"
                 )
             content = file.file.read()
+            if file.content_type == "application/pdf" and not content.startswith(b"%PDF-"):
+                return problem(500, f"{_ATTACH}Failed operation: createFileAttachment - Invalid PDF structure")
             told = {"name": file.filename, "mimeType": file.content_type, "size": len(content)}
             read.append({**told, "content": content.decode(errors="replace")})
         return json_response(read)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response
 
-from agentic_flywheel.broker.records import read_events
+from agentic_flywheel.broker.events import read_events
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, InputRequired, InvalidQuery, QueryLost, RequestTooLarge
 from agentic_flywheel.models import Answer, Event, EventKind, Record
 from agentic_flywheel.stops import Stop

@@ -20,7 +20,7 @@ MADE_BY_FLOW = ("sourceDocuments", "usedTools", "artifacts")
 STORED = "get-upload-file"
 
 
-class Chat(NamedTuple):
+class ClientChat(NamedTuple):
     """One exchange, as its client knows it."""
 
     chat_id: str
@@ -30,7 +30,7 @@ class Chat(NamedTuple):
     question: str | None
 
 
-def plain_answer(chat: Chat, answer: Answer, *, streams: bool) -> Json:
+def plain_answer(chat: ClientChat, answer: Answer, *, streams: bool) -> Json:
     """Return an answer as a plain prediction has it."""
     made = {name: told for name, told in made_by_flow(answer, chat).items() if told}
     # A flow of a custom function answers with an object.
@@ -41,13 +41,13 @@ def plain_answer(chat: Chat, answer: Answer, *, streams: bool) -> Json:
     return {**said, **told, **follow_ups, "isStreamValid": streams, **made}
 
 
-def plain_question(chat: Chat, stop: Stop) -> Json:
+def plain_question(chat: ClientChat, stop: Stop) -> Json:
     """Return what a flow asks a person, as a plain prediction has it."""
     told = {"text": stop.text, **metadata_of(chat), "isStreamValid": False}
     return {**told, "action": action_of(chat.query_id, stop)}
 
 
-def metadata_of(chat: Chat, answer: Answer | None = None) -> Json:
+def metadata_of(chat: ClientChat, answer: Answer | None = None) -> Json:
     """Return what names an exchange. The chat is the client's own: with another one it would lose its place."""
     told: Json = {"chatId": chat.chat_id, "chatMessageId": message_id_of(chat.query_id)}
     if chat.question is not None:
@@ -74,7 +74,7 @@ def action_of(query_id: str, stop: Stop) -> Json:
     }
 
 
-def made_by_flow(answer: Answer, chat: Chat) -> Json:
+def made_by_flow(answer: Answer, chat: ClientChat) -> Json:
     """Return all that a flow did and found for an answer."""
     # An answer from the cache or from another query's call: its files are that one's.
     return {

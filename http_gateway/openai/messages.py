@@ -2,8 +2,8 @@
 
 The last message is the question, since a chat program sends the whole conversation each time; the messages of user and
 assistant before it are its history, which a flow is told instead of what it remembers itself; `system` and `developer`
-messages are its context, and stand in front of the question where they are too long for that. Images go with the question; those of earlier messages leave a mark in the history, where a
-flow can be given text alone.
+messages are its context, and stand in front of the question where they are too long for that. Images go with the
+question; those of earlier messages leave a mark in the history, where a flow can be given text alone.
 """
 
 from __future__ import annotations
@@ -128,9 +128,7 @@ def conversation_of(messages: list[ChatMessage]) -> Conversation:
             )
     context = "\n\n".join(filter(None, (each.words.strip() for _, each in told))) or None
     if not asked.words.strip():
-        raise InvalidQuery(
-            f"messages.{place}.content", "it holds no words: a flow is asked a question, beside an image"
-        )
+        raise InvalidQuery(f"messages.{place}.content", "it holds no words: an image goes with a question")
     question = asked.words
     if context is not None and len(context) > MAX_CONTEXT:
         # Such as the passages that a chat program has found: most flows would be told it in front of the question, too.

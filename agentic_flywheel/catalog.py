@@ -77,6 +77,22 @@ class FormField(Model):
     options: tuple[Phrase, ...] = ()
 
 
+class PublicAccess(Model):
+    """What people without a token may do with a flow: those who use a web page in which it is embedded."""
+
+    #: Pages that may: each as a browser names it, such as `https://shop.example.com`; `*`: all of them.
+    origins: Annotated[tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")], ...], Field(min_length=1)]
+    #: Questions that all of these people together may ask within a minute, and have open at once.
+    queries_a_minute: Annotated[int, Field(ge=1)] = 60
+    under_way: Annotated[int, Field(ge=1)] = 20
+    #: Whether files may go with their questions.
+    uploads: bool = False
+
+    def admits(self, origin: str | None) -> bool:
+        """Return whether a page of this origin may; None: no browser sent it."""
+        return "*" in self.origins or origin in self.origins
+
+
 class Flow(Model):
     """One Flowise chatflow as the registry describes it. Unknown keys are kept for a rewrite of the file, not here."""
 
@@ -129,6 +145,8 @@ class Flow(Model):
     injection: Literal["prepend", "system", "vars"] = "prepend"
     #: Name of the environment variable that holds this flow's key.
     api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    #: Who may ask it over HTTP without a token, where FLYWHEEL_HTTP_VISITORS is on; None: nobody.
+    public: PublicAccess | None = None
     #: Address of another Flowise than FLOWISE_BASE_URL.
     server: Annotated[str, Field(pattern=r"^https?://")] | None = None
 

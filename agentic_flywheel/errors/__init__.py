@@ -23,6 +23,7 @@ from agentic_flywheel.errors.bridge import (
     UnknownBatch,
 )
 from agentic_flywheel.errors.flow import (
+    AnswerTooLong,
     CircuitOpen,
     FlowError,
     FlowFailed,
@@ -94,6 +95,7 @@ from agentic_flywheel.errors.replay import (
 )
 from agentic_flywheel.errors.routing import EncoderUnavailable
 from agentic_flywheel.errors.stack import (
+    BrokerRightsMissing,
     BrokerTooOld,
     EngineUnsupported,
     PackageMissing,
@@ -101,7 +103,8 @@ from agentic_flywheel.errors.stack import (
     StackRunning,
 )
 from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
-from agentic_flywheel.errors.uploads import UploadLost, UploadsFull
+from agentic_flywheel.errors.stored import RecordUnreadable
+from agentic_flywheel.errors.uploads import UploadLost, UploadRefused, UploadsFull
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -110,7 +113,9 @@ __all__ = [
     "RETRY_TIMEOUT",
     "RETRY_UNAVAILABLE",
     "AlreadyDecided",
+    "AnswerTooLong",
     "BrokerRefused",
+    "BrokerRightsMissing",
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",
@@ -163,6 +168,7 @@ __all__ = [
     "QueryLost",
     "QueryRemoved",
     "QueueFull",
+    "RecordUnreadable",
     "RecordingMissing",
     "RequestFailed",
     "RequestTooLarge",
@@ -191,6 +197,7 @@ __all__ = [
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",
+    "UploadRefused",
     "UploadsFull",
     "VersionNotServed",
     "WaitTimeout",

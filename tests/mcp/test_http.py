@@ -97,6 +97,25 @@ async def test_a_session_outlives_a_restart_of_the_bridge(bridge_house: BridgeHo
     assert stream.status_code == 405
 
 
+async def test_a_session_of_before_a_restart_belongs_to_the_token_that_goes_on_with_it(
+    bridge_house: BridgeHouse,
+) -> None:
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    port = free_port()
+    url = bridge_house.door(port=port, FLYWHEEL_MCP_TOKENS=TOKENS)
+    async with Raw(url) as alice, Raw(url, token=BOB) as bob:
+        await alice.open_session()
+        bridge_house.doors[-1].terminate()
+        bridge_house.door(port=port, FLYWHEEL_MCP_TOKENS=TOKENS)
+        bob.http.headers["mcp-session-id"] = alice.http.headers["mcp-session-id"]
+        bob.http.headers["mcp-protocol-version"] = "2025-11-25"
+        answers = [await each.http.post(url, json=ping) for each in (alice, bob, alice, bob)]
+        stream = await bob.http.get(url)
+
+    assert [each.status_code for each in answers] == [200, 404, 200, 404]
+    assert stream.status_code == 404
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "value"),
     [

@@ -21,7 +21,7 @@ _OURS = wire.PREFIX
 _KEY = wire.record_key("rights")
 #: The calls on keys, each as it has to be written: the server looks for keys in it.
 _ON_KEYS = """
-BLMOVE k k RIGHT RIGHT 1; BRPOP k 1; DECRBY k 1; DEL k; EXISTS k; EXPIRE k 1; GET k; GETRANGE k 0 1; HDEL k f
+BLMOVE k k RIGHT RIGHT 1; BRPOP k 1; COPY k k; DECRBY k 1; DEL k; EXISTS k; EXPIRE k 1; GET k; GETRANGE k 0 1; HDEL k f
 HEXISTS k f; HGET k f; HGETALL k; HINCRBY k f 1; HKEYS k; HLEN k; HMGET k f; HRANDFIELD k; HSCAN k 0; HSET k f v
 HSETNX k f v; HVALS k; INCR k; INCRBY k 1; LINDEX k 0; LLEN k; LMOVE k k RIGHT LEFT; LPOP k; LPOS k v; LPUSH k v
 LRANGE k 0 1; LREM k 1 v; LTRIM k 0 1; MGET k; PEXPIRE k 1; PTTL k; RENAME k k; RPOP k; RPUSH k v; SADD k v; SCARD k

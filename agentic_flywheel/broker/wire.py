@@ -42,6 +42,8 @@ RENEWAL = "~refresh."
 NO_FENCE = "0"
 #: Class of the error with which a query ends whose owner is at a limit: figures count it apart from flows' errors.
 OWNERS_REFUSAL = "OwnerLimitReached"
+#: What stands behind a query's id in the name of a copy of its events, which takes their place at once.
+PACKED = "~packed"
 #: What stands between a message's first delivery tag and the number of its redeliveries.
 REDELIVERY_MARK = "~"
 

@@ -120,6 +120,10 @@ class Settings(BaseSettings):
     session_ttl: Duration = timedelta(days=30)
     session_turns: Annotated[int, Field(ge=1)] = 50
     dead_letter_ttl: Duration = timedelta(days=7)
+    #: Bytes of the broker's memory for cached answers: of all flows together, and of each flow. Where it is full, the
+    #: answers that were used least recently go. 0: no limit but their time to live.
+    cache_bytes: Annotated[int, Field(ge=0)] = 2**30
+    cache_flow_bytes: Annotated[int, Field(ge=0)] = 0
 
     langfuse_public_key: str | None = Field(None, validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: SecretStr | None = Field(None, validation_alias="LANGFUSE_SECRET_KEY")

@@ -24,7 +24,7 @@ def _response(body: dict[str, object]) -> bytes:
     return _HEAD % len(text) + text
 
 
-#: As Flowise does it, the answer names the chat of the call. Under another name, a worker takes it for an earlier call's.
+#: The answer names the chat of the call, as in Flowise. Under another name, a worker takes it for an earlier call's.
 _ANSWER = b'{"text":"The answer is forty-two.","chatId":"%b","chatMessageId":"m","sessionId":"s"}'
 _NO_STREAM = _response({"isStreaming": False})
 _NOTHING = _response({})

@@ -26,8 +26,7 @@ def _response(body: dict[str, object]) -> bytes:
     return _HEAD % len(text) + text
 
 
-#: As Flowise does it, the answer names the chat of the call. Under another name, a worker takes it for an earlier
-#: call's.
+#: The answer names the chat of the call, as in Flowise. Under another name, a worker takes it for an earlier call's.
 _ANSWER = b'{"text":"%b","chatId":"%b","chatMessageId":"m","sessionId":"s"}'
 _TEXT = b"The answer is forty-two."
 _NO_STREAM = _response({"isStreaming": False})

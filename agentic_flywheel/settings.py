@@ -10,8 +10,9 @@ from typing import Annotated
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from agentic_flywheel.addresses import checked_broker, holds_login, without_secrets
+from agentic_flywheel.addresses import holds_login, without_secrets
 from agentic_flywheel.catalog import Duration, Flow, PositiveDuration, Rate
+from agentic_flywheel.endpoint import checked_broker, read_endpoint
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.given import MAX_QUERY_BYTES
 
@@ -172,6 +173,10 @@ class Settings(BaseSettings):
     http_origins: str = ""
     #: Whether a query is cancelled whose streaming client goes away. Otherwise it goes on, and its answer is kept.
     http_stop: bool = False
+    #: Whether people without a token may ask the flows that the registry calls `public`, over Flowise's API; and most
+    #: questions that one address may ask within a minute.
+    http_visitors: bool = False
+    http_visitor_queries: Annotated[int, Field(ge=1)] = 20
 
     @property
     def finishing(self) -> timedelta:
@@ -191,7 +196,7 @@ class Settings(BaseSettings):
     @property
     def broker_address(self) -> str:
         """The broker's address without its password, for messages."""
-        return without_secrets(self.redis_url)
+        return read_endpoint(self.redis_url).shown
 
 
 def load_settings() -> Settings:

@@ -36,6 +36,8 @@ class StackInfo(BaseModel):
     flower_url: str | None = None
     flower_user: str | None = None
     flower_password: str | None = Field(None, repr=False)
+    #: The HTTP gateway.
+    api_url: str | None = None
     #: Where Prometheus reads figures: of this stack as `up`, and of each worker by its name.
     metrics_urls: dict[str, str] = {}
     #: Process ids by service name.

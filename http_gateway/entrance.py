@@ -24,10 +24,13 @@ from http_gateway.cors import is_of_this_machine, is_preflight, names_host, orig
 from http_gateway.gateway import Gateway
 from http_gateway.problems import status_of
 from http_gateway.surfaces import Surface, surface_at
+from http_gateway.traffic import Traffic
 from mcp_bridge.door import PATH as MCP
 from mcp_bridge.door import TooSlow, bearer_of, header_of, in_time
 from mcp_bridge.visits import Visits
 
+#: Set in a request whose fault the client was told of and the log has.
+TOLD = "flywheel.told"
 logger = logging.getLogger(__name__)
 
 #: Answered without a token; they tell nothing of anybody.
@@ -41,8 +44,8 @@ _BESIDE_FILES = 2**20
 class Entrance:
     """The ASGI application that is served; ``inside`` has the routes."""
 
-    def __init__(self, inside: ASGIApp, gateway: Gateway, surfaces: tuple[Surface, ...]) -> None:
-        self._inside, self._gateway, self._surfaces = inside, gateway, surfaces
+    def __init__(self, inside: ASGIApp, gateway: Gateway, surfaces: tuple[Surface, ...], traffic: Traffic) -> None:
+        self._inside, self._gateway, self._surfaces, self._traffic = inside, gateway, surfaces, traffic
         self._origins = origins_of(gateway.settings.http_origins)
         self._visits = Visits(gateway.tokens, refusal=self._ended)
 
@@ -64,23 +67,30 @@ class Entrance:
         if origin is not None and self._shares(surface, scope, origin):
             send = sharing(send, origin)
         begun = False
+        with self._traffic.request(surface.name) as counted:
 
-        async def told(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
+            async def told(message: Message) -> None:
+                nonlocal begun
+                if message["type"] == "http.response.start":
+                    begun = True
+                    counted.status = message["status"]
+                await send(message)
 
-        try:
-            if origin is not None and is_preflight(scope):
-                await preflight(scope)(scope, receive, told)
-            elif path in OPEN_PATHS:
-                await self._inside(scope, receive, told)
-            else:
-                await self._admitted(surface, scope, receive, told)
-        except Exception as failure:
-            info = self._info_of(failure, path)
-            if not begun:
-                await self._answer(surface, info, scope, receive, send)
+            try:
+                await self._served(surface, origin, scope, receive, told)
+            except Exception as failure:
+                if not scope.get(TOLD):
+                    info = self._info_of(failure, path)
+                    if not begun:
+                        await self._answer(surface, info, scope, receive, told)
+
+    async def _served(self, surface: Surface, origin: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+        if origin is not None and is_preflight(scope):
+            await preflight(scope)(scope, receive, send)
+        elif scope["path"] in OPEN_PATHS:
+            await self._inside(scope, receive, send)
+        else:
+            await self._admitted(surface, scope, receive, send)
 
     async def _admitted(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
         grant = self._grant_of(surface, scope)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from agentic_flywheel.access.grant import Grant
 from agentic_flywheel.access.tokens import Tokens
 from agentic_flywheel.asker import LOCAL, Asker
+from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.settings import Settings
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.http import build_door
@@ -55,6 +56,11 @@ class Gateway:
     def producer(self, asker: Asker, grant: Grant) -> AsyncProducer:
         """Return the producer of an asker who came with this grant."""
         return self.bridge.producer(asker, grant.limits, CLIENT)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The flow registry in force. Raises InvalidRegistry."""
+        return self.bridge.producer(self.local).catalog
 
     @property
     def local(self) -> Asker:

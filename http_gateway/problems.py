@@ -95,8 +95,9 @@ def headers_of(info: ErrorInfo, status: int) -> dict[str, str]:
         headers["WWW-Authenticate"] = f'{REALM}, error="invalid_token"'
     if status == 403 and info.error_type == "MissingScope":
         headers["WWW-Authenticate"] = f'{REALM}, error="insufficient_scope", scope="{info.details.get("scope", "")}"'
-    if status in (408, 413):
-        # What is left of the body is not read.
+    if status == 408:
+        # What is left of the body is not waited for. After a 413 it is thrown away for a while: a client that is still
+        # sending would not see the answer otherwise.
         headers["Connection"] = "close"
     return headers
 

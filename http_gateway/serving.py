@@ -26,6 +26,7 @@ async def serve(gateway: Gateway, *, host: str, port: int, ready: Callable[[str]
         entrance,
         lifespan="off",
         http=ClientConnection,
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,

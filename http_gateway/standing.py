@@ -1,18 +1,22 @@
-"""Whether this process serves, and whether queries that come here will be answered."""
+"""What stands beside the APIs: whether this process serves, its figures, and what the paths are."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Annotated
 
-from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, Request
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from agentic_flywheel.access.grant import LOCAL_GRANT
+from agentic_flywheel.access.grant import LOCAL_GRANT, Scope
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.listing import living_workers
 from agentic_flywheel.errors import FlywheelError
+from http_gateway.callers import CallerOf, GatewayCaller
 from http_gateway.gateway import Gateway
+from http_gateway.pages import POLICY, page_of
 
 router = APIRouter(tags=["standing"])
 #: Seconds for which what was found stands: probes of many balancers cost the broker one look.
@@ -36,6 +40,32 @@ async def readyz(request: Request) -> Response:
         found = await _readiness(state.gateway)
         state.readiness = (time.monotonic(), found)
     return JSONResponse(found, 200 if found["status"] == "ready" else 503)
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request, caller: Annotated[GatewayCaller, Depends(CallerOf(Scope.READ))]) -> Response:
+    """Return the figures of queues, flows and this process. Where tokens are needed, Prometheus sends one, too."""
+    text = await request.app.state.exposition.written()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def description(request: Request) -> Response:
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs", include_in_schema=False)
+async def page(request: Request) -> Response:
+    return HTMLResponse(page_of(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
+
+
+@router.get("/", include_in_schema=False)
+async def front() -> Response:
+    return RedirectResponse("docs")
 
 
 async def _readiness(gateway: Gateway) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.bundles import Bundle, BundleItem, load_bundle, save_bundle
-from agentic_flywheel.errors import ErrorInfo, FlywheelError
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, UnknownQuery
 from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Record, State
 from mcp_bridge.arguments import (
@@ -158,7 +158,7 @@ async def flowise_batch(call: Call, given: ManyQuestions) -> BatchView:
     begun = await start(call, given)
     bundle = await load_bundle(call.producer.batch, begun.task_id, asker=call.asker)
     # It may have waited for room: the owner was at a limit.
-    await _wait(call, bundle, max(0.0, given.wait_s - (time.monotonic() - began)))
+    await await_batch(call, bundle, max(0.0, given.wait_s - (time.monotonic() - began)))
     view = await view_of(call, bundle, include_answers=given.include_answers)
     return view.page(given.cursor, call.bridge.settings.mcp_result_limit)
 
@@ -199,7 +199,9 @@ def _next_step(items: Sequence[BatchItem]) -> str:
 def _item(item: BundleItem, found: Mapping[str, Record | None], include_answers: bool) -> BatchItem:
     record = found.get(item.query_id or "")
     if record is None:
-        return BatchItem(question=shortened(item.question), query_id=item.query_id, error=item.error)
+        # Its record was removed, or is damaged: it has no end that could be waited for.
+        error = item.error or UnknownQuery(item.query_id or "").describe()
+        return BatchItem(question=shortened(item.question), query_id=item.query_id, error=error)
     answer = record.answer
     return BatchItem(
         question=shortened(item.question),
@@ -222,7 +224,7 @@ async def cancel_batch(call: Call, batch_id: str) -> dict[str, State]:
     return states
 
 
-async def _wait(call: Call, bundle: Bundle, wait_s: float) -> None:
+async def await_batch(call: Call, bundle: Bundle, wait_s: float) -> None:
     """Wait until every query of a batch has ended, or for ``wait_s`` seconds."""
     if not wait_s:
         return

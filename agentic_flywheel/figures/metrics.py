@@ -175,20 +175,51 @@ def _tracing(exported: ExportCounts) -> Iterable[Metric]:
     return counts, pending
 
 
-class MetricsServer:
-    """Serves ``/metrics``. Every scrape reads the figures from Redis again."""
+class Exposition:
+    """Writes the figures as Prometheus reads them. Each time they are read from Redis again."""
 
-    def __init__(self, batch: Batch, catalog: Callable[[], Catalog], *, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self,
+        batch: Callable[[], Batch],
+        catalog: Callable[[], Catalog],
+        *,
+        tracer: Tracer | None = None,
+        others: Iterable[Collector] = (),
+    ) -> None:
+        """``others``: what else this process tells."""
         self._batch, self._catalog, self._tracer = batch, catalog, tracer
         self._counts = SteadyCounts()
         self._reading = asyncio.Lock()
         self._collector = FlywheelCollector()
         self._registry = CollectorRegistry()
-        self._registry.register(self._collector)
+        for each in (self._collector, *others):
+            self._registry.register(each)
         # The constructors register the collectors; nothing else refers to them.
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
+
+    async def written(self) -> bytes:
+        """Return the figures as text, of the type ``CONTENT_TYPE_LATEST``."""
+        async with self._reading:
+            self._collector.health, self._collector.audited = None, {}
+            self._collector.exported = self._tracer.counts if self._tracer is not None else None
+            with suppress(BrokerUnavailable, TimeoutError):
+                catalog, batch = self._catalog(), self._batch()
+                async with asyncio.timeout(3):
+                    self._collector.tally = await self._counts.read(batch, now=datetime.now(UTC))
+                    self._collector.audited = await batch.call("HGETALL", wire.AUDITED)
+                    self._collector.waits = await read_waits(batch, catalog)
+                    self._collector.health = await read_health(batch, catalog)
+                self._collector.catalog = catalog
+            return generate_latest(self._registry)
+
+
+class MetricsServer:
+    """Serves ``/metrics``."""
+
+    def __init__(self, batch: Batch, catalog: Callable[[], Catalog], *, tracer: Tracer | None = None) -> None:
+        self._exposition = Exposition(lambda: batch, catalog, tracer=tracer)
         app = web.Application()
         app.add_routes([web.get("/metrics", self._answer)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -213,16 +244,4 @@ class MetricsServer:
         await self._runner.cleanup()
 
     async def _answer(self, _: web.Request) -> web.Response:
-        async with self._reading:
-            self._collector.health, self._collector.audited = None, {}
-            self._collector.exported = self._tracer.counts if self._tracer is not None else None
-            with suppress(BrokerUnavailable, TimeoutError):
-                catalog = self._catalog()
-                async with asyncio.timeout(3):
-                    self._collector.tally = await self._counts.read(self._batch, now=datetime.now(UTC))
-                    self._collector.audited = await self._batch.call("HGETALL", wire.AUDITED)
-                    self._collector.waits = await read_waits(self._batch, catalog)
-                    self._collector.health = await read_health(self._batch, catalog)
-                self._collector.catalog = catalog
-            body = generate_latest(self._registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await self._exposition.written(), headers={"Content-Type": CONTENT_TYPE_LATEST})

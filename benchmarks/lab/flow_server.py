@@ -15,6 +15,7 @@ from typing import cast
 import uvloop
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+_CHAT = re.compile(rb'"chatId": ?"([^"\\]+)"')
 _SLEEP = re.compile(rb"\[sleep (\d+)\]")
 
 
@@ -23,7 +24,9 @@ def _response(body: dict[str, object]) -> bytes:
     return _HEAD % len(text) + text
 
 
-_ANSWER = _response({"text": "The answer is forty-two.", "chatId": "c", "chatMessageId": "m", "sessionId": "s"})
+#: As Flowise does it, the answer names the chat of the call. Under another name, a worker takes it for an earlier
+#: call's.
+_ANSWER = b'{"text":"The answer is forty-two.","chatId":"%b","chatMessageId":"m","sessionId":"s"}'
 _NO_STREAM = _response({"isStreaming": False})
 _NOTHING = _response({})
 
@@ -52,8 +55,10 @@ class Flows(asyncio.Protocol):
     def answer(self, head: bytes, body: bytes) -> None:
         if b"/prediction/" in head.split(b"\r\n", 1)[0]:
             Flows.calls += 1
-            asked = _SLEEP.search(body)
-            asyncio.get_running_loop().call_later(int(asked[1]) / 1000 if asked else self.seconds, self.send, _ANSWER)
+            asked, chat = _SLEEP.search(body), _CHAT.search(body)
+            answer = _ANSWER % (chat[1] if chat else b"c")
+            seconds = int(asked[1]) / 1000 if asked else self.seconds
+            asyncio.get_running_loop().call_later(seconds, self.send, _HEAD % len(answer) + answer)
         elif b"/chatflows-streaming/" in head:
             self.send(_NO_STREAM)
         elif head.startswith(b"get /calls"):

@@ -11,7 +11,6 @@ from starlette.responses import Response
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, ToolUse, Usage
-from agentic_flywheel.secret_values import without_secret_values
 from producer import Submission
 
 JSON = "application/json"
@@ -49,7 +48,6 @@ class HttpAnswer(Model):
     steps: tuple[dict[str, JsonValue], ...] = ()
     parts: tuple[HttpPart, ...] = ()
     usage: Usage | None = None
-    config_used: dict[str, JsonValue] | None = None
     warnings: tuple[str, ...] = ()
     attempts: int = 1
     profile: str | None = None
@@ -135,7 +133,6 @@ def answer_shown(answer: Answer) -> HttpAnswer:
             for each in answer.parts
         ),
         usage=answer.usage,
-        config_used=without_secret_values(answer.config_used) or None,
         warnings=answer.warnings,
         attempts=answer.attempts,
         profile=answer.profile,

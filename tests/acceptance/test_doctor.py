@@ -21,7 +21,7 @@ from .conftest import Flywheel, RunningStack
 
 LINES = (
     *("python", "packages", "encoder", "stack", "tokens", "registry", "profiles", "grace", "broker", "memory", "disk"),
-    *("workers", "queries", "flowise", "flower", "langfuse", "bridge"),
+    *("workers", "queries", "flowise", "flower", "gateway", "langfuse", "bridge"),
 )
 
 

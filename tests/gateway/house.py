@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
+import uvicorn
 from bridge_house import ALICE, BOB, REGISTRY, TOKENS
 from pipeline.house import House
-from processes import IMPORT_PATH, Process, wait_for
+from processes import IMPORT_PATH, Process, free_port, wait_for
 
-__all__ = ["ALICE", "BOB", "TOKENS", "GatewayHouse", "frames_of", "gateway_client"]
+from agentic_flywheel.access.environment import read_tokens
+from http_gateway import entrance, streams
+from http_gateway.app import build_app
+from http_gateway.gateway import Gateway
+from mcp_bridge import connections
+
+__all__ = ["ALICE", "BOB", "CREATIVE", "TOKENS", "GatewayHouse", "frames_of", "gateway_client", "served"]
+
+
+#: The sandbox's flow `creative-orientation`.
+CREATIVE = "7d405a51-968d-4467-9ae6-d49bf182cdf9"
 
 
 class GatewayHouse(House):
@@ -55,6 +68,45 @@ class GatewayHouse(House):
                 gateway.terminate(within=20)
             gateway.kill()
         super().stop()
+
+
+@asynccontextmanager
+async def served(
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    allowed: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    **limits: float,
+) -> AsyncIterator[int]:
+    """Serve a gateway in this process, with settings and limits of the test's; yield its port."""
+    for name, value in limits.items():
+        module = next(each for each in (connections, entrance, streams) if hasattr(each, name))
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(connections.ClientConnection, "most", int(limits.get("MOST_CONNECTIONS", 100)))
+    port = free_port()
+    given = house.settings.model_copy(update=settings or {})
+    gateway = Gateway(given, read_tokens(given), allowed=allowed)
+    app = build_app(gateway)
+    config = uvicorn.Config(
+        app.state.entrance,
+        http=connections.ClientConnection,
+        port=port,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    async with gateway.open(), app.state.entrance.watched():
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.02)
+        try:
+            yield port
+        finally:
+            server.should_exit = True
+            await serving
 
 
 @asynccontextmanager

@@ -11,22 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from bridge_house import ALICE, BROKEN, client_of
+from gateway.house import served
 from pipeline.house import DOCUMENTS
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.settings import load_settings
+from http_gateway.app import build_app
+from http_gateway.gateway import Gateway
 from mcp_bridge.resources import RESOURCES, TEMPLATES
 from mcp_bridge.toolsets import ALL_TOOLS
 from person.house import Things, commands, content, nothing, run_command
+from person.http_routes import operations
 from person.secret_house import CONFIG, SECRET, SecretHouse, with_login
 from producer import AsyncProducer
 
 QUESTION = "Which clause of the contract names the python database?"
 #: Commands that go on running, that show nothing, or that change what the others look at.
 NOT_WALKED = {
-    ("up",), ("demo",), ("worker",), ("mcp",), ("forget",), ("cancel",), ("cache", "clear"), ("pause",), ("resume",),
+    ("up",), ("demo",), ("worker",), ("mcp",), ("serve",), ("forget",), ("cancel",), ("cache", "clear"), ("pause",),
+    ("resume",),
     ("dead-letters", "purge"), ("replay", "report"), ("replay", "diff"), ("replay", "run"),
 }  # fmt: skip
 #: By the name of an argument. A command whose needed argument is not here fails until it is.
@@ -170,6 +177,30 @@ async def test_no_tool_and_no_resource_shows_a_secret(secret_house: SecretHouse,
         assert "openAIApiKey" in repr(configured)
         page = (await client.call_tool("flowise_browse", {"flow_key": "document-qa"})).structured_content or {}
     assert page["editor_url"].startswith(secret_house.flowise_url)
+
+
+async def test_no_route_shows_a_secret(
+    secret_house: SecretHouse, asked: list[Things], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in secret_house.secrets.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    http_values = {"question": QUESTION, "questions": [QUESTION], "flow": "document-qa", "value": 5, "wait": 20}
+    headers = {"Authorization": f"Bearer {ALICE}"}
+    async with (
+        served(secret_house, monkeypatch, settings=settings.model_dump()) as port,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as http,
+    ):
+        for things in asked:
+            values: dict[str, Any] = {**things._asdict(), **http_values}
+            for operation in operations(build_app(Gateway(settings))):
+                if operation.path in ("/metrics", "/healthz", "/readyz") or operation.method == "DELETE":
+                    continue
+                given = {name: values[name] for name in operation.where if name in values}
+                needed = {name: given.get(name, "x") for name, is_needed in operation.needed.items() if is_needed}
+                for wanted in (given | needed, needed, *({**needed, name: given[name]} for name in given)):
+                    told = await http.send(operation.request(http, wanted, {}))
+                    assert SECRET not in told.text + str(told.headers), (operation, wanted)
 
 
 async def test_no_log_and_nothing_that_is_kept_has_a_secret(secret_house: SecretHouse, asked: list[Things]) -> None:

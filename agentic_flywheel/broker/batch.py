@@ -25,7 +25,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from agentic_flywheel import texts
 from agentic_flywheel.broker.clients import client_of, place_of
 from agentic_flywheel.broker.declaration import Script
-from agentic_flywheel.broker.refusals import UNKNOWN, Remedy, refusal_of
+from agentic_flywheel.broker.refusals import UNKNOWN, Refusal, Remedy, refusal_of
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError, InvalidQuery
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 def connect(
-    url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3, undecodable: str = "strict"
+    url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3, undecodable: str = "replace"
 ) -> Redis:
     """Return a client whose calls end within ``timeout`` and are not retried by redis-py.
 
-    ``undecodable``: what is made of what is not UTF-8, as ``bytes.decode`` takes it.
+    ``undecodable``: what is made of what is not UTF-8, as ``bytes.decode`` takes it. With ``strict`` such a reply would
+    also cost those that came with it: the rest of what the connection has received cannot be read then.
 
     ``protocol`` is the version of Redis's reply protocol. With version 3, redis-py formats every published message for
     its log, which costs time in processes that receive many.
@@ -64,6 +65,11 @@ class _Call:
     packed: bytes
     reply: asyncio.Future[Any]
     give_up: float
+    is_script: bool
+
+    def may_be_repeated(self, refusal: Refusal | None) -> bool:
+        """Whether a refusal may pass. A key that a plain command finds of another type stays as it is."""
+        return refusal is not UNKNOWN and (self.is_script or refusal is None or refusal.code != "WRONGTYPE")
 
     def may_wait(self, seconds: float) -> bool:
         return not self.reply.done() and time.monotonic() + seconds < self.give_up
@@ -106,7 +112,8 @@ class Batch:
         """
         seconds = self.patience if patience is None else patience
         reply = asyncio.get_running_loop().create_future()
-        call = _Call(_packed(command), reply, time.monotonic() + seconds if seconds else 0.0)
+        give_up = time.monotonic() + seconds if seconds else 0.0
+        call = _Call(_packed(command), reply, give_up, is_script=command[0] == "EVALSHA")
         self._waiting.append(call)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
@@ -202,7 +209,7 @@ class Batch:
         refusal = refusal_of(value)
         if isinstance(value, NoScriptError):
             call.fail(value)
-        elif refusal is not UNKNOWN and call.may_wait(_LONGEST_PAUSE):
+        elif call.may_be_repeated(refusal) and call.may_wait(_LONGEST_PAUSE):
             if not self._refused:
                 logger.warning("the broker refuses calls, they are repeated: %s", refusal.meaning if refusal else value)
             self._refused.append(call)
@@ -224,10 +231,10 @@ class Batch:
                 await connection.disconnect(nowait=True)
             await connection.connect()
             self.reached = True
-            # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
-            await connection.send_packed_command(b"".join(commands), check_health=False)
-            read = _reply_reader(connection)
             async with asyncio.timeout(connection.socket_timeout):
+                # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
+                await _write(connection, b"".join(commands))
+                read = _reply_reader(connection)
                 return [await read() for _ in commands]
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -275,6 +282,20 @@ def descriptor_of(connection: AbstractConnection | None) -> int | None:
     writer = getattr(connection, "_writer", None)
     socket = writer.get_extra_info("socket") if writer is not None else None
     return socket.fileno() if socket is not None and socket.fileno() > 0 else None
+
+
+async def _write(connection: AbstractConnection, packed: bytes) -> None:
+    """Write commands; the caller bounds the time. Raises RedisError, OSError.
+
+    The stream is a private part of redis-py (checked with 8.1). Where it is missing, the connection writes, which takes
+    a task and a time-out of its own for each batch: three more laps of the event loop.
+    """
+    writer = getattr(connection, "_writer", None)
+    if writer is None:
+        await connection.send_packed_command(packed, check_health=False)
+        return
+    writer.write(packed)
+    await writer.drain()
 
 
 def _reply_reader(connection: AbstractConnection) -> Callable[[], Awaitable[Any]]:

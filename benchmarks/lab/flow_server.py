@@ -17,6 +17,7 @@ from typing import cast
 import uvloop
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+_CHAT = re.compile(rb'"chatId": ?"([^"\\]+)"')
 _SLEEP, _BYTES = re.compile(rb"\[sleep (\d+)\]"), re.compile(rb"\[bytes (\d+)\]")
 
 
@@ -25,18 +26,16 @@ def _response(body: dict[str, object]) -> bytes:
     return _HEAD % len(text) + text
 
 
-def _answering(text: str) -> bytes:
-    return _response({"text": text, "chatId": "c", "chatMessageId": "m", "sessionId": "s"})
-
-
-_ANSWER = _answering("The answer is forty-two.")
+#: The answer names the chat of the call, as in Flowise. Under another name, a worker takes it for an earlier call's.
+_ANSWER = b'{"text":"%b","chatId":"%b","chatMessageId":"m","sessionId":"s"}'
+_TEXT = b"The answer is forty-two."
 _NO_STREAM = _response({"isStreaming": False})
 _NOTHING = _response({})
 
 
-def _words(length: int) -> str:
+def _words(length: int) -> bytes:
     """Return a text of so many characters that says something else each time."""
-    return secrets.token_urlsafe(length)[:length]
+    return secrets.token_urlsafe(length)[:length].encode()
 
 
 class Flows(asyncio.Protocol):
@@ -63,9 +62,10 @@ class Flows(asyncio.Protocol):
     def answer(self, head: bytes, body: bytes) -> None:
         if b"/prediction/" in head.split(b"\r\n", 1)[0]:
             Flows.calls += 1
-            asked, long = _SLEEP.search(body), _BYTES.search(body)
-            answer = _answering(_words(int(long[1]))) if long else _ANSWER
-            asyncio.get_running_loop().call_later(int(asked[1]) / 1000 if asked else self.seconds, self.send, answer)
+            asked, chat, long = _SLEEP.search(body), _CHAT.search(body), _BYTES.search(body)
+            answer = _ANSWER % (_words(int(long[1])) if long else _TEXT, chat[1] if chat else b"c")
+            seconds = int(asked[1]) / 1000 if asked else self.seconds
+            asyncio.get_running_loop().call_later(seconds, self.send, _HEAD % len(answer) + answer)
         elif b"/chatflows-streaming/" in head:
             self.send(_NO_STREAM)
         elif head.startswith(b"get /calls"):

@@ -26,6 +26,7 @@ from agentic_flywheel.errors import (
     QueryLost,
     QueryRemoved,
     QueueFull,
+    RecordUnreadable,
     ResultsUnreadable,
     ServerUnavailable,
     ServiceFailed,
@@ -40,6 +41,7 @@ from agentic_flywheel.errors import (
     UnusableReplay,
     UnusableSource,
     UploadLost,
+    UploadRefused,
     UploadsFull,
     WaitTimeout,
 )
@@ -61,6 +63,7 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         InvalidTokens,
         NothingToDecide,
         QueryRemoved,
+        RecordUnreadable,
         ResultsUnreadable,
         UnknownDeadLetter,
         UnknownDomain,
@@ -73,6 +76,7 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         PackageMissing,
         UnusableSource,
         UploadLost,
+        UploadRefused,
     ),
     Exit.UNAVAILABLE: (
         BrokerUnavailable,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import redis
@@ -38,6 +39,8 @@ TRANSPORT_ALIASES[SENTINEL_ALIAS] = f"{__name__}:SentinelTransport"
 #: Connections of one intake: one for each queue that it waits for, and a few more.
 _INTAKE_CONNECTIONS = 10_000
 
+#: Seconds after which all sockets are registered with the hub anew, should one have been dropped unnoticed.
+REGISTERED_ANEW = 1.0
 #: Stands for "as many as there are", where a channel has no prefetch limit.
 UNLIMITED = 1_000_000
 
@@ -281,13 +284,27 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
         self._on_tick: set[Any] = set()
+        #: When to register all sockets with the hub again.
+        self._register_at = 0.0
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have the hub call this transport from now on."""
         self.hub = loop
         others = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)
-        self._on_tick = loop.on_tick - others
+        loop.on_tick &= others  # without kombu's callback, in whose place ours is called
+        self._on_tick = {self._take_turn}
+        loop.on_tick |= self._on_tick
+
+    def _take_turn(self) -> None:
+        """Do what kombu does before the hub waits. Kombu registers every socket anew in each turn: a system call."""
+        self.cycle.on_poll_start()
+        now = monotonic()
+        if all_anew := now >= self._register_at:
+            self._register_at = now + REGISTERED_ANEW
+        for fd in self.cycle.fds:
+            if all_anew or fd not in self.hub.readers:
+                self.hub.add_reader(fd, self.on_readable, fd)
 
     def close_connection(self, connection: Any) -> None:
         """Close all channels. Kombu would leave its callback in the hub, one more with every lost connection."""

@@ -102,6 +102,7 @@ name, most, value, wait_ms = over_under_way(owner, open_most, bytes_most, #query
 if name then return reply.limited(name, most, value, wait_ms) end
 local under_way = redis.call('ZCARD', OPEN) - redis.call('ZCARD', ASKED)
 local counted = domain ~= '' and redis.call('SCARD', open_in_key(domain)) or under_way
+if counted >= limit then counted = counted - drop_removed(domain) end
 if counted >= limit then return reply.full(counted, drained_lately(waiting, now)) end
 
 -- A later look for each query under way: a long queue is not looked at all at once.

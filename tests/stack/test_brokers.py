@@ -146,6 +146,8 @@ RULES = (
 )
 
 
+#: What it prints for a server that nobody else uses.
+ALONE = "~* &* +@all -@dangerous +info"
 PACKAGES = ("agentic_flywheel", "producer", "workers", "mcp_bridge")
 #: `flywheel forget` and the check-up do without them, and say so.
 OPTIONAL = {"BGREWRITEAOF", "CONFIG"}
@@ -252,6 +254,12 @@ async def test_each_rule_that_is_missing_is_named(
     assert sorted(refused.value.rules) == sorted(lacking)
 
 
+async def test_a_user_of_a_server_of_its_own_has_every_right(client: redis.Redis, broker_url: str) -> None:
+    client.execute_command("ACL", "SETUSER", "flywheel", "reset", "on", ">pw", *ALONE.split())  # type: ignore[no-untyped-call]
+
+    await check_broker(broker_url.replace("redis://", "redis://flywheel:pw@"))  # raises where one is missing
+
+
 def test_every_command_of_the_product_is_among_those_that_are_asked_for() -> None:
     folder = Path(agentic_flywheel.__file__).parent
     lua = "".join(file.read_text() for file in folder.rglob("*.lua"))
@@ -266,4 +274,5 @@ def test_the_docs_print_these_rules() -> None:
     page = (Path(agentic_flywheel.__file__).parent.parent / "docs" / "redis.md").read_text()
 
     assert f">PASSWORD {RULES}\n" in page
+    assert f">PASSWORD {ALONE}\n" in page
     assert {rule for rule in RULES.split() if rule[0] in "~&"} == {*key_rules(), *channel_rules(0)}

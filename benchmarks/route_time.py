@@ -42,9 +42,7 @@ def bundled() -> tuple[Catalog, Pairs, list[str]]:
     """Return the bundled catalog, its texts with their flows, and questions to it."""
     catalog = load_catalog(bundled_registry())
     pairs = [
-        (text, flow.key)
-        for flow in catalog.active.values()
-        for text in (flow.title, *flow.examples, *flow.keywords)
+        (text, flow.key) for flow in catalog.active.values() for text in (flow.title, *flow.examples, *flow.keywords)
     ]
     return catalog, pairs, list(QUESTIONS)
 

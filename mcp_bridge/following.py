@@ -10,7 +10,7 @@ from typing import assert_never
 
 import anyio
 
-from agentic_flywheel.broker.records import read_events
+from agentic_flywheel.broker.events import read_events
 from agentic_flywheel.doings import RUNNING
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, QueryLost, QueryRemoved
 from agentic_flywheel.models import Answer, Event, EventKind, WaitReason

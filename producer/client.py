@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from agentic_flywheel.access.limits import OwnLimits
 from agentic_flywheel.asker import LOCAL
 from agentic_flywheel.broker.batch import Batch
-from agentic_flywheel.broker.records import load_record, load_records, recent_queries
+from agentic_flywheel.broker.records import load_record, readable_records, recent_queries
 from agentic_flywheel.broker.scores import RATING, Score, give_score
 from agentic_flywheel.broker.sessions import Session, load_session, recent_turns
 from agentic_flywheel.catalog import Catalog
@@ -76,14 +76,17 @@ class AsyncProducer:
         """
         await self._shared.close()
 
-    def acting_for(self, owner: str, user: str | None = None, *, limits: OwnLimits | None = None) -> Self:
+    def acting_for(
+        self, owner: str, user: str | None = None, *, limits: OwnLimits | None = None, client: str | None = None
+    ) -> Self:
         """Return a producer for another owner, or user, over the same connections. Close the first one only.
 
-        ``limits``: those of the owner's token, which replace the settings'. Raises InvalidQuery.
+        ``limits``: those of the owner's token, which replace the settings'. ``client``: the calling program, if it is
+        another one. Raises InvalidQuery.
         """
         twin = copy.copy(self)
         twin.asker, twin.owner = asker_of(owner, user), owner
-        twin._caller = replace(self._caller, asker=twin.asker, own=limits)
+        twin._caller = replace(self._caller, asker=twin.asker, own=limits, client=client or self._caller.client)
         return twin
 
     @property
@@ -199,10 +202,9 @@ class AsyncProducer:
     async def records(self, query_ids: Sequence[str]) -> list[Record | None]:
         """Return the records of these queries in their order; None for those that this asker does not have.
 
-        Raises BrokerUnavailable.
+        None for a damaged one, too. Raises BrokerUnavailable.
         """
-        found = await load_records(self.batch, query_ids)
-        return [record if record is not None and self.asker.may_see(record.asker) else None for record in found]
+        return await readable_records(self.batch, query_ids, asker=self.asker)
 
     async def cancel(
         self, query_id: str | None = None, *, session_id: str | None = None, everything: bool = False

@@ -9,7 +9,7 @@ from agentic_flywheel.broker.records import asked_only, load_record
 from agentic_flywheel.broker.sessions import Session, load_session
 from agentic_flywheel.broker.sessions import use_profile as keep_profile
 from agentic_flywheel.broker.stops import asking
-from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.errors import InvalidQuery, UnknownQuery
 from agentic_flywheel.learning.lessons import keep_rerouting
 from agentic_flywheel.models import State
 from producer.connections import Caller
@@ -17,9 +17,11 @@ from producer.submitting import Submission, name_for, profile_of, put, query_fro
 
 
 async def cancel_query(caller: Caller, query_id: str) -> dict[str, State]:
-    """Cancel one query. Raises UnknownQuery, BrokerUnavailable."""
-    await load_record(caller.shared.batch, query_id, asker=caller.asker)
-    return await _cancel(caller, [query_id])
+    """Cancel one query, also where its record is damaged. Raises UnknownQuery, BrokerUnavailable."""
+    states = await _cancel(caller, [query_id])
+    if not states:
+        raise UnknownQuery(query_id)
+    return states
 
 
 async def cancel_session(caller: Caller, session_id: str) -> dict[str, State]:
@@ -39,7 +41,8 @@ async def cancel_everything(caller: Caller) -> dict[str, State]:
 
 async def _cancel(caller: Caller, query_ids: Sequence[str]) -> dict[str, State]:
     states = await caller.shared.transitions.cancel(query_ids, asker=caller.asker, reason="asked by its owner")
-    return {each: State(state) for each, state in zip(query_ids, states, strict=True) if state != "unknown"}
+    known = set(State)
+    return {each: State(state) for each, state in zip(query_ids, states, strict=True) if state in known}
 
 
 async def reroute(caller: Caller, query_id: str, flow: str) -> Submission:

@@ -7,7 +7,7 @@ from typing import Any, assert_never, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from agentic_flywheel.broker import scripts
-from agentic_flywheel.broker.records import load_record, load_records
+from agentic_flywheel.broker.records import load_record, readable_records
 from agentic_flywheel.broker.stops import asking
 from agentic_flywheel.errors import AlreadyDecided, InvalidQuery, NothingToDecide, UnknownQuery
 from agentic_flywheel.given import Text, fault_of
@@ -49,7 +49,7 @@ async def resume(caller: Caller, query_id: str, decision: Decision, feedback: st
 async def waiting(caller: Caller, limit: int) -> list[Record]:
     """Return the asker's queries that wait for a person; those whose time ends first come first."""
     ids = await asking(caller.shared.batch, caller.asker)
-    found = await load_records(caller.shared.batch, ids[:limit])
+    found = await readable_records(caller.shared.batch, ids[:limit])
     return [record for record in found if record is not None and record.stops]
 
 

@@ -45,7 +45,7 @@ async def forget(settings: Settings, catalog: Catalog, person: Person) -> Forgot
 
     Raises BrokerUnavailable, BrokerRefused.
     """
-    batch = Batch(connect(settings.redis_url, undecodable="replace"))
+    batch = Batch(connect(settings.redis_url))
     try:
         return await _forget(batch, settings, catalog, person)
     finally:
@@ -76,7 +76,7 @@ async def _forget(batch: Batch, settings: Settings, catalog: Catalog, person: Pe
     await _rewrite_disk(batch, left)
     left += _langfuse(settings, person, traces)
     left += (
-        f"The record {each!r}: it is not UTF-8, so nobody knows whose it is; DEL removes it."
+        f"What stands in {each!r} cannot be read, so nobody knows whose it is: look at it, and delete it by hand."
         for each in found.unreadable
     )
     if unreadable := await batch.call("LLEN", wire.UNREADABLE):

@@ -7,8 +7,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 
 from agentic_flywheel.broker import wire
-from agentic_flywheel.broker.records import load_outcome, load_record, read_events, read_told
-from agentic_flywheel.errors import BrokerUnavailable, QueryLost, QueryRemoved, UnknownQuery, WaitTimeout
+from agentic_flywheel.broker.events import read_events
+from agentic_flywheel.broker.records import load_outcome, load_record, read_told
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    QueryLost,
+    QueryRemoved,
+    RecordUnreadable,
+    UnknownQuery,
+    WaitTimeout,
+)
 from agentic_flywheel.given import seconds_of
 from agentic_flywheel.models import Answer, Event, EventKind, Query, Record
 from producer.connections import PATIENCE, Caller, Connections
@@ -74,7 +82,7 @@ async def stream(caller: Caller, query_id: str, after: str) -> AsyncGenerator[Ev
                 after = event.id
                 if event.kind == EventKind.FINAL:
                     return
-                if event.kind == EventKind.ATTACHED:
+                if event.kind == EventKind.ATTACHED and "query_id" in event.data:
                     leader = wire.news_channel(event.data["query_id"])
                     bells[leader] = bells.get(leader) or await _news(shared, watched, leader)
             if not events:
@@ -140,7 +148,8 @@ async def _answer(caller: Caller, query_id: str, bell: Bell, limit: _Limit, *, k
             while True:
                 bell.clear()
                 if bell.told:
-                    return read_told(query_id, bell.told)
+                    with suppress(RecordUnreadable):  # anybody may publish; what is stored counts
+                        return read_told(query_id, bell.told)
                 with _known_before(caller.shared, query_id, bell):
                     answer = await load_outcome(caller.shared.batch, query_id, patience=PATIENCE)
                 if answer is not None:

@@ -46,7 +46,8 @@ async def ask_flow(
     decided: Decided | None = None,
     telling: Telling | None,
 ) -> FlowAnswer:
-    """Return a flow's answer. ``previous``: fences of the attempts before. Raises FlowError, UploadLost.
+    """Return a flow's answer. ``previous``: fences of the attempts before. Raises FlowError, UploadLost,
+    UploadRefused.
 
     ``decided``: what a person has decided, with which the flow goes on instead of being asked.
     """

@@ -28,6 +28,7 @@ from agentic_flywheel.errors import (
     TooManyAsk,
     UnknownFlow,
     UploadLost,
+    UploadRefused,
 )
 from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, WaitReason
@@ -159,7 +160,7 @@ class Delivery:
             if isinstance(error, FlowTimeout | FlowiseUnreachable) and not self.decided:
                 self.given_up += (begun.fence,)
             return await self._recover(error, begun.attempts)
-        except UploadLost as lost:
+        except (UploadLost, UploadRefused) as lost:
             telling.discard()
             # It says nothing of the flow, nor of the question with its file: neither is to remember it.
             await self._hand_back()

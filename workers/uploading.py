@@ -7,7 +7,7 @@ from functools import partial
 
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowRefused
+from agentic_flywheel.errors import AnswerTooLong, FlowFailed, FlowRefused, UploadRefused
 from agentic_flywheel.flowise.bodies import FileContent, FlowUpload, form_of_files
 from agentic_flywheel.flowise.models import UploadsAccepted
 from agentic_flywheel.uploads import Upload
@@ -22,7 +22,8 @@ async def flow_uploads(
 ) -> tuple[FlowUpload, ...]:
     """Return uploads as the flow takes them in this chat; documents are given to it here, and their text is returned.
 
-    Raises UploadLost, FlowError, FlowRefused where the flow would do nothing with one.
+    Raises UploadLost, UploadRefused where Flowise cannot read a document, FlowError, FlowRefused where the flow would
+    do nothing with one.
     """
     if not uploads:
         return ()
@@ -40,8 +41,18 @@ async def flow_uploads(
     if documents:
         limit = flow.timeout.total_seconds()
         files = form_of_files(documents)
-        read = await runtime.flowise.attach(flow, chat_id, files, api_key=runtime.key_of(flow), timeout=limit)
+        try:
+            read = await runtime.flowise.attach(flow, chat_id, files, api_key=runtime.key_of(flow), timeout=limit)
+        except FlowFailed as failed:  # the flow has not been called
+            raise UploadRefused(_names(documents), flow.key, failed.reason) from None
+        except AnswerTooLong as long:
+            raise UploadRefused(_names(documents), flow.key, f"of the text in it, {long.reason}") from None
     return (*read, *(_as_flowise_has_it(each, content) for each in uploads if each.kind != "file"))
+
+
+def _names(documents: Sequence[tuple[str, str, FileContent]]) -> str:
+    names = ", ".join(name for name, _, _ in documents)
+    return names if len(documents) == 1 else f"one of {names}"
 
 
 def _as_flowise_has_it(upload: Upload, content: Callable[[Upload], FileContent]) -> FlowUpload:

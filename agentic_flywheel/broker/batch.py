@@ -20,14 +20,12 @@ from typing import Any
 from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from agentic_flywheel import texts
-from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.broker.clients import client_of, place_of
 from agentic_flywheel.broker.declaration import Script
-from agentic_flywheel.broker.refusals import UNKNOWN, Remedy, refusal_of
+from agentic_flywheel.broker.refusals import UNKNOWN, Refusal, Remedy, refusal_of
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError, InvalidQuery
 
 logger = logging.getLogger(__name__)
@@ -39,25 +37,23 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 def connect(
-    url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3, undecodable: str = "strict"
+    url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3, undecodable: str = "replace"
 ) -> Redis:
     """Return a client whose calls end within ``timeout`` and are not retried by redis-py.
 
-    ``undecodable``: what is made of what is not UTF-8, as ``bytes.decode`` takes it.
+    ``undecodable``: what is made of what is not UTF-8, as ``bytes.decode`` takes it. With ``strict`` such a reply would
+    also cost those that came with it: the rest of what the connection has received cannot be read then.
 
     ``protocol`` is the version of Redis's reply protocol. With version 3, redis-py formats every published message for
     its log, which costs time in processes that receive many.
     """
     seconds = timeout.total_seconds()
-    return Redis.from_url(
+    return client_of(
         url,
-        decode_responses=True,
+        seconds=seconds,
+        connect_seconds=min(seconds, 2.0),
         encoding_errors=undecodable,
-        socket_timeout=seconds,
-        socket_connect_timeout=min(seconds, 2.0),
-        socket_keepalive=True,
         health_check_interval=0,
-        retry=Retry(NoBackoff(), 0),
         protocol=protocol,
     )
 
@@ -69,6 +65,11 @@ class _Call:
     packed: bytes
     reply: asyncio.Future[Any]
     give_up: float
+    is_script: bool
+
+    def may_be_repeated(self, refusal: Refusal | None) -> bool:
+        """Whether a refusal may pass. A key that a plain command finds of another type stays as it is."""
+        return refusal is not UNKNOWN and (self.is_script or refusal is None or refusal.code != "WRONGTYPE")
 
     def may_wait(self, seconds: float) -> bool:
         return not self.reply.done() and time.monotonic() + seconds < self.give_up
@@ -90,7 +91,7 @@ class Batch:
     def __init__(self, client: Redis, *, patience: timedelta = timedelta(0)) -> None:
         self.client = client
         self.patience = patience.total_seconds()
-        self.address = without_secrets(_url_of(client))
+        self.address = place_of(client)
         self._waiting: deque[_Call] = deque()
         #: Calls that the server refused for a while. They are sent again after a pause.
         self._refused: list[_Call] = []
@@ -111,7 +112,8 @@ class Batch:
         """
         seconds = self.patience if patience is None else patience
         reply = asyncio.get_running_loop().create_future()
-        call = _Call(_packed(command), reply, time.monotonic() + seconds if seconds else 0.0)
+        give_up = time.monotonic() + seconds if seconds else 0.0
+        call = _Call(_packed(command), reply, give_up, is_script=command[0] == "EVALSHA")
         self._waiting.append(call)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
@@ -207,7 +209,7 @@ class Batch:
         refusal = refusal_of(value)
         if isinstance(value, NoScriptError):
             call.fail(value)
-        elif refusal is not UNKNOWN and call.may_wait(_LONGEST_PAUSE):
+        elif call.may_be_repeated(refusal) and call.may_wait(_LONGEST_PAUSE):
             if not self._refused:
                 logger.warning("the broker refuses calls, they are repeated: %s", refusal.meaning if refusal else value)
             self._refused.append(call)
@@ -325,8 +327,3 @@ def error_of(address: str, failure: Exception) -> FlywheelError:
         reason = f"{refusal.meaning}: {str(failure)[:200]}" if refusal is UNKNOWN else refusal.meaning
         return BrokerRefused(address, refusal.code, reason)
     return BrokerUnavailable(address, refusal.meaning)
-
-
-def _url_of(client: Redis) -> str:
-    at = client.connection_pool.connection_kwargs
-    return f"redis://{at.get('host', at.get('path', 'localhost'))}:{at.get('port', 6379)}/{at.get('db', 0)}"

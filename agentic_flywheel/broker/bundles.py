@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
-from agentic_flywheel.broker.stored import read_stored
+from agentic_flywheel.broker.stored import read_stored, reading
 from agentic_flywheel.errors import ErrorInfo, UnknownBatch
 from agentic_flywheel.models import Model
 
@@ -51,10 +51,11 @@ async def save_bundle(
 async def load_bundle(batch: Batch, batch_id: str, *, asker: Asker) -> Bundle:
     """Return a bundle.
 
-    Raises UnknownBatch where there is none, or where it is another asker's; BrokerUnavailable.
+    Raises UnknownBatch where there is none, or where it is another asker's; RecordUnreadable, BrokerUnavailable.
     """
-    stored = await batch.call("GET", wire.bundle_key(batch_id))
-    bundle = read_stored(Bundle, stored) if stored else None
+    with reading("batch", batch_id):
+        stored = await batch.call("GET", wire.bundle_key(batch_id))
+        bundle = read_stored(Bundle, stored) if stored else None
     if bundle is None or not asker.may_see(Asker(bundle.owner, bundle.user)):
         raise UnknownBatch(batch_id)
     return bundle

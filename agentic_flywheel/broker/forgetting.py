@@ -12,18 +12,15 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from agentic_flywheel.asker import Asker, session_id_of
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.executions import chat_id
 from agentic_flywheel.broker.persistence import metadata_of
-from agentic_flywheel.broker.stored import read_stored
+from agentic_flywheel.broker.scanning import PAGE, keys_of, members_of, noted, number_in, pages_of, text_in
+from agentic_flywheel.broker.stored import DAMAGE, read_stored
 from agentic_flywheel.models import TERMINAL, Query, State
 
-#: Keys that one step looks at, and queries that one step deletes.
-_PAGE = 500
 _FIELDS = (
     "owner", "asker", "query", "state", "session", "attached_to", "calls", "at", "created", "ttl", "finished", "error",
 )  # fmt: skip
@@ -68,14 +65,14 @@ class Belongings(NamedTuple):
     queries: list[PersonQuery]
     #: Queries of others that were given the answer of one of these: their id, the leader's, and seconds they are kept.
     followers: list[tuple[str, str, int]]
-    #: Keys of records of which nobody can say whose they are.
+    #: Keys, and members of keys, of which nobody can say whose they are.
     unreadable: list[str]
 
     @property
     def open(self) -> list[PersonQuery]:
         """Those that have not ended, the newest first: cancelling the first of a session would start the next."""
         found = [each for each in self.queries if each.state not in TERMINAL]
-        return sorted(found, key=lambda each: float(each.created), reverse=True)
+        return sorted(found, key=lambda each: number_in(each.created), reverse=True)
 
 
 async def find(batch: Batch, person: Person) -> Belongings:
@@ -83,21 +80,26 @@ async def find(batch: Batch, person: Person) -> Belongings:
     queries: list[PersonQuery] = []
     unreadable: list[str] = []
     attached: list[tuple[str, str, int]] = []
-    async for key in _keys(batch, wire.record_key("*")):
-        fields = dict(zip(_FIELDS, await batch.call("HMGET", key, *_FIELDS), strict=True))
+    async for key in keys_of(batch, wire.record_key("*")):
+        with noted(key, unreadable):
+            fields = dict(zip(_FIELDS, await batch.call("HMGET", key, *_FIELDS), strict=True))
+        if key in unreadable:
+            continue
         query_id = wire.record_key.of(key) or ""
         if person.has(fields["asker"] or fields["owner"], session_id_of(fields["session"] or "") or None):
             queries.append(_found(query_id, fields))
-        elif "\ufffd" in "".join((key, *(fields[name] or "" for name in ("owner", "asker", "session")))):
+        elif "\ufffd" in "".join((key, *(fields[name] or "" for name in ("owner", "asker", "session")))) or (
+            fields["query"] and not (fields["asker"] or fields["owner"])
+        ):
             unreadable.append(key)
         elif fields["attached_to"]:
-            attached.append((query_id, fields["attached_to"].partition("|")[0], int(fields["ttl"] or 0)))
+            attached.append((query_id, fields["attached_to"].partition("|")[0], int(number_in(fields["ttl"]))))
     known = {each.query_id for each in queries}
     return Belongings(queries, [each for each in attached if each[1] in known], unreadable)
 
 
 def _found(query_id: str, fields: dict[str, Any]) -> PersonQuery:
-    calls = [line.split(" ", 2) for line in (fields["calls"] or "").splitlines()]
+    calls = [line.split(" ", 2) for line in (fields["calls"] or "").splitlines() if " " in line]
     return PersonQuery(
         query_id,
         fields["state"] or "",
@@ -105,7 +107,7 @@ def _found(query_id: str, fields: dict[str, Any]) -> PersonQuery:
         fields["session"] or "",
         fields["at"] or "",
         tuple((flow, chat_id(query_id, fence)) for fence, flow, *_ in calls),
-        float(fields["finished"] or 0) / 1000,
+        number_in(fields["finished"]) / 1000,
         fields["state"] in _GIVEN_UP or any(f'"{each}"' in (fields["error"] or "") for each in _UNHEARD),
     )
 
@@ -114,14 +116,14 @@ async def cancel(batch: Batch, found: Sequence[PersonQuery]) -> int:
     """Cancel open queries, and take their messages out of where they wait. Raises BrokerUnavailable."""
     ids = [each.query_id for each in found]
     count = 0
-    for some in _some(ids):
+    for some in pages_of(ids):
         cancelled = await scripts.cancel(batch, owner="", asker="", reason="its asker is forgotten", ids=some)
         count += sum(state != "unknown" for state in cancelled.states)
     for queue in {line[1] for each in found if len(line := each.at.split("\n")) > 1 and line[0] == "q"}:
         await _unqueue(batch, queue, set(ids))
     for family in (wire.delayed_key, wire.parked_key):
-        async for key in _keys(batch, family("*")):
-            async for member, _ in _members(batch, "ZSCAN", key):
+        async for key in keys_of(batch, family("*")):
+            async for member, _ in members_of(batch, "ZSCAN", key):
                 if member.partition("\n")[0].partition("|")[0] in ids:
                     await batch.call("ZREM", key, member)
     for each in found:
@@ -132,15 +134,16 @@ async def cancel(batch: Batch, found: Sequence[PersonQuery]) -> int:
 
 async def _unqueue(batch: Batch, queue: str, ids: set[str]) -> None:
     length = await batch.call("LLEN", queue)
-    for start in range(0, length, _PAGE):
-        for message in await batch.call("LRANGE", queue, start, start + _PAGE - 1):
-            with suppress(ValueError, TypeError, KeyError):
+    for start in range(0, length, PAGE):
+        for message in await batch.call("LRANGE", queue, start, start + PAGE - 1):
+            with suppress(*DAMAGE):
                 if json.loads(message)["headers"]["id"] in ids:
                     await batch.call("LREM", queue, 0, message)
     backlog = wire.backlog_key(queue)
-    async for message, _ in _members(batch, "ZSCAN", backlog):
-        if json.loads(message)["headers"]["id"] in ids:
-            await batch.call("ZREM", backlog, message)
+    async for message, _ in members_of(batch, "ZSCAN", backlog):
+        with suppress(*DAMAGE):
+            if json.loads(message)["headers"]["id"] in ids:
+                await batch.call("ZREM", backlog, message)
 
 
 async def running(batch: Batch, found: Iterable[PersonQuery]) -> bool:
@@ -153,19 +156,23 @@ async def running(batch: Batch, found: Iterable[PersonQuery]) -> bool:
 
 
 async def delete(batch: Batch, person: Person, found: Belongings) -> Counter[str]:
-    """Delete everything of the person's; return how much of what. Raises BrokerUnavailable."""
+    """Delete everything of the person's; return how much of what. Raises BrokerUnavailable.
+
+    Adds to ``found.unreadable`` what is damaged and may be the person's.
+    """
+    unreadable = found.unreadable
     gone: Counter[str] = Counter()
     ids = {each.query_id for each in found.queries}
     for follower, leader, ttl in found.followers:
         await _leave_answer(batch, leader, follower, ttl)
-    gone["dead letters"] = await _letters(batch, person, ids)
-    gone["scores"] = await _scores(batch, person, ids)
-    gone["lessons"] = await _lessons(batch, person, ids)
-    gone["kept answers"] = await _answers(batch, person, ids)
-    gone["batches"] = await _bundles(batch, person, ids)
+    gone["dead letters"] = await _letters(batch, person, ids, unreadable)
+    gone["scores"] = await _scores(batch, person, ids, unreadable)
+    gone["lessons"] = await _lessons(batch, person, ids, unreadable)
+    gone["kept answers"] = await _answers(batch, person, ids, unreadable)
+    gone["batches"] = await _bundles(batch, person, ids, unreadable)
     gone["sessions"] = await _sessions(batch, person, {each.session for each in found.queries if each.session})
     gone["queries"] = len(ids)
-    for some in _some(sorted(ids)):
+    for some in pages_of(sorted(ids)):
         parts = [part for each in some async for part in _parts(batch, each)]
         kinds = (wire.record_key, wire.events_key, wire.result_key, wire.parts_key, wire.successor_key)
         await batch.call("UNLINK", *(kind(each) for kind in kinds for each in some), *parts)
@@ -175,7 +182,7 @@ async def delete(batch: Batch, person: Person, found: Belongings) -> Counter[str
         gone["files"] = await _files(batch, person)
         for key in await _own(batch, wire.owned_key, person.asker):
             await batch.call("UNLINK", key)
-        async for key in _keys(batch, wire.tally_key("*")):
+        async for key in keys_of(batch, wire.tally_key("*")):
             names = [name for name in await batch.call("HKEYS", key) if name.startswith("u|") and person.has(name[2:])]
             if names:
                 await batch.call("HDEL", key, *names)
@@ -186,11 +193,11 @@ async def delete(batch: Batch, person: Person, found: Belongings) -> Counter[str
 
 async def _allowance(batch: Batch, owner: str) -> None:
     """Delete what is counted for an owner's limits and turns."""
-    async for key in _keys(batch, wire.rotation_key("*")):
-        async for line, _ in _members(batch, "ZSCAN", key):
+    async for key in keys_of(batch, wire.rotation_key("*")):
+        async for line, _ in members_of(batch, "ZSCAN", key):
             if line.partition(" ")[2] == owner:
                 await batch.call("ZREM", key, line)
-    days = [key async for key in _keys(batch, wire.calls_key("*")) if key.rpartition(":")[0] == wire.calls_key(owner)]
+    days = [key async for key in keys_of(batch, wire.calls_key("*")) if key.rpartition(":")[0] == wire.calls_key(owner)]
     await batch.call("UNLINK", wire.underway_key(owner), wire.underway_bytes_key(owner), *days)
 
 
@@ -198,7 +205,7 @@ async def _files(batch: Batch, person: Person) -> int:
     """Delete the files of the person's queries. Those of a session were deleted with the end of its queries."""
     count = 0
     for family in (wire.blob_key, wire.blob_users_key):
-        async for key in _keys(batch, family("*")):
+        async for key in keys_of(batch, family("*")):
             if person.has((family.of(key) or "").rpartition(" ")[0]):
                 if family is wire.blob_key and await batch.call("LINDEX", key, 0) == "0":
                     await batch.call("SADD", wire.DOOMED_FILES, await batch.call("LINDEX", key, 1))
@@ -221,7 +228,7 @@ async def _parts(batch: Batch, query_id: str) -> AsyncIterator[str]:
 async def _leave_answer(batch: Batch, leader: str, follower: str, ttl: int) -> None:
     """Give a query of another asker a copy of the answer that it shares: it asked the same."""
     stored = await batch.call("GET", wire.result_key(leader))
-    with suppress(ValueError, TypeError, KeyError):
+    with suppress(*DAMAGE):
         meta = json.loads(stored or "")
         meta["result"] |= {"query_id": follower, "session_id": None, "trace_id": "", "chat_id": None}
         meta["task_id"] = follower
@@ -231,70 +238,85 @@ async def _leave_answer(batch: Batch, leader: str, follower: str, ttl: int) -> N
         )
 
 
-async def _letters(batch: Batch, person: Person, ids: set[str]) -> int:
+async def _letters(batch: Batch, person: Person, ids: set[str], unreadable: list[str]) -> int:
     doomed: list[str] = []
     for query_id in await batch.call("ZRANGE", wire.DEAD_LETTERS, 0, -1):
-        stored = await batch.call("GET", wire.letter_key(query_id))
-        with suppress(ValueError, KeyError, TypeError):
-            query = Query.model_validate(json.loads(stored or "{}")["query"])
-            if query_id in ids or person.has(query.asker.name, query.session_id):
-                doomed.append(query_id)
-    for some in _some(doomed):
+        key = wire.letter_key(query_id)
+        if query_id in ids:
+            doomed.append(query_id)
+            continue
+        with noted(key, unreadable):
+            if (stored := await batch.call("GET", key)) is not None:
+                query = Query.model_validate(json.loads(stored)["query"])
+                if person.has(query.asker.name, query.session_id):
+                    doomed.append(query_id)
+    for some in pages_of(doomed):
         await batch.call("ZREM", wire.DEAD_LETTERS, *some)
         await batch.call("UNLINK", *map(wire.letter_key, some))
     return len(doomed)
 
 
-async def _scores(batch: Batch, person: Person, ids: set[str]) -> int:
+async def _scores(batch: Batch, person: Person, ids: set[str], unreadable: list[str]) -> int:
     count = 0
-    async for key in _keys(batch, wire.scores_key("*")):
-        query_id, kept = wire.scores_key.of(key) or "", await batch.call("HGETALL", key)
-        by = {json.loads(each).get("by") for each in kept.values()}
+    async for key in keys_of(batch, wire.scores_key("*")):
+        query_id, kept, by = wire.scores_key.of(key) or "", {}, set()
+        with noted(key, unreadable):
+            kept = await batch.call("HGETALL", key)
+        for name, stored in kept.items() if query_id not in ids else ():
+            with noted(f"{key} {name}", unreadable):
+                by.add(text_in(json.loads(stored)["by"]))
         if query_id in ids or (person.session_id is None and any(map(person.has, by))):
             await batch.call("UNLINK", key)
-            await batch.call("ZREM", wire.UNSENT_SCORES, *(f"{query_id}\n{name}" for name in kept))
+            if kept:
+                await batch.call("ZREM", wire.UNSENT_SCORES, *(f"{query_id}\n{name}" for name in kept))
             count += len(kept)
     return count
 
 
-async def _lessons(batch: Batch, person: Person, ids: set[str]) -> int:
+async def _lessons(batch: Batch, person: Person, ids: set[str], unreadable: list[str]) -> int:
     count = 0
-    async for key in _keys(batch, wire.lessons_key("*")):
+    async for key in keys_of(batch, wire.lessons_key("*")):
         shelf = wire.lessons_key.of(key) or ""
-        async for member, stored in _members(batch, "HSCAN", key):
-            lesson = json.loads(stored)
-            session = json.loads(lesson["query"]).get("session_id")
-            if lesson["query_id"] in ids or person.has(lesson["owner"], session):
-                await batch.call("HDEL", key, member)
-                await batch.call("ZREM", wire.lesson_times_key(shelf), member)
-                count += 1
+        with noted(key, unreadable):
+            async for member, stored in members_of(batch, "HSCAN", key):
+                theirs = False
+                with noted(f"{key} {member}", unreadable):
+                    lesson = json.loads(stored)
+                    session = json.loads(lesson["query"]).get("session_id")
+                    theirs = lesson["query_id"] in ids or person.has(text_in(lesson["owner"]), session)
+                if theirs:
+                    await batch.call("HDEL", key, member)
+                    await batch.call("ZREM", wire.lesson_times_key(shelf), member)
+                    count += 1
     return count
 
 
-async def _answers(batch: Batch, person: Person, ids: set[str]) -> int:
+async def _answers(batch: Batch, person: Person, ids: set[str], unreadable: list[str]) -> int:
     """Delete the answers that are kept of the person's questions, for whomever they are kept; and kept failures."""
     count = 0
     for pattern, read in ((wire.answer_key("*", "*"), metadata_of), (wire.failure_key("*"), _error_of)):
-        async for key in _keys(batch, pattern):
-            about = read(await batch.call("GET", key) or "")
-            if person.has(about.get("asker"), about.get("session_id")) or about.get("query_id") in ids:
+        async for key in keys_of(batch, pattern):
+            theirs = False
+            with noted(key, unreadable):
+                about = read(await batch.call("GET", key) or "")
+                asker = text_in(about.get("asker") or "")
+                theirs = person.has(asker, about.get("session_id")) or about.get("query_id") in ids
+            if theirs:
                 await batch.call("UNLINK", key)
                 count += read is metadata_of
     return count
 
 
 def _error_of(stored: str) -> dict[str, Any]:
-    with suppress(ValueError):
-        return dict(json.loads(stored.partition("\n")[0]))
-    return {}
+    return dict(json.loads(stored.partition("\n")[0])) if stored else {}
 
 
-async def _bundles(batch: Batch, person: Person, ids: set[str]) -> int:
+async def _bundles(batch: Batch, person: Person, ids: set[str], unreadable: list[str]) -> int:
     from agentic_flywheel.broker.bundles import Bundle
 
     count = 0
-    async for key in _keys(batch, wire.bundle_key("*")):
-        with suppress(ValidationError):
+    async for key in keys_of(batch, wire.bundle_key("*")):
+        with noted(key, unreadable):
             bundle = read_stored(Bundle, await batch.call("GET", key) or "")
             # Of a session, the whole batch: its list of questions is the person's.
             if person.has(Asker(bundle.owner, bundle.user).name) or ids & set(bundle.query_ids):
@@ -310,7 +332,7 @@ async def _sessions(batch: Batch, person: Person, names: set[str]) -> int:
             if person.session_id in (None, session_id_of(name)):
                 names.add(name)
                 await batch.call("ZREM", index, name)
-    for some in _some(sorted(names)):
+    for some in pages_of(sorted(names)):
         kinds = (wire.session_key, wire.turns_key, wire.line_key, wire.waiting_turns_key)
         await batch.call("UNLINK", *(kind(each) for kind in kinds for each in some))
     return len(names)
@@ -321,30 +343,5 @@ async def _own(batch: Batch, family: wire.Family, asker: Asker) -> list[str]:
     found = [family(asker.name)]
     if asker.user is None:
         start = family(f"{asker.owner} ")
-        found += [key async for key in _keys(batch, family("*")) if key.startswith(start)]
+        found += [key async for key in keys_of(batch, family("*")) if key.startswith(start)]
     return found
-
-
-async def _keys(batch: Batch, pattern: str) -> AsyncIterator[str]:
-    cursor = "0"
-    while True:
-        cursor, keys = await batch.call("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)
-        for key in keys:
-            yield key
-        if str(cursor) == "0":
-            return
-
-
-async def _members(batch: Batch, scan: str, key: str) -> AsyncIterator[tuple[str, str]]:
-    cursor = "0"
-    while True:
-        cursor, flat = await batch.call(scan, key, cursor, "COUNT", _PAGE)
-        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-        for member, value in list(pairs):
-            yield member, value
-        if str(cursor) == "0":
-            return
-
-
-def _some(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))

@@ -15,14 +15,14 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from pydantic import ValidationError
 
 from agentic_flywheel.asker import Asker
-from agentic_flywheel.broker import wire
+from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
-from agentic_flywheel.broker.stored import read_stored
+from agentic_flywheel.broker.stored import counts_in, read_stored, reading
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.given import FormScalar
 from agentic_flywheel.models import Answer, Model, Query, Turn
@@ -116,16 +116,29 @@ def get_ttl_for_flow(flow: Flow) -> timedelta:
 
 
 async def check_cache(batch: Batch, key: str) -> Answer | None:
-    """Return the cached answer under a key, marked as cached; None where there is none. Raises BrokerUnavailable."""
-    stored = await batch.call("GET", key)
-    return read_answer(stored, wire.flow_of_answer(key)) if stored else None
+    """Return the cached answer under a key, marked as cached; None where there is none.
+
+    Raises RecordUnreadable, BrokerUnavailable.
+    """
+    with reading("cached answer", key):
+        stored = await batch.call("GET", key)
+        return read_answer(stored, wire.flow_of_answer(key)) if stored else None
 
 
 async def write_to_cache(batch: Batch, key: str, answer: Answer, flow: Flow, asker: Asker) -> None:
-    """Cache an answer for the flow's TTL and its stale time together. Raises BrokerUnavailable."""
+    """Cache an answer for the flow's TTL and its stale time together. Raises BrokerUnavailable.
+
+    Where that is more than the cache may hold, the next query that ends drops what was used least recently.
+    """
     value, milliseconds = cache_entry(answer, answer.model_dump_json(), flow, asker)
-    if milliseconds:
-        await batch.call("SET", key, value, "PX", milliseconds)
+    if not milliseconds:
+        return
+    kept = await scripts.keep_answer(batch, cache_key=key, value=value, cache_ms=milliseconds)
+    match kept:
+        case scripts.KeepAnswerKept():
+            return
+        case _:
+            assert_never(kept)
 
 
 def cache_entry(answer: Answer, written: str, flow: Flow, asker: Asker) -> tuple[str, int]:
@@ -160,7 +173,7 @@ def cache_metadata(answer: Answer, flow: Flow, asker: Asker) -> str:
 
 def metadata_of(stored: str) -> dict[str, Any]:
     """Return the part of a cached value that ``cache_metadata`` made; empty where there is none."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(stored)
         if isinstance(found, dict) and isinstance(about := found.get("_mcp_metadata"), dict):
             return about
@@ -181,7 +194,7 @@ def read_answer(stored: str, flow: str) -> Answer:
             return read_stored(Answer, ours + "}").model_copy(update={"cached": True})
     try:
         value = json.loads(stored)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = stored
     if isinstance(value, dict):
         value.pop("_mcp_metadata", None)
@@ -223,10 +236,17 @@ async def cache_statistics(batch: Batch, flows: list[str]) -> list[CacheStatisti
     entries = await _entries_by_flow(batch)
     found = []
     for flow in flows:
-        counters: dict[str, str] = await batch.call("HGETALL", wire.stats_key(flow))
-        known = {name: int(value) for name, value in counters.items() if name in CacheStatistics.model_fields}
-        found.append(CacheStatistics(flow=flow, entries=len(entries.get(flow, ())), **known))
+        with reading("the cache's counters of flow", flow):
+            counted = await read_counters(batch, flow)
+        found.append(counted.model_copy(update={"entries": len(entries.get(flow, ()))}))
     return found
+
+
+async def read_counters(batch: Batch, flow: str) -> CacheStatistics:
+    """Return what the cache has counted for one flow. Raises BrokerUnavailable."""
+    counted = counts_in(await batch.call("HGETALL", wire.stats_key(flow)))
+    known = {name: number for name, number in counted.items() if name in CacheStatistics.model_fields}
+    return CacheStatistics(flow=flow, **known)
 
 
 async def clear_cache(batch: Batch, flow: str | None = None) -> int:

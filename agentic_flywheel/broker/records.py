@@ -1,4 +1,4 @@
-"""Read a query's record, answer, events and dead letter. The scripts write them.
+"""Read a query's record, answer and dead letter. The scripts write them.
 
 All functions that take a ``Batch`` raise BrokerUnavailable. ``patience`` is the number of seconds for which a call is
 repeated while the broker is away; None: the batch's own.
@@ -13,29 +13,28 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime
 
 from agentic_flywheel.asker import Asker, session_id_of
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.persistence import check_cache
 from agentic_flywheel.broker.stops import read_stops
-from agentic_flywheel.broker.stored import read_stored
+from agentic_flywheel.broker.stored import passing_over, read_stored, reading
 from agentic_flywheel.errors import (
     DeadlineExceeded,
     ErrorInfo,
     InputRequired,
     QueryCancelled,
+    RecordUnreadable,
     UnknownQuery,
     rebuild,
 )
 from agentic_flywheel.ids import trace_id_of
-from agentic_flywheel.models import TOLD_BY_FLOW, Answer, Event, EventKind, Model, Query, Record, Route, State
+from agentic_flywheel.models import Answer, Model, Query, Record, Route, State
 
-#: Kinds of events of which this version knows.
-_KINDS = frozenset(EventKind)
-#: Kinds that whoever is attached to a call reads too.
-_OF_LEADER = TOLD_BY_FLOW | {EventKind.RETRYING}
+#: Fields that a record has from its first moment on. What has none of them is no record: what a script left.
+_IN_EVERY_RECORD = frozenset({"state", "owner", "query"})
 _OUTCOME = (
     "state", "error", "reason", "created", "finished", "session", "attached_to", "cache_key", "flow", "person_ms",
 )  # fmt: skip
@@ -56,40 +55,62 @@ class DeadLetter(Model):
 async def load_record(batch: Batch, query_id: str, *, asker: Asker | None = None, patience: float = 0.0) -> Record:
     """Return a query's record. Raises UnknownQuery where there is none, or where it is another asker's.
 
-    Without ``asker``, whose record it is does not matter.
+    Without ``asker``, whose record it is does not matter. Raises RecordUnreadable where it is damaged.
     """
-    (record,) = await load_records(batch, [query_id], patience=patience)
-    if record is None or (asker is not None and not asker.may_see(record.asker)):
+    record = await _load(batch, query_id, patience, asker)
+    if record is None:
         raise UnknownQuery(query_id)
     return record
 
 
 async def load_records(batch: Batch, query_ids: Sequence[str], *, patience: float | None = None) -> list[Record | None]:
-    """Return the records of several queries; None for each that is not known or has expired."""
+    """Return the records of several queries; None for each that is not known or has expired.
+
+    Raises RecordUnreadable where one is damaged.
+    """
     return list(await asyncio.gather(*(_load(batch, query_id, patience) for query_id in query_ids)))
+
+
+async def readable_records(
+    batch: Batch, query_ids: Sequence[str], *, asker: Asker | None = None
+) -> list[Record | None]:
+    """Return the records of several queries; None for each that is not known, damaged, or another asker's."""
+
+    async def one(query_id: str) -> Record | None:
+        with passing_over("query", query_id):
+            return await _load(batch, query_id, None, asker)
+        return None
+
+    return list(await asyncio.gather(*map(one, query_ids)))
 
 
 async def read_query_of(batch: Batch, query_id: str) -> Query | None:
     """Return the query that a record holds; None where there is no record, or it cannot be read."""
-    stored = await batch.call("HGET", wire.record_key(query_id), "query")
-    with suppress(ValidationError):
-        return read_stored(Query, stored or "")
+    with suppress(RecordUnreadable), reading("query", query_id):
+        return read_stored(Query, await batch.call("HGET", wire.record_key(query_id), "query") or "")
     return None
 
 
 async def attempts_of(batch: Batch, query_id: str, part: str = "") -> int:
     """Return how often a flow was called for a query, or for one part of it, since it was last rerouted."""
-    return int(await batch.call("HGET", wire.record_key(query_id), wire.field_of("attempts", part)) or 0)
+    with reading("query", query_id):
+        return int(await batch.call("HGET", wire.record_key(query_id), wire.field_of("attempts", part)) or 0)
 
 
-async def _load(batch: Batch, query_id: str, patience: float | None) -> Record | None:
+async def _load(batch: Batch, query_id: str, patience: float | None, asker: Asker | None = None) -> Record | None:
     fields: dict[str, str]
     result: str | None
-    fields, result = await asyncio.gather(
-        batch.call("HGETALL", wire.record_key(query_id), patience=patience),
-        batch.call("GET", wire.result_key(query_id), patience=patience),
-    )
-    return await _record(batch, query_id, fields, result) if "state" in fields else None
+    with reading("query", query_id):
+        fields, result = await asyncio.gather(
+            batch.call("HGETALL", wire.record_key(query_id), patience=patience),
+            batch.call("GET", wire.result_key(query_id), patience=patience),
+        )
+    # Another asker is not told that a damaged record is there.
+    named = fields.get("asker") or fields.get("owner")
+    if fields.keys().isdisjoint(_IN_EVERY_RECORD) or (asker and named and not asker.may_see_named(named)):
+        return None
+    with reading("query", query_id):
+        return await _record(batch, query_id, fields, result)
 
 
 async def _record(batch: Batch, query_id: str, fields: dict[str, str], result: str | None) -> Record:
@@ -110,10 +131,10 @@ async def _record(batch: Batch, query_id: str, fields: dict[str, str], result: s
         last_stop=int(fields.get("stops", 0)),
         attempts=int(fields.get("attempts", 0)),
         attached_to=_leader(fields),
-        created=_moment(fields["created"]),
-        routed=_moment(fields["routed"]) if "routed" in fields else None,
-        started=_moment(fields["started"]) if "started" in fields else None,
-        finished=_moment(fields["finished"]) if "finished" in fields else None,
+        created=moment_of(fields["created"]),
+        routed=moment_of(fields["routed"]) if "routed" in fields else None,
+        started=moment_of(fields["started"]) if "started" in fields else None,
+        finished=moment_of(fields["finished"]) if "finished" in fields else None,
     )
 
 
@@ -144,8 +165,13 @@ async def load_outcome(batch: Batch, query_id: str, *, patience: float | None = 
     """Return a query's answer; None while the query is open.
 
     Raises the error with which the query ended; InputRequired while it waits for a person; UnknownQuery where there is
-    no record.
+    no record, RecordUnreadable where it is damaged.
     """
+    with reading("query", query_id):
+        return await _outcome(batch, query_id, patience)
+
+
+async def _outcome(batch: Batch, query_id: str, patience: float | None) -> Answer | None:
     about: list[str | None]
     result: str | None
     about, result = await asyncio.gather(
@@ -153,7 +179,7 @@ async def load_outcome(batch: Batch, query_id: str, *, patience: float | None = 
         batch.call("GET", wire.result_key(query_id), patience=patience),
     )
     fields = {name: value for name, value in zip(_OUTCOME, about, strict=True) if value is not None}
-    if "state" not in fields:
+    if fields.keys().isdisjoint(("state", "created")):
         raise UnknownQuery(query_id)
     state = State(fields["state"])
     if state is State.INPUT_REQUIRED:
@@ -172,23 +198,28 @@ async def load_result(batch: Batch, query_id: str) -> Any:
 
     Raises the error that it ended with; UnknownQuery, BrokerUnavailable.
     """
-    stored = json.loads(await batch.call("GET", wire.result_key(query_id)) or "{}")
-    if stored.get("status") == "SUCCESS":
-        return stored["result"]
+    with reading("query", query_id):
+        stored = json.loads(await batch.call("GET", wire.result_key(query_id)) or "{}")
+        if stored.get("status") == "SUCCESS":
+            return stored["result"]
     answer = await load_outcome(batch, query_id)  # it has failed, so this raises
     return answer and answer.model_dump(mode="json")
 
 
 def read_told(query_id: str, told: str) -> Answer:
-    """Return the answer in the text that was published at a query's end. ``lua/shared/ending.lua`` writes that text."""
-    leader, session, took, answer = told.split("\n", 3)
-    return _as_its_own(
-        read_stored(Answer, answer),
-        query_id,
-        session=session_id_of(session) or None,
-        leader=leader,
-        took=timedelta(milliseconds=int(took)),
-    )
+    """Return the answer in the text that was published at a query's end. Raises RecordUnreadable.
+
+    ``lua/shared/ending.lua`` writes that text.
+    """
+    with reading("query", query_id):
+        leader, session, took, answer = told.split("\n", 3)
+        return _as_its_own(
+            read_stored(Answer, answer),
+            query_id,
+            session=session_id_of(session) or None,
+            leader=leader,
+            took=timedelta(milliseconds=int(took)),
+        )
 
 
 async def _answer(batch: Batch, query_id: str, fields: dict[str, str], result: str | None) -> Answer | None:
@@ -207,8 +238,8 @@ async def _answer(batch: Batch, query_id: str, fields: dict[str, str], result: s
         session=session_id_of(fields.get("session", "")) or None,
         leader=fields.get("attached_to", ""),
         # Without what a person took to decide.
-        took=_moment(fields["finished"])
-        - _moment(fields["created"])
+        took=moment_of(fields["finished"])
+        - moment_of(fields["created"])
         - timedelta(milliseconds=int(fields.get("person_ms", 0))),
     )
 
@@ -232,69 +263,29 @@ def _leader(fields: dict[str, str]) -> str | None:
     return fields.get("attached_to", "").partition("|")[0] or None
 
 
-async def read_events(batch: Batch, query_id: str, after: str = "-", *, patience: float | None = None) -> list[Event]:
-    """Return a query's events that follow the event with the id ``after``; with ``-`` all of them.
-
-    While the query is attached to another query's call, what that flow tells and its retries are included. An event's
-    id says how far both streams were read: ``own`` or ``own~leader's``. Kinds that a later version has added are left
-    out.
-    """
-    own_after, _, leader_after = after.partition("~")
-    own, leader = await asyncio.gather(
-        batch.call("XRANGE", wire.events_key(query_id), _behind(own_after), "+", patience=patience),
-        _leader_now(batch, query_id, patience),
-    )
-    theirs = []
-    if leader:
-        theirs = await batch.call("XRANGE", wire.events_key(leader), _behind(leader_after), "+", patience=patience)
-    found = []
-    ends = [entry for entry in own if _kind(entry) == EventKind.FINAL]
-    for entry_id, fields in (entry for entry in own if _kind(entry) in _KINDS and entry not in ends):
-        own_after = entry_id
-        found.append(_event(_where(own_after, leader_after), entry_id, fields))
-    for entry_id, fields in theirs:
-        if _kind((entry_id, fields)) in _OF_LEADER:
-            leader_after = entry_id
-            found.append(_event(_where(own_after, leader_after), entry_id, fields))
-    for entry_id, fields in ends:
-        found.append(_event(_where(entry_id, leader_after), entry_id, fields))
-    return found
-
-
-async def _leader_now(batch: Batch, query_id: str, patience: float | None) -> str:
-    """Return the query to whose call this one is attached; empty where there is none, or where it is a part's call."""
-    name: str | None = await batch.call("HGET", wire.record_key(query_id), "attached_to", patience=patience)
-    while name and (heir := await batch.call("GET", wire.heir_key(name), patience=patience)):
-        name = heir
-    return name if name and "|" not in name and name != query_id else ""
-
-
-def _behind(entry_id: str) -> str:
-    return "-" if entry_id in ("", "-") else f"({entry_id}"
-
-
-def _where(own: str, leaders: str) -> str:
-    return f"{own}~{leaders}" if leaders else own
-
-
-def _kind(entry: tuple[str, list[str]]) -> str:
-    fields = entry[1]
-    return fields[fields.index("kind") + 1]
-
-
 async def recent_queries(batch: Batch, asker: Asker, *, limit: int = 20) -> list[Record]:
-    """Return an asker's latest queries, the newest first."""
+    """Return an asker's latest queries, the newest first; without those whose record is damaged."""
     ids = await batch.call("ZREVRANGE", wire.owned_key(asker.name), 0, limit - 1)
-    return [record for record in await load_records(batch, ids) if record is not None]
+    return [record for record in await readable_records(batch, ids) if record is not None]
 
 
 async def dead_letters(batch: Batch, *, limit: int = 1000) -> list[DeadLetter]:
-    """Return the dead letters, the newest first."""
+    """Return the dead letters, the newest first; without damaged ones."""
     ids = await batch.call("ZREVRANGE", wire.DEAD_LETTERS, 0, limit - 1)
     if not ids:
         return []
     stored = await batch.call("MGET", *map(wire.letter_key, ids))
-    return [read_stored(DeadLetter, each) for each in stored if each]
+    found: list[DeadLetter] = []
+    for query_id, each in zip(ids, stored, strict=True):
+        with passing_over("dead letter", query_id):
+            found += [read_stored(DeadLetter, each)] if each else []
+    return found
+
+
+async def load_dead_letter(batch: Batch, query_id: str) -> DeadLetter | None:
+    """Return the dead letter of a query, whoever asked it; None where there is none."""
+    stored = await batch.call("GET", wire.letter_key(query_id))
+    return read_stored(DeadLetter, stored) if stored else None
 
 
 async def remove_dead_letters(batch: Batch, query_ids: Sequence[str]) -> int:
@@ -305,15 +296,5 @@ async def remove_dead_letters(batch: Batch, query_ids: Sequence[str]) -> int:
     return int(await batch.call("ZREM", wire.DEAD_LETTERS, *query_ids))
 
 
-def _event(where: str, entry_id: str, flat: list[str]) -> Event:
-    named: dict[str, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
-    return Event(
-        id=where,
-        kind=named["kind"],
-        at=_moment(entry_id.partition("-")[0]),
-        data=json.loads(named["data"]),
-    )
-
-
-def _moment(milliseconds: str) -> datetime:
+def moment_of(milliseconds: str) -> datetime:
     return datetime.fromtimestamp(int(float(milliseconds)) / 1000, tz=UTC)

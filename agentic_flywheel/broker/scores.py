@@ -21,7 +21,8 @@ from pydantic.types import StrictBool, StrictFloat, StrictInt, StrictStr
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
-from agentic_flywheel.errors import BrokerRefused, InvalidScore, UnknownQuery
+from agentic_flywheel.broker.stored import passing_over, reading
+from agentic_flywheel.errors import BrokerRefused, InvalidScore, RecordUnreadable, UnknownQuery
 from agentic_flywheel.learning.lessons import keep_rating
 from agentic_flywheel.models import Model, Slug
 from agentic_flywheel.settings import Settings
@@ -153,12 +154,17 @@ async def give_score(
 
 
 async def scores_of(batch: Batch, query_ids: Sequence[str]) -> dict[str, list[Score]]:
-    """Return the scores of each query, by query id. Raises BrokerUnavailable."""
-    found = await asyncio.gather(*(batch.call("HGETALL", wire.scores_key(query_id)) for query_id in query_ids))
-    return {
-        query_id: [_read(query_id, name, stored) for name, stored in sorted(fields.items())]
-        for query_id, fields in zip(query_ids, found, strict=True)
-    }
+    """Return the scores of each query, by query id; without damaged ones. Raises BrokerUnavailable."""
+    return dict(zip(query_ids, await asyncio.gather(*(_scores(batch, each) for each in query_ids)), strict=True))
+
+
+async def _scores(batch: Batch, query_id: str) -> list[Score]:
+    found: list[Score] = []
+    with passing_over("scores of query", query_id):
+        for name, stored in sorted((await batch.call("HGETALL", wire.scores_key(query_id))).items()):
+            with passing_over("a score of query", query_id):
+                found.append(_read(query_id, name, stored))
+    return found
 
 
 async def send_scores(batch: Batch, settings: Settings) -> int:
@@ -204,7 +210,7 @@ async def _send_alone(batch: Batch, member: str, post: Callable[[Score], Awaitab
     """Send one score. One that cannot be read, such as another program's, must not keep the others from being sent."""
     try:
         return await _send(batch, member, post)
-    except (BrokerRefused, ValueError, KeyError, TypeError) as unreadable:
+    except (BrokerRefused, RecordUnreadable) as unreadable:
         logger.error("the score %r cannot be read, and is not sent: %s", member, unreadable)
         await batch.call("ZREM", wire.UNSENT_SCORES, member)
         return False
@@ -261,13 +267,15 @@ async def _post(session: aiohttp.ClientSession, url: str, environment: str, scor
 
 
 def _read(query_id: str, name: str, stored: str) -> Score:
-    fields = json.loads(stored)
-    return Score(
-        query_id=query_id,
-        name=name,
-        value=fields["value"],
-        comment=fields["comment"],
-        by=fields["by"],
-        flow=fields["flow"],
-        at=datetime.fromtimestamp(fields["at"] / 1000, UTC),
-    )
+    """Return a score that is stored. Raises RecordUnreadable."""
+    with reading("a score of query", query_id):
+        fields = json.loads(stored)
+        return Score(
+            query_id=query_id,
+            name=name,
+            value=fields["value"],
+            comment=fields["comment"],
+            by=fields["by"],
+            flow=fields["flow"],
+            at=datetime.fromtimestamp(fields["at"] / 1000, UTC),
+        )

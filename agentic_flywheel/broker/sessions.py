@@ -12,15 +12,17 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 
-from pydantic import AwareDatetime, JsonValue
+from pydantic import AwareDatetime, JsonValue, TypeAdapter
 
 from agentic_flywheel.asker import Asker, session_id_of
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
-from agentic_flywheel.broker.stored import read_stored
+from agentic_flywheel.broker.stored import passing_over, read_stored, reading
 from agentic_flywheel.errors import UnknownSession
 from agentic_flywheel.models import Model, Turn
 from agentic_flywheel.secret_values import without_secret_values
+
+_CONFIG: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
 class Session(Model):
@@ -57,13 +59,26 @@ def flowise_session(life: str, profile: str | None) -> str:
 
 
 async def recent_turns(batch: Batch, session_id: str, limit: int = 5, *, asker: Asker) -> list[Turn]:
-    """Return the last ``limit`` turns, the oldest first; none for an unknown session. Raises BrokerUnavailable."""
-    stored = await batch.call("LRANGE", wire.turns_key(asker.session_name(session_id)), -limit, -1)
-    return [read_stored(Turn, each) for each in stored]
+    """Return the last ``limit`` turns, the oldest first; none for an unknown session.
+
+    A damaged turn is left out. Raises BrokerUnavailable, RecordUnreadable.
+    """
+    with reading("session", session_id):
+        stored = await batch.call("LRANGE", wire.turns_key(asker.session_name(session_id)), -limit, -1)
+    found: list[Turn] = []
+    for each in stored:
+        with passing_over("a turn of session", session_id):
+            found.append(read_stored(Turn, each))
+    return found
 
 
 async def load_session(batch: Batch, session_id: str, *, asker: Asker) -> Session:
-    """Return an asker's session. Raises UnknownSession, BrokerUnavailable."""
+    """Return an asker's session. Raises UnknownSession, RecordUnreadable, BrokerUnavailable."""
+    with reading("session", session_id):
+        return await _load(batch, session_id, asker)
+
+
+async def _load(batch: Batch, session_id: str, asker: Asker) -> Session:
     name = asker.session_name(session_id)
     about: dict[str, str] = await batch.call("HGETALL", wire.session_key(name))
     if "life" not in about:
@@ -80,16 +95,20 @@ async def load_session(batch: Batch, session_id: str, *, asker: Asker) -> Sessio
         turns=turns,
         under_way=tuple(line),
         profile=about.get("profile"),
-        config=json.loads(about.get("config", "{}")),
+        config=_config(about.get("config", "{}")),
     )
 
 
 async def list_sessions(batch: Batch, asker: Asker, *, limit: int = 50) -> list[Session]:
-    """Return an asker's sessions, the one with the latest turn first. Raises BrokerUnavailable."""
-    found = []
+    """Return an asker's sessions, the one with the latest turn first; without damaged ones.
+
+    Raises BrokerUnavailable.
+    """
+    found: list[Session] = []
     for name in await batch.call("ZREVRANGE", wire.sessions_key(asker.name), 0, limit - 1):
         try:
-            found.append(await load_session(batch, session_id_of(name), asker=asker))
+            with passing_over("session", session_id_of(name)):
+                found.append(await load_session(batch, session_id_of(name), asker=asker))
         except UnknownSession:  # expired: remove it from the asker's index
             await batch.call("ZREM", wire.sessions_key(asker.name), name)
     return found
@@ -129,10 +148,11 @@ async def configure_session(
 async def session_config(batch: Batch, session_id: str, *, asker: Asker) -> dict[str, JsonValue]:
     """Return the configuration of a session's queries; empty where there is no such session.
 
-    Raises BrokerUnavailable.
+    Raises RecordUnreadable, BrokerUnavailable.
     """
-    config = await batch.call("HGET", wire.session_key(asker.session_name(session_id)), "config")
-    return json.loads(config) if config else {}
+    with reading("session", session_id):
+        config = await batch.call("HGET", wire.session_key(asker.session_name(session_id)), "config")
+        return _config(config or "{}")
 
 
 async def life_of(batch: Batch, query_id: str) -> str:
@@ -149,6 +169,11 @@ async def _begin(batch: Batch, session_id: str, asker: Asker, ttl: timedelta) ->
             return wire.session_key(name)
         case _:
             assert_never(begun)
+
+
+def _config(written: str) -> dict[str, JsonValue]:
+    """Return a session's configuration. Raises ValueError where it is none."""
+    return _CONFIG.validate_json(written)
 
 
 def _moment(milliseconds: str) -> datetime:

@@ -23,6 +23,7 @@ from agentic_flywheel.errors.bridge import (
     UnknownBatch,
 )
 from agentic_flywheel.errors.flow import (
+    AnswerTooLong,
     CircuitOpen,
     FlowError,
     FlowFailed,
@@ -36,6 +37,14 @@ from agentic_flywheel.errors.flow import (
     ProviderUnavailable,
     ServerUnavailable,
 )
+from agentic_flywheel.errors.gateway import (
+    NothingThere,
+    OriginRefused,
+    RequestFailed,
+    RequestTooLarge,
+    RequestTooSlow,
+    TokenNeeded,
+)
 from agentic_flywheel.errors.given import (
     InvalidProfile,
     InvalidQuery,
@@ -47,6 +56,13 @@ from agentic_flywheel.errors.given import (
     UnknownProfile,
     UnknownQuery,
     UnknownSession,
+)
+from agentic_flywheel.errors.openai import (
+    ContextTooLong,
+    EmbeddingsNotOffered,
+    SideCallRefused,
+    UnknownModel,
+    UnsupportedParameter,
 )
 from agentic_flywheel.errors.producer import GreenThreads, IdempotencyConflict, LoopInUse, ProducerClosed
 from agentic_flywheel.errors.queue import (
@@ -79,6 +95,7 @@ from agentic_flywheel.errors.replay import (
 )
 from agentic_flywheel.errors.routing import EncoderUnavailable
 from agentic_flywheel.errors.stack import (
+    BrokerRightsMissing,
     BrokerTooOld,
     EngineUnsupported,
     PackageMissing,
@@ -86,7 +103,8 @@ from agentic_flywheel.errors.stack import (
     StackRunning,
 )
 from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
-from agentic_flywheel.errors.uploads import UploadLost, UploadsFull
+from agentic_flywheel.errors.stored import RecordUnreadable
+from agentic_flywheel.errors.uploads import UploadLost, UploadRefused, UploadsFull
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -95,15 +113,19 @@ __all__ = [
     "RETRY_TIMEOUT",
     "RETRY_UNAVAILABLE",
     "AlreadyDecided",
+    "AnswerTooLong",
     "BrokerRefused",
+    "BrokerRightsMissing",
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
+    "ContextTooLong",
     "DeadlineExceeded",
     "EarlierTurnAsks",
+    "EmbeddingsNotOffered",
     "EncoderUnavailable",
     "EngineUnsupported",
     "ErrorInfo",
@@ -133,7 +155,9 @@ __all__ = [
     "InvalidTokens",
     "LoopInUse",
     "MissingScope",
+    "NothingThere",
     "NothingToDecide",
+    "OriginRefused",
     "OwnerLimitReached",
     "PackageMissing",
     "ProducerClosed",
@@ -144,11 +168,17 @@ __all__ = [
     "QueryLost",
     "QueryRemoved",
     "QueueFull",
+    "RecordUnreadable",
     "RecordingMissing",
+    "RequestFailed",
+    "RequestTooLarge",
+    "RequestTooSlow",
     "ResultsUnreadable",
     "ServerUnavailable",
     "ServiceFailed",
+    "SideCallRefused",
     "StackRunning",
+    "TokenNeeded",
     "TooManyAsk",
     "TooManyCalls",
     "TooManyOpen",
@@ -157,14 +187,17 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownDomain",
     "UnknownFlow",
+    "UnknownModel",
     "UnknownProfile",
     "UnknownQuery",
     "UnknownSession",
     "UnknownToken",
     "UnreadableQuery",
+    "UnsupportedParameter",
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",
+    "UploadRefused",
     "UploadsFull",
     "VersionNotServed",
     "WaitTimeout",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agentic_flywheel.errors.base import (
     RETRY_CONNECTION,
+    RETRY_NEVER,
     RETRY_RATE_LIMIT,
     RETRY_TIMEOUT,
     RETRY_UNAVAILABLE,
@@ -257,3 +258,20 @@ class FlowProtocolError(FlowError):
     @property
     def message(self) -> str:
         return f"The answer{self._for_flow} is not Flowise's protocol: {self.reason}"
+
+
+@dataclass(eq=False)
+class AnswerTooLong(FlowProtocolError):
+    """The flow tells more than is read of one answer. It would tell as much again, so it is not called again."""
+
+    transient = False
+    retry_hint = RETRY_NEVER
+    suggestions = (
+        "Ask for less: a shorter question, or a limit such as `maxOutputTokens` in the flow's `config`.",
+        "Look at the flow in Flowise: a loop, or a tool that returns whole files, has no end.",
+        "Have the flow return large results as a link or a file.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The answer{self._for_flow} is too long: {self.reason}"

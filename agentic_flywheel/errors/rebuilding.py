@@ -14,8 +14,10 @@ def rebuild(info: ErrorInfo) -> FlywheelError:
     if known is not None:
         names = {each.name for each in fields(known)}
         try:
-            return known(**{name: value for name, value in info.details.items() if name in names})
-        except TypeError:
+            error = known(**{name: value for name, value in info.details.items() if name in names})
+            error.describe()  # details of another type than the class has show only where it is told
+            return error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             pass
     return QueryFailed(info.query_id or "", info.error_type, info.error)
 

@@ -45,3 +45,23 @@ class UploadsFull(FlywheelError):
     @property
     def message(self) -> str:
         return f"Files take up {self.taken:,} of {self.most:,} bytes, and there is no room for this one now"
+
+
+@dataclass(eq=False)
+class UploadRefused(FlywheelError):
+    """Flowise could not read a file of the query. The flow was not called, and is not to blame."""
+
+    #: Of the documents that were given together: Flowise does not say which of them it could not read.
+    names: str
+    flow: str
+    reason: str
+
+    suggestions = (
+        "Open the file here: it may be damaged, protected by a password, or of another kind than its name says.",
+        "Give the documents one at a time, to find the one that cannot be read.",
+        "Save the document anew, or give its text: as a .txt file, or in the question.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"Flowise could not read {self.names} for the flow {self.flow!r}: {self.reason}"

@@ -16,7 +16,8 @@ from pydantic import AwareDatetime
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.control import Paused, QueueLength, queue_lengths, read_paused
-from agentic_flywheel.broker.persistence import CacheStatistics
+from agentic_flywheel.broker.persistence import CacheStatistics, read_counters
+from agentic_flywheel.broker.stored import reading
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.figures.tally import (
     HOUR,
@@ -149,15 +150,13 @@ class FlowNow(Model):
 async def _now(batch: Batch, flow: Flow) -> FlowNow:
     milliseconds = int(time.time() * 1000)
     counters, running, (hold, opened) = await asyncio.gather(
-        batch.call("HGETALL", wire.stats_key(flow.key)),
+        read_counters(batch, flow.key),
         batch.call("ZCOUNT", wire.running_key(flow.key), milliseconds, "+inf"),
         batch.call("HMGET", wire.circuit_key(flow.key), "throttled_until", "open_until"),
     )
-    known = {name: int(value) for name, value in counters.items() if name in CacheStatistics.model_fields}
-    circuit, reopens = circuit_of(hold, opened, milliseconds)
-    return FlowNow(
-        cache=CacheStatistics(flow=flow.key, **known), running=int(running), circuit=circuit, reopens=reopens
-    )
+    with reading("the circuit of flow", flow.key):
+        circuit, reopens = circuit_of(hold, opened, milliseconds)
+    return FlowNow(cache=counters, running=int(running), circuit=circuit, reopens=reopens)
 
 
 def circuit_of(throttled_until: str | None, open_until: str | None, now_ms: int) -> tuple[Circuit, timedelta | None]:

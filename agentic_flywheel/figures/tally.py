@@ -10,11 +10,13 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.stored import counts_in
 from agentic_flywheel.models import HowEnded
 
 HOUR = timedelta(hours=1)
@@ -74,9 +76,7 @@ async def read_hours(batch: Batch, hours: Iterable[int]) -> dict[int, dict[str, 
     """Return the raw counters of each hour, by their names in Redis. Raises BrokerUnavailable."""
     wanted = list(hours)
     found = await asyncio.gather(*(batch.call("HGETALL", wire.tally_key(hour)) for hour in wanted))
-    return {
-        hour: {name: int(value) for name, value in fields.items()} for hour, fields in zip(wanted, found, strict=True)
-    }
+    return {hour: counts_in(fields) for hour, fields in zip(wanted, found, strict=True)}
 
 
 def add_up(hours: Iterable[Mapping[str, int]]) -> Tally:
@@ -97,7 +97,8 @@ def add_up(hours: Iterable[Mapping[str, int]]) -> Tally:
             numbers[kind][rest] += number
         elif kind in ("q", "w", "e"):
             flow, *details = rest.split("|")
-            _count(flows.setdefault(flow, FlowTally()), kind, details, number)
+            with suppress(IndexError, ValueError):  # a name that another program made up
+                _count(flows.setdefault(flow, FlowTally()), kind, details, number)
     for flow in counts | stood_in:
         one = flows.get(flow, FlowTally())
         flows[flow] = FlowTally(one.latencies, one.waits, one.errors, stood_in[flow], sums[flow] / 10, counts[flow])

@@ -67,7 +67,9 @@ def with_uploads(body: bytes, uploads: Iterable[FlowUpload]) -> StreamedBody:
     """Return a request's JSON object with these uploads in it."""
     parts: list[bytes | FileContent] = [body.removesuffix(b"}") + b',"uploads":[']
     for number, upload in enumerate(uploads):
-        head = json.dumps({"type": upload.type, "name": upload.name, "mime": upload.mime, "data": upload.data})
+        told = {"type": upload.type, "name": upload.name, "mime": upload.mime, "data": upload.data}
+        # As UTF-8, not as escapes: a document in Chinese would take twice the room, and there is a limit to it.
+        head = json.dumps(told, ensure_ascii=False)
         parts.append(b"," if number else b"")
         if upload.content is None:
             parts.append(head.encode())

@@ -17,6 +17,7 @@ from yarl import URL
 
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
+    AnswerTooLong,
     FlowiseUnreachable,
     FlowProtocolError,
     FlowTimeout,
@@ -196,7 +197,7 @@ async def _read(response: aiohttp.ClientResponse, flow: str, heard: Callable[[],
         if response.status != 200 and len(body) > MAX_ERROR:
             break
         if len(body) > MAX_ANSWER:
-            raise FlowProtocolError(flow, f"the answer is larger than {MAX_ANSWER >> 20} MB")
+            raise AnswerTooLong(flow, f"it is larger than {MAX_ANSWER >> 20} MB")
         if heard is not None:
             heard()
     return bytes(body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from agentic_flywheel.errors import FlowProtocolError
+from agentic_flywheel.errors import AnswerTooLong, FlowProtocolError
 from agentic_flywheel.flowise.decoding import parse_json
 
 #: Bytes of one frame, and of a whole stream with its lines; a server that sends more is cut.
@@ -45,7 +45,7 @@ class FrameParser:
         self._lines += chunk.count(b"\n")
         if self._bytes > MAX_STREAM or self._lines > MAX_LINES:
             more = f"{MAX_STREAM >> 20} MB or {MAX_LINES:,} lines"
-            raise FlowProtocolError(self._flow, f"the stream is longer than {more}")
+            raise AnswerTooLong(self._flow, f"its stream is longer than {more}")
         # A proxy may have turned the line ends; a pair that was cut apart arrives with the next chunk.
         self._rest += chunk.replace(b"\r", b"")
         events: list[StreamEvent] = []
@@ -60,7 +60,7 @@ class FrameParser:
             del self._rest[:start]
         self._searched = max(len(self._rest) - 1, 0)
         if len(self._rest) > MAX_FRAME:
-            raise FlowProtocolError(self._flow, f"a frame of the stream is larger than {MAX_FRAME >> 20} MB")
+            raise AnswerTooLong(self._flow, f"a frame of its stream is larger than {MAX_FRAME >> 20} MB")
         return events
 
     def _event(self, frame: bytes) -> StreamEvent | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowiseUnreachable, FlowProtocolError
+from agentic_flywheel.errors import AnswerTooLong, FlowiseUnreachable, FlowProtocolError
 from agentic_flywheel.flowise.answer import answer_of_fields
 from agentic_flywheel.flowise.contents import Json, objects, output_of, usage_of
 from agentic_flywheel.flowise.decoding import decode_json, whole
@@ -82,7 +82,7 @@ class StreamedAnswer:
         text = str(whole(text.removesuffix(self._half)))
         self._length += len(text)
         if self._length > MAX_TEXT:
-            raise FlowProtocolError(self._flow.key, f"the answer is longer than {MAX_TEXT:,} characters")
+            raise AnswerTooLong(self._flow.key, f"it is longer than {MAX_TEXT:,} characters")
         if text:
             self._tokens.append(text)
         return text

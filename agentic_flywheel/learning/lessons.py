@@ -6,7 +6,6 @@ a domain profile gives no lesson, because lessons end in a registry that everybo
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Literal, assert_never
@@ -16,6 +15,7 @@ from pydantic import AwareDatetime
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.stored import passing_over
 from agentic_flywheel.errors import UnknownQuery
 from agentic_flywheel.models import Band, Model
 
@@ -86,10 +86,14 @@ async def keep_unrouted(batch: Batch, query_id: str) -> bool:
 
 
 async def load_lessons(batch: Batch) -> list[Lesson]:
-    """Return all lessons, the oldest first. Raises BrokerUnavailable."""
-    shelves = await asyncio.gather(*(batch.call("HVALS", wire.lessons_key(shelf)) for shelf in _MOST))
+    """Return all lessons, the oldest first; without damaged ones. Raises BrokerUnavailable."""
     since = datetime.now(UTC) - KEPT
-    found = [_read(stored) for shelf in shelves for stored in shelf]
+    found: list[Lesson] = []
+    for shelf in _MOST:
+        with passing_over("the lessons", shelf):
+            for stored in await batch.call("HVALS", wire.lessons_key(shelf)):
+                with passing_over("one of the lessons", shelf):
+                    found.append(_read(stored))
     return sorted((lesson for lesson in found if lesson.at >= since), key=lambda lesson: lesson.at)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentic_flywheel.errors import (
     AlreadyDecided,
+    BrokerRightsMissing,
     BrokerUnavailable,
     DeadlineExceeded,
     EarlierTurnAsks,
@@ -25,6 +26,7 @@ from agentic_flywheel.errors import (
     QueryLost,
     QueryRemoved,
     QueueFull,
+    RecordUnreadable,
     ResultsUnreadable,
     ServerUnavailable,
     ServiceFailed,
@@ -39,6 +41,7 @@ from agentic_flywheel.errors import (
     UnusableReplay,
     UnusableSource,
     UploadLost,
+    UploadRefused,
     UploadsFull,
     WaitTimeout,
 )
@@ -47,6 +50,7 @@ from producer.cli.exits import Exit
 _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
     Exit.UNUSABLE: (
         AlreadyDecided,
+        BrokerRightsMissing,
         EarlierTurnAsks,
         IdempotencyConflict,
         InvalidEvaluator,
@@ -59,6 +63,7 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         InvalidTokens,
         NothingToDecide,
         QueryRemoved,
+        RecordUnreadable,
         ResultsUnreadable,
         UnknownDeadLetter,
         UnknownDomain,
@@ -71,6 +76,7 @@ _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
         PackageMissing,
         UnusableSource,
         UploadLost,
+        UploadRefused,
     ),
     Exit.UNAVAILABLE: (
         BrokerUnavailable,

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
-from agentic_flywheel.broker.records import DeadLetter, load_records
+from agentic_flywheel.broker.records import DeadLetter, readable_records
 from agentic_flywheel.broker.scores import RATING, Score, scores_of
-from agentic_flywheel.broker.stored import read_stored
+from agentic_flywheel.broker.stored import passing_over, read_stored, reading
 from agentic_flywheel.models import Query, Record, State
 from producer.replay import outcomes
 from producer.replay.items import ReplayItem
@@ -29,7 +29,7 @@ async def read_records(batch: Batch, wanted: Wanted) -> AsyncIterator[ReplayItem
     number = 0
     for owner in await _owners(batch):
         async for query_ids in _pages(batch, wire.owned_key(owner), wanted):
-            found = [record for record in await load_records(batch, query_ids) if record is not None]
+            found = [record for record in await readable_records(batch, query_ids) if record is not None]
             records = [each for each in found if _replayable(each) and wanted.admits_record(each)]
             scores = await scores_of(batch, [record.query_id for record in records])
             for record in records:
@@ -50,9 +50,13 @@ async def read_letters(batch: Batch, wanted: Wanted) -> AsyncIterator[ReplayItem
 async def letters(batch: Batch, wanted: Wanted, *, newest_first: bool = False) -> AsyncGenerator[DeadLetter, None]:
     """Yield the dead letters that are wanted, in the order they came or the other way. Raises BrokerUnavailable."""
     async for query_ids in _pages(batch, wire.DEAD_LETTERS, wanted, newest_first=newest_first):
-        for stored in await batch.call("MGET", *map(wire.letter_key, query_ids)):
-            if stored is not None:
-                letter = read_stored(DeadLetter, stored)
+        stored = await batch.call("MGET", *map(wire.letter_key, query_ids))
+        for query_id, written in zip(query_ids, stored, strict=True):
+            if written is None:
+                continue
+            # Whoever names one is told of it; among all, one must not hide the others.
+            with (reading if query_id in wanted.query_ids else passing_over)("dead letter", query_id):
+                letter = read_stored(DeadLetter, written)
                 if wanted.admits_letter(letter):
                     yield letter
 

@@ -10,13 +10,15 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
+from random import Random
 
 import pytest
 
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError, FlowFailed, FlowProtocolError, FlowTimeout
+from agentic_flywheel.errors import AnswerTooLong, FlowError, FlowFailed, FlowProtocolError, FlowTimeout
 from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
 from agentic_flywheel.flowise.connection import new_session
+from workers.retry import decide
 
 MB = 1 << 20
 FLOW = Flow(key="f", id="3c1e0f1a-0000-4000-8000-000000000001", domain="d")
@@ -110,8 +112,11 @@ async def test_packed_gigabytes_are_not_unpacked(
 )
 async def test_what_has_no_end_is_cut(little_memory: None, kind: str, parts: Iterable[bytes]) -> None:
     async with server(kind, parts) as address:
-        with pytest.raises(FlowProtocolError, match=r"larger than|longer than"):
+        with pytest.raises(AnswerTooLong, match=r"larger than|longer than") as cut:
             await asked(address)
+    # It would tell as much again.
+    assert decide(cut.value, 1, FLOW, Random(0)).action == "fail"
+    assert decide(cut.value, 1, FLOW.model_copy(update={"fallback": "g"}), Random(0)).action == "fallback"
 
 
 async def test_the_lines_of_a_stream_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,9 @@ def with_login(url: str) -> str:
 #: A configuration with secrets of every kind, the first of which Flowise honours.
 CONFIG: dict[str, Any] = {
     "openAIApiKey": f"sk-{SECRET}",
-    "headers": {"X-Token": [SECRET]},
+    "headers": {"X-Token": [SECRET], "X-Auth": SECRET, "Cookie": f"sid={SECRET}", "from": f"Bearer {SECRET}"},
+    "pwd": SECRET,
+    "pem": f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----",
     "proxy": with_login("http://p"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bridge_house import BridgeHouse
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import BrokerUnavailable, InvalidSetting, rebuild
-from agentic_flywheel.secret_values import without_secret_values
+from agentic_flywheel.secret_values import secret_texts, without_secret_values
 from agentic_flywheel.settings import Settings, key_of, load_settings
 from agentic_flywheel.stack import StackInfo
 from person.secret_house import SECRET, with_login
@@ -78,6 +79,84 @@ def test_a_configuration_is_shown_without_its_secrets() -> None:
 
     assert shown["vars"] == {"dbPassword": "(hidden)", "mood": "calm"}
     assert (shown["maxOutputTokens"], shown["apiKey"], shown["n"]) == (5, {"a": ["(hidden)"]}, [])
+
+
+PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----"
+JWT = f"eyJhbGciOiJIUzI1NiJ9.{SECRET}.x"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pwd",
+        "dbPwd",
+        "X-Auth",
+        "authorization",
+        "auth_header",
+        "oauth",
+        "Cookie",
+        "session",
+        "sessionId",
+        "signature",
+        "X-Sig",
+        "privatePem",
+        "passphrase",
+        "DB_PASS",
+        "pass",
+        "bearer",
+        "jwt",
+        "accessToken",
+        "credentials",
+        "userPIN",
+    ],
+)
+def test_a_value_whose_name_says_that_it_is_secret_is_hidden(name: str) -> None:
+    for value in (SECRET, [SECRET], {"of": {"any": SECRET}}):
+        shown = without_secret_values({"headers": {name: value}})
+        assert SECRET not in repr(shown), shown
+        assert secret_texts({name: value}) == [SECRET]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"Bearer {SECRET}",
+        f"bearer  {SECRET}",
+        f"Basic {SECRET}=",
+        f"Token {SECRET}1",
+        PEM,
+        JWT,
+        f"sk-{SECRET}",
+        f"sk_live_{SECRET[:7]}1",
+        f"curl -H 'Authorization: Bearer {SECRET}1' there",
+        f"the key is sk-proj-{SECRET}.",
+        f"with {PEM} in it",
+    ],
+)
+def test_a_value_whose_form_says_that_it_is_secret_is_hidden(value: str) -> None:
+    for config in ({"header": value}, {"a": [value]}, {"a": {"b": value}}):
+        assert SECRET[:7] not in repr(without_secret_values(config))
+        for each in secret_texts(config):
+            value = value.replace(each, "")
+        assert SECRET not in value
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"author": "Ann Example", "authors": ["Ann"], "passage": "a text", "compass": "north", "spinning": "on"},
+        {
+            "prompt": "Basic questions first.",
+            "style": "bearer of good news",
+            "model": "gpt-4o",
+            "task-name": "risk-free",
+        },
+        {"maxTokens": 5, "temperature": 0.5, "signal": "green", "pattern": "x"},
+    ],
+)
+def test_what_is_no_secret_is_shown(config: dict[str, Any]) -> None:
+    assert without_secret_values(config) == config
+    assert secret_texts(config) == []
 
 
 async def test_what_people_asked_is_in_files_of_their_owner_alone(house: BridgeHouse, tmp_path: Path) -> None:

@@ -26,12 +26,17 @@ from agentic_flywheel.errors import (
     InvalidSetting,
     OwnerLimitReached,
     UploadLost,
+    UploadRefused,
     UploadsFull,
 )
+from agentic_flywheel.figures.health import read_health
+from agentic_flywheel.flowise.bodies import FlowUpload, with_uploads
 from agentic_flywheel.models import Query, State
 from agentic_flywheel.uploads import Upload
 from pipeline.house import House
 from producer import AsyncProducer, Producer, Submission
+from producer.cli.exits import Exit
+from producer.cli.failures import exit_of
 from producer.replay import Replay
 
 SEEING, READING = (f"00000000-0000-4000-8000-00000000000{n}" for n in "cd")
@@ -316,6 +321,34 @@ async def test_a_text_is_an_address_of_an_image_or_refused(producer: AsyncProduc
 async def test_a_file_that_is_not_there_is_refused(producer: AsyncProducer, tmp_path: Path) -> None:
     with pytest.raises(InvalidQuery, match="cannot be read"):
         await producer.submit(question(), flow="seeing", uploads=[tmp_path / "nowhere.png"])
+
+
+async def test_a_file_that_flowise_cannot_read_is_to_blame_and_not_the_flow(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.build(READING, style="llm", files=["text/plain", "application/pdf"])
+    asked = question()
+    files = [Upload.of(b"no PDF", "report.pdf"), Upload.of(b"text", "a.txt")]
+
+    alone = await failure_of(producer, asked, flow="reading", uploads=files[:1])
+    together = await failure_of(producer, asked, flow="reading", uploads=files)
+
+    assert (type(alone), exit_of(alone)) == (UploadRefused, Exit.UNUSABLE)
+    assert "could not read report.pdf" in alone.message
+    assert "Invalid PDF structure" in alone.message
+    assert "could not read one of report.pdf, a.txt" in together.message
+    assert house.calls(asked) == 0
+    assert blobs_of(house) == []
+    found = next(each for each in (await read_health(producer.batch, producer.catalog)).flows if each.flow == "reading")
+    assert found.circuit == "closed"
+
+
+def test_a_text_in_any_script_takes_no_more_room_than_its_utf8() -> None:
+    text = "\u4e2d\u6587" * 10_000
+
+    sent = with_uploads(b'{"question":"?"}', [FlowUpload("file:full", "a.txt", "text/plain", text)])
+
+    assert sent.length < len(text.encode()) + 200
 
 
 async def test_what_a_flow_makes_no_use_of_is_refused_before_it_is_called(

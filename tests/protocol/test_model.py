@@ -29,6 +29,7 @@ from redis import ConnectionPool
 from agentic_flywheel.asker import LOCAL, Asker
 from agentic_flywheel.broker import scripts, transport_scripts, wire
 from agentic_flywheel.broker.batch import Batch, connect
+from agentic_flywheel.broker.blobs import Blobs, blob_name
 from agentic_flywheel.broker.executions import Execution, ExecutionEnd, of_no_cache, without_flow
 from agentic_flywheel.broker.messages import answer_parcel, classify_parcel, parcel_of, synthesis_parcel
 from agentic_flywheel.broker.persistence import cache_entry
@@ -42,6 +43,7 @@ from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import TERMINAL, Answer, EventKind, Query, Route, State, Target, WaitReason
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stops import AskedPerson
+from agentic_flywheel.uploads import Upload
 from protocol.paths import Shown, explained
 from workers.engine.envelope import redelivery
 from workers.engine.ledger import Ledger
@@ -164,6 +166,8 @@ class Protocol(RuleBasedStateMachine):
         self.read_up_to: dict[str, str] = {}
         #: Queries of plain clients, and when they are to begin. Before one is recorded, only its message knows it.
         self.plain: dict[str, datetime | None] = {}
+        #: Queries that came with a file, and the file's name.
+        self.files: dict[str, str] = {}
         #: Queries that wait for a person.
         self.asking: list[str] = []
         #: The last fence that was given for each lease.
@@ -202,8 +206,18 @@ class Protocol(RuleBasedStateMachine):
         for _ in range(queries):
             self.submit_one(100 + len(self.accepted), None, owner)
 
-    def submit_one(self, number: int, session: str | None, owner: str = LOCAL) -> None:
-        query = Query(question=f"question {number}", session_id=session, owner=owner)
+    @rule(number=st.integers(0, 2), owner=st.sampled_from(sorted(WEIGHTS)))
+    def submit_with_a_file(self, number: int, owner: str) -> None:
+        upload = Upload.of(b"x" * (number + 1), "x.txt")
+        blobs, name, before = Blobs(self.batch, Settings()), blob_name(Asker(owner), upload), len(self.accepted)
+        self.run(blobs.keep(Asker(owner), upload))
+        self.submit_one(200 + number, None, owner, upload)
+        # As producers do: where the cache had the answer, nothing needs the file.
+        self.run(blobs.spare([name]))
+        self.files |= dict.fromkeys(self.accepted[before:], name)
+
+    def submit_one(self, number: int, session: str | None, owner: str = LOCAL, *uploads: Upload) -> None:
+        query = Query(question=f"question {number}", session_id=session, owner=owner, uploads=uploads)
         query_id, written = new_query_id(), query.written()
         message = classify_parcel(query_id, query, written)
 
@@ -582,6 +596,16 @@ class Protocol(RuleBasedStateMachine):
             if domain:
                 counted = self.run(self.batch.call("SISMEMBER", wire.open_in_key(domain), query_id))
                 assert bool(counted) == (state not in TERMINAL and not waits), (query_id, state, counted)
+
+    @invariant()
+    def a_file_is_kept_while_an_open_query_needs_it_and_no_longer(self) -> None:
+        needed: dict[str, set[str]] = {name: set() for name in self.files.values()}
+        for query_id, name in self.files.items():
+            if self.run(self.batch.call("HGET", wire.record_key(query_id), "state")) not in TERMINAL:
+                needed[name].add(query_id)
+        for name, by in needed.items():
+            assert set(self.run(self.batch.call("SMEMBERS", wire.blob_users_key(name)))) == by
+            assert bool(self.run(self.batch.call("EXISTS", wire.blob_key(name)))) == bool(by), name
 
     @invariant()
     def a_part_is_done_once_and_the_synthesis_follows_the_last(self) -> None:

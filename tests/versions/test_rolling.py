@@ -20,8 +20,9 @@ from processes import Process, wait_for
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import Audited, audit
 from agentic_flywheel.broker.control import pause, resume
+from agentic_flywheel.broker.events import read_events
 from agentic_flywheel.broker.messages import classify_parcel
-from agentic_flywheel.broker.records import dead_letters, read_events
+from agentic_flywheel.broker.records import dead_letters
 from agentic_flywheel.broker.transitions import Transitions
 from agentic_flywheel.errors import VersionNotServed
 from agentic_flywheel.ids import new_query_id

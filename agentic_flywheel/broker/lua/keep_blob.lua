@@ -17,8 +17,11 @@ if redis.call('EXISTS', blob_key(name)) == 1 then
   return reply.kept()
 end
 if redis.call('EXISTS', blob_key(part)) == 0 then return reply.lost() end
-local taken = 0
-for _, entry in ipairs(redis.call('ZRANGE', BLOBS, 0, -1)) do taken = taken + tonumber(string.match(entry, '^%d+')) end
+local taken = bytes_kept()
+if taken + size > most then
+  spare_removed()
+  taken = bytes_kept()
+end
 if taken + size > most then
   drop_pieces(part)
   return reply.full(taken)

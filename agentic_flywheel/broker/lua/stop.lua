@@ -24,7 +24,8 @@ local me = execution(id, part)
 if redis.call('HGET', key, 'fence' .. (part == '' and '' or '|' .. part)) == fence and asks(id, part) then
   return reply.stopped()
 end
-if not renewal(part) and not redis.call('ZSCORE', ASKED, id) and redis.call('ZCARD', ASKED) >= most then
+if not renewal(part) and not redis.call('ZSCORE', ASKED, id) and redis.call('ZCARD', ASKED) >= most
+  and drop_removed_asking() == 0 then
   return reply.full()
 end
 if not give_back(lease, flow, server, me, fence, HEARD.up, now, {circuit_key(flow)}) then return reply.late() end

@@ -68,6 +68,7 @@ if front ~= '' and policy == POLICY.use then
     -- A stale one is served, and renewed, by a worker.
     if answer and fresh(cache_key, tonumber(stale)) then
       count(flow, 'hits')
+      use_answer(cache_key, answer, now)
       tally_flow(hour_of(now), flow, nil, HOW.cached, nil, now, nil, now)
       tally_names(hour_of(now), whose)
       redis.call('HSET', key, STEP.answered, 'v', VERSION, 'owner', owner, 'query', query, 'created', now, 'finished', now,
@@ -101,6 +102,7 @@ name, most, value, wait_ms = over_under_way(owner, open_most, bytes_most, #query
 if name then return reply.limited(name, most, value, wait_ms) end
 local under_way = redis.call('ZCARD', OPEN) - redis.call('ZCARD', ASKED)
 local counted = domain ~= '' and redis.call('SCARD', open_in_key(domain)) or under_way
+if counted >= limit then counted = counted - drop_removed(domain) end
 if counted >= limit then return reply.full(counted, drained_lately(waiting, now)) end
 
 -- A later look for each query under way: a long queue is not looked at all at once.

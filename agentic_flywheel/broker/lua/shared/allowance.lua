@@ -17,6 +17,20 @@ local function over_minute(owner, most, now)
   return 'queries_a_minute', most, lately, first[2] + MINUTE_MS - now
 end
 
+local function lay_down(id, owner, bytes)
+  local there = redis.call('HDEL', underway_key(owner), id) == 1
+  if there and bytes ~= '0' and redis.call('DECRBY', underway_bytes_key(owner), bytes) <= 0 then
+    redis.call('DEL', underway_bytes_key(owner))
+  end
+end
+
+-- Drop some of what an owner has under way whose records were removed. Return whether there were any.
+local function lay_down_removed(owner)
+  local gone = removed_among(redis.call('HRANDFIELD', underway_key(owner), LOOKED_AT))
+  for _, id in ipairs(gone) do lay_down(id, owner, redis.call('HGET', underway_key(owner), id)) end
+  return #gone > 0
+end
+
 -- `queue`: where the query would wait; its pace says when a twentieth of what the owner has under way has ended, one at
 -- least.
 local function over_under_way(owner, most, bytes_most, bytes, queue, now)
@@ -29,6 +43,7 @@ local function over_under_way(owner, most, bytes_most, bytes, queue, now)
     if sum + bytes > bytes_most then limit, allowed, value = 'bytes_under_way', bytes_most, sum end
   end
   if not limit then return nil end
+  if lay_down_removed(owner) then return over_under_way(owner, most, bytes_most, bytes, queue, now) end
   local drained, wait_ms = drained_lately(queue, now), PATIENCE_MS
   if drained > 0 then
     wait_ms = math.max(1, 0.05 * open) * MINUTE_MS / drained
@@ -48,13 +63,6 @@ local function take_up(id, owner, most, bytes_most, bytes)
   redis.call('HSET', underway_key(owner), id, bytes)
   if bytes > 0 then redis.call('INCRBY', underway_bytes_key(owner), bytes) end
   return bytes
-end
-
-local function lay_down(id, owner, bytes)
-  local there = redis.call('HDEL', underway_key(owner), id) == 1
-  if there and bytes ~= '0' and redis.call('DECRBY', underway_bytes_key(owner), bytes) <= 0 then
-    redis.call('DEL', underway_bytes_key(owner))
-  end
 end
 
 local function calls_today(owner, now) return calls_key(owner .. ':' .. math.floor(now / DAY_MS)) end

@@ -66,10 +66,42 @@ local function emit(id, kind, data)
 end
 
 -- Note in which domain an open query is.
+-- Queries that one look takes.
+local LOOKED_AT = 50
+
+-- Of these queries, those whose records were removed before they had ended, such as by another program. They are counted
+-- until somebody is refused because of it: then some of what is counted is looked at.
+local function removed_among(ids)
+  local gone = {}
+  for _, id in ipairs(ids) do
+    if redis.call('EXISTS', record_key(id)) == 0 then gone[#gone + 1] = id end
+  end
+  return gone
+end
+
 local function move_domain(id, from, to)
   if from == to then return end
   if from then redis.call('SREM', open_in_key(from), id) end
   if to then redis.call('SADD', open_in_key(to), id) end
+end
+
+-- Drop some of those from what is counted as open, in a domain too where one is named; return how many of them.
+local function drop_removed(domain)
+  local counted = domain ~= '' and redis.call('SRANDMEMBER', open_in_key(domain), LOOKED_AT)
+    or redis.call('ZRANDMEMBER', OPEN, LOOKED_AT)
+  local gone = removed_among(counted)
+  for _, id in ipairs(gone) do
+    redis.call('ZREM', OPEN, id)
+    if domain ~= '' then redis.call('SREM', open_in_key(domain), id) end
+  end
+  return #gone
+end
+
+-- The same of those that wait for a person.
+local function drop_removed_asking()
+  local gone = removed_among(redis.call('ZRANDMEMBER', ASKED, LOOKED_AT))
+  for _, id in ipairs(gone) do redis.call('ZREM', ASKED, id) end
+  return #gone
 end
 
 -- Add a name to what an owner has: queries by the time of submission, sessions by that of their last turn. Names older

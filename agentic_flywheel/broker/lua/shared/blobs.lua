@@ -20,6 +20,13 @@ local function blobs_missing(names)
   return missing
 end
 
+-- Bytes that all files take up.
+local function bytes_kept()
+  local taken = 0
+  for _, entry in ipairs(redis.call('ZRANGE', BLOBS, 0, -1)) do taken = taken + tonumber(string.match(entry, '^%d+')) end
+  return taken
+end
+
 local function blob_entry(name) return redis.call('LINDEX', blob_key(name), 0) .. ' ' .. name end
 
 local function keep_blob_for(name, ttl_ms, now)
@@ -41,6 +48,19 @@ local function spare_blob(name)
   if redis.call('EXISTS', blob_users_key(name)) == 1 or redis.call('EXISTS', blob_key(name)) == 0 then return end
   redis.call('ZREM', BLOBS, blob_entry(name))
   drop_pieces(name)
+end
+
+-- Have some files be needed no more by queries whose records were removed before they had ended; delete those that none
+-- needs then.
+local function spare_removed()
+  for _, entry in ipairs(redis.call('ZRANDMEMBER', BLOBS, LOOKED_AT)) do
+    local name = string.match(entry, '^%d+ (.*)$')
+    local gone = removed_among(redis.call('SRANDMEMBER', blob_users_key(name), LOOKED_AT))
+    if #gone > 0 then
+      redis.call('SREM', blob_users_key(name), unpack(gone))
+      spare_blob(name)
+    end
+  end
 end
 
 -- Have a query need these files until it ends.

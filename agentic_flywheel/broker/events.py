@@ -1,0 +1,76 @@
+"""Read a query's events. The scripts write them, and what a flow tells while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Iterable, Iterator
+
+from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.records import moment_of
+from agentic_flywheel.broker.stored import passing_over, reading
+from agentic_flywheel.models import TOLD_BY_FLOW, Event, EventKind
+
+#: Kinds of events of which this version knows.
+_KINDS = frozenset(EventKind)
+#: Kinds that whoever is attached to a call reads too.
+_OF_LEADER = TOLD_BY_FLOW | {EventKind.RETRYING}
+
+
+async def read_events(batch: Batch, query_id: str, after: str = "-", *, patience: float | None = None) -> list[Event]:
+    """Return a query's events that follow the event with the id ``after``; with ``-`` all of them.
+
+    While the query is attached to another query's call, what that flow tells and its retries are included. An event's
+    id says how far both streams were read: ``own`` or ``own~leader's``. Kinds that a later version has added are left
+    out, and damaged events. Raises RecordUnreadable where there is no stream under the query's key.
+    """
+    own_after, _, leader_after = after.partition("~")
+    theirs = []
+    with reading("query", query_id):
+        own, leader = await asyncio.gather(
+            batch.call("XRANGE", wire.events_key(query_id), _behind(own_after), "+", patience=patience),
+            _leader_now(batch, query_id, patience),
+        )
+        if leader:
+            theirs = await batch.call("XRANGE", wire.events_key(leader), _behind(leader_after), "+", patience=patience)
+    found, ends = [], []
+    for event in _events(query_id, own, _KINDS):
+        if event.kind is EventKind.FINAL:
+            ends.append(event)
+        else:
+            own_after = event.id
+            found.append(_at(event, own_after, leader_after))
+    for event in _events(query_id, theirs, _OF_LEADER):
+        leader_after = event.id
+        found.append(_at(event, own_after, leader_after))
+    return [*found, *(_at(event, event.id, leader_after) for event in ends)]
+
+
+async def _leader_now(batch: Batch, query_id: str, patience: float | None) -> str:
+    """Return the query to whose call this one is attached; empty where there is none, or where it is a part's call."""
+    name: str | None = await batch.call("HGET", wire.record_key(query_id), "attached_to", patience=patience)
+    while name and (heir := await batch.call("GET", wire.heir_key(name), patience=patience)):
+        name = heir
+    return name if name and "|" not in name and name != query_id else ""
+
+
+def _events(query_id: str, entries: Iterable[tuple[str, list[str]]], kinds: Collection[EventKind]) -> Iterator[Event]:
+    """Yield the events of these kinds under their entries' ids; one that cannot be read is logged."""
+    for entry_id, flat in entries:
+        with passing_over("an event of query", query_id):
+            named = dict(zip(flat[::2], flat[1::2], strict=True))
+            if named["kind"] in kinds:
+                data = json.loads(named["data"])
+                yield Event(
+                    id=entry_id, kind=EventKind(named["kind"]), at=moment_of(entry_id.partition("-")[0]), data=data
+                )
+
+
+def _behind(entry_id: str) -> str:
+    return "-" if entry_id in ("", "-") else f"({entry_id}"
+
+
+def _at(event: Event, own: str, leaders: str) -> Event:
+    """Return an event with the id that says how far both streams were read."""
+    return event.model_copy(update={"id": f"{own}~{leaders}"}) if leaders else event

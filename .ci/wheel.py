@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("agentic_flywheel", "workers", "producer", "mcp_bridge", "flowise_sandbox")
+PACKAGES = ("agentic_flywheel", "workers", "producer", "mcp_bridge", "http_gateway", "flowise_sandbox")
 
 #: What a client is without any extra, and what it says of a command that needs one. Runs inside the environment, too.
 CLIENT_ALONE = """
@@ -24,12 +24,12 @@ def said(*arguments):
     return subprocess.run([sys.argv[1], *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 assert not any(map(find_spec, ("celery", "mcp", "langfuse", "jsonschema"))), "a client alone needs none of them"
-for refused in (said("worker"), said("mcp"), said("up"), said("demo")):
+for refused in (said("worker"), said("mcp"), said("serve"), said("up"), said("demo")):
     assert refused.returncode == 2, refused
     assert 'pip install "agentic-flywheel[' in refused.stderr and "Traceback" not in refused.stderr, refused
 doctor = said("doctor")
 assert doctor.returncode in (0, 1) and "extra" in doctor.stdout and "Traceback" not in doctor.stderr, doctor
-for command in COMMANDS.keys() - {"worker", "mcp"}:
+for command in COMMANDS.keys() - {"worker", "mcp", "serve"}:
     assert said(command, "--help").returncode == 0, command
 """
 

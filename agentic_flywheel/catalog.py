@@ -77,6 +77,22 @@ class FormField(Model):
     options: tuple[Phrase, ...] = ()
 
 
+class PublicAccess(Model):
+    """What people without a token may do with a flow: those who use a web page in which it is embedded."""
+
+    #: Pages that may: each as a browser names it, such as `https://shop.example.com`; `*`: all of them.
+    origins: Annotated[tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")], ...], Field(min_length=1)]
+    #: Questions that all of these people together may ask within a minute, and have open at once.
+    queries_a_minute: Annotated[int, Field(ge=1)] = 60
+    under_way: Annotated[int, Field(ge=1)] = 20
+    #: Whether files may go with their questions.
+    uploads: bool = False
+
+    def admits(self, origin: str | None) -> bool:
+        """Return whether a page of this origin may; None: no browser sent it."""
+        return "*" in self.origins or origin in self.origins
+
+
 class Flow(Model):
     """One Flowise chatflow as the registry describes it. Unknown keys are kept for a rewrite of the file, not here."""
 
@@ -129,6 +145,8 @@ class Flow(Model):
     injection: Literal["prepend", "system", "vars"] = "prepend"
     #: Name of the environment variable that holds this flow's key.
     api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    #: Who may ask it over HTTP without a token, where FLYWHEEL_HTTP_VISITORS is on; None: nobody.
+    public: PublicAccess | None = None
     #: Address of another Flowise than FLOWISE_BASE_URL.
     server: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
@@ -177,10 +195,17 @@ class Policy(Model):
     on_low: Literal["default", "clarify"] = "default"
     #: A flow that turns several domains' answers into one; without it the parts are merged.
     synthesis_flow: Slug | None = None
+    #: A flow for what chat programs ask beside a conversation: its title, tags, follow-ups. None: they are refused.
+    side_calls: Slug | None = None
     #: Weights of the signals beside the text, as log-priors.
     scoring_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     #: Reads again what routing is unsure of; without it, the extra ``encoder`` does, where it is installed.
     encoder: EncoderServer | None = None
+
+    @property
+    def reserved(self) -> tuple[str | None, ...]:
+        """The flows that have a task of their own, and are given no questions."""
+        return self.synthesis_flow, self.side_calls
 
 
 class Catalog(Model):
@@ -207,8 +232,8 @@ class Catalog(Model):
 
     @cached_property
     def routable(self) -> dict[str, Flow]:
-        """The active flows that a classification may choose: not the synthesis flow, none that begins with a form."""
-        return {key: flow for key, flow in self.active.items() if key != self.policy.synthesis_flow and not flow.form}
+        """The active flows that a classification may choose: none with its own task, none that begins with a form."""
+        return {key: flow for key, flow in self.active.items() if key not in self.policy.reserved and not flow.form}
 
     @property
     def default(self) -> Flow:

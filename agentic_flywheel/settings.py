@@ -10,8 +10,9 @@ from typing import Annotated
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from agentic_flywheel.addresses import checked_broker, holds_login, without_secrets
+from agentic_flywheel.addresses import holds_login, without_secrets
 from agentic_flywheel.catalog import Duration, Flow, PositiveDuration, Rate
+from agentic_flywheel.endpoint import checked_broker, read_endpoint
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.given import MAX_QUERY_BYTES
 
@@ -119,6 +120,10 @@ class Settings(BaseSettings):
     session_ttl: Duration = timedelta(days=30)
     session_turns: Annotated[int, Field(ge=1)] = 50
     dead_letter_ttl: Duration = timedelta(days=7)
+    #: Bytes of the broker's memory for cached answers: of all flows together, and of each flow. Where it is full, the
+    #: answers that were used least recently go. 0: no limit but their time to live.
+    cache_bytes: Annotated[int, Field(ge=0)] = 2**30
+    cache_flow_bytes: Annotated[int, Field(ge=0)] = 0
 
     langfuse_public_key: str | None = Field(None, validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: SecretStr | None = Field(None, validation_alias="LANGFUSE_SECRET_KEY")
@@ -159,7 +164,7 @@ class Settings(BaseSettings):
     mcp_tokens: SecretStr | None = None
     #: A file with more tokens, one `name=token` on each line; `#` begins a comment.
     mcp_tokens_file: Path | None = None
-    #: Most calls a second that one token may make over HTTP.
+    #: Most calls a second that one token may make of the MCP bridge over HTTP.
     mcp_rate: Rate = 50.0
     #: Most requests and streams of one token that are open at once over HTTP, and most of its subscriptions.
     mcp_open: Annotated[int, Field(ge=1)] = 500
@@ -167,6 +172,18 @@ class Settings(BaseSettings):
     mcp_tools: str = "ask"
     #: Characters of one result of the bridge; what is beyond is cut, and the result says where the rest is.
     mcp_result_limit: Annotated[int, Field(ge=2_000, le=10_000_000)] = 20_000
+
+    #: The same of the other paths of the HTTP gateway: calls a second, and requests and streams open at once.
+    http_rate: Rate = 200.0
+    http_open: Annotated[int, Field(ge=1)] = 500
+    #: Origins of web pages that may use the gateway from a browser, separated by commas; `*`: every one.
+    http_origins: str = ""
+    #: Whether a query is cancelled whose streaming client goes away. Otherwise it goes on, and its answer is kept.
+    http_stop: bool = False
+    #: Whether people without a token may ask the flows that the registry calls `public`, over Flowise's API; and most
+    #: questions that one address may ask within a minute.
+    http_visitors: bool = False
+    http_visitor_queries: Annotated[int, Field(ge=1)] = 20
 
     @property
     def finishing(self) -> timedelta:
@@ -186,7 +203,7 @@ class Settings(BaseSettings):
     @property
     def broker_address(self) -> str:
         """The broker's address without its password, for messages."""
-        return without_secrets(self.redis_url)
+        return read_endpoint(self.redis_url).shown
 
 
 def load_settings() -> Settings:

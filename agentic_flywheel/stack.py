@@ -17,6 +17,8 @@ from agentic_flywheel.settings import Settings, load_settings
 
 #: Where `flywheel mcp --http` serves unless it is told another port.
 BRIDGE_PORT = 8765
+#: Where `flywheel serve` serves unless it is told another port, and `flywheel up` if that is free.
+GATEWAY_PORT = 8766
 
 
 class StackInfo(BaseModel):
@@ -34,6 +36,8 @@ class StackInfo(BaseModel):
     flower_url: str | None = None
     flower_user: str | None = None
     flower_password: str | None = Field(None, repr=False)
+    #: The HTTP gateway.
+    api_url: str | None = None
     #: Where Prometheus reads figures: of this stack as `up`, and of each worker by its name.
     metrics_urls: dict[str, str] = {}
     #: Process ids by service name.

@@ -38,6 +38,8 @@ class Counts:
         self.recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
         #: The chats whose runs were to be aborted.
         self.aborted: deque[str] = deque(maxlen=MAX_RECENT)
+        #: Who people said that they are, the latest last.
+        self.leads: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
 
     def add(self, flow: str, body: dict[str, Any]) -> None:
         self.total += 1
@@ -57,4 +59,5 @@ class Counts:
         found = {"total": self.total, "flows": dict(self.flows), "repeated": self.repeated}
         if question is not None:
             return {**found, "question": self.questions.get(question, 0)}
-        return {**found, "questions": dict(self.questions), "recent": list(self.recent), "aborted": list(self.aborted)}
+        latest = {"recent": list(self.recent), "aborted": list(self.aborted), "leads": list(self.leads)}
+        return {**found, "questions": dict(self.questions), **latest}

@@ -79,6 +79,8 @@ class SandboxFlow(Model):
     images: bool = False
     speech: bool = False
     files: tuple[str, ...] = ()
+    #: What its owner has set for the chat widget: `starterPrompts`, `chatFeedback`, `leads`.
+    chatbot: dict[str, Any] = {}
 
 
 BUNDLED = (

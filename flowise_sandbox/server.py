@@ -18,6 +18,7 @@ from flowise_sandbox.messages import Messages
 from flowise_sandbox.predictions import Predictions
 from flowise_sandbox.uploads import Uploads
 from flowise_sandbox.verdicts import FeedbackCalls
+from flowise_sandbox.widget import WidgetCalls
 
 #: Flowise's own values: seconds for which an idle connection stays open, and bytes of the largest body.
 KEEPALIVE = 5.0
@@ -53,7 +54,7 @@ class Sandbox:
         """Begin to serve. Raises OSError where the port is taken."""
         app = web.Application(client_max_size=MAX_BODY)
         # Fallback is last, because it answers every path that the others do not.
-        for calls in (Predictions, Control, Listing, Messages, FeedbackCalls, Uploads, Fallback):
+        for calls in (Predictions, Control, Listing, Messages, FeedbackCalls, Uploads, WidgetCalls, Fallback):
             calls(self.installation).add_to(app)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=SHUTDOWN)
         await self._runner.setup()

@@ -11,8 +11,10 @@ from flowise_sandbox.flows import Style
 Json = dict[str, Any]
 
 OUT_OF_STOCK = "NodeVM Execution Error: Error: out of stock"
+#: The file of the artifact that Flowise keeps.
+PLOT = "plot.png"
 #: Two artifacts: one that Flowise keeps as a file, one whose text is in the answer.
-_ARTIFACTS: list[Json] = [{"type": "html", "data": "<b>plot</b>"}, {"type": "png", "data": "FILE-STORAGE::plot.png"}]
+_ARTIFACTS: list[Json] = [{"type": "html", "data": "<b>plot</b>"}, {"type": "png", "data": f"FILE-STORAGE::{PLOT}"}]
 _NAMES = {
     Style.AGENT: "calculator",
     Style.FINDER: "find",

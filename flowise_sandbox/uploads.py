@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.web_request import FileField
 
 from agentic_flywheel.uploads import type_of
+from flowise_sandbox.flows import SandboxFlow
 from flowise_sandbox.installation import Installation
 from flowise_sandbox.pages import json_response, problem
 
@@ -30,15 +31,7 @@ class Uploads:
         if flow is None:
             where = "Error: chatflowsService.checkIfChatflowIsValidForUploads"
             return problem(500, f"{where} - Chatflow {request.match_info['flow']} not found")
-        return json_response(
-            {
-                "isSpeechToTextEnabled": flow.speech,
-                "isImageUploadAllowed": flow.images,
-                "isRAGFileUploadAllowed": False,
-                "imgUploadSizeAndTypes": [{"fileTypes": _IMAGES, "maxUploadSize": 5}] if flow.images else [],
-                "fileUploadSizeAndTypes": [],
-            }
-        )
+        return json_response(accepted_of(flow))
 
     async def attach(self, request: web.Request) -> web.Response:
         flow = self._installation.flows.get(request.match_info["flow"])
@@ -62,6 +55,17 @@ class Uploads:
             told = {"name": file.filename, "mimeType": file.content_type, "size": len(content)}
             read.append({**told, "content": content.decode(errors="replace")})
         return json_response(read)
+
+
+def accepted_of(flow: SandboxFlow) -> dict[str, Any]:
+    """Return which uploads a flow makes use of."""
+    return {
+        "isSpeechToTextEnabled": flow.speech,
+        "isImageUploadAllowed": flow.images,
+        "isRAGFileUploadAllowed": False,
+        "imgUploadSizeAndTypes": [{"fileTypes": _IMAGES, "maxUploadSize": 5}] if flow.images else [],
+        "fileUploadSizeAndTypes": [],
+    }
 
 
 def refusal_of_uploads(body: dict[str, Any]) -> str | None:

@@ -180,7 +180,7 @@ async def flowise_batch(call: Call, given: ManyQuestions) -> BatchView:
     begun = await start(call, given)
     bundle = await load_bundle(call.producer.batch, begun.task_id, asker=call.asker)
     # It may have waited for room: the owner was at a limit.
-    await _wait(call, bundle, max(0.0, given.wait_s - (time.monotonic() - began)))
+    await await_batch(call, bundle, max(0.0, given.wait_s - (time.monotonic() - began)))
     view = await view_of(call, bundle, include_answers=given.include_answers)
     return view.page(given.cursor, call.bridge.settings.mcp_result_limit)
 
@@ -246,7 +246,7 @@ async def cancel_batch(call: Call, batch_id: str) -> dict[str, State]:
     return states
 
 
-async def _wait(call: Call, bundle: Bundle, wait_s: float) -> None:
+async def await_batch(call: Call, bundle: Bundle, wait_s: float) -> None:
     """Wait until every query of a batch has ended, or for ``wait_s`` seconds."""
     if not wait_s:
         return

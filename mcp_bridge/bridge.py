@@ -42,7 +42,7 @@ class Bridge:
         self._tools = tools
         self._given = settings
         self._root = AsyncProducer(settings, client="mcp", patience=SUBMIT_PATIENCE)
-        self._twins: dict[tuple[Asker, OwnLimits | None], AsyncProducer] = {}
+        self._twins: dict[tuple[Asker, OwnLimits | None, str], AsyncProducer] = {}
         self._flowise: FlowiseClient | None = None
         self._slot: RouterSlot | None = None
         self._fitting = asyncio.Lock()
@@ -61,13 +61,13 @@ class Bridge:
         """The groups and names of the tools to offer."""
         return self.settings.mcp_tools if self._tools is None else self._tools
 
-    def producer(self, asker: Asker, limits: OwnLimits | None = None) -> AsyncProducer:
+    def producer(self, asker: Asker, limits: OwnLimits | None = None, client: str = "mcp") -> AsyncProducer:
         """Return the producer of an asker. ``limits``: those of the token with which the asker came."""
-        key = (asker, limits)
+        key = (asker, limits, client)
         if key not in self._twins:
             if len(self._twins) >= MAX_TWINS:
                 self._twins.clear()
-            self._twins[key] = self._root.acting_for(*asker, limits=limits)
+            self._twins[key] = self._root.acting_for(*asker, limits=limits, client=client)
         return self._twins[key]
 
     async def moved(self) -> bool:

@@ -1,4 +1,4 @@
-"""What one HTTP connection may take: a bounded number of them, and each only so long without a request."""
+"""What HTTP connections may take: how many there are, how long one waits for a request, how large its head is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MOST_CONNECTIONS = 4_000
 #: Seconds from the opening of a connection, or the end of a request, to the whole head of the next.
 PATIENCE = 15.0
+#: Bytes of one request's head.
+LARGEST_HEAD = 65_536
 #: File descriptors that are no clients': the broker's, Flowise's, files.
 _OTHER_FILES = 256
 
@@ -39,6 +41,10 @@ class ClientConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._impatience: asyncio.TimerHandle | None = None
+        #: Bytes of a head that has not come whole.
+        self._head = 0
+        #: Whether a body is still coming, be it one that was answered already.
+        self._in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for it where there is none."""
@@ -47,10 +53,27 @@ class ClientConnection(HttpToolsProtocol):
         if len(self.connections) > self.most:
             next(iter(self._idle)).transport.close()
 
+    def data_received(self, data: bytes) -> None:
+        """Refuse a head that is too large: the parser would keep all of it."""
+        super().data_received(data)
+        if self in self._idle and not self._in_body:
+            self._head += len(data)
+            if self._head > LARGEST_HEAD and not self.transport.is_closing():
+                self.transport.write(
+                    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
+                self.transport.close()
+
     def on_headers_complete(self) -> None:
         """A request is here."""
         self._leave_idle()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """All of a request is here."""
+        self._in_body = False
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next one, if none came already."""
@@ -70,6 +93,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def _leave_idle(self) -> None:
         self._idle.pop(self, None)
+        self._head = 0
         if self._impatience is not None:
             self._impatience.cancel()
             self._impatience = None

@@ -77,12 +77,12 @@ class Door:
         try:
             with self._open.one_more(grant.owner) if grant.token_id else nullcontext():
                 self._admit(grant, scope)
-                await self._visits.visit(grant.token_id, partial(self._serve, grant), scope, _in_time(receive), send)
+                await self._visits.visit(grant.token_id, partial(self._serve, grant), scope, in_time(receive), send)
         except _Refusal as refused:
             await _refused(refused.error)(scope, receive, send)
         except TooManyOpen as refused:
             await _refused(refused)(scope, receive, send)
-        except _TooSlow:
+        except TooSlow:
             await PlainTextResponse("Request Timeout", 408, {"Connection": "close"})(scope, receive, send)
 
     def _admit(self, grant: Grant, scope: Scope) -> None:
@@ -110,13 +110,16 @@ class _Refusal(Exception):
         self.error = error
 
 
-class _TooSlow(Exception):
+class TooSlow(Exception):
     """A request's body did not come in time."""
 
 
-def _in_time(receive: Receive) -> Receive:
-    """Return ``receive`` with a limit on the time for the whole body; after it, there is none."""
-    deadline, whole = time.monotonic() + BODY_TIME, False
+def in_time(receive: Receive, seconds: float | None = None) -> Receive:
+    """Return ``receive`` with a limit on the time for the whole body, ``BODY_TIME`` by default; then there is none.
+
+    What it returns raises TooSlow.
+    """
+    deadline, whole = time.monotonic() + (BODY_TIME if seconds is None else seconds), False
 
     async def limited() -> Message:
         nonlocal whole
@@ -126,7 +129,7 @@ def _in_time(receive: Receive) -> Receive:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 message = await receive()
         except TimeoutError:
-            raise _TooSlow from None
+            raise TooSlow from None
         whole = not message.get("more_body", False)
         return message
 

@@ -229,14 +229,18 @@ class UsageReport(Model):
     note: str | None = None
 
 
+def sees_all_users(call: Call) -> bool:
+    """Return whether a caller is shown what others have asked: the person at this machine, or a token with admin."""
+    return call.asker == Asker() or bool(call.grant.token_id and call.grant.allows(Scope.ADMIN))
+
+
 @tool("Usage", READS, Scope.READ)
 async def flowise_usage_analytics(call: Call, given: UsageQuestion) -> UsageReport:
     """Show how much was asked over the last days, by flow, domain, user or intent, with the course of each as a
     sparkline. With a token, `user` shows your own row only, unless it has
     the scope admin."""
     usage = await read_usage(call.producer.batch, call.producer.catalog, by=given.by, since=timedelta(days=given.days))
-    whole = call.asker == Asker() or (call.grant.token_id and call.grant.allows(Scope.ADMIN))
-    own_only = given.by == "user" and not whole
+    own_only = given.by == "user" and not sees_all_users(call)
     rows = [row for row in usage.rows if not own_only or call.asker.may_see_named(row.name)]
     return UsageReport(
         by=usage.by,

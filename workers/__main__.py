@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.rights import check_rights
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError
 from agentic_flywheel.log_files import keep_log
 from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.settings import flowise_address
@@ -16,13 +19,15 @@ from agentic_flywheel.stack import stack_settings
 
 
 def main() -> int:
-    """Run until SIGTERM. Returns the exit status; 2 for a setting or registry that is not acceptable."""
+    """Run until SIGTERM. Returns the exit status; 2 where a setting, the registry or the broker's user will not do."""
     given = _parser().parse_args()
     try:
         settings = stack_settings()
         keep_log(settings)
         flowise_address(settings)
         bases = _queues(given, load_catalog(find_registry(settings.registry)))
+        with suppress(BrokerUnavailable, BrokerRefused):  # a worker waits for its broker
+            asyncio.run(check_rights(settings.redis_url))
         from workers.app import app, queues, readiness
 
         queues.takes_all = not (given.queues or given.domain)

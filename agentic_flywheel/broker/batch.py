@@ -20,12 +20,10 @@ from typing import Any
 from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from agentic_flywheel import texts
-from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.broker.clients import client_of, place_of
 from agentic_flywheel.broker.declaration import Script
 from agentic_flywheel.broker.refusals import UNKNOWN, Refusal, Remedy, refusal_of
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError, InvalidQuery
@@ -50,15 +48,12 @@ def connect(
     its log, which costs time in processes that receive many.
     """
     seconds = timeout.total_seconds()
-    return Redis.from_url(
+    return client_of(
         url,
-        decode_responses=True,
+        seconds=seconds,
+        connect_seconds=min(seconds, 2.0),
         encoding_errors=undecodable,
-        socket_timeout=seconds,
-        socket_connect_timeout=min(seconds, 2.0),
-        socket_keepalive=True,
         health_check_interval=0,
-        retry=Retry(NoBackoff(), 0),
         protocol=protocol,
     )
 
@@ -96,7 +91,7 @@ class Batch:
     def __init__(self, client: Redis, *, patience: timedelta = timedelta(0)) -> None:
         self.client = client
         self.patience = patience.total_seconds()
-        self.address = without_secrets(_url_of(client))
+        self.address = place_of(client)
         self._waiting: deque[_Call] = deque()
         #: Calls that the server refused for a while. They are sent again after a pause.
         self._refused: list[_Call] = []
@@ -236,10 +231,10 @@ class Batch:
                 await connection.disconnect(nowait=True)
             await connection.connect()
             self.reached = True
-            # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
-            await connection.send_packed_command(b"".join(commands), check_health=False)
-            read = _reply_reader(connection)
             async with asyncio.timeout(connection.socket_timeout):
+                # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
+                await _write(connection, b"".join(commands))
+                read = _reply_reader(connection)
                 return [await read() for _ in commands]
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -289,6 +284,20 @@ def descriptor_of(connection: AbstractConnection | None) -> int | None:
     return socket.fileno() if socket is not None and socket.fileno() > 0 else None
 
 
+async def _write(connection: AbstractConnection, packed: bytes) -> None:
+    """Write commands; the caller bounds the time. Raises RedisError, OSError.
+
+    The stream is a private part of redis-py (checked with 8.1). Where it is missing, the connection writes, which takes
+    a task and a time-out of its own for each batch: three more laps of the event loop.
+    """
+    writer = getattr(connection, "_writer", None)
+    if writer is None:
+        await connection.send_packed_command(packed, check_health=False)
+        return
+    writer.write(packed)
+    await writer.drain()
+
+
 def _reply_reader(connection: AbstractConnection) -> Callable[[], Awaitable[Any]]:
     """Return the function that reads one reply. A ResponseError is returned as the reply, not raised.
 
@@ -318,8 +327,3 @@ def error_of(address: str, failure: Exception) -> FlywheelError:
         reason = f"{refusal.meaning}: {str(failure)[:200]}" if refusal is UNKNOWN else refusal.meaning
         return BrokerRefused(address, refusal.code, reason)
     return BrokerUnavailable(address, refusal.meaning)
-
-
-def _url_of(client: Redis) -> str:
-    at = client.connection_pool.connection_kwargs
-    return f"redis://{at.get('host', at.get('path', 'localhost'))}:{at.get('port', 6379)}/{at.get('db', 0)}"

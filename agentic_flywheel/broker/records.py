@@ -282,6 +282,12 @@ async def dead_letters(batch: Batch, *, limit: int = 1000) -> list[DeadLetter]:
     return found
 
 
+async def load_dead_letter(batch: Batch, query_id: str) -> DeadLetter | None:
+    """Return the dead letter of a query, whoever asked it; None where there is none."""
+    stored = await batch.call("GET", wire.letter_key(query_id))
+    return read_stored(DeadLetter, stored) if stored else None
+
+
 async def remove_dead_letters(batch: Batch, query_ids: Sequence[str]) -> int:
     """Remove the dead letters of these queries. Returns how many were removed."""
     if not query_ids:

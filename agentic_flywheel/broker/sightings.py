@@ -16,10 +16,9 @@ from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.clients import client_of
 from agentic_flywheel.broker.key_types import PAGE, SINGLE, Client, read_keys
 from agentic_flywheel.broker.stops import who_asks
 from agentic_flywheel.broker.wire import QueryStage
@@ -145,14 +144,7 @@ def read_step(message: dict[str, Any]) -> StepTaken | None:
 def connect(url: str, *, timeout: timedelta = timedelta(seconds=10)) -> Redis:
     """Return a client that reads what is no UTF-8 too: anybody may put anything into a list."""
     seconds = timeout.total_seconds()
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors="replace",
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
-        retry=Retry(NoBackoff(), 0),
-    )
+    return client_of(url, seconds=seconds, connect_seconds=seconds, encoding_errors="replace")
 
 
 async def look_around(client: Client) -> Look:

@@ -37,6 +37,14 @@ from agentic_flywheel.errors.flow import (
     ProviderUnavailable,
     ServerUnavailable,
 )
+from agentic_flywheel.errors.gateway import (
+    NothingThere,
+    OriginRefused,
+    RequestFailed,
+    RequestTooLarge,
+    RequestTooSlow,
+    TokenNeeded,
+)
 from agentic_flywheel.errors.given import (
     InvalidProfile,
     InvalidQuery,
@@ -48,6 +56,13 @@ from agentic_flywheel.errors.given import (
     UnknownProfile,
     UnknownQuery,
     UnknownSession,
+)
+from agentic_flywheel.errors.openai import (
+    ContextTooLong,
+    EmbeddingsNotOffered,
+    SideCallRefused,
+    UnknownModel,
+    UnsupportedParameter,
 )
 from agentic_flywheel.errors.producer import GreenThreads, IdempotencyConflict, LoopInUse, ProducerClosed
 from agentic_flywheel.errors.queue import (
@@ -80,6 +95,7 @@ from agentic_flywheel.errors.replay import (
 )
 from agentic_flywheel.errors.routing import EncoderUnavailable
 from agentic_flywheel.errors.stack import (
+    BrokerRightsMissing,
     BrokerTooOld,
     EngineUnsupported,
     PackageMissing,
@@ -99,14 +115,17 @@ __all__ = [
     "AlreadyDecided",
     "AnswerTooLong",
     "BrokerRefused",
+    "BrokerRightsMissing",
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
+    "ContextTooLong",
     "DeadlineExceeded",
     "EarlierTurnAsks",
+    "EmbeddingsNotOffered",
     "EncoderUnavailable",
     "EngineUnsupported",
     "ErrorInfo",
@@ -136,7 +155,9 @@ __all__ = [
     "InvalidTokens",
     "LoopInUse",
     "MissingScope",
+    "NothingThere",
     "NothingToDecide",
+    "OriginRefused",
     "OwnerLimitReached",
     "PackageMissing",
     "ProducerClosed",
@@ -149,10 +170,15 @@ __all__ = [
     "QueueFull",
     "RecordUnreadable",
     "RecordingMissing",
+    "RequestFailed",
+    "RequestTooLarge",
+    "RequestTooSlow",
     "ResultsUnreadable",
     "ServerUnavailable",
     "ServiceFailed",
+    "SideCallRefused",
     "StackRunning",
+    "TokenNeeded",
     "TooManyAsk",
     "TooManyCalls",
     "TooManyOpen",
@@ -161,11 +187,13 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownDomain",
     "UnknownFlow",
+    "UnknownModel",
     "UnknownProfile",
     "UnknownQuery",
     "UnknownSession",
     "UnknownToken",
     "UnreadableQuery",
+    "UnsupportedParameter",
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",

@@ -36,7 +36,7 @@ class TooManyCalls(FlywheelError):
     suggestions = (
         "Call again after `retry_after` seconds.",
         "Ask many questions in one call: `flowise_batch`; wait with `wait_s` instead of polling often.",
-        "Raise FLYWHEEL_MCP_RATE where the bridge is started.",
+        "Raise FLYWHEEL_MCP_RATE (FLYWHEEL_HTTP_RATE for the gateway's other paths) where it is started.",
     )
 
     @property
@@ -61,7 +61,7 @@ class TooManyOpen(FlywheelError):
     suggestions = (
         "Close streams and subscriptions that are not needed, then call again.",
         "Follow several resources and tasks on one stream.",
-        "Raise FLYWHEEL_MCP_OPEN where the bridge is started.",
+        "Raise FLYWHEEL_MCP_OPEN (FLYWHEEL_HTTP_OPEN for the gateway's other paths) where it is started.",
     )
 
     @property

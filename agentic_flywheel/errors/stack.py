@@ -90,6 +90,27 @@ class BrokerTooOld(FlywheelError):
 
 
 @dataclass(eq=False)
+class BrokerRightsMissing(FlywheelError):
+    """The broker's user lacks rights that our processes need; nothing was started."""
+
+    address: str
+    #: The rules that it lacks, as `ACL SETUSER` takes them.
+    rules: list[str]
+
+    @property
+    def message(self) -> str:
+        return f"The broker at {self.address} gives its user too few rights: it lacks {' '.join(self.rules)}"
+
+    @property
+    def recovery_suggestions(self) -> tuple[str, ...]:
+        return (
+            f"Give it what it lacks: `ACL SETUSER name {' '.join(self.rules)}`, then `ACL SAVE`.",
+            "docs/redis.md has the whole rule for such a user.",
+            "Run `flywheel doctor` afterwards: it looks again.",
+        )
+
+
+@dataclass(eq=False)
 class PackageMissing(FlywheelError):
     """Something needs a package of an extra that is not installed; nothing was done."""
 

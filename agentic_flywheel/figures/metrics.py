@@ -23,6 +23,7 @@ from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.figures.health import Circuit, Health, read_health
 from agentic_flywheel.figures.tally import STEPS, Histogram, Tally, add_up, hour_of, middle, read_hours, upper_bound
+from agentic_flywheel.figures.waiting import QueueWait, read_waits
 from agentic_flywheel.models import State
 from agentic_flywheel.tracing import ExportCounts, Tracer
 
@@ -69,6 +70,7 @@ class FlywheelCollector(Collector):
         self.exported: ExportCounts | None = None
         #: What the last audit left (`wire.AUDITED`): a scrape reads that, it does not audit.
         self.audited: dict[str, str] = {}
+        self.waits: list[QueueWait] = []
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric. While the broker is away, the metrics of flows and queues are left out."""
@@ -78,6 +80,7 @@ class FlywheelCollector(Collector):
         if self.health is not None and self.catalog is not None:
             yield from _ended(self.tally, self.catalog)
             yield from _now(self.health)
+            yield from _waits(self.waits)
         if self.audited:
             left, at = float(self.audited["offenders"]), float(self.audited["at"]) / 1000
             yield GaugeMetricFamily("flywheel_audit_offenders", "What the last audit left that nothing moves.", left)
@@ -146,6 +149,15 @@ def _now(health: Health) -> Iterator[Metric]:
     )
 
 
+def _waits(waits: Iterable[QueueWait]) -> Iterable[Metric]:
+    opened = GaugeMetricFamily("flywheel_queue_open", "Accepted and not ended, wherever they are.", labels=["queue"])
+    oldest = GaugeMetricFamily("flywheel_queue_oldest_seconds", "Age of the oldest that waits.", labels=["queue"])
+    for each in waits:
+        opened.add_metric([each.queue], each.open)
+        oldest.add_metric([each.queue], each.oldest.total_seconds())
+    return opened, oldest
+
+
 def _by_flow(name: str, about: str, health: Health, value: Callable[..., float | None]) -> Metric:
     family = GaugeMetricFamily(name, about, labels=["flow", "domain"])
     for flow in health.flows:
@@ -163,20 +175,51 @@ def _tracing(exported: ExportCounts) -> Iterable[Metric]:
     return counts, pending
 
 
-class MetricsServer:
-    """Serves ``/metrics``. Every scrape reads the figures from Redis again."""
+class Exposition:
+    """Writes the figures as Prometheus reads them. Each time they are read from Redis again."""
 
-    def __init__(self, batch: Batch, catalog: Callable[[], Catalog], *, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self,
+        batch: Callable[[], Batch],
+        catalog: Callable[[], Catalog],
+        *,
+        tracer: Tracer | None = None,
+        others: Iterable[Collector] = (),
+    ) -> None:
+        """``others``: what else this process tells."""
         self._batch, self._catalog, self._tracer = batch, catalog, tracer
         self._counts = SteadyCounts()
         self._reading = asyncio.Lock()
         self._collector = FlywheelCollector()
         self._registry = CollectorRegistry()
-        self._registry.register(self._collector)
+        for each in (self._collector, *others):
+            self._registry.register(each)
         # The constructors register the collectors; nothing else refers to them.
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
+
+    async def written(self) -> bytes:
+        """Return the figures as text, of the type ``CONTENT_TYPE_LATEST``."""
+        async with self._reading:
+            self._collector.health, self._collector.audited = None, {}
+            self._collector.exported = self._tracer.counts if self._tracer is not None else None
+            with suppress(BrokerUnavailable, TimeoutError):
+                catalog, batch = self._catalog(), self._batch()
+                async with asyncio.timeout(3):
+                    self._collector.tally = await self._counts.read(batch, now=datetime.now(UTC))
+                    self._collector.audited = await batch.call("HGETALL", wire.AUDITED)
+                    self._collector.waits = await read_waits(batch, catalog)
+                    self._collector.health = await read_health(batch, catalog)
+                self._collector.catalog = catalog
+            return generate_latest(self._registry)
+
+
+class MetricsServer:
+    """Serves ``/metrics``."""
+
+    def __init__(self, batch: Batch, catalog: Callable[[], Catalog], *, tracer: Tracer | None = None) -> None:
+        self._exposition = Exposition(lambda: batch, catalog, tracer=tracer)
         app = web.Application()
         app.add_routes([web.get("/metrics", self._answer)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -201,15 +244,4 @@ class MetricsServer:
         await self._runner.cleanup()
 
     async def _answer(self, _: web.Request) -> web.Response:
-        async with self._reading:
-            self._collector.health, self._collector.audited = None, {}
-            self._collector.exported = self._tracer.counts if self._tracer is not None else None
-            with suppress(BrokerUnavailable, TimeoutError):
-                catalog = self._catalog()
-                async with asyncio.timeout(3):
-                    self._collector.tally = await self._counts.read(self._batch, now=datetime.now(UTC))
-                    self._collector.audited = await self._batch.call("HGETALL", wire.AUDITED)
-                    self._collector.health = await read_health(self._batch, catalog)
-                self._collector.catalog = catalog
-            body = generate_latest(self._registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await self._exposition.written(), headers={"Content-Type": CONTENT_TYPE_LATEST})

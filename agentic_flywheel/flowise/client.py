@@ -32,12 +32,14 @@ from agentic_flywheel.flowise.models import FlowAnswer, FlowCall, FlowNews
 from agentic_flywheel.flowise.reading import AnswerReading
 from agentic_flywheel.flowise.request import effective_config, encoded
 from agentic_flywheel.flowise.verdicts import Verdicts
+from agentic_flywheel.flowise.widget import Widget
 
 
 class FlowiseClient:
     """Calls flows of one Flowise server, or of the ``server`` that a flow names. Use it as an async context manager.
 
-    ``chatflows`` says what Flowise knows of its flows; ``verdicts`` passes on what people think of answers.
+    ``chatflows`` says what Flowise knows of its flows; ``verdicts`` passes on what people think of answers; ``widget``
+    what its chat widget asks beside predictions.
     """
 
     def __init__(self, base_url: str, *, session: aiohttp.ClientSession | None = None) -> None:
@@ -49,6 +51,7 @@ class FlowiseClient:
         self._connection = Connection(session)
         self.chatflows = Chatflows(self._base, self._connection)
         self.verdicts = Verdicts(self._base, self._connection)
+        self.widget = Widget(self._base, self._connection)
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,8 +10,8 @@ from agentic_flywheel.registry import entry as entries
 from agentic_flywheel.registry.derive import OLD_INTENTS
 from agentic_flywheel.registry.document import Odd, Where
 from agentic_flywheel.registry.entry import Fault
+from agentic_flywheel.registry.policy import FLOWS, SECTION
 from agentic_flywheel.registry.policy import MEANING as POLICY_MEANING
-from agentic_flywheel.registry.policy import SECTION
 from agentic_flywheel.registry.sections import Entry
 
 #: Keys of an entry that mean something beside those of a flow, or that older files carry.
@@ -25,7 +25,7 @@ def resolved_fallback(policy: Policy, flows: Mapping[str, Flow]) -> Policy:
     if domain is None or (name in flows and flows[name].active):
         return policy
     for key, flow in flows.items():
-        if flow.active and flow.domain == domain and key != policy.synthesis_flow:
+        if flow.active and flow.domain == domain and key not in policy.reserved:
             return policy.model_copy(update={"fallback_flow": key})
     return policy
 
@@ -33,16 +33,17 @@ def resolved_fallback(policy: Policy, flows: Mapping[str, Flow]) -> Policy:
 def between_flows(flows: Mapping[str, Flow], policy: Policy, found: Mapping[str, Entry]) -> Iterator[Fault]:
     """Yield what is wrong between the flows; ``found`` says where each stands in the file."""
     active = {key: flow for key, flow in flows.items() if flow.active}
-    if not any(key != policy.synthesis_flow and not flow.form for key, flow in active.items()):
+    if not any(key not in policy.reserved and not flow.form for key, flow in active.items()):
         yield ("operational_flows",), "needs at least one active flow that questions can go to"
-    for name in ("fallback_flow", "synthesis_flow"):
+    for name in FLOWS:
         key = getattr(policy, name)
         if key is not None and key not in active:
             yield (SECTION, name), _not_there(key, flows)
         elif key is not None and active[key].form:
             yield (SECTION, name), f"names the flow {key!r}, which begins with a form and takes no question"
-    if policy.synthesis_flow is not None and policy.synthesis_flow == policy.fallback_flow:
-        yield (SECTION, "fallback_flow"), "is the synthesis flow, which takes no questions"
+    if policy.fallback_flow is not None and policy.fallback_flow in policy.reserved:
+        task = "synthesis flow" if policy.fallback_flow == policy.synthesis_flow else "flow for side calls"
+        yield (SECTION, "fallback_flow"), f"is the {task}, which takes no questions"
     for key, flow in active.items():
         if flow.fallback is not None and flow.fallback not in active:
             yield (*found[key].where, "fallback"), _not_there(flow.fallback, flows)

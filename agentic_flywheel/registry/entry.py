@@ -50,6 +50,8 @@ MEANING = {
     "history_chars": "a whole number from 100 to 1000000",
     "streaming": "true or false",
     "injection": "prepend, system or vars",
+    "public": "a mapping: `origins`, a list of `https://name` or `*`, and as needed `queries_a_minute`, `under_way`, "
+    "`uploads`",
     "api_key_env": "the NAME of an environment variable (A-Z, 0-9, _), never the key itself",
     "server": "an address that begins with http:// or https://",
 }

@@ -13,6 +13,9 @@ from agentic_flywheel.written import as_text
 
 SECTION = "intent_classification"
 
+#: Keys that name a flow.
+FLOWS = ("fallback_flow", "synthesis_flow", "side_calls")
+
 MEANING = {
     "fallback_flow": "the key of an active flow",
     "confidence_threshold": "a number from 0 to 1",
@@ -24,6 +27,7 @@ MEANING = {
     "on_medium": "best or best_two",
     "on_low": "default or clarify",
     "synthesis_flow": "the key of an active flow",
+    "side_calls": "the key of an active flow",
     "scoring_weights": "a mapping of signals to numbers",
     "encoder": "a mapping with `url`, `model` and perhaps `api_key_env`: a variable's NAME, never a key",
 }
@@ -37,7 +41,7 @@ def policy_of(data: dict[str, Any]) -> tuple[Policy, list[Fault]]:
     if not isinstance(section, dict):
         return Policy(), [((SECTION,), "should be a mapping")]
     given = {name: section[name] for name in Policy.model_fields if section.get(name) is not None}
-    given |= {name: as_text(given[name]) for name in ("fallback_flow", "synthesis_flow") if name in given}
+    given |= {name: as_text(given[name]) for name in FLOWS if name in given}
     places: dict[str, Where] = {name: (SECTION, name) for name in Policy.model_fields}
     bands = section.get("bands")
     if bands is not None and not isinstance(bands, dict):

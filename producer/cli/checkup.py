@@ -15,6 +15,8 @@ from redis.exceptions import RedisError, ResponseError
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import audit
 from agentic_flywheel.broker.batch import connect, error_of
+from agentic_flywheel.broker.celery_forms import celery_settings
+from agentic_flywheel.broker.rights import check_rights
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError, InvalidRegistry
 from agentic_flywheel.extras import declared, extras
@@ -24,7 +26,7 @@ from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.access_checks import bridge_found, tokens_found
 from producer.cli.check import Check, failed_by
-from producer.cli.checkup_servers import check_flower, check_flowises, check_langfuse
+from producer.cli.checkup_servers import check_flower, check_flowises, check_gateway, check_langfuse
 from producer.cli.durability import SETTINGS, in_replicas, on_disk
 from producer.stack.guard import ended
 
@@ -50,16 +52,20 @@ async def check_everything() -> list[Check]:
     checks.append(_stack(settings, stack))
     checks.append(Check(name="tokens", **tokens_found(settings)._asdict()))
     registry, catalog = _registry(settings)
-    checks += [registry, _profiles(settings)]
+    checks += [registry, _profiles(settings), _grace(settings, catalog)]
     broker = await _broker(settings)
     checks += broker
     if broker[0].state != "failed":
         checks.append(await _workers(settings, catalog))
         checks.append(await _accepted(settings))
-    flowises, flower, langfuse, bridge = await asyncio.gather(
-        check_flowises(settings, stack, catalog), check_flower(stack), check_langfuse(settings), bridge_found()
+    flowises, flower, gateway, langfuse, bridge = await asyncio.gather(
+        check_flowises(settings, stack, catalog),
+        check_flower(stack),
+        check_gateway(stack),
+        check_langfuse(settings),
+        bridge_found(),
     )
-    return [*checks, *flowises, flower, langfuse, Check(name="bridge", **bridge._asdict())]
+    return [*checks, *flowises, flower, gateway, langfuse, Check(name="bridge", **bridge._asdict())]
 
 
 def _python() -> Check:
@@ -148,12 +154,35 @@ def _profiles(settings: Settings) -> Check:
     return Check(name="profiles", state="ok", found=where)
 
 
+def _grace(settings: Settings, catalog: Catalog | None) -> Check:
+    """Compare the time that a stopping worker has for what it began with the time that a flow may take."""
+    given = settings.finishing.total_seconds()
+    found = (
+        f"a stopping worker finishes calls for {given:g} s (FLYWHEEL_GRACE, here {settings.grace.total_seconds():g} s)"
+    )
+    longer = [flow for flow in catalog.active.values() if flow.timeout > settings.finishing] if catalog else []
+    if not longer:
+        return Check(name="grace", state="ok", found=found)
+    longest = max(longer, key=lambda flow: flow.timeout)
+    needed = (longest.timeout + settings.grace - settings.finishing).total_seconds()
+    more = f" and {len(longer) - 1} more" if len(longer) > 1 else ""
+    found = f"{found}; {longest.key}{more} may take longer, up to {longest.timeout.total_seconds():g} s"
+    advice = (
+        f"set FLYWHEEL_GRACE to {needed:g}s or more, and the stop time-out of the container, pod or unit with it: a "
+        "call that a stop cuts off is made again"
+    )
+    return Check(name="grace", state="warning", found=found, advice=advice)
+
+
 async def _broker(settings: Settings) -> list[Check]:
     client = connect(settings.redis_url)
     address = settings.broker_address
     try:
+        await check_rights(settings.redis_url)
         about: dict[str, Any] = await client.info()
         kept = await _kept_by(client, about)
+    except FlywheelError as error:
+        return [failed_by("broker", error)]
     except (RedisError, OSError) as failure:
         return [failed_by("broker", error_of(address, failure))]
     finally:
@@ -237,7 +266,8 @@ def _roll_call(redis_url: str) -> dict[str, list[str]]:
     """Return the queues that each worker says it works on."""
     from celery import Celery
 
-    with Celery(broker=redis_url, set_as_current=False) as app:
+    with Celery(set_as_current=False) as app:
+        app.conf.update(celery_settings(redis_url))
         said = app.control.inspect(timeout=_ROLL_CALL).active_queues() or {}
     return {worker: [str(queue["name"]) for queue in queues or ()] for worker, queues in said.items()}
 

@@ -85,6 +85,17 @@ async def check_flower(stack: StackInfo | None) -> Check:
     return Check(name="flower", state="warning", found=found, advice="look into its log in the stack's home")
 
 
+async def check_gateway(stack: StackInfo | None) -> Check:
+    """Check that the stack's HTTP gateway answers, and that queries that come there would be."""
+    if stack is None or stack.api_url is None:
+        return Check(name="gateway", state="ok", found="not started")
+    status = await _status_of(f"{stack.api_url}/readyz")
+    if status == "200":
+        return Check(name="gateway", state="ok", found=stack.api_url)
+    found = f"{stack.api_url}: {status}"
+    return Check(name="gateway", state="warning", found=found, advice="look into its log in the stack's home")
+
+
 async def check_langfuse(settings: Settings) -> Check:
     """Check where traces go, and that the server there takes these keys."""
     if not settings.tracing_enabled:

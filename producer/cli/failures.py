@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentic_flywheel.errors import (
     AlreadyDecided,
+    BrokerRightsMissing,
     BrokerUnavailable,
     DeadlineExceeded,
     EarlierTurnAsks,
@@ -49,6 +50,7 @@ from producer.cli.exits import Exit
 _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
     Exit.UNUSABLE: (
         AlreadyDecided,
+        BrokerRightsMissing,
         EarlierTurnAsks,
         IdempotencyConflict,
         InvalidEvaluator,

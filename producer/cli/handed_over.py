@@ -1,4 +1,4 @@
-"""Commands of packages that the producer may not import: ``flywheel mcp`` and ``flywheel worker``.
+"""Commands of packages that the producer may not import: ``flywheel mcp``, ``flywheel serve`` and ``flywheel worker``.
 
 Each runs in place of this process.
 """
@@ -16,6 +16,7 @@ from producer.cli.screen import Screen
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 mcp = typer.Typer(add_completion=False)
+serve = typer.Typer(add_completion=False)
 worker = typer.Typer(add_completion=False)
 
 
@@ -23,6 +24,12 @@ worker = typer.Typer(add_completion=False)
 def _mcp(context: typer.Context) -> None:
     """Serve every MCP client, over stdio by default; `flywheel mcp --help` tells the rest."""
     _become("mcp_bridge", context, needs="mcp")
+
+
+@serve.command("serve", context_settings=_PASSED_ON)
+def _serve(context: typer.Context) -> None:
+    """Serve HTTP: our own API, those of Flowise and OpenAI, and MCP; `flywheel serve --help` tells the rest."""
+    _become("http_gateway", context, needs="fastapi")
 
 
 @worker.command("worker", context_settings=_PASSED_ON)

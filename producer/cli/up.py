@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import typer
 
 from agentic_flywheel.addresses import without_secrets
-from agentic_flywheel.errors import InvalidSetting
+from agentic_flywheel.errors import InvalidSetting, PackageMissing
+from agentic_flywheel.extras import need
 from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.settings import Settings, load_settings
 from agentic_flywheel.stack import StackInfo
@@ -25,13 +26,14 @@ def up(
         list[str] | None, typer.Option("--queue", metavar="NAME", help="Work on this queue only; repeatable.")
     ] = None,
     flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Watch the tasks in Flower.")] = True,
+    gateway: Annotated[bool, typer.Option("--gateway/--no-gateway", help="Serve HTTP: our API, MCP and more.")] = True,
     sandbox: Annotated[
         bool | None,
         typer.Option("--sandbox/--no-sandbox", help="A stand-in for Flowise; by default where none is set."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Start what is missing and keep it running: broker, Flowise sandbox, workers, Flower.
+    """Start what is missing and keep it running: broker, Flowise sandbox, workers, Flower, HTTP gateway.
 
     Ctrl-C lets the workers finish what they have, then stops everything. Other commands find the stack by themselves.
     """
@@ -42,14 +44,29 @@ def up(
         load_catalog(find_registry(settings.registry))
         if sandbox is False and settings.flowise_base_url is None:
             raise InvalidSetting("FLOWISE_BASE_URL", "--no-sandbox needs the address of a Flowise")
-        asyncio.run(_run(screen, settings, workers, queue or (), flower, sandbox))
+        asyncio.run(_run(screen, settings, workers, queue or (), flower, sandbox, gateway))
 
 
 async def _run(
-    screen: Screen, settings: Settings, workers: int, queues: Sequence[str], flower: bool, sandbox: bool | None
+    screen: Screen,
+    settings: Settings,
+    workers: int,
+    queues: Sequence[str],
+    flower: bool,
+    sandbox: bool | None,
+    gateway: bool,
 ) -> None:
+    if gateway and (lacking := missing_extra()):
+        screen.note(f"API      not served: {lacking}")
+        gateway = False
     async with start_stack(
-        settings, on_line=screen.note, workers=workers, queues=queues, flower=flower, sandbox=sandbox
+        settings,
+        on_line=screen.note,
+        workers=workers,
+        queues=queues,
+        flower=flower,
+        sandbox=sandbox,
+        gateway=gateway,
     ) as stack:
         if screen.json:
             screen.object(shown_stack(stack.info))
@@ -59,6 +76,15 @@ async def _run(
             screen.line()
             screen.line('Ready. In another terminal: flywheel ask "…". Ctrl-C stops it.')
         await stack.wait()
+
+
+def missing_extra() -> str:
+    """Return why HTTP cannot be served as this is installed; empty where it can."""
+    try:
+        need("fastapi", "The HTTP gateway")
+    except PackageMissing as missing:
+        return missing.message
+    return ""
 
 
 def shown_stack(info: StackInfo) -> dict[str, Any]:
@@ -80,6 +106,7 @@ def show_stack(screen: Screen, info: StackInfo) -> None:
             ("broker", (broker, "bold") if password else broker),
             ("flowise", flowise),
             ("flower", (flower, "bold") if flower else ""),
+            ("api", info.api_url or ""),
             ("metrics", figures),
         ]
     )

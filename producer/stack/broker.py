@@ -14,12 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import redis.asyncio as redis
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NotReached
 from redis.exceptions import TimeoutError as NoReply
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.broker.clients import client_of
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.private_files import write_private
 from agentic_flywheel.settings import Settings
@@ -71,12 +71,12 @@ async def answers(url: str, *, loading: timedelta = timedelta(seconds=60)) -> bo
     deadline = asyncio.get_running_loop().time() + loading.total_seconds()
     while True:
         try:
-            async with redis.from_url(url, socket_connect_timeout=2, socket_timeout=2) as client:
+            async with client_of(url, seconds=2, connect_seconds=2) as client:
                 return bool(await client.ping())
         except BusyLoadingError:
             if asyncio.get_running_loop().time() > deadline:
                 raise BrokerUnavailable(without_secrets(url), "it is still loading its data") from None
-        except (redis.AuthenticationError, ResponseError) as refused:
+        except (AuthenticationError, ResponseError) as refused:
             raise BrokerUnavailable(without_secrets(url), str(refused)) from None
         except (NotReached, NoReply):
             return False

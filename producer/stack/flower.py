@@ -13,12 +13,16 @@ from celery import Celery
 from flower.api.tasks import GetQueueLengths
 from flower.urls import handlers
 from flower.views.broker import BrokerView
-from redis.asyncio.connection import parse_url
 
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.celery_forms import celery_settings
+from agentic_flywheel.broker.clients import client_of
 from agentic_flywheel.log_files import keep_log
 from agentic_flywheel.registry import CatalogWatch
 from agentic_flywheel.settings import load_settings
+
+#: The priorities for which kombu keeps lists of their own, unless it is told others.
+_PRIORITIES = (3, 6, 9)
 
 
 class _Queues:
@@ -34,19 +38,22 @@ class _Queues:
 
 
 class _WholeQueues:
-    """A broker of Flower's, which counts lists alone; this one counts what waits behind them, too."""
+    """Counts the messages of queues. Flower's own counts lists alone, and reaches not every form of broker."""
 
-    def __init__(self, broker: Any) -> None:
-        self._broker = broker
+    def __init__(self, address: str) -> None:
+        self._address = address
 
     async def queues(self, names: list[str]) -> list[dict[str, Any]]:
         """Return the name of each queue and its number of messages. Raises redis' own errors."""
-        async with self._broker.redis.pipeline() as pipe:
+        async with client_of(self._address, seconds=2, connect_seconds=1) as client, client.pipeline() as pipe:
             for name in names:
+                pipe.llen(name)
                 pipe.zcard(wire.backlog_key(name))
-            behind = await pipe.execute()
-        found = await self._broker.queues(names)  # closes the connection
-        return [{**each, "messages": each["messages"] + more} for each, more in zip(found, behind, strict=True)]
+                for low in _PRIORITIES:
+                    pipe.llen(f"{name}{wire.PRIORITY_MARK}{low}")
+            counted = iter(await pipe.execute())
+        each = 2 + len(_PRIORITIES)
+        return [{"name": name, "messages": sum(next(counted) for _ in range(each))} for name in names]
 
 
 def main() -> None:
@@ -60,26 +67,20 @@ def main() -> None:
             return queues(super().get_active_queue_names())
 
         def get_broker(self) -> _WholeQueues:
-            return _WholeQueues(super().get_broker())
+            return _WholeQueues(settings.redis_url)
 
     class Lengths(GetQueueLengths):  # type: ignore[misc]
         def get_active_queue_names(self) -> list[str]:
             return queues(super().get_active_queue_names())
 
         def get_broker(self) -> _WholeQueues:
-            return _WholeQueues(super().get_broker())
+            return _WholeQueues(settings.redis_url)
 
     # The first that matches a path answers it.
     handlers[:0] = [(r"/broker", Broker), (r"/api/queues/length", Lengths)]
-    app = Celery("flywheel", broker=settings.redis_url)
+    app = Celery("flywheel")
     # Without workers that answer, Flower names this one.
-    app.conf.task_default_queue = wire.CLASSIFY_QUEUE
-    if settings.redis_url.startswith("rediss://"):
-        told = parse_url(settings.redis_url)
-        app.conf.broker_use_ssl = {
-            "ssl_cert_reqs": "required",
-            **{name: value for name, value in told.items() if name.startswith("ssl_")},
-        }
+    app.conf.update(celery_settings(settings.redis_url), task_default_queue=wire.CLASSIFY_QUEUE)
     app.start(["flower", *sys.argv[1:]])
 
 

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.broker.rights import check_rights
 from agentic_flywheel.extras import need
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.stack import StackInfo
+from agentic_flywheel.stack import GATEWAY_PORT, StackInfo
 from producer.stack import services
 from producer.stack.broker import find_broker
 from producer.stack.claim import claim
@@ -35,16 +36,17 @@ async def start_stack(
     flower: bool = True,
     sandbox: bool | None = None,
     private: bool = False,
+    gateway: bool = False,
 ) -> AsyncIterator[Stack]:
     """Run the stack during the block.
 
     Ctrl-C, SIGTERM or a closed terminal end the block without an exception and set ``Stack.interrupted``; the same
     signal again kills what has not stopped yet. ``sandbox``: whether to start one; None starts one where
-    FLOWISE_BASE_URL is not set. ``private``: start a broker even where REDIS_URL names one. ``on_line`` is called with
-    each line of text that tells a person what happens.
+    FLOWISE_BASE_URL is not set. ``private``: start a broker even where REDIS_URL names one. ``gateway``: serve HTTP
+    too. ``on_line`` is called with each line of text that tells a person what happens.
 
-    Raises PackageMissing, StackRunning, BrokerUnavailable, ServiceFailed, and KeyboardInterrupt when it is interrupted
-    while it starts.
+    Raises PackageMissing, StackRunning, BrokerUnavailable, BrokerRefused, BrokerRightsMissing, ServiceFailed, and
+    KeyboardInterrupt when it is interrupted while it starts.
     """
     need("celery", "A stack on this machine")
     stands = False
@@ -52,7 +54,7 @@ async def start_stack(
         stack = Stack(claimed, on_line)
         with _Interruption(stack) as interruption:
             try:
-                await _start(stack, settings, workers, queues, flower, sandbox, private)
+                await _start(stack, settings, workers, queues, flower, sandbox, private, gateway)
                 stands = True
                 async with serving_figures(settings, stack.info):
                     yield stack
@@ -71,9 +73,12 @@ async def _start(
     flower: bool,
     sandbox: bool | None,
     private: bool,
+    gateway: bool,
 ) -> None:
     broker = await find_broker(settings, stack.ports, private=private)
-    if broker.service is not None:
+    if broker.service is None:
+        await check_rights(broker.url)
+    else:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"
     stack.say(f"Broker   {without_secrets(broker.url)} ({where})")
@@ -97,6 +102,11 @@ async def _start(
             services.flower(settings, broker=broker.url, port=port, user=FLOWER_USER, password=password),
         )
         stack.say(f"Flower   {url}")
+    if gateway:
+        port = stack.ports.claim(prefer=GATEWAY_PORT)
+        info = info.model_copy(update={"api_url": f"http://127.0.0.1:{port}"})
+        others.append(services.gateway(port, broker=broker.url, flowise=info.flowise_url))
+        stack.say(f"API      {info.api_url}")
     names = [f"worker-{n}" for n in range(1, workers + 1)]
     ports = _metrics_ports(stack, settings, names)
     info = info.model_copy(

@@ -1,4 +1,4 @@
-"""The commands that start the sandbox, Flower and the workers."""
+"""The commands that start the sandbox, Flower, the HTTP gateway and the workers."""
 
 from __future__ import annotations
 
@@ -53,6 +53,17 @@ def flower(settings: Settings, *, broker: str, port: int, user: str, password: s
 
     # Started in the home, because Flower and Celery run a flowerconfig.py or celeryconfig.py of their working folder.
     return Service("flower", argv, Stage.COMPANION, ready, env=env, folder=settings.home)
+
+
+def gateway(port: int, *, broker: str, flowise: str | None) -> Service:
+    """Return the HTTP gateway, on loopback; it lets in who comes with a token, or anybody where there is none."""
+    argv = (*_PYTHON, "http_gateway", "--port", str(port))
+    env = {"FLYWHEEL_REDIS_URL": broker, **({"FLYWHEEL_FLOWISE_BASE_URL": flowise} if flowise else {})}
+
+    async def ready() -> bool:
+        return await _serves(port, "/healthz")
+
+    return Service("gateway", argv, Stage.COMPANION, ready, env=env)
 
 
 def worker(

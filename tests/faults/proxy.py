@@ -1,4 +1,4 @@
-"""A TCP proxy before a broker: it can go dead, where nothing passes and nobody is told, and it can lose a reply."""
+"""A TCP proxy before a server: it can go dead, where nothing passes and nobody is told, and it can lose a reply."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Proxy:
         self._open.set()
         #: What a request holds whose reply is lost; empty: none is.
         self._losing = b""
+        #: What a reply holds behind which its connection is cut; empty: none is.
+        self._cutting = b""
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -31,6 +33,10 @@ class Proxy:
     def lose_reply(self, to: bytes) -> None:
         """Pass on the next request that holds these bytes, and cut its connection when the reply comes."""
         self._losing = to
+
+    def cut_reply(self, behind: bytes) -> None:
+        """Pass on the next reply that holds these bytes up to the piece that has them, and cut its connection."""
+        self._cutting = behind
 
     @property
     def has_lost(self) -> bool:
@@ -71,4 +77,7 @@ class Proxy:
                     break
                 sink.write(data)
                 await sink.drain()
+                if not request and self._cutting and self._cutting in data:
+                    self._cutting = b""
+                    break
             sink.close()

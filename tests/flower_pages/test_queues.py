@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import ssl
-import subprocess
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from pipeline.house import House
+from tls import tls_before
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.settings import Settings
@@ -110,41 +107,3 @@ async def test_the_queues_are_there_over_tls_with_a_private_authority(tmp_path: 
     assert {"classify", "domain.technical", "synthesis.low"} <= set(found)
     assert "domain.technical" in page
     assert PASSWORD not in page
-
-
-@asynccontextmanager
-async def tls_before(port: int, folder: Path) -> AsyncIterator[int]:
-    """Serve TLS before a broker that speaks none, with a certificate of an authority that only ``ca.pem`` names."""
-    own = ["-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    for command in (
-        ["req", "-x509", *own, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=a private authority"],
-        ["req", *own, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=127.0.0.1"],
-    ):
-        subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    sign = ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
-    subprocess.run(
-        ["openssl", *sign, "-extfile", "names", "-out", "server.pem"], cwd=folder, check=True, capture_output=True
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-        except (OSError, asyncio.CancelledError):  # also of a connection that outlives the test
-            pass
-        finally:
-            sink.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_broker, to_broker = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, to_broker), pump(from_broker, writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield int(server.sockets[0].getsockname()[1])
-    finally:
-        server.close()

@@ -11,22 +11,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from bridge_house import ALICE, BROKEN, client_of
+from gateway.house import served
 from pipeline.house import DOCUMENTS
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.settings import load_settings
+from http_gateway.app import build_app
+from http_gateway.gateway import Gateway
 from mcp_bridge.resources import RESOURCES, TEMPLATES
 from mcp_bridge.toolsets import ALL_TOOLS
 from person.house import Things, commands, content, nothing, run_command
+from person.http_routes import operations
 from person.secret_house import CONFIG, SECRET, SecretHouse, with_login
+from person.test_walk_http import ways
 from producer import AsyncProducer
 
 QUESTION = "Which clause of the contract names the python database?"
 #: Commands that go on running, that show nothing, or that change what the others look at.
 NOT_WALKED = {
-    ("up",), ("demo",), ("worker",), ("mcp",), ("forget",), ("cancel",), ("cache", "clear"), ("pause",), ("resume",),
+    ("up",), ("demo",), ("worker",), ("mcp",), ("serve",), ("forget",), ("cancel",), ("cache", "clear"), ("pause",),
+    ("resume",),
     ("dead-letters", "purge"), ("replay", "report"), ("replay", "diff"), ("replay", "run"),
 }  # fmt: skip
 #: By the name of an argument. A command whose needed argument is not here fails until it is.
@@ -170,6 +178,27 @@ async def test_no_tool_and_no_resource_shows_a_secret(secret_house: SecretHouse,
         assert "openAIApiKey" in repr(configured)
         page = (await client.call_tool("flowise_browse", {"flow_key": "document-qa"})).structured_content or {}
     assert page["editor_url"].startswith(secret_house.flowise_url)
+
+
+async def test_no_route_shows_a_secret(
+    secret_house: SecretHouse, asked: list[Things], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in secret_house.secrets.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    headers = {"Authorization": f"Bearer {ALICE}"}
+    async with (
+        served(secret_house, monkeypatch, settings=settings.model_dump()) as port,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as http,
+    ):
+        for things in asked:
+            for operation in operations(build_app(Gateway(settings))):
+                if operation.path in ("/metrics", "/healthz", "/readyz") or operation.method == "DELETE":
+                    continue
+                for given in ways(operation, things):
+                    wanted = given | {name: "document-qa" for name in ("flow", "name", "model") if name in given}
+                    told = await http.send(operation.request(http, wanted, {}))
+                    assert SECRET not in told.text + str(told.headers), (operation, wanted)
 
 
 async def test_no_log_and_nothing_that_is_kept_has_a_secret(secret_house: SecretHouse, asked: list[Things]) -> None:

@@ -74,7 +74,7 @@ OF_NOBODY = {"close", "batch", "catalog", "profiles", "acting_for"}
 #: Commands of the person who runs the stack, who sees the broker anyway: they take no ``--owner``.
 OF_THE_OPERATOR = {
     "audit", "cache", "dead-letters", "demo", "doctor", "flows", "forget", "health", "init", "learn", "mcp", "pause",
-    "replay", "tokens", "up", "usage", "worker",
+    "replay", "serve", "tokens", "up", "usage", "worker",
 }  # fmt: skip
 #: Requests that name nothing of anybody's.
 OF_THE_PROTOCOL = {

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,13 @@ class House:
     """Start it, ask it, set how its flows behave, look into its broker."""
 
     def __init__(
-        self, folder: Path, *, registry: str = REGISTRY, aof: bool = False, workers: dict[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        registry: str = REGISTRY,
+        aof: bool = False,
+        workers: dict[str, str] | None = None,
+        broker_options: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         #: What every worker finds in its environment, also one that a test starts in the place of another.
@@ -138,7 +145,7 @@ class House:
         self.registry.write_text(registry)
         #: Where domain profiles would be.
         self.profiles = folder / "domains"
-        self.broker = Valkey(folder / "broker", aof=aof).start()
+        self.broker = Valkey(folder / "broker", aof=aof, options=broker_options).start()
         command = [sys.executable, "-m", "flowise_sandbox", "--port", "0", "--registry", str(self.registry)]
         self.sandbox = Process(command, log=folder / "sandbox.log")
         said = wait_for(lambda: re.search(r"http://\S+", self.sandbox.log), within=30, what="sandbox address")

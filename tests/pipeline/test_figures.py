@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agentic_flywheel.broker.control import pause, resume
+from agentic_flywheel.broker.wire import CLASSIFY_QUEUE, domain_queue
 from agentic_flywheel.errors import FlowFailed
 from agentic_flywheel.figures.health import FlowHealth, read_health
 from agentic_flywheel.figures.metrics import SteadyCounts
 from agentic_flywheel.figures.usage import UsageRow, read_usage
+from agentic_flywheel.figures.waiting import QueueWait, read_waits
 from pipeline.house import BACKUP, FRAGILE, TECHNICAL, House
-from pipeline.test_control import fresh
+from pipeline.test_control import fresh, until
 from producer import AsyncProducer
 
 
@@ -113,3 +117,46 @@ async def test_after_a_fallback_the_flow_is_asked_again_as_soon_as_it_is_well(
     answer = await producer.ask(question, flow="fragile", wait=20)
 
     assert (answer.flow, answer.cached) == ("fragile", False)
+
+
+async def waits_of(producer: AsyncProducer, queue: str, later: timedelta = timedelta()) -> QueueWait:
+    now = datetime.now(UTC) + later
+    return next(each for each in await read_waits(producer.batch, producer.catalog, now=now) if each.queue == queue)
+
+
+async def test_what_waits_is_counted_and_its_age_told_also_behind_a_turn_of_its_session(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.behave(TECHNICAL, latency=2.0)
+    session, technical = f"s-{uuid.uuid4().hex}", domain_queue("technical")
+    turns = [await producer.submit(fresh(f"python database {n}"), session_id=session) for n in range(3)]
+
+    async def all_are_routed_or_in_line() -> bool:
+        return (await waits_of(producer, technical)).open + (await waits_of(producer, CLASSIFY_QUEUE)).open >= 3
+
+    await until(all_are_routed_or_in_line)
+    hour_on = [await waits_of(producer, queue, timedelta(hours=1)) for queue in (technical, CLASSIFY_QUEUE)]
+    assert timedelta(hours=1) < max(each.oldest for each in hour_on) < timedelta(hours=1, minutes=1)
+
+    for each in turns:
+        await producer.wait(each.query_id, 30)
+    assert await waits_of(producer, technical) == QueueWait(queue=technical, open=0, oldest=timedelta())
+    assert (await waits_of(producer, CLASSIFY_QUEUE)).oldest == timedelta()
+
+
+async def test_what_a_person_has_paused_is_counted_and_calls_for_no_workers(
+    producer: AsyncProducer, house: House
+) -> None:
+    queue = domain_queue("fragile")
+    await pause(producer.batch, flow="fragile")
+    try:
+        paused = await producer.submit(fresh("a question"), flow="fragile")
+
+        async def parked() -> bool:
+            return (await producer.status(paused.query_id)).reason == "paused"
+
+        await until(parked)
+        assert await waits_of(producer, queue) == QueueWait(queue=queue, open=1, oldest=timedelta())
+    finally:
+        await resume(producer.batch, flow="fragile")
+    await producer.wait(paused.query_id, 30)

@@ -137,6 +137,8 @@ def test_the_whole_format_is_read(write: Write) -> None:
             id: spare
           editor:
             id: editor
+          titles:
+            id: titles
         intent_classification:
           fallback_flow: spare
           bands: {high: 0.8, medium: 0.5}
@@ -145,6 +147,7 @@ def test_the_whole_format_is_read(write: Write) -> None:
           on_medium: best_two
           on_low: clarify
           synthesis_flow: editor
+          side_calls: titles
           scoring_weights: {keyword: 2}
     """)
 
@@ -191,6 +194,7 @@ def test_the_whole_format_is_read(write: Write) -> None:
         on_medium="best_two",
         on_low="clarify",
         synthesis_flow="editor",
+        side_calls="titles",
         scoring_weights={"keyword": 2},
     )
     assert list(catalog.routable) == ["poet", "spare"]

@@ -170,6 +170,8 @@ def test_a_secret_in_a_faulty_value_is_not_repeated(write: Write) -> None:
         ("fallback_flow: nobody", "fallback_flow", "does not exist"),
         ("fallback_flow: [a]", "fallback_flow", "the key of an active flow"),
         ("synthesis_flow: nobody", "synthesis_flow", "does not exist"),
+        ("side_calls: nobody", "side_calls", "does not exist"),
+        ("side_calls: [a]", "side_calls", "the key of an active flow"),
         ("confidence_threshold: 1.5", "confidence_threshold", "a number from 0 to 1"),
         ("bands: 3", "bands", "lower bounds"),
         ("bands: {high: 7}", "bands.high", "a number from 0 to 1"),
@@ -248,14 +250,14 @@ def test_a_registry_needs_a_flow_that_takes_questions(write: Write) -> None:
     ]
     only_synthesis = "operational_flows:\n  a: {id: a}\nintent_classification: {synthesis_flow: a}\n"
     assert faults(write(only_synthesis)) == [(1, "operational_flows", reason)]
+    assert faults(write(only_synthesis.replace("synthesis_flow", "side_calls"))) == [(1, "operational_flows", reason)]
 
 
-def test_the_fallback_flow_cannot_be_the_synthesis_flow(write: Write) -> None:
-    path = write(GOOD + "  synthesis_flow: poet\n")
+@pytest.mark.parametrize(("key", "task"), [("synthesis_flow", "synthesis flow"), ("side_calls", "flow for side calls")])
+def test_the_fallback_flow_cannot_be_a_flow_with_a_task_of_its_own(write: Write, key: str, task: str) -> None:
+    path = write(GOOD + f"  {key}: poet\n")
 
-    assert faults(path) == [
-        (11, "intent_classification.fallback_flow", "is the synthesis flow, which takes no questions")
-    ]
+    assert faults(path) == [(11, "intent_classification.fallback_flow", f"is the {task}, which takes no questions")]
 
 
 def test_two_active_flows_of_one_key_are_refused(write: Write) -> None:
@@ -427,3 +429,21 @@ def test_what_was_hardly_meant_is_remarked_on_but_accepted(write: Write) -> None
         "line 17: intent_classification.multi_flow_treshold: is not a key that is read; "
         "did you mean `multi_flow_threshold`?",
     ]
+
+
+def test_side_calls_cannot_go_to_a_flow_with_a_form(write: Write) -> None:
+    path = write("""\
+        operational_flows:
+          expenses:
+            id: a
+            form: [{name: amount}]
+          general:
+            id: b
+        intent_classification:
+          side_calls: expenses
+    """)
+
+    (fault,) = check_registry(path)
+
+    assert (fault.line, fault.key) == (8, "intent_classification.side_calls")
+    assert "begins with a form" in fault.reason

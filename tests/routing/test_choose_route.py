@@ -187,10 +187,10 @@ def test_by_policy_the_best_two_are_asked_when_it_is_between_them(router: Fitted
     assert route.targets[0].confidence >= route.targets[1].confidence
 
 
-def test_the_synthesis_flow_is_never_chosen() -> None:
-    catalog = catalog_of(
-        CREATIVE, flow("merge", description="write a story", examples=("write a story",)), synthesis_flow="merge"
-    )
+@pytest.mark.parametrize("task", ["synthesis_flow", "side_calls"])
+def test_a_flow_with_a_task_of_its_own_is_never_chosen(task: str) -> None:
+    own = flow("own", description="write a story", examples=("write a story",))
+    catalog = catalog_of(CREATIVE, own, **{task: "own"})
 
     assert ask("write a story", fit_router(catalog), catalog).best.flow == "creative-orientation"
 

@@ -225,6 +225,16 @@ def test_our_variables_are_settings(services: dict[str, dict[str, Any]], env: di
     assert {name for name in env if name.startswith("FLYWHEEL_")} <= known | of_compose
 
 
+def test_every_setting_reaches_every_process_of_ours(services: dict[str, dict[str, Any]]) -> None:
+    ours = {name: each for name, each in services.items() if each["image"] == "agentic-flywheel:local"}
+
+    # The sandbox stands for somebody else's server. An image's own default is weaker than the file.
+    assert {name for name, each in ours.items() if "env_file" not in each} == {"sandbox"}
+    for name, each in ours.items():
+        assert name == "sandbox" or each["env_file"] == [{"path": "deploy/flywheel.env", "required": False}]
+    assert "FLYWHEEL_" not in (DEPLOY / "Dockerfile").read_text()
+
+
 def test_every_folder_and_file_that_is_mounted_exists(services: dict[str, dict[str, Any]]) -> None:
     for service in services.values():
         for mount in service.get("volumes", []):

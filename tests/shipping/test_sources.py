@@ -13,12 +13,13 @@ import pytest
 from processes import REPOSITORY
 from shipping.source_tree import circles, imports_of, methods_of, modules_of
 
-#: mcp_bridge -> producer -> agentic_flywheel <- workers, flowise_sandbox
+#: http_gateway -> mcp_bridge -> producer -> agentic_flywheel <- workers, flowise_sandbox
 MAY_IMPORT = {
     "agentic_flywheel": {"agentic_flywheel"},
     "workers": {"workers", "agentic_flywheel"},
     "producer": {"producer", "agentic_flywheel"},
     "mcp_bridge": {"mcp_bridge", "producer", "agentic_flywheel"},
+    "http_gateway": {"http_gateway", "mcp_bridge", "producer", "agentic_flywheel"},
     "flowise_sandbox": {"flowise_sandbox", "agentic_flywheel"},
 }
 MODULES = [path for package in MAY_IMPORT for path in sorted((REPOSITORY / package).rglob("*.py"))]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -46,6 +47,13 @@ async def test_prometheus_reads_the_figures_of_flows_and_queues(metrics: int, re
     await ended(redis_client, "sql", "failed", times=2, error=TIMEOUT)
     await redis_client.lpush("classify", "a")
     await redis_client.hset(wire.circuit_key("sql"), "open_until", 1)
+    await redis_client.zadd(wire.OPEN, {"in-line": 1, "unrouted": 1})
+    await redis_client.sadd(wire.open_in_key("technical"), "in-line")
+    long_ago = (time.time() - 60) * 1000
+    await redis_client.hset(
+        wire.record_key("in-line"),
+        items=["state", "waiting", "reason", "session", "created", long_ago, "person_ms", 20_000],
+    )
 
     found = await scrape(metrics)
 
@@ -57,6 +65,10 @@ async def test_prometheus_reads_the_figures_of_flows_and_queues(metrics: int, re
     assert found["flywheel_query_duration_seconds_bucket", of(flow="sql", le="1.024")] == 8
     assert found["flywheel_query_duration_seconds_bucket", of(flow="sql", le="0.512")] == 0
     assert found["flywheel_queue_length", of(queue="classify", state="ready")] == 1
+    assert found["flywheel_queue_open", of(queue="domain.technical")] == 1
+    assert found["flywheel_queue_oldest_seconds", of(queue="domain.technical")] == pytest.approx(40, abs=15)
+    assert found["flywheel_queue_open", of(queue="classify")] == 1
+    assert found["flywheel_queue_oldest_seconds", of(queue="classify")] == 0
     assert found["flywheel_circuit_state", of(flow="sql", domain="technical")] == 1
     assert found["flywheel_error_ratio", of(flow="sql", domain="technical")] == 0.2
     assert ("flywheel_score_mean", of(flow="sql", domain="technical")) not in found

@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from celery import states
-from celery.backends.redis import RedisBackend
+from celery.backends import redis as celery_redis
 from kombu.utils.encoding import bytes_to_str
 
 from workers.engine.ledger import ledger
 from workers.engine.plain_json import write
 
 
-class Backend(RedisBackend):  # type: ignore[misc]
+class Backend(celery_redis.RedisBackend):  # type: ignore[misc]
     """Stores results under Celery's own keys and in its own form, so any Celery client reads them."""
 
     def store_result(
@@ -67,3 +67,7 @@ class Backend(RedisBackend):  # type: ignore[misc]
         if ledger.is_open:
             ledger.settle()
         super().on_chord_part_return(request, state, result, propagate=propagate, **kwargs)
+
+
+class SentinelBackend(Backend, celery_redis.SentinelBackend):  # type: ignore[misc]
+    """The same where Sentinels name the broker."""

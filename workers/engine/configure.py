@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.celery_forms import celery_address, celery_settings, sentinel_options
+from agentic_flywheel.endpoint import read_endpoint
 from workers.engine import transport
 from workers.engine.at_work import at_work
 from workers.engine.compression import bound_decompression
@@ -54,36 +56,49 @@ def configure(
     unreadable_messages.on_unreadable = on_unreadable
     at_work.most = worked_on
     newer_messages.version, newer_messages.on_newer = version, on_newer
-    app.conf.update(_settings(broker_url, visibility_timeout, grace))
-    if broker_url.startswith("rediss://"):
-        app.conf.update(
-            broker_use_ssl={"ssl_cert_reqs": "required"}, redis_backend_use_ssl={"ssl_cert_reqs": "required"}
-        )
+    app.conf.update(_broker(broker_url, visibility_timeout))
+    app.conf.update(_settings(grace))
 
 
-def _settings(broker_url: str, visibility_timeout: timedelta, grace: timedelta | None) -> dict[str, Any]:
+def _broker(address: str, visibility_timeout: timedelta) -> dict[str, Any]:
+    """Return the settings by which Celery reaches the broker, in whichever form its address is."""
+    where, plain = read_endpoint(address), celery_address(address)
+    told = celery_settings(
+        address,
+        visibility_timeout=visibility_timeout.total_seconds(),
+        unacked_key=wire.UNACKED,
+        unacked_index_key=wire.UNACKED_INDEX,
+        unacked_mutex_key=wire.UNACKED_MUTEX,
+        # Every worker looks for messages of lost workers every second.
+        unacked_restore_interval=1,
+        socket_timeout=BROKER_SILENT,
+        socket_connect_timeout=CONNECT_TIME,
+        socket_keepalive=True,
+    )
+    # The hub must not wait long for a broker that does not answer: the task goes back to its queue instead.
+    retry = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+    told["result_backend_transport_options"] = {"retry_policy": retry}
+    if where.scheme == "sentinel":
+        told["broker_url"] = plain.partition(";")[0]
+        told["broker_transport_options"]["sentinels"] = list(where.hosts)
+        told["result_backend_transport_options"] |= sentinel_options(where)
+        return {
+            **told,
+            "broker_transport": transport.SENTINEL_ALIAS,
+            "result_backend": f"workers.engine.backend:SentinelBackend+{plain}",
+        }
+    if where.scheme == "unix":
+        # What stands before the + would be the transport, whatever `broker_transport` says.
+        plain = plain.removeprefix("redis+")
+        told["broker_url"] = f"{transport.ALIAS}+{plain}"
+    return {**told, "broker_transport": transport.ALIAS, "result_backend": f"workers.engine.backend:Backend+{plain}"}
+
+
+def _settings(grace: timedelta | None) -> dict[str, Any]:
     return {
-        "broker_url": broker_url,
-        "broker_transport": transport.ALIAS,
-        "result_backend": f"workers.engine.backend:Backend+{broker_url}",
         "worker_pool": AsyncIOPool,
         "worker_consumer": Consumer,
         "flywheel_grace": None if grace is None else grace.total_seconds(),
-        "broker_transport_options": {
-            "visibility_timeout": visibility_timeout.total_seconds(),
-            "unacked_key": wire.UNACKED,
-            "unacked_index_key": wire.UNACKED_INDEX,
-            "unacked_mutex_key": wire.UNACKED_MUTEX,
-            # Every worker looks for messages of lost workers every second.
-            "unacked_restore_interval": 1,
-            "socket_timeout": BROKER_SILENT,
-            "socket_connect_timeout": CONNECT_TIME,
-            "socket_keepalive": True,
-        },
-        # The hub must not wait long for a broker that does not answer: the task goes back to its queue instead.
-        "result_backend_transport_options": {
-            "retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-        },
         # A message is acknowledged when its task has ended, not when it starts.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,

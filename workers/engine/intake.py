@@ -42,7 +42,7 @@ class Intake:
     def __init__(self, channel: Any, hub: Any, ledger: Ledger, deliver: Callable[[Any, str], None]) -> None:
         """``deliver`` is called with each message and the queue it was taken from. Raises BrokerTooOld."""
         check_server(channel.client.info("server")["redis_version"])
-        pool = redis.ConnectionPool(**{**channel._connparams(), "max_connections": 10_000})
+        pool: redis.ConnectionPool = channel.intake_pool()
         self._pool, self._hub, self._ledger, self._deliver = pool, hub, ledger, deliver
         self._channel = channel
         self._link = BrokerLink(pool, channel.visibility_timeout)

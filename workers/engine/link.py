@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
+import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,6 +135,7 @@ class BrokerLink:
 
     def _connect(self) -> None:
         self._connection = self._pool.get_connection()
+        wait_in_kernel(self._connection)
         (about,) = self._exchange([("INFO", "server")])
         found = _RUN_ID.search(about) if isinstance(about, bytes) else None
         if found is None:
@@ -160,6 +164,21 @@ class BrokerLink:
         if now - self._last_answer > self._gap:
             self._steady_since = now
         self._last_answer = now
+
+
+def wait_in_kernel(connection: Any) -> None:
+    """Have the kernel bound how long a connection's socket waits, instead of Python.
+
+    Python asks with a ``poll`` before every read and write of a socket that has a time-out, and gives the other thread
+    a turn each time. A read or write that takes too long raises redis-py's ConnectionError.
+    """
+    sock, seconds = connection._sock, connection.socket_timeout
+    # TLS waits in Python: there a read that the kernel has cut short is begun again, without end.
+    if type(sock) is socket.socket and seconds and sys.platform == "linux":
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+        sock.settimeout(None)
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, direction, limit)
 
 
 def _read(call: ScriptCall[R], reply: Any) -> R | ResponseError:

@@ -3,16 +3,18 @@
 Only the channel on which a worker consumes its tasks differs from kombu's: it takes messages with an ``Intake`` and
 settles them with the ledger. Remote control, events and publishers outside of workers use kombu's own ways.
 
-Not supported: ``global_keyprefix``, Sentinel, Cluster, Redis priorities (use one queue for each priority, see
-``queues``), and ``Broadcast`` or expiring queues as task queues.
+Not supported: ``global_keyprefix``, Cluster, Redis priorities (use one queue for each priority, see ``queues``), and
+``Broadcast`` or expiring queues as task queues.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
+import redis
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 
@@ -30,10 +32,15 @@ logger = logging.getLogger(__name__)
 JSON = "application/json"
 #: The tasks whose messages move an execution of a query: its record says for which message it waits.
 MOVING = frozenset({wire.CLASSIFY, wire.ANSWER, wire.SYNTHESIZE})
-#: The name of this transport in Celery's setting ``broker_transport``.
-ALIAS = "flywheel"
+#: The names of these transports in Celery's setting ``broker_transport``.
+ALIAS, SENTINEL_ALIAS = "flywheel", "flywheel-sentinel"
 TRANSPORT_ALIASES[ALIAS] = f"{__name__}:Transport"
+TRANSPORT_ALIASES[SENTINEL_ALIAS] = f"{__name__}:SentinelTransport"
+#: Connections of one intake: one for each queue that it waits for, and a few more.
+_INTAKE_CONNECTIONS = 10_000
 
+#: Seconds after which all sockets are registered with the hub anew, should one have been dropped unnoticed.
+REGISTERED_ANEW = 1.0
 #: Stands for "as many as there are", where a channel has no prefetch limit.
 UNLIMITED = 1_000_000
 
@@ -203,6 +210,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             if self.intake is not None:
                 self.intake.close()
 
+    def intake_pool(self) -> redis.ConnectionPool:
+        """Return a pool of connections to the broker for an intake, which closes it."""
+        return redis.ConnectionPool(**{**self._connparams(), "max_connections": _INTAKE_CONNECTIONS})
+
     def _tell_intake(self) -> None:
         if self.intake is not None:
             self.intake.consume(self.active_queues)
@@ -212,6 +223,37 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             ledger.message(queue, write(message))
         else:
             super()._put(queue, message, **kwargs)
+
+
+class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[misc]
+    """A channel to the primary that Sentinels name.
+
+    kombu would take the Sentinels from the connection's further addresses, to which it changes after a failure: to the
+    transport of their scheme, which is its own.
+    """
+
+    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "sentinels")
+    #: Host and port of each.
+    sentinels: list[tuple[str, int]]
+
+    def intake_pool(self) -> redis.ConnectionPool:
+        """Return a pool of connections to the primary; the channel closes the connections to the Sentinels."""
+        manager = self.pool.sentinel_manager
+        primary = manager.master_for(self.master_name, max_connections=_INTAKE_CONNECTIONS)
+        pool: redis.ConnectionPool = primary.connection_pool
+        return pool
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:
+        server = {name: value for name, value in self._connparams(asynchronous).items() if name not in ("host", "port")}
+        # redis-py has no types here.
+        manager: Any = redis.Sentinel(self.sentinels, sentinel_kwargs=self.sentinel_kwargs, **server)  # type: ignore[no-untyped-call]
+        # kombu closes them with the channel.
+        if asynchronous:
+            self._async_sentinel_manager = manager
+        else:
+            self._sentinel_manager = manager
+        pool: redis.ConnectionPool = manager.master_for(self.master_name).connection_pool
+        return pool
 
 
 class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
@@ -242,16 +284,36 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
         self._on_tick: set[Any] = set()
+        #: When to register all sockets with the hub again.
+        self._register_at = 0.0
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have the hub call this transport from now on."""
         self.hub = loop
         others = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)
-        self._on_tick = loop.on_tick - others
+        loop.on_tick &= others  # without kombu's callback, in whose place ours is called
+        self._on_tick = {self._take_turn}
+        loop.on_tick |= self._on_tick
+
+    def _take_turn(self) -> None:
+        """Do what kombu does before the hub waits. Kombu registers every socket anew in each turn: a system call."""
+        self.cycle.on_poll_start()
+        now = monotonic()
+        if all_anew := now >= self._register_at:
+            self._register_at = now + REGISTERED_ANEW
+        for fd in self.cycle.fds:
+            if all_anew or fd not in self.hub.readers:
+                self.hub.add_reader(fd, self.on_readable, fd)
 
     def close_connection(self, connection: Any) -> None:
         """Close all channels. Kombu would leave its callback in the hub, one more with every lost connection."""
         if self.hub is not None:
             self.hub.on_tick -= self._on_tick
         super().close_connection(connection)
+
+
+class SentinelTransport(Transport):
+    """The transport where Sentinels name the broker."""
+
+    Channel = SentinelChannel

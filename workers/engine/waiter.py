@@ -9,6 +9,8 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from workers.engine.link import wait_in_kernel
+
 logger = logging.getLogger(__name__)
 
 #: Seconds after which the server replies that no message has come.
@@ -27,6 +29,7 @@ class Waiter:
         self._hub, self._queue, self._on_message = hub, queue, on_message
         self._pool = pool
         self._connection: Any = pool.get_connection()
+        wait_in_kernel(self._connection)
         self._fd: int = self._connection._sock.fileno()
         #: When the server was asked to wait; None while it is not waiting.
         self.asked: float | None = None

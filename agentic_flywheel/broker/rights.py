@@ -1,0 +1,141 @@
+"""Ask the broker whether its user has all rights that the processes of ours need, before one of them starts.
+
+A user without some right is otherwise found by the first query that needs it: a worker without channels says that it is
+ready and hears of no cancellation. docs/redis.md has the whole rule for such a user.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from redis.exceptions import NoScriptError
+
+from agentic_flywheel.broker import scripts, wire
+from agentic_flywheel.broker.batch import Batch, connect
+from agentic_flywheel.endpoint import read_endpoint
+from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing
+
+#: With what all keys and channels of ours begin.
+_OURS = wire.PREFIX
+#: A key of ours that nobody sets.
+_KEY = wire.record_key("rights")
+#: The calls on keys, each as it has to be written: the server looks for keys in it.
+_ON_KEYS = """
+BLMOVE k k RIGHT RIGHT 1; BRPOP k 1; COPY k k; DECRBY k 1; DEL k; EXISTS k; EXPIRE k 1; GET k; GETRANGE k 0 1; HDEL k f
+HEXISTS k f; HGET k f; HGETALL k; HINCRBY k f 1; HKEYS k; HLEN k; HMGET k f; HRANDFIELD k; HSCAN k 0; HSET k f v
+HSETNX k f v; HVALS k; INCR k; INCRBY k 1; LINDEX k 0; LLEN k; LMOVE k k RIGHT LEFT; LPOP k; LPOS k v; LPUSH k v
+LRANGE k 0 1; LREM k 1 v; LTRIM k 0 1; MGET k; PEXPIRE k 1; PTTL k; RENAME k k; RPOP k; RPUSH k v; SADD k v; SCARD k
+SET k v; SETEX k 1 v; SISMEMBER k v; SMEMBERS k; SMISMEMBER k v; SPOP k; SRANDMEMBER k; SREM k v; SSCAN k 0; TTL k
+TYPE k; UNLINK k; WATCH k; XADD k * f v; XINFO STREAM k; XLEN k; XRANGE k - +; XREAD STREAMS k 0; XREVRANGE k + -
+ZADD k 1 v; ZCARD k; ZCOUNT k 0 1; ZMSCORE k v; ZPOPMIN k; ZRANGE k 0 1; ZRANGEBYSCORE k 0 1; ZREM k v
+ZREMRANGEBYSCORE k 0 1; ZREVRANGE k 0 1; ZSCAN k 0; ZSCORE k v
+"""
+_WITHOUT_KEYS = """
+EVAL return 0; EVALSHA 0 0; EXEC; INFO server; MULTI; PING; SCAN 0; SCRIPT LOAD return; SELECT 0; TIME; UNWATCH
+"""
+#: The calls on channels, here all on one of ours.
+_SPEAKING = (f"PUBLISH {wire.CONTROL_CHANNEL} 0", f"SUBSCRIBE {wire.CONTROL_CHANNEL}")
+
+
+def commands() -> set[str]:
+    """Return the commands that the check asks for."""
+    every = (*_calls(_ON_KEYS), *_calls(_WITHOUT_KEYS), *_SPEAKING, *channel_rules(0).values())
+    return {call.split()[0] for call in every}
+
+
+def key_rules() -> dict[str, str]:
+    """Return the patterns of keys that a user needs, each with a key that it is for."""
+    return {
+        f"~{_OURS}*": _KEY,
+        f"~{wire.CLASSIFY_QUEUE}*": wire.CLASSIFY_QUEUE,
+        f"~{wire.SYNTHESIS_QUEUE}*": wire.SYNTHESIS_QUEUE,
+        "~domain.*": wire.domain_queue("rights"),
+        # Celery's and kombu's own: results, chords, bindings, and the queues of remote control.
+        "~celery*": wire.result_key("rights"),
+        "~_kombu.*": "_kombu.binding.celery",
+        "~unacked*": "unacked_mutex",
+        "~*.pidbox*": f"rights.reply.celery.pidbox{wire.PRIORITY_MARK}3",
+    }
+
+
+def channel_rules(database: int) -> dict[str, str]:
+    """Return the patterns of channels that a user needs, each with a call that it is for."""
+    return {
+        f"&{_OURS}*": _SPEAKING[0],
+        "&celery-task-meta-*": f"PUBLISH {wire.result_key('rights')} 0",
+        # A pattern that is subscribed to has to be allowed as it stands.
+        f"&/{database}.celery.pidbox": f"PSUBSCRIBE /{database}.celery.pidbox",
+        f"&/{database}.celeryev/*": f"PUBLISH /{database}.celeryev/worker.online 0",
+    }
+
+
+async def check_rights(address: str) -> None:
+    """Do nothing where the broker's user has all rights.
+
+    Raises BrokerRightsMissing, BrokerUnavailable; BrokerRefused where it lets nobody of this name in.
+    """
+    batch = Batch(connect(address))
+    try:
+        missing = await _missing(batch, read_endpoint(address).database)
+    finally:
+        await batch.close()
+    if missing:
+        raise BrokerRightsMissing(batch.address, missing)
+
+
+async def _missing(batch: Batch, database: int) -> list[str]:
+    """Return the rules that the user lacks."""
+    on_keys, others, channels = _calls(_ON_KEYS), _calls(_WITHOUT_KEYS), channel_rules(database)
+    on_each_key = [call for key in key_rules().values() for call in _of_key(key)]
+    calls = [*on_keys, *others, *_SPEAKING, *channels.values(), *on_each_key]
+    try:
+        told = await scripts.rights(batch, calls=list(dict.fromkeys(calls)))
+    except BrokerRefused as refused:
+        if refused.code != "NOPERM":
+            raise
+        return await _missing_of_scripts(batch)
+    match told:
+        case scripts.RightsTold():
+            refused_calls = set(told.refused)
+        case _:
+            assert_never(told)
+    missing = [call for call in others if call in refused_calls]
+    # A call on a key is refused for its command or for its key: if all are, it is the key. So it is with channels.
+    for of_one in (on_keys, _SPEAKING):
+        if not refused_calls.issuperset(of_one):
+            missing += [call for call in of_one if call in refused_calls]
+    patterns = [rule for rule, key in key_rules().items() if refused_calls.issuperset(_of_key(key))]
+    commands_missing = {_rule_of(call) for call in missing}
+    patterns += [
+        rule for rule, call in channels.items() if call in refused_calls and _rule_of(call) not in commands_missing
+    ]
+    return [*(f"+{_rule_of(call)}" for call in missing), *patterns]
+
+
+async def _missing_of_scripts(batch: Batch) -> list[str]:
+    """Return the rules without which no script runs, so that no script can tell."""
+    missing = []
+    for call in (("SCRIPT", "LOAD", "return 0"), ("EVALSHA", "0" * 40, "0"), ("EVAL", "return 0", "0")):
+        try:
+            await batch.call(*call)
+        except NoScriptError:
+            continue
+        except BrokerRefused as refused:
+            if refused.code != "NOPERM":
+                raise
+            missing.append(f"+{_rule_of(' '.join(call))}")
+    return missing
+
+
+def _calls(table: str) -> list[str]:
+    return [call.strip().replace(" k", f" {_KEY}") for line in table.split("\n") for call in line.split(";") if call]
+
+
+def _of_key(key: str) -> list[str]:
+    """Return two calls, one that reads a key and one that writes it."""
+    return [f"EXISTS {key}", f"DEL {key}"]
+
+
+def _rule_of(call: str) -> str:
+    command, *words = call.lower().split()
+    return f"{command}|{words[0]}" if command in ("script", "xinfo") else command

@@ -1,0 +1,155 @@
+"""Read the address of a broker: which Redis or Valkey it names, and how to get there.
+
+What is not served is refused by name. Four forms are served, and no other: docs/redis.md has one test for each.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+SERVER_PORT, SENTINEL_PORT = 6379, 26379
+#: What an address may say of TLS behind its question mark. See redis-py's `SSLConnection`.
+_TLS_OPTIONS = frozenset(
+    f"ssl_{name}"
+    for name in ("ca_certs", "ca_data", "ca_path", "certfile", "keyfile", "password", "cert_reqs", "check_hostname")
+)
+_SENTINEL_OPTIONS = frozenset({"service", "sentinel_username", "sentinel_password"})
+#: What each form may say there.
+_OPTIONS = {
+    "redis": frozenset[str](),
+    "rediss": _TLS_OPTIONS,
+    "unix": frozenset({"db"}),
+    "sentinel": _SENTINEL_OPTIONS,
+}
+_ANOTHER = "use Redis or Valkey"
+_CLUSTERED = "cluster mode is not served: give one server, or one that is not clustered"
+_SOCKET = "a socket is written unix:///path/of/the.sock?db=0"
+_OVER_TLS = "Sentinel over TLS is not served: begin with sentinel://, or give the address of the primary"
+#: Schemes that are known and not served, each with what to do instead.
+_OTHERS = {
+    "amqp": f"RabbitMQ is not served: {_ANOTHER}",
+    "amqps": f"RabbitMQ is not served: {_ANOTHER}",
+    "sqs": f"Amazon SQS is not served: {_ANOTHER}",
+    "redis+cluster": _CLUSTERED,
+    "rediss+cluster": _CLUSTERED,
+    "redis+socket": _SOCKET,
+    "redis+unix": _SOCKET,
+    "sentinels": _OVER_TLS,
+    "rediss+sentinel": _OVER_TLS,
+    "redis+sentinel": "Sentinel is written sentinel://host:26379,host:26379/0?service=NAME",
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What the address of a broker says."""
+
+    #: ``redis``, ``rediss`` (TLS), ``unix`` (a socket of this machine) or ``sentinel``.
+    scheme: str
+    #: The server; with Sentinel, the Sentinels; none with a socket.
+    hosts: tuple[tuple[str, int], ...] = ()
+    #: Path of the socket.
+    path: str = ""
+    database: int = 0
+    username: str = ""
+    password: str = ""
+    #: With Sentinel: the name under which the Sentinels know the primary, and the login to the Sentinels themselves.
+    service: str = ""
+    sentinel_username: str = ""
+    sentinel_password: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The address without its login, for messages."""
+        if self.scheme == "unix":
+            return f"unix://{self.path}?db={self.database}"
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        return f"{self.scheme}://{hosts}/{self.database}" + (f"?service={self.service}" if self.service else "")
+
+
+def read_endpoint(address: str) -> Endpoint:
+    """Read an address. Raises ValueError with the reason, which has no part of the address's passwords.
+
+    ``redis[s]://[[user]:password@]host[:port][/database][?ssl_…=…]``, ``unix://[[user]:password@]/path[?db=database]``,
+    ``sentinel://[[user]:password@]host[:port][,host[:port]…][/database]?service=name``.
+    """
+    scheme, mark, rest = address.partition("://")
+    if scheme not in _OPTIONS or not mark:
+        fallback = "it should begin with redis://, rediss:// (with TLS), unix:// or sentinel://"
+        raise ValueError(_OTHERS.get(scheme, fallback))
+    login_and_place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest[len(login_and_place) :]:
+        raise ValueError("a password with the characters / ? # has to be written with %2F %3F %23")
+    login, at, place = login_and_place.rpartition("@")
+    if scheme != "sentinel" and "," in place:
+        raise ValueError("it names several hosts: give one server, or Sentinels with sentinel://")
+    # Several hosts are no address that `urlsplit` reads.
+    one = f"{login}{at}host{rest[len(login_and_place) :]}"
+    parts = _split(f"{scheme}://{one}" if scheme == "sentinel" and place else address)
+    options = _options(scheme, parts)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if scheme == "unix":
+        if place or len(parts.path) < 2:
+            raise ValueError(f"it names no path: {_SOCKET}")
+        database = _number(options.get("db", ""), "behind `db=` stands the number of a database")
+        return Endpoint(scheme, path=unquote(parts.path), database=database, username=user, password=password)
+    standard = SENTINEL_PORT if scheme == "sentinel" else SERVER_PORT
+    hosts = tuple(_host(each, standard) for each in place.split(","))
+    database = _number(unquote(parts.path).strip("/"), "behind the host stands the number of a database, such as /0")
+    if scheme == "sentinel" and not options.get("service"):
+        raise ValueError("it does not say how the Sentinels call the primary: end it with ?service=NAME")
+    return Endpoint(
+        scheme,
+        hosts,
+        database=database,
+        username=user,
+        password=password,
+        service=options.get("service", ""),
+        sentinel_username=options.get("sentinel_username", ""),
+        sentinel_password=options.get("sentinel_password", ""),
+    )
+
+
+def checked_broker(address: str) -> str:
+    """Return the address of a broker as it stands. Raises ValueError, as ``read_endpoint`` does."""
+    read_endpoint(address)
+    return address
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        parts = urlsplit(address)
+        _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("its host or port cannot be read: a port is a number from 0 to 65535") from None
+    if parts.fragment or address.endswith("#"):
+        raise ValueError("it has a `#`, and nothing of an address stands behind one")
+    return parts
+
+
+def _options(scheme: str, parts: SplitResult) -> dict[str, str]:
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    allowed = _OPTIONS[scheme]
+    for name in given:
+        if name in allowed:
+            continue
+        if name in _TLS_OPTIONS:
+            raise ValueError(f"it has options of TLS, but begins with {scheme}://: begin with rediss://")
+        known = f"; options are {', '.join(sorted(allowed))}" if allowed else ", and may have none"
+        raise ValueError(f"it has an option {name!r}{known}")
+    return given
+
+
+def _host(place: str, standard: int) -> tuple[str, int]:
+    parts = _split(f"//{place}")
+    if not parts.hostname:
+        raise ValueError("it names no host")
+    return parts.hostname, parts.port or standard
+
+
+def _number(text: str, reason: str) -> int:
+    if text and not (text.isdecimal() and text.isascii() and len(text) < 6):
+        raise ValueError(reason)
+    return int(text or 0)

@@ -1,0 +1,110 @@
+"""Put the surfaces together: one FastAPI application with every route, behind the entrance."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from agentic_flywheel.access.grant import LOCAL_GRANT
+from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, RequestFailed
+from agentic_flywheel.figures.metrics import Exposition
+from http_gateway.described import described
+from http_gateway.entrance import TOLD, Entrance
+from http_gateway.flowise import FLOWISE
+from http_gateway.gateway import Gateway
+from http_gateway.native import NATIVE
+from http_gateway.openai import OPENAI
+from http_gateway.problems import info_of, status_of
+from http_gateway.standing import router as standing
+from http_gateway.surfaces import Surface, surface_at
+from http_gateway.traffic import Traffic
+
+logger = logging.getLogger(__name__)
+
+#: The longest prefix decides; what belongs to none is answered as the last one does, our own.
+SURFACES: tuple[Surface, ...] = (FLOWISE, OPENAI, NATIVE)
+
+
+def build_app(gateway: Gateway) -> FastAPI:
+    """Return the application of a gateway. What is served is its entrance: ``app.state.entrance``."""
+    app = FastAPI(
+        title="Agentic Flywheel",
+        version=version("agentic-flywheel"),
+        description="A durable, observable queue in front of Flowise.",
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.gateway = gateway
+    traffic = Traffic()
+    app.state.exposition = Exposition(
+        lambda: gateway.producer(gateway.local, LOCAL_GRANT).batch, lambda: gateway.catalog, others=[traffic]
+    )
+    app.include_router(standing)
+    for surface in SURFACES:
+        for router in surface.routers:
+            app.include_router(router)
+    app.add_exception_handler(FlywheelError, _refused)
+    app.add_exception_handler(RequestValidationError, _not_acceptable)
+    app.add_exception_handler(HTTPException, _not_found)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _failed)
+    # FastAPI's own way to give another description.
+    app.openapi = lambda: described(app, SURFACES)  # type: ignore[method-assign]
+    app.state.entrance = Entrance(app, gateway, SURFACES, traffic)
+    return app
+
+
+def _shown(request: Request, error: FlywheelError, status: int | None = None) -> Response:
+    info = info_of(error)
+    return surface_at(request.url.path, SURFACES).refusal(info, status or status_of(info))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FlywheelError)
+    return _shown(request, error)
+
+
+async def _not_acceptable(request: Request, refused: Exception) -> Response:
+    """Name every field that is not acceptable, and no value."""
+    assert isinstance(refused, RequestValidationError)
+    faults = dict[str, str]()
+    for each in refused.errors():
+        # The first part says where it stood: in the body, the query string, the path.
+        name = ".".join(map(str, each["loc"][1:])) or str(each["loc"][0])
+        faults.setdefault(name, str(each["msg"]).removeprefix("Value error, "))
+    said = "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults.items())
+    broken = any(each["type"] == "json_invalid" for each in refused.errors())
+    return _shown(request, InvalidQuery(", ".join(faults)[:500], said[:2000]), 400 if broken else None)
+
+
+async def _gone(request: Request, gone: Exception) -> Response:
+    """Nobody reads this: the client went away before its body had come."""
+    return Response(status_code=400)
+
+
+async def _failed(request: Request, fault: Exception) -> Response:
+    """Say that it was a fault of ours. The entrance, to which it is raised again, then knows that it was told."""
+    info = info_of(RequestFailed(request.url.path[:200]))
+    logger.error("%s failed, error_id %s", request.url.path, info.error_id, exc_info=fault)
+    request.scope[TOLD] = True
+    return surface_at(request.url.path, SURFACES).refusal(info, 500)
+
+
+async def _not_found(request: Request, refused: Exception) -> Response:
+    assert isinstance(refused, HTTPException)
+    if isinstance(refused.__cause__, FlywheelError):
+        # What the entrance said of the body while the framework read it.
+        return _shown(request, refused.__cause__)
+    if refused.status_code == 400:
+        return _shown(request, InvalidQuery("body", "it cannot be read"), 400)
+    error = NothingThere(request.method[:20], request.url.path[:200])
+    shown = _shown(request, error, refused.status_code)
+    for name, value in (refused.headers or {}).items():
+        shown.headers[name] = value
+    return shown

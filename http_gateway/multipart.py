@@ -1,0 +1,167 @@
+"""Receive multipart/form-data as it comes: fields in memory, within bounds, and files on disk, never held whole."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi import Request
+from pydantic import ValidationError
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.given import fault_of
+from agentic_flywheel.settings import Settings
+from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS, Upload
+
+#: Most parts of a form, and most bytes of those that are no files.
+MOST_PARTS, FIELD_BYTES = 100, 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """One file of a form, on disk until the form is left."""
+
+    part: str
+    name: str
+    path: Path
+    size: int
+
+
+@dataclass(slots=True)
+class ReceivedForm:
+    """A form that has come whole."""
+
+    #: The first text of each name.
+    fields: dict[str, str] = field(default_factory=dict)
+    files: list[ReceivedFile] = field(default_factory=list)
+
+    async def uploads(self) -> list[Upload]:
+        """Return the files as uploads of a query. Raises InvalidQuery for a name or a content that is not accepted."""
+        return [await asyncio.to_thread(_upload, each) for each in self.files]
+
+
+@asynccontextmanager
+async def received_form(request: Request, settings: Settings) -> AsyncIterator[ReceivedForm]:
+    """Receive a request's form; its files are there during the block. Raises InvalidQuery."""
+    most = settings.upload_bytes if settings.uploads_url is None else max(settings.upload_bytes, LARGEST)
+    with tempfile.TemporaryDirectory(prefix="flywheel-form-") as folder:
+        yield await _Receiving(Path(folder), most).form(request)
+
+
+def _upload(file: ReceivedFile) -> Upload:
+    try:
+        return Upload.of(file.path, file.name)
+    except ValidationError as refused:
+        raise InvalidQuery(f"{file.part}.{fault_of(refused)[0]}", fault_of(refused)[1]) from None
+
+
+class _Receiving:
+    """Takes the pieces of one form from the parser."""
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self._folder, self._most = folder, most
+        self._form = ReceivedForm()
+        self._parts = self._field_bytes = self._size = 0
+        self._header = self._value = b""
+        self._disposition = b""
+        self._part = self._name = ""
+        self._file: BinaryIO | None = None
+        self._text = bytearray()
+        self._whole = False
+
+    async def form(self, request: Request) -> ReceivedForm:
+        """Return the form when all of it has come. Raises InvalidQuery."""
+        _, options = parse_options_header(request.headers.get("content-type"))
+        if not (boundary := options.get(b"boundary")):
+            raise InvalidQuery("body", "its content type names no boundary")
+        try:
+            parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._header_field,
+                    "on_header_value": self._header_value,
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": self._headers_finished,
+                    "on_part_data": self._data,
+                    "on_part_end": self._end,
+                    "on_end": self._ended,
+                },
+            )
+            async for piece in request.stream():
+                parser.write(piece)
+            parser.finalize()
+        except FormParserError:
+            raise InvalidQuery("body", "it is no form of the kind multipart/form-data") from None
+        finally:
+            if self._file is not None:
+                self._file.close()
+        if not self._whole:
+            raise InvalidQuery("body", "the form ends before its last boundary")
+        return self._form
+
+    def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise InvalidQuery("body", f"it has more than {MOST_PARTS} parts")
+        self._disposition, self._size = b"", 0
+        self._text.clear()
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise InvalidQuery("body", "one of its parts has no name")
+        self._part = options[b"name"].decode("utf-8", "replace")[:200]
+        if b"filename" not in options:
+            return
+        if len(self._form.files) == MOST_UPLOADS:
+            raise InvalidQuery(self._part, f"at most {MOST_UPLOADS} files are accepted")
+        self._name = options[b"filename"].decode("utf-8", "replace")
+        # The name that the client gave is never one of ours.
+        self._file = (self._folder / str(len(self._form.files))).open("wb")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._file is None:
+            self._field_bytes += end - start
+            if self._field_bytes > FIELD_BYTES:
+                raise InvalidQuery(self._part, f"the fields have more than {FIELD_BYTES:,} bytes together")
+            self._text += data[start:end]
+            return
+        self._size += end - start
+        if self._size > self._most:
+            raise InvalidQuery(self._part, f"a file has more than {self._most:,} bytes, no larger one is accepted")
+        self._file.write(data[start:end])
+
+    def _end(self) -> None:
+        if self._file is None:
+            try:
+                self._form.fields.setdefault(self._part, self._text.decode())
+            except UnicodeDecodeError:
+                raise InvalidQuery(self._part, "it is no text in UTF-8") from None
+            return
+        self._file.close()
+        file = ReceivedFile(self._part, self._name, Path(self._file.name), self._size)
+        self._form.files.append(file)
+        self._file = None
+
+    def _ended(self) -> None:
+        self._whole = True

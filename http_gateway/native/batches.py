@@ -1,0 +1,191 @@
+"""Batches over HTTP: many questions under one id."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import Field, model_validator
+from starlette.responses import Response
+
+from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.broker.bundles import Bundle, BundleItem, load_bundle, save_bundle
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
+from agentic_flywheel.given import Text
+from agentic_flywheel.ids import new_query_id
+from agentic_flywheel.models import Model, Priority, Record, State, read_query
+from agentic_flywheel.models import Query as AskedQuery
+from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.native.bodies import HttpAsk, Wait
+from http_gateway.native.shown import HttpAnswer, answer_shown, links_of, response_of
+from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
+Asker = Annotated[GatewayCaller, Depends(CallerOf(Scope.ASK))]
+BatchId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="As it was returned.")]
+
+
+class HttpBatchAsk(HttpAsk):
+    """Many questions; every other field holds for all of them, unless a question has its own."""
+
+    questions: Annotated[
+        tuple[Text | HttpAsk, ...],
+        Field(min_length=1, max_length=MOST_QUESTIONS, description="Texts, or objects as POST /v1/queries takes them."),
+    ]
+
+    @model_validator(mode="after")
+    def _has_no_question_of_its_own(self) -> HttpBatchAsk:
+        if self.question or self.form:
+            raise ValueError("a batch has `questions`; `question` and `form` stand in each of them")
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields that hold for all questions."""
+        given = super().fields()
+        given.pop("questions")
+        return given
+
+
+class HttpBatchItem(Model):
+    """One question of a batch, in its place."""
+
+    question: str
+    query_id: str | None = None
+    state: State | None = None
+    answer: HttpAnswer | None = None
+    #: Why it was refused, or what it ended with.
+    error: ErrorInfo | None = None
+    links: dict[str, str] = {}
+
+
+class HttpBatch(Model):
+    """A batch, and how far it is."""
+
+    batch_id: str
+    done: bool
+    total: int
+    succeeded: int
+    #: Failed, expired, cancelled or refused.
+    failed: int
+    under_way: int
+    items: tuple[HttpBatchItem, ...]
+    links: dict[str, str]
+
+
+class HttpBatchCancelled(Model):
+    """What became of a batch that was to be cancelled."""
+
+    batch_id: str
+    #: Ids of its queries; those that had ended before stay as they were.
+    cancelled: tuple[str, ...]
+    ended_before: tuple[str, ...]
+
+
+@router.post("", summary="Ask many questions", status_code=202, responses={202: {"model": HttpBatch}})
+async def begin(caller: Asker, given: HttpBatchAsk, wait: Wait = 0.0) -> Response:
+    """Accept many questions, at low priority unless another is given. One that is refused stops no other; where all are
+    refused, so is the batch."""
+    asking = caller.acting_for(given.user)
+    shared = {"priority": Priority.LOW} | given.fields()
+    timeout = shared.pop("timeout", None)
+    asked = [_query_of(each, shared, asking) for each in given.questions]
+    accepted = await asking.producer.submit_many(
+        [each for each in asked if not isinstance(each, FlywheelError)], limit_wait=wait, timeout=timeout
+    )
+    outcomes = iter(accepted)
+    settled = [each if isinstance(each, FlywheelError) else next(outcomes) for each in asked]
+    items = [
+        BundleItem(question=_text(question)[:2000], error=each.describe())
+        if isinstance(each, FlywheelError)
+        else BundleItem(question=_text(question)[:2000], query_id=each.query_id)
+        for question, each in zip(given.questions, settled, strict=True)
+    ]
+    refused = [each for each in settled if isinstance(each, FlywheelError)]
+    if len(refused) == len(items):
+        raise refused[0]
+    ttl = caller.gateway.settings.result_ttl
+    bundle = await save_bundle(asking.producer.batch, new_query_id(), asking.asker, items, ttl=ttl)
+    return await _response(asking, bundle, wait, answers=True, begun=True)
+
+
+@router.get("/{batch_id}", summary="Look at a batch", responses={200: {"model": HttpBatch}})
+async def look(
+    caller: Asker,
+    batch_id: BatchId,
+    wait: Wait = 0.0,
+    answers: Annotated[bool, Query(description="false: only how each item stands.")] = True,
+) -> Response:
+    """Return how far a batch is; with `wait`, as soon as it is done."""
+    bundle = await load_bundle(caller.producer.batch, batch_id, asker=caller.asker)
+    return await _response(caller, bundle, wait, answers=answers)
+
+
+@router.post("/{batch_id}/cancel", summary="Cancel a batch", responses={200: {"model": HttpBatchCancelled}})
+async def cancel(caller: Asker, batch_id: BatchId) -> Response:
+    """Cancel what is under way in a batch."""
+    states = await cancel_batch(caller.call, batch_id)
+    return response_of(
+        HttpBatchCancelled(
+            batch_id=batch_id,
+            cancelled=tuple(each for each, state in states.items() if not state.terminal),
+            ended_before=tuple(each for each, state in states.items() if state.terminal),
+        )
+    )
+
+
+def _query_of(question: str | HttpAsk, shared: dict[str, Any], caller: GatewayCaller) -> AskedQuery | FlywheelError:
+    """Return what is asked with one question: its own fields, and those of the batch that it has not."""
+    own: dict[str, Any] = {}
+    if isinstance(question, HttpAsk):
+        if question.user is not None or question.timeout is not None:
+            return InvalidQuery("questions", "`user` and `timeout` hold for the whole batch: give them beside it")
+        own = question.fields()
+    try:
+        return read_query({**shared, **own, "question": _text(question), "owner": caller.asker.owner})
+    except InvalidQuery as refused:
+        return refused
+
+
+def _text(question: str | HttpAsk) -> str:
+    return question if isinstance(question, str) else question.question
+
+
+async def _response(
+    caller: GatewayCaller, bundle: Bundle, wait: float, *, answers: bool, begun: bool = False
+) -> Response:
+    await await_batch(caller.call, bundle, wait)
+    records = await caller.producer.records(bundle.query_ids)
+    shown = _shown(bundle, dict(zip(bundle.query_ids, records, strict=True)), answers)
+    return response_of(shown, 202 if begun and not shown.done else 200, {"Location": shown.links["self"]})
+
+
+def _shown(bundle: Bundle, found: dict[str, Record | None], answers: bool) -> HttpBatch:
+    items = tuple(_item(each, found.get(each.query_id or ""), answers) for each in bundle.items)
+    succeeded = sum(each.state is State.SUCCEEDED for each in items)
+    failed = sum(each.error is not None or each.state in (State.CANCELLED, State.EXPIRED) for each in items)
+    here = f"/v1/batches/{bundle.batch_id}"
+    return HttpBatch(
+        batch_id=bundle.batch_id,
+        done=succeeded + failed == len(items),
+        total=len(items),
+        succeeded=succeeded,
+        failed=failed,
+        under_way=len(items) - succeeded - failed,
+        items=items,
+        links={"self": here, "cancel": f"{here}/cancel"},
+    )
+
+
+def _item(item: BundleItem, record: Record | None, answers: bool) -> HttpBatchItem:
+    links = {} if item.query_id is None else links_of(item.query_id)
+    if record is None:
+        # Its record has expired, or it was removed, or it never was accepted.
+        return HttpBatchItem(question=item.question, query_id=item.query_id, error=item.error, links=links)
+    return HttpBatchItem(
+        question=item.question,
+        query_id=item.query_id,
+        state=record.state,
+        answer=None if record.answer is None or not answers else answer_shown(record.answer),
+        error=record.error,
+        links=links,
+    )

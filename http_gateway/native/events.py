@@ -1,0 +1,58 @@
+"""A query's events as server-sent events: those of the past first, then as they come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query
+from starlette.responses import Response
+
+from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.errors import FlywheelError, InvalidQuery
+from agentic_flywheel.models import EventKind
+from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.native.bodies import QueryId
+from http_gateway.native.shown import record_shown
+from http_gateway.streams import event_stream, frame
+
+router = APIRouter(prefix="/v1/queries", tags=["queries"])
+
+#: Milliseconds after which a client comes back whose stream broke.
+COME_BACK = 1_000
+_EVENT_ID = re.compile(r"-|\d{1,20}-\d{1,20}(~(\d{1,20}-\d{1,20})?)?")
+
+
+@router.get(
+    "/{query_id}/events",
+    summary="Follow a query",
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def follow(
+    caller: Annotated[GatewayCaller, Depends(CallerOf(Scope.ASK))],
+    query_id: QueryId,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
+    after: Annotated[str | None, Query(max_length=100, description="In place of Last-Event-ID.")] = None,
+) -> Response:
+    """Stream what happens to a query, up to the event `final`, which has the whole query. A reader that was cut off
+    goes on behind the event with the id in `Last-Event-ID`, also after a restart of the gateway."""
+    place = last_event_id or after or "-"
+    if not _EVENT_ID.fullmatch(place):
+        raise InvalidQuery("Last-Event-ID", "it should be the id of an event of this query")
+    await caller.producer.status(query_id)
+    return event_stream(_frames(caller, query_id, place), caller, query_id)
+
+
+async def _frames(caller: GatewayCaller, query_id: str, place: str) -> AsyncIterator[bytes]:
+    yield f"retry: {COME_BACK}\n\n".encode()
+    try:
+        async for event in caller.producer.stream(query_id, after=place):
+            told: dict[str, Any] = {"kind": event.kind, "at": event.at.isoformat(), **event.data}
+            if event.kind == EventKind.FINAL:
+                record = await caller.producer.status(query_id)
+                told["query"] = record_shown(record).model_dump(mode="json", exclude_none=True)
+            yield frame(told, event=event.kind, id=event.id)
+    except FlywheelError as error:
+        # The status was sent long ago: what went wrong is an event, and the client comes back by itself.
+        yield frame(error.describe(query_id).model_dump(mode="json"), event="error")

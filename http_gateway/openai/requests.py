@@ -1,0 +1,77 @@
+"""The body of a chat completion, read and checked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic_core import from_json
+
+from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.given import Identifier, fault_of
+from http_gateway.openai.messages import MOST_MESSAGES, ChatMessage, Conversation, conversation_of
+from http_gateway.openai.parameters import check_parameters
+from http_gateway.openai.side_calls import program_of
+
+#: The model that stands for the flow that fits best.
+AUTO = "auto"
+
+
+class StreamOptions(BaseModel):
+    """What a stream should have beside its text. Other options are not read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    include_usage: StrictBool | None = None
+
+
+class ChatBody(BaseModel):
+    """The parameters that are used; docs/http.md lists the others, which are hints or refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: Annotated[str, Field(min_length=1, max_length=128)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    user: Identifier | None = None
+
+
+class ChatRequest(NamedTuple):
+    """What a client asks for."""
+
+    model: str
+    conversation: Conversation
+    stream: bool
+    include_usage: bool
+    user: str | None
+    #: The program that sends such a call beside its conversations; empty: this is a question.
+    side_call_of: str
+
+
+def read_request(raw: bytes) -> ChatRequest:
+    """Return the request of a body. Raises InvalidQuery, UnsupportedParameter, ContextTooLong."""
+    try:
+        given = from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidQuery("body", "it should be JSON") from None
+    if not isinstance(given, dict):
+        raise InvalidQuery("body", "it should be a JSON object")
+    body = _body_of(given)
+    stream = bool(body.stream)
+    return ChatRequest(
+        model=body.model,
+        conversation=conversation_of(body.messages),
+        stream=stream,
+        include_usage=stream and body.stream_options is not None and bool(body.stream_options.include_usage),
+        user=body.user,
+        side_call_of=program_of(body.messages, stream=stream),
+    )
+
+
+def _body_of(given: dict[str, Any]) -> ChatBody:
+    check_parameters(given)
+    try:
+        return ChatBody.model_validate(given)
+    except ValidationError as refused:
+        raise InvalidQuery(*fault_of(refused)) from None

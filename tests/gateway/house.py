@@ -1,0 +1,136 @@
+"""A house with the HTTP gateway at its door: broker, sandbox Flowise, worker, and the gateway as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+from bridge_house import ALICE, BOB, REGISTRY, TOKENS
+from pipeline.house import House
+from processes import IMPORT_PATH, Process, free_port, wait_for
+
+from agentic_flywheel.access.environment import read_tokens
+from http_gateway import entrance, streams
+from http_gateway.app import build_app
+from http_gateway.gateway import Gateway
+from mcp_bridge import connections
+
+__all__ = ["ALICE", "BOB", "CREATIVE", "TOKENS", "GatewayHouse", "frames_of", "gateway_client", "served"]
+
+
+#: The sandbox's flow `creative-orientation`.
+CREATIVE = "7d405a51-968d-4467-9ae6-d49bf182cdf9"
+
+
+class GatewayHouse(House):
+    """A house, and how to reach it over HTTP."""
+
+    def __init__(self, folder: Path, *, registry: str = REGISTRY) -> None:
+        super().__init__(folder, registry=registry)
+        self.gateways: list[Process] = []
+        #: Of the gateway that stands for all tests: `http://127.0.0.1:…`, without a slash at its end.
+        self.url = ""
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment in which a gateway finds this house."""
+        return {
+            "FLYWHEEL_REDIS_URL": self.broker.url,
+            "FLYWHEEL_FLOWISE_BASE_URL": self.flowise_url,
+            "FLYWHEEL_REGISTRY": str(self.registry),
+            "FLYWHEEL_PROFILES": str(self.profiles),
+            "FLYWHEEL_HOME": str(self.folder / "home"),
+            "PYTHONPATH": os.pathsep.join(map(str, IMPORT_PATH)),
+        }
+
+    def gateway(self, *options: str, port: int = 0, **env: str) -> str:
+        """Start a gateway; return its address once it serves."""
+        log = self.folder / f"gateway-{len(self.gateways)}.log"
+        command = [sys.executable, "-m", "http_gateway", "--port", str(port), "--log-level", "INFO", *options]
+        gateway = Process(command, log=log, env={**self.env, **env})
+        self.gateways.append(gateway)
+        told = wait_for(lambda: re.search(r"serves (\S+)", gateway.log) or not gateway.alive, within=60, what="gateway")
+        assert isinstance(told, re.Match), gateway.log[-3000:]
+        return str(told[1])
+
+    def stop(self) -> None:
+        for gateway in self.gateways:
+            if gateway.alive:
+                gateway.terminate(within=20)
+            gateway.kill()
+        super().stop()
+
+
+@asynccontextmanager
+async def served(
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    allowed: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    **limits: float,
+) -> AsyncIterator[int]:
+    """Serve a gateway in this process, with settings and limits of the test's; yield its port."""
+    for name, value in limits.items():
+        module = next(each for each in (connections, entrance, streams) if hasattr(each, name))
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(connections.ClientConnection, "most", int(limits.get("MOST_CONNECTIONS", 100)))
+    port = free_port()
+    given = house.settings.model_copy(update=settings or {})
+    gateway = Gateway(given, read_tokens(given), allowed=allowed)
+    app = build_app(gateway)
+    config = uvicorn.Config(
+        app.state.entrance,
+        http=connections.ClientConnection,
+        port=port,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    async with gateway.open(), app.state.entrance.watched():
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.02)
+        try:
+            yield port
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@asynccontextmanager
+async def gateway_client(
+    url: str, token: str | None = ALICE, user: str | None = None
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Yield an HTTP client of a gateway, for an owner's token and one of its users."""
+    headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+    headers |= {"Flywheel-User": user} if user is not None else {}
+    async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=60) as http:
+        yield http
+
+
+async def frames_of(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
+    """Yield the frames of server-sent events: `event`, `id`, `data` and `retry`, those that there are."""
+    frame: dict[str, Any] = {}
+    async for line in response.aiter_lines():
+        if not line:
+            if frame:
+                yield frame
+            frame = {}
+        elif line.startswith(":"):
+            frame["comment"] = line[1:].strip()
+        else:
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            frame[name] = f"{frame[name]}\n{value}" if name == "data" and name in frame else value

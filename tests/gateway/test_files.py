@@ -1,0 +1,131 @@
+"""Files over HTTP: they are received as they come, within bounds, and go with the question."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+from bridge_house import SLOW
+
+from agentic_flywheel.uploads import MOST_UPLOADS
+from gateway.house import GatewayHouse
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+
+
+async def test_a_file_goes_with_the_question(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
+    gateway_house.build(SLOW, style="llm", images=True, files=["text/plain"])
+    told = await alice.post(
+        "/v1/queries",
+        params={"wait": 30},
+        data={"query": '{"question": "What is in it?", "flow": "slow"}', "session_id": "with-files"},
+        files=[("files", ("picture.png", PICTURE, "image/png")), ("files", ("notes.txt", b"hello", "text/plain"))],
+    )
+    asked = (await alice.get(told.json()["links"]["self"])).json()["query"]
+    (sent,) = gateway_house.sent("What is in it?")
+
+    assert told.status_code == 200, told.text
+    assert [(each["name"], each["size"]) for each in asked["uploads"]] == [
+        ("picture.png", len(PICTURE)),
+        ("notes.txt", 5),
+    ]
+    assert asked["session_id"] == "with-files"
+    assert sorted(each["name"] for each in sent["uploads"]) == ["notes.txt", "picture.png"]
+
+
+async def test_the_same_file_under_a_key_is_the_same_query(alice: httpx2.AsyncClient) -> None:
+    told = [
+        await alice.post(
+            "/v1/queries",
+            headers={"Idempotency-Key": "with-file"},
+            data={"question": "Once"},
+            files={"file": ("a.txt", content)},
+        )
+        for content in (b"one", b"one", b"two")
+    ]
+
+    assert told[0].json()["query_id"] == told[1].json()["query_id"]
+    assert told[2].json()["error"]["error_type"] == "IdempotencyConflict"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "ends before"),
+        (b"no form at all", "no form"),
+        (b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n", "no name"),
+        (b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\nx', "ends before"),
+        (b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\n\xff\r\n--b--\r\n', "UTF-8"),
+        (b'--b\r\nContent-Disposition: form-data; name="query"\r\n\r\n[\r\n--b--\r\n', "JSON"),
+        (b'--b\r\nContent-Disposition: form-data; name="f"; filename="../x.png"\r\n\r\nx\r\n--b--\r\n', "folder"),
+        (b'--b\r\nContent-Disposition: form-data; name="f"; filename="x.exe"\r\n\r\nx\r\n--b--\r\n', "end in"),
+        (b'--b\r\nContent-Disposition: form-data; name="f"; filename="x.png"\r\n\r\n\r\n--b--\r\n', "empty"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="f"; filename="x.png"\r\n\r\nx\r\n' * (MOST_UPLOADS + 1)
+            + b"--b--\r\n",
+            "at most 10 files",
+        ),
+        (b'--b\r\nContent-Disposition: form-data; name="q"\r\n\r\nx\r\n' * 101 + b"--b--\r\n", "more than 100 parts"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="q"\r\n\r\n' + b"x" * 2**21 + b"\r\n--b--\r\n",
+            "bytes together",
+        ),
+        (b"--b\r\n" + b"X: y\r\n" * 50 + b"\r\nx\r\n--b--\r\n", "no form"),
+    ],
+)
+async def test_a_form_that_is_none_is_refused(alice: httpx2.AsyncClient, body: bytes, reason: str) -> None:
+    told = await alice.post("/v1/queries", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+
+    assert told.status_code == 422, told.text
+    assert reason in told.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "b" * 300])
+async def test_a_form_without_a_usable_boundary_is_refused(alice: httpx2.AsyncClient, kind: str) -> None:
+    told = await alice.post("/v1/queries", content=b"x", headers={"Content-Type": kind})
+
+    assert told.status_code == 422
+
+
+async def test_a_large_file_is_never_held_whole(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
+    process = psutil.Process(gateway_house.gateways[0].pid)
+    before, highest = process.memory_info().rss, 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal highest
+        yield b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\nHow large?\r\n'
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="large.txt"\r\n\r\n'
+        for _ in range(9 * 16):
+            yield b"x" * 65_536
+            highest = max(highest, process.memory_info().rss)
+        yield b"\r\n--b--\r\n"
+
+    told = await alice.post("/v1/queries", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+
+    assert told.status_code == 202, told.text
+    assert highest - before < 5 * 2**20
+
+
+async def test_a_file_beyond_the_limit_is_refused(alice: httpx2.AsyncClient) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="large.txt"\r\n\r\n'
+        for _ in range(12 * 16):
+            yield b"x" * 65_536
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    told = await alice.post("/v1/queries", content=body(), headers=headers)
+
+    assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidQuery")
+    assert "more than 10,485,760 bytes" in told.json()["detail"]
+
+
+async def test_nothing_of_a_form_is_left_on_the_disk(alice: httpx2.AsyncClient) -> None:
+    await alice.post("/v1/queries", data={"question": "Left?"}, files={"file": ("a.txt", b"content")})
+    await asyncio.sleep(0)
+
+    assert list(Path(tempfile.gettempdir()).glob("flywheel-form-*")) == []

@@ -1,0 +1,192 @@
+"""The rest of the native API: batches, sessions, flows, routes, figures, dead letters."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import httpx2
+import pytest
+from bridge_house import BROKEN, SLOW, client_of
+
+from gateway.house import GatewayHouse, gateway_client, served
+
+
+async def test_a_batch_is_answered_and_one_that_is_refused_stops_no_other(alice: httpx2.AsyncClient) -> None:
+    body = {
+        "questions": ["Write a poem about ice", {"question": "Which clause covers liability?"}, " ", {"question": ""}],
+        "session_id": None,
+    }
+    begun = await alice.post("/v1/batches", json=body)
+    found = (await alice.get(begun.headers["location"], params={"wait": 30})).json()
+    brief = (await alice.get(begun.headers["location"], params={"answers": False})).json()
+
+    assert begun.status_code == 202
+    assert (found["done"], found["total"], found["succeeded"], found["failed"]) == (True, 4, 2, 2)
+    assert [each.get("state") for each in found["items"]] == ["succeeded", "succeeded", None, None]
+    assert found["items"][1]["answer"]["flow"] == "document-qa"
+    assert found["items"][2]["error"]["error_type"] == "InvalidQuery"
+    assert not any("answer" in each for each in brief["items"])
+
+
+async def test_a_question_of_a_batch_may_have_fields_of_its_own(alice: httpx2.AsyncClient) -> None:
+    body = {
+        "questions": ["How are you?", {"question": "And you?", "flow": "document-qa"}],
+        "flow": "technical-analysis",
+        "timeout": 60,
+        "user": "ann",
+    }
+    told = (await alice.post("/v1/batches", params={"wait": 30}, json=body)).json()
+
+    assert [each["answer"]["flow"] for each in told["items"]] == ["technical-analysis", "document-qa"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"questions": []},
+        {"questions": ["x"] * 201},
+        {"questions": [17]},
+        {"questions": ["?"], "question": "?"},
+        {"questions": [{"question": "?", "user": "ann"}]},
+        {"questions": ["", " "]},
+    ],
+)
+async def test_a_batch_that_is_none_is_refused(alice: httpx2.AsyncClient, body: dict[str, Any]) -> None:
+    told = await alice.post("/v1/batches", json=body)
+
+    assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidQuery")
+
+
+async def test_a_batch_is_cancelled_and_is_nobody_elses(
+    alice: httpx2.AsyncClient, bob: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    gateway_house.behave(SLOW, latency=20)
+    begun = (await alice.post("/v1/batches", json={"questions": ["a", "b"], "flow": "slow"})).json()
+    theirs = [await bob.get(begun["links"]["self"]), await bob.post(begun["links"]["cancel"])]
+    told = (await alice.post(begun["links"]["cancel"])).json()
+    found = (await alice.get(begun["links"]["self"])).json()
+
+    assert [each.status_code for each in theirs] == [404, 404]
+    assert len(told["cancelled"]) == 2
+    assert (found["done"], found["failed"]) == (True, 2)
+
+
+async def test_a_session_is_shown_with_what_was_said_in_it(alice: httpx2.AsyncClient) -> None:
+    name = "Größe:1/2"
+    where = "/v1/sessions/Gr%C3%B6%C3%9Fe%3A1%2F2"
+    for question in ("Write a poem about the sea", "And one about the shore"):
+        await alice.post("/v1/queries", params={"wait": 30}, json={"question": question, "session_id": name})
+    listed, one, turns = [(await alice.get(path)).json() for path in ("/v1/sessions", where, f"{where}/turns")]
+
+    assert [each["session_id"] for each in listed["sessions"]] == [name]
+    assert (one["session_id"], one["turns"]) == (name, 2)
+    assert [each["question"] for each in turns["turns"]] == ["Write a poem about the sea", "And one about the shore"]
+
+
+async def test_a_session_carries_no_unknown_profile_and_its_queries_are_cancelled(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    gateway_house.behave(SLOW, latency=20)
+    none = await alice.put("/v1/sessions/s1/profile", json={"profile": None})
+    unknown = await alice.get("/v1/sessions/nowhere")
+    asked = (await alice.post("/v1/queries", json={"question": "x", "flow": "slow", "session_id": "s1"})).json()
+    told = (await alice.post("/v1/sessions/s1/cancel")).json()
+
+    assert (none.status_code, none.json()["session_id"]) == (200, "s1")
+    assert (unknown.status_code, unknown.json()["error"]["error_type"]) == (404, "UnknownSession")
+    assert told["cancelled"] == [asked["query_id"]]
+
+
+async def test_flows_are_listed_without_what_they_are_configured_with(alice: httpx2.AsyncClient) -> None:
+    found = (await alice.get("/v1/flows")).json()
+    technical = (await alice.get("/v1/flows", params={"domain": "technical"})).json()
+    slow, unknown = await alice.get("/v1/flows/slow"), await alice.get("/v1/flows/no-such")
+
+    assert {each["flow"] for each in found["flows"]} >= {"slow", "technical-analysis"}
+    assert [each["flow"] for each in technical["flows"]] == ["technical-analysis"]
+    assert slow.json()["config"] == ["temperature"]
+    assert (unknown.status_code, unknown.json()["error"]["error_type"]) == (404, "UnknownFlow")
+
+
+async def test_a_route_is_previewed(alice: httpx2.AsyncClient) -> None:
+    found = (await alice.post("/v1/route", json={"question": "How do I connect PostgreSQL to Python?"})).json()
+
+    assert found["targets"][0]["flow"] == "technical-analysis"
+    assert found["evidence"][0]["flow"] == "technical-analysis"
+
+
+async def test_figures_are_shown_and_of_users_only_ones_own(alice: httpx2.AsyncClient, bob: httpx2.AsyncClient) -> None:
+    for client, question in ((alice, "How do I index this in python?"), (bob, "Write a story about a whale")):
+        await client.post("/v1/queries", params={"wait": 30}, json={"question": question})
+    health = (await alice.get("/v1/health", params={"hours": 2})).json()
+    by_flow = (await alice.get("/v1/usage", params={"days": 1})).json()
+    by_user = (await alice.get("/v1/usage", params={"by": "user"})).json()
+
+    asked = {each["flow"]: each["queries"] for each in health["flows"]}
+    assert asked["technical-analysis"] == asked["creative-orientation"] == 1
+    assert {each["name"] for each in by_flow["rows"]} == {"technical-analysis", "creative-orientation"}
+    assert [each["name"] for each in by_user["rows"]] == ["alice"]
+
+
+async def _fail(client: httpx2.AsyncClient, house: GatewayHouse) -> str:
+    house.behave(BROKEN, fault="error_500")
+    body = {"question": f"This breaks {uuid.uuid4().hex}", "flow": "broken"}
+    told = (await client.post("/v1/queries", params={"wait": 30}, json=body)).json()
+    assert told["state"] == "failed"
+    return str(told["query_id"])
+
+
+async def test_dead_letters_are_listed_asked_again_and_removed(
+    alice: httpx2.AsyncClient, bob: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    ids = [await _fail(alice, gateway_house) for _ in range(3)]
+    page = (await alice.get("/v1/dead-letters", params={"limit": 2, "flow": "broken"})).json()
+    rest = (await alice.get("/v1/dead-letters", params={"limit": 2, "after": page["next"]})).json()
+    theirs = [
+        (await bob.get("/v1/dead-letters")).json()["letters"],
+        *[
+            (await bob.request(method, f"/v1/dead-letters/{ids[0]}{path}")).status_code
+            for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/retry"))
+        ],
+    ]
+    gateway_house.reset()
+    again = await alice.post(page["letters"][0]["links"]["retry"])
+    answered = (await alice.get(again.headers["location"], params={"wait": 30})).json()
+    gone = await alice.get(page["letters"][0]["links"]["self"])
+    removed = await alice.delete(f"/v1/dead-letters/{ids[0]}")
+
+    assert [each["query_id"] for each in page["letters"] + rest["letters"]] == ids[::-1]
+    assert "next" not in rest
+    assert theirs == [[], 404, 404, 404]
+    assert (answered["state"], answered["query"]["metadata"]) == ("succeeded", {"redrive_of": ids[2]})
+    assert (gone.status_code, gone.json()["error"]["error_type"]) == (404, "UnknownDeadLetter")
+    assert removed.json() == {"query_id": ids[0], "removed": True}
+
+
+async def test_letters_of_everyone_need_the_scope_admin(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query_id = await _fail(alice, gateway_house)
+    refused = await alice.get("/v1/dead-letters", params={"everyone": True})
+    async with served(gateway_house, monkeypatch) as port, gateway_client(f"http://127.0.0.1:{port}", None) as local:
+        own = (await local.get("/v1/dead-letters")).json()["letters"]
+        everyones = (await local.get("/v1/dead-letters", params={"everyone": True})).json()["letters"]
+        gateway_house.reset()
+        again = await local.post(f"/v1/dead-letters/{query_id}/retry", params={"everyone": True})
+    asked_again = await alice.get(again.headers["location"])
+
+    assert (refused.status_code, refused.json()["error"]["error_type"]) == (403, "MissingScope")
+    assert "insufficient_scope" in refused.headers["www-authenticate"]
+    assert own == []
+    assert [each["query_id"] for each in everyones] == [query_id]
+    assert asked_again.json()["query"]["metadata"] == {"redrive_of": query_id}
+
+
+async def test_the_bridge_serves_on_the_same_port(gateway_house: GatewayHouse) -> None:
+    async with client_of(f"{gateway_house.url}/mcp") as client:
+        told = await client.call_tool("flowise_query", {"question": "Write a poem about the moon"})
+
+    assert told.structured_content is not None
+    assert told.structured_content["flow_key"] == "creative-orientation"

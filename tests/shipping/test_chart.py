@@ -1,0 +1,354 @@
+"""The Helm chart is right, as far as that can be said without a cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import REPOSITORY
+from pydantic import AliasChoices
+from ruamel.yaml import YAML
+from shipping.chart import (
+    CASES,
+    CHART,
+    NAMESPACE,
+    RELEASE,
+    Refused,
+    complaints,
+    containers,
+    helm,
+    notes,
+    objects,
+    of_kind,
+    pods,
+    selects,
+    variables,
+)
+
+from agentic_flywheel.access.tokens import Tokens
+from agentic_flywheel.settings import Settings
+from http_gateway.__main__ import _parser as gateway_parser
+from http_gateway.app import build_app
+from http_gateway.gateway import Gateway
+from workers.__main__ import _parser as worker_parser
+from workers.readiness import Readiness
+
+TRIAL, PRODUCTION, WORKERS = (CHART / "ci" / f"{name}-values.yaml" for name in ("trial", "production", "workers"))
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+#: Settings that the chart has values of its own for, or that would be wrong in a pod.
+OF_THE_CHART = {
+    *("REDIS_URL", "FLOWISE_BASE_URL", "FLOWISE_API_KEY"),
+    *("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"),
+    *("FLYWHEEL_REGISTRY", "FLYWHEEL_PROFILES", "FLYWHEEL_GRACE"),
+    *("FLYWHEEL_METRICS_HOST", "FLYWHEEL_METRICS_PORT", "FLYWHEEL_MCP_TOKENS"),
+}
+#: Files and folders in a pod, which goes: a log is what the container writes, state is in the broker.
+NOT_IN_A_POD = {
+    *("FLYWHEEL_HOME", "FLYWHEEL_LOG_FILE", "FLYWHEEL_LOG_BYTES", "FLYWHEEL_LOG_FILES"),
+    *("FLYWHEEL_TOKENS_FILE", "FLYWHEEL_MCP_TOKENS_FILE"),
+}
+NOT_SETTINGS = {"FLOWER_BASIC_AUTH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+
+
+def variable_of(name: str) -> str:
+    """Return the variable that the chart uses for a setting: of two, the one without FLYWHEEL."""
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        found = [str(each) for each in alias.choices]
+        return next((each for each in found if not each.startswith("FLYWHEEL_")), found[0])
+    return str(alias) if alias else f"FLYWHEEL_{name.upper()}"
+
+
+VARIABLES = {variable_of(name) for name in Settings.model_fields}
+SECRETS = {variable_of(name) for name, each in Settings.model_fields.items() if "SecretStr" in str(each.annotation)}
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda path: path.stem)
+def case(request: pytest.FixtureRequest) -> Path:
+    found = request.param
+    assert isinstance(found, Path)
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(case: Path) -> list[dict[str, Any]]:
+    return objects(case)
+
+
+def test_helm_finds_nothing_to_complain_of(case: Path) -> None:
+    said = helm("lint", "--strict", CHART, "--values", case)
+
+    assert said.returncode == 0, said.stdout
+    assert "0 chart(s) failed" in said.stdout
+
+
+def test_every_object_is_one_that_kubernetes_keda_and_prometheus_know_and_a_misspelt_field_none() -> None:
+    misspelt = objects(PRODUCTION)
+    of_kind(misspelt, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["imagePulPolicy"] = "Always"
+    of_kind(misspelt, "ScaledObject")[0]["spec"]["minReplicas"] = 2
+    of_kind(misspelt, "ServiceMonitor")[0]["spec"]["endpoints"][0]["intervall"] = "15s"
+
+    found = complaints({"misspelt": misspelt, **{case.stem: objects(case) for case in CASES}})
+
+    assert sorted(found.pop("misspelt")) == [
+        f"Deployment {RELEASE}-agentic-flywheel-flower: Additional properties are not allowed ('imagePulPolicy' was "
+        "unexpected)",
+        "ScaledObject: .spec.minReplicas is not known",
+        "ServiceMonitor: .spec.endpoints[0].intervall is not known",
+    ]
+    assert found == {case.stem: [] for case in CASES}
+
+
+def test_every_variable_of_a_pod_is_a_setting_and_the_other_way_round(made: list[dict[str, Any]]) -> None:
+    told = {name for _, container in containers(made) for name in variables(container)}
+    may_be_set = set(SCHEMA["properties"]["settings"]["propertyNames"]["enum"])
+
+    assert told - NOT_SETTINGS <= VARIABLES
+    assert may_be_set - NOT_SETTINGS | OF_THE_CHART | NOT_IN_A_POD == VARIABLES
+    assert not may_be_set & (OF_THE_CHART | NOT_IN_A_POD | SECRETS)
+
+
+def test_a_secret_is_in_the_secret_alone() -> None:
+    found = objects(
+        TRIAL, values={"secret.FLOWISE_API_KEY": "flowise-key", "registry.content": "operational_flows: {}"}
+    )
+    (secret,) = of_kind(found, "Secret")
+    others = json.dumps([each for each in found if each is not secret])
+
+    assert set(secret["stringData"]) == {"REDIS_URL", "FLYWHEEL_MCP_TOKENS", "FLOWER_BASIC_AUTH", "FLOWISE_API_KEY"}
+    assert "redis-password" in secret["stringData"]["REDIS_URL"]
+    assert not [value for value in secret["stringData"].values() if value in others]
+    for word in ("redis-password", "a-token-that", "flower-password", "flowise-key"):
+        assert word not in others
+
+
+def test_secret_variables_come_from_the_secret_by_their_own_names(made: list[dict[str, Any]], case: Path) -> None:
+    secret = f"{RELEASE}-agentic-flywheel" if case == TRIAL else "flywheel"
+    for name, container in containers(made):
+        for variable, value in variables(container).items():
+            if variable in SECRETS | {"REDIS_URL", "FLOWER_BASIC_AUTH"}:
+                chosen = {key: each for key, each in value["secretKeyRef"].items() if key != "optional"}
+                assert chosen == {"name": secret, "key": variable}, name
+    assert bool(of_kind(made, "Secret")) is (case == TRIAL)
+
+
+def test_the_pods_time_to_stop_is_the_workers_own(made: list[dict[str, Any]]) -> None:
+    for name, template in pods(made).items():
+        if name.startswith("worker-"):
+            given = template["spec"]["terminationGracePeriodSeconds"]
+            assert variables(template["spec"]["containers"][0])["FLYWHEEL_GRACE"] == f"{given}s"
+    default = YAML(typ="safe").load(CHART / "values.yaml")["drainSeconds"]
+
+    assert default == Settings.model_fields["grace"].default.total_seconds()
+
+
+def test_the_health_of_a_worker_is_the_age_of_its_file_as_its_image_says(made: list[dict[str, Any]]) -> None:
+    dockerfile = (REPOSITORY / "deploy" / "Dockerfile").read_text()
+    for name, container in containers(made):
+        if name.startswith("worker-"):
+            asked = {tuple(container[probe]["exec"]["command"]) for probe in ("startupProbe", "readinessProbe")}
+            assert asked == {tuple(container["livenessProbe"]["exec"]["command"])}
+            shell, option, command = asked.pop()
+            assert (shell, option) == ("sh", "-c")
+            assert f"CMD {command}" in dockerfile
+            assert f"-newermt '-{Readiness.FRESH} seconds'" in command
+            assert f"--ready-file={command.split()[1]}" in container["args"]
+        else:
+            assert all(probe in container for probe in ("startupProbe", "readinessProbe", "livenessProbe")), name
+
+
+def test_no_process_may_do_more_than_it_needs(made: list[dict[str, Any]]) -> None:
+    for name, template in pods(made).items():
+        pod = template["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert f"--uid {pod['securityContext']['runAsUser']} " in (REPOSITORY / "deploy" / "Dockerfile").read_text()
+        assert pod["automountServiceAccountToken"] is False
+        for container in pod["containers"]:
+            rights = container["securityContext"]
+            assert (rights["readOnlyRootFilesystem"], rights["allowPrivilegeEscalation"]) == (True, False), name
+            assert rights["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"], name
+            assert container["resources"]["requests"]["cpu"], name
+            # What is written, is written into folders of the pod's own.
+            own = {each["name"] for each in pod["volumes"] if "emptyDir" in each}
+            assert {"/tmp", "/app/.flywheel"} <= {
+                each["mountPath"] for each in container["volumeMounts"] if each["name"] in own
+            }
+
+
+def test_volumes_that_are_mounted_are_declared_and_the_other_way_round(made: list[dict[str, Any]]) -> None:
+    maps = {each["metadata"]["name"] for each in of_kind(made, "ConfigMap")} | {"flow-registry", "domain-profiles"}
+    for name, template in pods(made).items():
+        declared = {each["name"]: each for each in template["spec"]["volumes"]}
+        mounted = {each["name"] for one in template["spec"]["containers"] for each in one["volumeMounts"]}
+        assert mounted == set(declared), name
+        assert {each["configMap"]["name"] for each in declared.values() if "configMap" in each} <= maps
+
+
+def test_whatever_selects_pods_finds_them_and_only_those_of_one_deployment(made: list[dict[str, Any]]) -> None:
+    labels = {name: template["metadata"]["labels"] for name, template in pods(made).items()}
+    for deployment in of_kind(made, "Deployment"):
+        chosen = deployment["spec"]["selector"]["matchLabels"]
+        assert [selects(chosen, each) for each in labels.values()].count(True) == 1
+    for budget in of_kind(made, "PodDisruptionBudget"):
+        chosen = budget["spec"]["selector"]["matchLabels"]
+        assert [selects(chosen, each) for each in labels.values()].count(True) == 1
+    for service in of_kind(made, "Service"):
+        found = [name for name, each in labels.items() if selects(service["spec"]["selector"], each)]
+        ports = {
+            port["name"] for name in found for one in pods(made)[name]["spec"]["containers"] for port in one["ports"]
+        }
+        assert found
+        assert {each["targetPort"] for each in service["spec"]["ports"]} <= ports
+    for policy in of_kind(made, "NetworkPolicy"):
+        assert any(selects(policy["spec"]["podSelector"]["matchLabels"], each) for each in labels.values())
+    for monitor in of_kind(made, "ServiceMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        (service,) = [each for each in of_kind(made, "Service") if selects(wanted, each["metadata"]["labels"])]
+        # The alert rules name the job so.
+        assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "flywheel"
+        ports = {each["name"] for each in service["spec"]["ports"]}
+        assert {each["port"] for each in monitor["spec"]["endpoints"]} <= ports
+
+
+def test_every_pod_is_behind_a_policy_unless_there_is_none(made: list[dict[str, Any]], case: Path) -> None:
+    policies = [each["spec"]["podSelector"]["matchLabels"] for each in of_kind(made, "NetworkPolicy")]
+    for name, template in pods(made).items():
+        behind = any(selects(each, template["metadata"]["labels"]) for each in policies)
+        assert behind is (case != WORKERS), name
+
+
+def test_addresses_name_services_of_the_release() -> None:
+    found = objects(TRIAL)
+    services = {each["metadata"]["name"]: each for each in of_kind(found, "Service")}
+    for name, container in containers(found):
+        if address := variables(container).get("FLOWISE_BASE_URL"):
+            host, port = re.fullmatch(r"http://([\w.-]+):(\d+)", address).groups()  # type: ignore[union-attr]
+            assert int(port) in {each["port"] for each in services[host]["spec"]["ports"]}, name
+
+
+def test_workers_are_started_with_what_their_command_takes() -> None:
+    found = dict(containers(objects(PRODUCTION)))
+    given = {name: worker_parser().parse_args(each["args"][2:]) for name, each in found.items() if "worker-" in name}
+
+    assert {each["args"][:2] == ["flywheel", "worker"] for name, each in found.items() if "worker-" in name} == {True}
+    assert given["worker-creative"].domain == ["creative", "story-telling"]
+    assert given["worker-creative"].concurrency == 200
+    assert given["worker-routing"].queues == "classify,synthesis"
+    assert (given["worker-default"].domain, given["worker-default"].queues) == (None, None)
+
+
+def test_the_gateway_is_started_with_what_its_command_takes_and_asked_where_it_answers(tmp_path: Path) -> None:
+    found = dict(containers(objects(PRODUCTION)))["gateway"]
+    given = gateway_parser().parse_args(found["args"][4:])
+    (port,) = found["ports"]
+    app = build_app(Gateway(Settings(), Tokens(), host="127.0.0.1"))
+    paths = set(app.openapi()["paths"])
+
+    assert found["args"][:4] == ["python", "-P", "-m", "http_gateway"]
+    assert (given.host, given.port) == ("0.0.0.0", port["containerPort"])
+    assert {f"{RELEASE}-agentic-flywheel-gateway", "flywheel.example.com", "flywheel.internal"} < set(
+        given.allowed_host
+    )
+    asked = {found[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    shown = set(re.findall(r"127\.0\.0\.1:8080(/[\w/]+)", notes(tmp_path, PRODUCTION)))
+    assert shown == {"/v1/queries"}
+    assert asked | shown <= paths
+
+
+def test_workers_are_scaled_by_figures_that_are_measured_of_their_own_queues() -> None:
+    found = objects(PRODUCTION)
+    source = (REPOSITORY / "agentic_flywheel" / "figures" / "metrics.py").read_text()
+    deployments = {each["metadata"]["name"]: each for each in of_kind(found, "Deployment")}
+    scaled = {each["spec"]["scaleTargetRef"]["name"]: each for each in of_kind(found, "ScaledObject")}
+    services = {each["metadata"]["name"] for each in of_kind(found, "Service")}
+
+    assert {each.rpartition("-")[2] for each in scaled} == {"default", "creative"}
+    for name, each in scaled.items():
+        # Two that set the number of pods would undo each other's work at every upgrade.
+        assert "replicas" not in deployments[name]["spec"]
+        for trigger in each["spec"]["triggers"]:
+            query = trigger["metadata"]["query"]
+            (figure,) = re.findall(r"flywheel_\w+", query)
+            assert f'"{figure}"' in source
+            of = dict(re.findall(r'(\w+)=~?"([^"]*)"', query))
+            assert of["namespace"] == NAMESPACE
+            assert of["service"] in services
+            assert of.get("queue", "") == ("domain.creative|domain.story-telling" if "creative" in name else "")
+    replicas = {name.rpartition("-")[2]: each["spec"].get("replicas") for name, each in deployments.items()}
+    assert replicas == {"default": None, "creative": None, "routing": 1, "gateway": 2, "flower": 1}
+
+
+def test_the_alert_rules_are_those_of_compose() -> None:
+    (rules,) = of_kind(objects(PRODUCTION), "PrometheusRule")
+
+    alerts = YAML(typ="safe").load(REPOSITORY / "deploy" / "monitoring" / "alerts.yml")
+    assert rules["spec"] == alerts
+    assert len(alerts["groups"][0]["rules"]) > 3
+
+
+def test_a_group_that_is_taken_away_is_gone_and_a_registry_is_mounted_as_a_folder() -> None:
+    found = objects(PRODUCTION, values={"workers.creative": None})
+    (worker, *_) = (each for name, each in containers(found) if name == "worker-default")
+    told = variables(worker)
+
+    assert [each for each in pods(found) if each.startswith("worker-")] == ["worker-default", "worker-routing"]
+    for variable, name in (("FLYWHEEL_REGISTRY", "registry"), ("FLYWHEEL_PROFILES", "profiles")):
+        (mount,) = (each for each in worker["volumeMounts"] if each["name"] == name)
+        assert told[variable].startswith(mount["mountPath"])
+        assert "subPath" not in mount  # Kubernetes never changes those
+
+
+def test_chart_and_project_have_one_version() -> None:
+    chart = YAML(typ="safe").load(CHART / "Chart.yaml")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+    assert chart["version"] == chart["appVersion"] == project["version"]
+
+
+def test_commands_that_a_person_is_shown_name_objects_that_exist(
+    case: Path, made: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    said = notes(tmp_path, case)
+    there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in made}
+    named = set(re.findall(r"\b((?:deployment|service)/[\w.-]+)", said))
+
+    assert named
+    assert named <= there
+    assert said.count(f"-n {NAMESPACE} ") == said.count("kubectl")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"existingSecret": None, "secret": {}}, "REDIS_URL is missing"),
+        ({"existingSecret": "one", "secret": {"REDIS_URL": "redis://x"}}, "existingSecret and secret are both set"),
+        ({"secret.REDIS_PASSWORD": "x"}, "Additional property REDIS_PASSWORD is not allowed"),
+        ({"sandbox.enabled": False}, "flowise.url"),
+        ({"flowise.url": "https://other"}, "one of them answers"),
+        ({"flowise.url": "https://user:pw@flowise"}, "Does not match pattern"),
+        ({"langfuse.url": "https://langfuse"}, "LANGFUSE_PUBLIC_KEY is missing"),
+        ({"settings": {"FLYWHEEL_QUEUE_LIMITS": "1"}}, "FLYWHEEL_QUEUE_LIMITS"),
+        ({"settings": {"REDIS_URL": "redis://:pw@x"}}, "REDIS_URL"),
+        ({"settings": {"FLYWHEEL_MCP_TOKENS": "a=b"}}, "FLYWHEEL_MCP_TOKENS"),
+        ({"settings": {"FLYWHEEL_QUEUE_LIMIT": 1_000_000}}, "Expected: string, given: integer"),
+        ({"workers": {"default": None}}, "no group of workers routes questions"),
+        ({"workers": {"default": {"domains": ["creative"]}}}, "no group of workers routes questions"),
+        ({"workers": {"default": {"replica": 2}}}, "replica"),
+        ({"workers": {"Upper": {}}}, "Upper"),
+        ({"drainSeconds": 5}, "drainSeconds"),
+        ({"drainSeconds": "130s"}, "drainSeconds"),
+        ({"image.digest": "latest"}, "digest"),
+        ({"gateway.ingress": {"enabled": True, "host": ""}}, "host"),
+        ({"networkpolicy": {}}, "networkpolicy"),
+        ({"workerDefaults.autoscaling.enabled": True}, "monitoring.prometheusUrl is missing"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_values_that_cannot_work_are_refused_with_what_is_wrong(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused, match=re.escape(said)):
+        objects(TRIAL, values=values)

@@ -67,8 +67,8 @@ def python_of(room: str) -> Path:
     packages = PYTHON[room]
     with _made(room, packages) as (folder, needed):
         if needed:
-            _run([_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, folder])
-            _run([_uv(), "pip", "install", "--quiet", "--python", folder / "bin/python", *packages])
+            _run([uv_program(), "venv", "--quiet", "--clear", "--python", sys.executable, folder])
+            _run([uv_program(), "pip", "install", "--quiet", "--python", folder / "bin/python", *packages])
     return FOLDER / room / "bin/python"
 
 
@@ -121,7 +121,7 @@ def _made(room: str, packages: Sequence[str]) -> Iterator[tuple[Path, bool]]:
         stamp.write_text(content)
 
 
-def _uv() -> str:
+def uv_program() -> str:
     """Return uv, which makes a room in seconds."""
     with _made("uv", [UV]) as (folder, needed):
         if needed:

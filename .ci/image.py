@@ -6,6 +6,7 @@ for it (debootstrap): every step of the Dockerfile runs all the same. Ends well,
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,11 +17,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = "agentic-flywheel:checked"
 #: The release of Debian whose Python is that of the base image.
 DEBIAN = "trixie"
+#: Of the gateway that is started here, and of no other.
+TOKEN = "t" * 40
 #: Certificates of this machine, which may be behind a proxy of its own.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -94,6 +98,12 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def posted(url: str, body: dict[str, str], token: str) -> str:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    with urlopen(Request(url, json.dumps(body).encode(), headers), timeout=60) as answer:
+        return bytes(answer.read()).decode()
+
+
 def check(builder: Builder, folder: Path) -> None:
     """Start sandbox, worker and gateway of the image, ask a question, and look at what they have written.
 
@@ -114,7 +124,7 @@ def check(builder: Builder, folder: Path) -> None:
         "REDIS_URL": f"redis://127.0.0.1:{broker}/0",
         "FLOWISE_BASE_URL": f"http://127.0.0.1:{sandbox}",
         "FLYWHEEL_METRICS_PORT": "off",
-        "FLYWHEEL_MCP_TOKENS": "me=" + "t" * 40,
+        "FLYWHEEL_MCP_TOKENS": f"me={TOKEN}",
     }
     server = f"import os; from producer.stack.broker import server_binary as found; p = found(); \
 os.execv(p, [p, '--port', '{broker}', '--dir', '/tmp'])"
@@ -126,6 +136,7 @@ os.execv(p, [p, '--port', '{broker}', '--dir', '/tmp'])"
         "worker": inside(*re.findall(r'"([^"]*)"', command), **told),
         "gateway": inside("python", "-P", "-m", "http_gateway", "--port", gateway, **told),
     }
+    url = f"http://127.0.0.1:{gateway}"
     asked = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).status)"
     patient = "until {}; do sleep 0.5; done"
     try:
@@ -135,8 +146,9 @@ os.execv(p, [p, '--port', '{broker}', '--dir', '/tmp'])"
                 stack.enter_context(started(each, folder / f"{name}.log"))
             said("timeout", "60", "sh", "-c", patient.format(f"{health} 2>/dev/null"))
             for path in ("healthz", "readyz"):
-                url = f"http://127.0.0.1:{gateway}/{path}"
-                said("timeout", "60", "sh", "-c", patient.format(f'python -c "{asked}" {url} 2>/dev/null'))
+                said("timeout", "60", "sh", "-c", patient.format(f'python -c "{asked}" {url}/{path} 2>/dev/null'))
+            answer = posted(f"{url}/v1/queries?wait=50", {"question": "Write a poem about the sea"}, TOKEN)
+            assert '"flow":"creative-orientation"' in answer, answer
             answer = said("flywheel", "ask", "How do I use a Python database?", "--json", **told)
             assert '"flow": "technical-analysis"' in answer, answer
         # Compose and the chart make the root read-only: two folders alone are written to.

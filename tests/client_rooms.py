@@ -27,6 +27,7 @@ PYTHON = {
     "langchain": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[mcp]==2.68.0",),
+    "flowise": ("flowise==1.0.4",),
     "openai": ("openai==3.57.0",),
     "langchain-openai": ("langchain-openai==1.7.4",),
     "google-genai": ("google-genai==3.3.0",),
@@ -48,6 +49,8 @@ NPM = {
     "@modelcontextprotocol/conformance": "0.2.0-alpha.12",
     "@modelcontextprotocol/inspector": "2.12.0",
     "@modelcontextprotocol/sdk": "1.32.2",
+    "flowise-embed": "3.1.6",
+    "flowise-sdk": "1.0.9",
     "openai": "7.59.0",
 }
 #: Of the machine's variables, those that a room sees: it must not find our packages.
@@ -64,8 +67,8 @@ def python_of(room: str) -> Path:
     packages = PYTHON[room]
     with _made(room, packages) as (folder, needed):
         if needed:
-            _run([_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, folder])
-            _run([_uv(), "pip", "install", "--quiet", "--python", folder / "bin/python", *packages])
+            _run([uv_program(), "venv", "--quiet", "--clear", "--python", sys.executable, folder])
+            _run([uv_program(), "pip", "install", "--quiet", "--python", folder / "bin/python", *packages])
     return FOLDER / room / "bin/python"
 
 
@@ -118,7 +121,7 @@ def _made(room: str, packages: Sequence[str]) -> Iterator[tuple[Path, bool]]:
         stamp.write_text(content)
 
 
-def _uv() -> str:
+def uv_program() -> str:
     """Return uv, which makes a room in seconds."""
     with _made("uv", [UV]) as (folder, needed):
         if needed:

@@ -52,7 +52,7 @@ async def check_everything() -> list[Check]:
     checks.append(_stack(settings, stack))
     checks.append(Check(name="tokens", **tokens_found(settings)._asdict()))
     registry, catalog = _registry(settings)
-    checks += [registry, _profiles(settings)]
+    checks += [registry, _profiles(settings), _grace(settings, catalog)]
     broker = await _broker(settings)
     checks += broker
     if broker[0].state != "failed":
@@ -152,6 +152,26 @@ def _profiles(settings: Settings) -> Check:
         found = f"{where}: {faults[0].message}"
         return Check(name="profiles", state="warning", found=found, advice=faults[0].recovery_suggestions[0])
     return Check(name="profiles", state="ok", found=where)
+
+
+def _grace(settings: Settings, catalog: Catalog | None) -> Check:
+    """Compare the time that a stopping worker has for what it began with the time that a flow may take."""
+    given = settings.finishing.total_seconds()
+    found = (
+        f"a stopping worker finishes calls for {given:g} s (FLYWHEEL_GRACE, here {settings.grace.total_seconds():g} s)"
+    )
+    longer = [flow for flow in catalog.active.values() if flow.timeout > settings.finishing] if catalog else []
+    if not longer:
+        return Check(name="grace", state="ok", found=found)
+    longest = max(longer, key=lambda flow: flow.timeout)
+    needed = (longest.timeout + settings.grace - settings.finishing).total_seconds()
+    more = f" and {len(longer) - 1} more" if len(longer) > 1 else ""
+    found = f"{found}; {longest.key}{more} may take longer, up to {longest.timeout.total_seconds():g} s"
+    advice = (
+        f"set FLYWHEEL_GRACE to {needed:g}s or more, and the stop time-out of the container, pod or unit with it: a "
+        "call that a stop cuts off is made again"
+    )
+    return Check(name="grace", state="warning", found=found, advice=advice)
 
 
 async def _broker(settings: Settings) -> list[Check]:

@@ -20,7 +20,7 @@ from agentic_flywheel.stack import StackInfo
 from .conftest import Flywheel, RunningStack
 
 LINES = (
-    *("python", "packages", "encoder", "stack", "tokens", "registry", "profiles", "broker", "memory", "disk"),
+    *("python", "packages", "encoder", "stack", "tokens", "registry", "profiles", "grace", "broker", "memory", "disk"),
     *("workers", "queries", "flowise", "flower", "gateway", "langfuse", "bridge"),
 )
 
@@ -77,6 +77,23 @@ def test_profiles_a_folder_that_is_not_there(
 
     assert said["state"] == "warning"
     assert "there is no folder" in said["found"]
+
+
+@pytest.mark.parametrize(("grace", "state"), [("130s", "ok"), ("124s", "warning"), ("10s", "warning")])
+def test_grace_that_is_shorter_than_the_flows_may_take(
+    bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch, grace: str, state: str
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_GRACE", grace)
+
+    said = lines(bare_flywheel)["grace"]
+
+    assert said["state"] == state
+    assert f"here {grace[:-1]} s" in said["found"]
+    if state == "warning":
+        # Five seconds of the grace are for handing back.
+        assert f"finishes calls for {float(grace[:-1]) - 5:g} s" in said["found"]
+        assert "more may take longer, up to 120 s" in said["found"]
+        assert "FLYWHEEL_GRACE to 125s or more" in said["advice"]
 
 
 @pytest.fixture

@@ -29,7 +29,11 @@ from shipping.chart import (
     variables,
 )
 
+from agentic_flywheel.access.tokens import Tokens
 from agentic_flywheel.settings import Settings
+from http_gateway.__main__ import _parser as gateway_parser
+from http_gateway.app import build_app
+from http_gateway.gateway import Gateway
 from workers.__main__ import _parser as worker_parser
 from workers.readiness import Readiness
 
@@ -236,6 +240,24 @@ def test_workers_are_started_with_what_their_command_takes() -> None:
     assert given["worker-creative"].concurrency == 200
     assert given["worker-routing"].queues == "classify,synthesis"
     assert (given["worker-default"].domain, given["worker-default"].queues) == (None, None)
+
+
+def test_the_gateway_is_started_with_what_its_command_takes_and_asked_where_it_answers(tmp_path: Path) -> None:
+    found = dict(containers(objects(PRODUCTION)))["gateway"]
+    given = gateway_parser().parse_args(found["args"][4:])
+    (port,) = found["ports"]
+    app = build_app(Gateway(Settings(), Tokens(), host="127.0.0.1"))
+    paths = set(app.openapi()["paths"])
+
+    assert found["args"][:4] == ["python", "-P", "-m", "http_gateway"]
+    assert (given.host, given.port) == ("0.0.0.0", port["containerPort"])
+    assert {f"{RELEASE}-agentic-flywheel-gateway", "flywheel.example.com", "flywheel.internal"} < set(
+        given.allowed_host
+    )
+    asked = {found[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    shown = set(re.findall(r"127\.0\.0\.1:8080(/[\w/]+)", notes(tmp_path, PRODUCTION)))
+    assert shown == {"/v1/queries"}
+    assert asked | shown <= paths
 
 
 def test_workers_are_scaled_by_figures_that_are_measured_of_their_own_queues() -> None:

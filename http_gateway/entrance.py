@@ -23,6 +23,7 @@ from http_gateway.callers import GRANT
 from http_gateway.cors import is_of_this_machine, is_preflight, names_host, origins_of, preflight, sharing
 from http_gateway.gateway import Gateway
 from http_gateway.problems import status_of
+from http_gateway.sending import Sending
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
 from mcp_bridge.door import PATH as MCP
@@ -47,7 +48,7 @@ class Entrance:
     def __init__(self, inside: ASGIApp, gateway: Gateway, surfaces: tuple[Surface, ...], traffic: Traffic) -> None:
         self._inside, self._gateway, self._surfaces, self._traffic = inside, gateway, surfaces, traffic
         self._origins = origins_of(gateway.settings.http_origins)
-        self._visits = Visits(gateway.tokens, refusal=self._ended)
+        self._visits = Visits(gateway.tokens, refusal=self._ended, cut=self._ended)
 
     def watched(self) -> AbstractAsyncContextManager[None]:
         """End what is open for tokens that are revoked or expire, while the block runs."""
@@ -66,23 +67,15 @@ class Entrance:
         origin = header_of(scope, b"origin")
         if origin is not None and self._shares(surface, scope, origin):
             send = sharing(send, origin)
-        begun = False
         with self._traffic.request(surface.name) as counted:
-
-            async def told(message: Message) -> None:
-                nonlocal begun
-                if message["type"] == "http.response.start":
-                    begun = True
-                    counted.status = message["status"]
-                await send(message)
-
+            sending = Sending(send)
             try:
-                await self._served(surface, origin, scope, receive, told)
+                await self._served(surface, origin, scope, receive, sending)
             except Exception as failure:
                 if not scope.get(TOLD):
-                    info = self._info_of(failure, path)
-                    if not begun:
-                        await self._answer(surface, info, scope, receive, told)
+                    await self._tell(surface, self._info_of(failure, path), scope, receive, sending)
+            finally:
+                counted.status = sending.status
 
     async def _served(self, surface: Surface, origin: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         if origin is not None and is_preflight(scope):
@@ -160,10 +153,14 @@ class Entrance:
         logger.error("%s failed, error_id %s", path, info.error_id, exc_info=failure)
         return info
 
-    async def _answer(self, surface: Surface, info: ErrorInfo, scope: Scope, receive: Receive, send: Send) -> None:
-        await surface.refusal(info, status_of(info))(scope, receive, send)
+    async def _tell(self, surface: Surface, info: ErrorInfo, scope: Scope, receive: Receive, sending: Sending) -> None:
+        """Say what ended a request. What is neither new nor a stream is left as it is: the server breaks the
+        connection, so that nobody takes the part that came for the whole."""
+        if not sending.status:
+            await surface.refusal(info, status_of(info))(scope, receive, sending)
+        elif sending.streams and not sending.whole:
+            await sending.end(surface.cut(info, scope))
 
     async def _ended(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request whose token has ended."""
-        surface = surface_at(scope["path"], self._surfaces)
-        await self._answer(surface, TokenNeeded().describe(), scope, receive, send)
+        """End a request whose token has ended, begun or not."""
+        raise TokenNeeded

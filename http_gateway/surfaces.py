@@ -36,6 +36,8 @@ class Surface:
     prefixes: tuple[str, ...]
     #: Returns the response to a request that ended with this error, with this HTTP status.
     refusal: Callable[[ErrorInfo, int], Response]
+    #: Returns the last frames of a stream of events that this error has cut.
+    cut: Callable[[ErrorInfo, Scope], bytes]
     routers: tuple[APIRouter, ...] = ()
     #: Most bytes of a body that is no form with files.
     most_body: int = USUAL_BODY

@@ -31,12 +31,13 @@ class Visits:
         ended: Callable[[str], None] = lambda _: None,
         *,
         refusal: ASGIApp | None = None,
+        cut: ASGIApp | None = None,
     ) -> None:
         """``ended`` is told the id of each token that lets nobody in any more. ``refusal``: what answers a request
-        whose token has ended before its response began.
+        whose token has ended before its response began. ``cut``: what ends one that had begun.
         """
         self._tokens, self._sessions, self._ended = tokens, sessions, ended
-        self._refusal = refusal or unauthorized()
+        self._refusal, self._cut = refusal or unauthorized(), cut or _end
         self._open: defaultdict[str, set[anyio.CancelScope]] = defaultdict(set)
 
     async def visit(self, token_id: str, serve: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +62,7 @@ class Visits:
         if cut.cancelled_caught and not begun:
             await self._refusal(scope, receive, send)
         elif cut.cancelled_caught and not whole:
-            await send({"type": "http.response.body", "body": b""})
+            await self._cut(scope, receive, send)
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -89,3 +90,8 @@ class Visits:
             cut.cancel()
         if self._sessions is not None:
             await self._sessions.end_for(token_id)
+
+
+async def _end(scope: Scope, receive: Receive, send: Send) -> None:
+    """End a response that had begun. A client of MCP knows by the answer that is missing that it was cut."""
+    await send({"type": "http.response.body", "body": b""})

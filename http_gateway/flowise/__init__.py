@@ -5,8 +5,10 @@ from __future__ import annotations
 from http_gateway.flowise import chats, configs, feedback, passing, predictions
 from http_gateway.flowise.guests import admits, lets_in
 from http_gateway.flowise.predictions import MOST_BODY
-from http_gateway.flowise.refusals import refusal_of
+from http_gateway.flowise.refusals import cut, refusal_of
 from http_gateway.surfaces import Surface
 
 _ROUTERS = (predictions.router, configs.router, feedback.router, chats.router, passing.router)
-FLOWISE = Surface("flowise", ("/api/v1",), refusal_of, _ROUTERS, most_body=MOST_BODY, lets_in=lets_in, admits=admits)
+FLOWISE = Surface(
+    "flowise", ("/api/v1",), refusal_of, cut, _ROUTERS, most_body=MOST_BODY, lets_in=lets_in, admits=admits
+)

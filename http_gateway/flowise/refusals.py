@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 from starlette.responses import Response
+from starlette.types import Scope
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
+from http_gateway.callers import GRANT
 from http_gateway.flowise.frames import refusal
 from http_gateway.problems import headers_of, info_of, status_of
 from http_gateway.streams import HEADERS
@@ -43,6 +45,11 @@ def said_of(info: ErrorInfo, *, discreet: bool = False) -> str:
 def refusal_of(info: ErrorInfo, status: int) -> Response:
     """Return the response to a plain request that is refused."""
     return _plain(info, _STATUS.get(info.error_type, status), discreet=False)
+
+
+def cut(info: ErrorInfo, scope: Scope) -> bytes:
+    """Return the last frames of a stream that an error has cut."""
+    return refusal(said_of(info, discreet=scope.get(GRANT) is None))
 
 
 def refused(error: FlywheelError | ErrorInfo, *, streamed: bool, discreet: bool = False) -> Response:

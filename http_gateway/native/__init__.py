@@ -13,6 +13,7 @@ NATIVE = Surface(
     "native",
     ("/v1",),
     problem_response,
+    events.cut,
     tuple(each.router for each in (queries, events, batches, sessions, flows, figures, letters)),
     most_body=_MOST_BODY,
 )

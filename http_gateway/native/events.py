@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response
+from starlette.types import Scope as AsgiScope
 
 from agentic_flywheel.access.grant import Scope
-from agentic_flywheel.errors import FlywheelError, InvalidQuery
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
 from agentic_flywheel.models import EventKind
 from http_gateway.callers import CallerOf, GatewayCaller
 from http_gateway.native.bodies import QueryId
@@ -42,6 +43,11 @@ async def follow(
         raise InvalidQuery("Last-Event-ID", "it should be the id of an event of this query")
     await caller.producer.status(query_id)
     return event_stream(_frames(caller, query_id, place), caller, query_id)
+
+
+def cut(info: ErrorInfo, scope: AsgiScope) -> bytes:
+    """Return what a stream ends with that an error has cut."""
+    return frame(info.model_dump(mode="json"), event="error")
 
 
 async def _frames(caller: GatewayCaller, query_id: str, place: str) -> AsyncIterator[bytes]:

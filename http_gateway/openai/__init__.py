@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from http_gateway.openai.failures import refusal
+from http_gateway.openai.failures import cut, refusal
 from http_gateway.openai.routes import router
 from http_gateway.surfaces import Surface
 
@@ -11,4 +11,4 @@ MOST_BODY = 20 * 2**20
 #: Also paths of OpenAI's that are not served, so that its clients are told so in words that they show.
 _PATHS = ("chat", "models", "embeddings", "completions", "responses", "images", "audio", "moderations", "files")
 
-OPENAI = Surface("openai", tuple(f"/v1/{path}" for path in _PATHS), refusal, (router,), MOST_BODY)
+OPENAI = Surface("openai", tuple(f"/v1/{path}" for path in _PATHS), refusal, cut, (router,), MOST_BODY)

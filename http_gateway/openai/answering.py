@@ -19,14 +19,14 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.models import Answer, EventKind
 from http_gateway.callers import GatewayCaller
-from http_gateway.openai.failures import error_of, openai_status_of, refusal
+from http_gateway.openai.failures import cut, refusal
 from http_gateway.openai.model_list import Aim, aim_of
 from http_gateway.openai.repetitions import Sending
 from http_gateway.openai.requests import ChatRequest
-from http_gateway.openai.shapes import DONE, Shape, text_for_person, text_of
+from http_gateway.openai.shapes import Shape, text_for_person, text_of
 from http_gateway.openai.streamed_text import StreamedText
 from http_gateway.problems import status_of
-from http_gateway.streams import event_stream, frame
+from http_gateway.streams import event_stream
 from producer import AsyncProducer, Submission
 
 #: Seconds of silence in a stream after which a comment is sent.
@@ -128,9 +128,7 @@ async def _frames(producer: AsyncProducer, asked: ChatRequest, submission: Submi
                     yield shape.text(text)
         found = await _outcome(producer, submission)
     except FlywheelError as failure:
-        info = failure.describe(submission.query_id)
-        yield frame({"error": error_of(info, openai_status_of(info, status_of(info)))})
-        yield DONE
+        yield cut(failure.describe(submission.query_id))
         return
     if isinstance(found, InputRequired):
         rest, answer = f"{spoken.finish(found.asked)}\n\n{text_for_person(found)}", None

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
+from starlette.types import Scope
 
 from agentic_flywheel.errors import ErrorInfo
-from http_gateway.problems import headers_of
+from http_gateway.openai.shapes import DONE
+from http_gateway.problems import headers_of, status_of
+from http_gateway.streams import frame
 
 #: OpenAI's own codes, by the name of our class; other errors have the name of their class.
 _CODES = {
@@ -79,6 +82,11 @@ def refusal(info: ErrorInfo, status: int, more: Mapping[str, str] | None = None)
         headers["x-should-retry"] = "true" if again else "false"
     body = json.dumps({"error": error_of(info, shown)}, ensure_ascii=False)
     return Response(body, shown, headers, "application/json")
+
+
+def cut(info: ErrorInfo, scope: Scope | None = None) -> bytes:
+    """Return the last frames of a stream that an error has cut."""
+    return frame({"error": error_of(info, openai_status_of(info, status_of(info)))}) + DONE
 
 
 def _type_of(status: int) -> str:

@@ -1,0 +1,32 @@
+"""How far the response to a request has come: what a failure can still say depends on it."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.types import Message, Send
+
+
+class Sending:
+    """Sends one response, and knows how far it is."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        #: The status, once the response has begun.
+        self.status = 0
+        #: Whether it is a stream of events, which can say in its last frame that it was cut.
+        self.streams = False
+        self.whole = False
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message of the response."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.streams = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.whole = True
+        await self._send(message)
+
+    async def end(self, last: bytes) -> None:
+        """End a stream of events with these frames."""
+        self.whole = True
+        await self._send({"type": "http.response.body", "body": last})

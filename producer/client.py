@@ -127,7 +127,8 @@ class AsyncProducer:
 
         Raises InvalidQuery, IdempotencyConflict where the key stands for other fields, UnknownFlow, UnknownDomain,
         UnknownProfile, InvalidProfile, InvalidRegistry, QueueFull, OwnerLimitReached, EarlierTurnAsks where an earlier
-        turn of the session waits for a person, BrokerRefused: then nothing was accepted. After BrokerUnavailable it may
+        turn of the session waits for a person, DeadlineExceeded where its deadline has passed already, BrokerRefused:
+        then nothing was accepted. After BrokerUnavailable it may
         have been accepted, where the broker took the question and its reply was lost: repeat it with its key.
         """
         query = submitting.query_from(self._caller, question, fields)

@@ -15,6 +15,7 @@ from agentic_flywheel.broker.persistence import front_digest, read_answer
 from agentic_flywheel.broker.records import load_records
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import (
+    DeadlineExceeded,
     EarlierTurnAsks,
     FlywheelError,
     IdempotencyConflict,
@@ -106,7 +107,8 @@ async def put(caller: Caller, name: SubmissionName, query: Query) -> Submission:
     """Accept a query under this name: from the cache, attached to an identical one, or into the queue; once only.
 
     Raises IdempotencyConflict, InvalidRegistry, InvalidProfile, UnknownProfile, QueueFull, UploadsFull, UploadLost,
-    EarlierTurnAsks, OwnerLimitReached, BrokerRefused; BrokerUnavailable, after which it may have been accepted.
+    EarlierTurnAsks, OwnerLimitReached, DeadlineExceeded where it has passed already, BrokerRefused; BrokerUnavailable,
+    after which it may have been accepted.
     """
     query_id = name.query_id
     catalog = caller.shared.catalog
@@ -137,6 +139,8 @@ async def put(caller: Caller, name: SubmissionName, query: Query) -> Submission:
         case scripts.SubmitLimited():
             seconds = submitted.wait_ms / 1000
             raise OwnerLimitReached(query.owner, submitted.name, submitted.most, submitted.value, seconds)
+        case scripts.SubmitLate():
+            raise DeadlineExceeded(query_id, "it was on its way here")
         case scripts.SubmitLacking():
             raise UploadLost(query.uploads[0].name)
         case scripts.SubmitProfiled():

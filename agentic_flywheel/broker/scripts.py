@@ -1823,6 +1823,12 @@ class SubmitConflict(Replied):
     __slots__ = ()
 
 
+class SubmitLate(Replied):
+    """Nothing was accepted: its deadline has passed."""
+
+    __slots__ = ()
+
+
 class SubmitLacking(Replied):
     """Nothing was accepted: files of it are not kept here, give them first."""
 
@@ -1882,6 +1888,7 @@ SubmitReply = (
     | SubmitAccepted
     | SubmitExists
     | SubmitConflict
+    | SubmitLate
     | SubmitLacking
     | SubmitFull
     | SubmitLimited
@@ -1987,6 +1994,8 @@ async def submit(
             return SubmitExists()
         case ["conflict"]:
             return SubmitConflict()
+        case ["late"]:
+            return SubmitLate()
         case ["lacking", names]:
             return SubmitLacking(tuple(names))
         case ["full", length, drained]:

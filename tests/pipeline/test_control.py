@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -214,6 +216,19 @@ async def test_a_deadline_cuts_a_running_query_and_the_caller_hears_at_once(
         return bool(house.client.zcard("flywheel:running:technical-analysis") == 0)
 
     await until(nothing_runs)
+
+
+@pytest.mark.parametrize("late", [{"timeout": 1e-6}, {"timeout": -5}, {"deadline": datetime(2001, 1, 1, tzinfo=UTC)}])
+async def test_what_comes_after_its_deadline_is_refused_and_calls_no_flow(
+    producer: AsyncProducer, house: House, late: Any
+) -> None:
+    question = fresh("Too late for a python database?")
+    with pytest.raises(DeadlineExceeded):
+        await producer.submit(question, **late)
+    (many,) = await producer.submit_many([question], **late)
+
+    assert isinstance(many, DeadlineExceeded)
+    assert house.sent(question) == []
 
 
 async def test_a_deadline_ends_a_query_that_still_waits(producer: AsyncProducer) -> None:

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.control import pause, resume
 from agentic_flywheel.broker.executions import Execution, ExecutionEnd
 from agentic_flywheel.broker.messages import answer_parcel, classify_parcel
 from agentic_flywheel.broker.transitions import Transitions
@@ -273,3 +274,21 @@ async def test_those_attached_to_a_question_that_falls_back_share_the_failure_wh
 
 async def attached(client: Redis, ids: list[str]) -> int:
     return sum([await client.hexists(wire.record_key(each), "attached_to") for each in ids])
+
+
+async def test_a_query_whose_deadline_passes_while_it_waits_is_not_asked(
+    transitions: Transitions, redis_client: Redis
+) -> None:
+    """No sweep has come since."""
+    flow = FLOWS["one"]
+    await pause(transitions.batch, flow=flow.key)
+    execution, parked = await begun(transitions, flow)
+    await resume(transitions.batch, flow=flow.key)
+    await redis_client.hset(wire.record_key(execution.query_id), "deadline", "1000000000000")
+    reply = await transitions.begin(execution, flow, policy="use", attempts_max=9)
+
+    assert isinstance(parked, scripts.BeginPark)
+    assert isinstance(reply, scripts.BeginGone)
+    assert await redis_client.hget(wire.record_key(execution.query_id), "state") == "expired"
+    assert await places(redis_client) == 0
+    assert await redis_client.lrange(wire.UNTRACED, 0, -1) == [execution.query_id]

@@ -38,9 +38,9 @@ local key = record_key(id)
 local me = execution(id, part)
 local suffix = part == '' and '' or '|' .. part
 local state, route, created, routed, started, attempts, calls, owner, day_most, asked_flow, gave_up, at, asking, decided,
-  unshared = unpack(redis.call('HMGET', key, 'state', 'route', 'created', 'routed', 'started', 'attempts' .. suffix,
+  unshared, deadline = unpack(redis.call('HMGET', key, 'state', 'route', 'created', 'routed', 'started', 'attempts' .. suffix,
     'calls', 'owner', 'day_most', 'asked_flow', gave_up_field(flow), 'at' .. suffix, 'asks' .. suffix,
-    'decided' .. suffix, 'unshared'))
+    'decided' .. suffix, 'unshared', 'deadline'))
 -- The place that was kept for it, if it was called up, is its own to take or to leave.
 local came_back = string.match(at or '', '^q\n[^\n]*\n0%.')
 if came_back then
@@ -52,6 +52,14 @@ local about = {route, created, routed, started or ''}
 -- The server has lost the end of its file, and the route with it. The classification's message is there.
 if not routed then return reply.gone() end
 if asking or part ~= '' and redis.call('HEXISTS', parts_key(id), part) == 1 then return reply.gone() end
+-- The sweep ends what expires, a moment later: no call may begin in that moment.
+if deadline and tonumber(deadline) <= now then
+  if finalise(id, STATE.expired, {reason = 'its flow was to be called'}, now) then
+    redis.call('RPUSH', UNTRACED, id)
+    cut_or_promote(id, state)
+  end
+  return reply.gone()
+end
 -- What follows a person's decision is an answer to this query alone.
 if decided then cache_key, lease = '', me end
 if part == '' and asked == '' and asked_flow and asked_flow ~= flow then return reply.fallback(asked_flow) end

@@ -32,6 +32,7 @@
 --> accepted
 --> exists                               this id was accepted before, with this content
 --> conflict                             nothing was accepted: this id was accepted before with other content
+--> late                                 nothing was accepted: its deadline has passed
 --> lacking(names: texts)                nothing was accepted: files of it are not kept here, give them first
 --> full(length: whole, drained: whole)  nothing was accepted; open queries, and completions within the last minute
 --> limited(name: text, most: whole, value: whole, wait_ms: whole)  nothing was accepted: a limit of the owner
@@ -44,6 +45,7 @@ if redis.call('EXISTS', key) == 1 then
   if content ~= '' and redis.call('HGET', key, 'content') ~= content then return reply.conflict() end
   return reply.exists()
 end
+if deadline ~= '' and tonumber(deadline) <= now then return reply.late() end
 
 local behind_turn = false
 if session ~= '' then

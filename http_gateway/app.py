@@ -15,12 +15,13 @@ from agentic_flywheel.access.grant import LOCAL_GRANT
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, InvalidQuery, NothingThere, RequestFailed
 from agentic_flywheel.figures.metrics import Exposition
 from http_gateway.described import described
+from http_gateway.discretion import outward
 from http_gateway.entrance import TOLD, Entrance
 from http_gateway.flowise import FLOWISE
 from http_gateway.gateway import Gateway
 from http_gateway.native import NATIVE
 from http_gateway.openai import OPENAI
-from http_gateway.problems import info_of, status_of
+from http_gateway.problems import status_of
 from http_gateway.standing import router as standing
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
@@ -61,7 +62,7 @@ def build_app(gateway: Gateway) -> FastAPI:
 
 
 def _shown(request: Request, error: FlywheelError, status: int | None = None) -> Response:
-    info = info_of(error)
+    info = outward(error)
     return surface_at(request.url.path, SURFACES).refusal(info, status or status_of(info))
 
 
@@ -93,7 +94,7 @@ async def _gone(request: Request, gone: Exception) -> Response:
 
 async def _failed(request: Request, fault: Exception) -> Response:
     """Say that it was a fault of ours. The entrance, to which it is raised again, then knows that it was told."""
-    info = info_of(RequestFailed(request.url.path[:200]))
+    info = outward(RequestFailed(request.url.path[:200]))
     logger.error("%s failed, error_id %s", request.url.path, info.error_id, exc_info=fault)
     request.scope[TOLD] = True
     return surface_at(request.url.path, SURFACES).refusal(info, 500)

@@ -21,6 +21,7 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS
 from http_gateway.callers import GRANT
 from http_gateway.cors import is_of_this_machine, is_preflight, names_host, origins_of, preflight, sharing
+from http_gateway.discretion import outward
 from http_gateway.gateway import Gateway
 from http_gateway.problems import status_of
 from http_gateway.sending import Sending
@@ -148,8 +149,8 @@ class Entrance:
 
     def _info_of(self, failure: Exception, path: str) -> ErrorInfo:
         if isinstance(failure, FlywheelError):
-            return failure.describe()
-        info = RequestFailed(path[:200]).describe()
+            return outward(failure)
+        info = outward(RequestFailed(path[:200]))
         logger.error("%s failed, error_id %s", path, info.error_id, exc_info=failure)
         return info
 

@@ -83,11 +83,6 @@ def status_of(info: ErrorInfo) -> int:
     return _STATUS.get(info.error_type, 500)
 
 
-def info_of(error: FlywheelError | ErrorInfo) -> ErrorInfo:
-    """Return the object of an error."""
-    return error if isinstance(error, ErrorInfo) else error.describe()
-
-
 def headers_of(info: ErrorInfo, status: int) -> dict[str, str]:
     """Return the headers that go with an error, whatever shape its body has."""
     headers = {}

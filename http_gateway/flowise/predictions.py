@@ -17,6 +17,7 @@ from agentic_flywheel.errors import ErrorInfo, FlywheelError, InputRequired, Inv
 from agentic_flywheel.models import Answer, Event, EventKind, Record
 from agentic_flywheel.stops import Stop
 from agentic_flywheel.uploads import Upload
+from http_gateway.discretion import outward
 from http_gateway.flowise.answers import ClientChat, plain_answer, plain_question
 from http_gateway.flowise.bodies import (
     GivenDecision,
@@ -188,7 +189,7 @@ async def _frames(exchange: AskedChat) -> AsyncGenerator[bytes]:
                     yield last
                     return
     except FlywheelError as error:
-        yield telling.failed(said_of(error.describe(chat.query_id), discreet=guest.visitor))
+        yield telling.failed(said_of(outward(error, chat.query_id), discreet=guest.visitor))
 
 
 def _last(telling: FrameTeller, record: Record, *, discreet: bool) -> bytes:
@@ -201,7 +202,7 @@ def _last(telling: FrameTeller, record: Record, *, discreet: bool) -> bytes:
 
 
 def _error_of(record: Record) -> ErrorInfo:
-    return record.error or QueryLost(record.query_id).describe(record.query_id)
+    return outward(record.error or QueryLost(record.query_id), record.query_id)
 
 
 async def _with_looks(events: AsyncGenerator[Event]) -> AsyncGenerator[Event | None]:
@@ -250,7 +251,7 @@ async def _plain(request: Request, exchange: AskedChat) -> Response:
             record = await guest.producer.status(chat.query_id)
             return JSONResponse(plain_question(chat, record.stops[0]))
         except FlywheelError as error:
-            return refused(error.describe(chat.query_id), streamed=False, discreet=guest.visitor)
+            return refused(outward(error, chat.query_id), streamed=False, discreet=guest.visitor)
         finally:
             for each in (waiting, gone):
                 each.cancel()

@@ -9,8 +9,9 @@ from starlette.types import Scope
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
 from http_gateway.callers import GRANT
+from http_gateway.discretion import outward
 from http_gateway.flowise.frames import refusal
-from http_gateway.problems import headers_of, info_of, status_of
+from http_gateway.problems import headers_of, status_of
 from http_gateway.streams import HEADERS
 
 #: Statuses that Flowise has where we have another one: its clients know these.
@@ -55,7 +56,7 @@ def cut(info: ErrorInfo, scope: Scope) -> bytes:
 def refused(error: FlywheelError | ErrorInfo, *, streamed: bool, discreet: bool = False) -> Response:
     """Return the response to a prediction that is refused. On a stream it has the status 200: with any other one the
     widget shows nothing."""
-    info = info_of(error)
+    info = outward(error)
     if streamed:
         return Response(refusal(said_of(info, discreet=discreet)), 200, HEADERS, "text/event-stream")
     return _plain(info, _STATUS.get(info.error_type, status_of(info)), discreet=discreet)

@@ -16,8 +16,9 @@ from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Priority, Record, State, read_query
 from agentic_flywheel.models import Query as AskedQuery
 from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.discretion import outward
 from http_gateway.native.bodies import HttpAsk, Wait
-from http_gateway.native.shown import HttpAnswer, answer_shown, links_of, response_of
+from http_gateway.native.shown import HttpAnswer, answer_shown, links_of, response_of, told_outside
 from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -95,7 +96,7 @@ async def begin(caller: Asker, given: HttpBatchAsk, wait: Wait = 0.0) -> Respons
     outcomes = iter(accepted)
     settled = [each if isinstance(each, FlywheelError) else next(outcomes) for each in asked]
     items = [
-        BundleItem(question=_text(question)[:2000], error=each.describe())
+        BundleItem(question=_text(question)[:2000], error=outward(each))
         if isinstance(each, FlywheelError)
         else BundleItem(question=_text(question)[:2000], query_id=each.query_id)
         for question, each in zip(given.questions, settled, strict=True)
@@ -180,13 +181,13 @@ def _item(item: BundleItem, record: Record | None, answers: bool) -> HttpBatchIt
     links = {} if item.query_id is None else links_of(item.query_id)
     if record is None:
         # It never was accepted; or its record has expired, was removed, or is damaged: no end of it can be waited for.
-        error = item.error or UnknownQuery(item.query_id or "").describe()
+        error = outward(item.error or UnknownQuery(item.query_id or ""))
         return HttpBatchItem(question=item.question, query_id=item.query_id, error=error, links=links)
     return HttpBatchItem(
         question=item.question,
         query_id=item.query_id,
         state=record.state,
         answer=None if record.answer is None or not answers else answer_shown(record.answer),
-        error=record.error,
+        error=told_outside(record.error),
         links=links,
     )

@@ -14,9 +14,10 @@ from agentic_flywheel.errors import UnknownFlow
 from agentic_flywheel.given import Question
 from agentic_flywheel.models import Band, Identifier, Model, Slug
 from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.discretion import outward
 from http_gateway.native.bodies import HttpBody
 from http_gateway.native.shown import response_of
-from http_gateway.problems import info_of, problem_response
+from http_gateway.problems import problem_response
 from mcp_bridge.flows import RouteQuestion, RouteTarget, RouteView, flow_list, flowise_route
 
 router = APIRouter(prefix="/v1", tags=["flows"])
@@ -120,7 +121,7 @@ async def look(caller: Asker, flow: Annotated[Slug, Path()]) -> Response:
         if each.flow_key == flow:
             return response_of(_shown(catalog.flows[flow], each.examples, each.default))
     # In a body an unknown flow is a field that does not fit; in a path it is something that is not there.
-    return problem_response(info_of(UnknownFlow(flow, list(catalog.active))), 404)
+    return problem_response(outward(UnknownFlow(flow, list(catalog.active))), 404)
 
 
 def _shown(flow: Flow, examples: tuple[str, ...], default: bool) -> HttpFlow:

@@ -14,6 +14,7 @@ from agentic_flywheel.broker.records import DeadLetter, load_dead_letter, remove
 from agentic_flywheel.errors import ErrorInfo, UnknownDeadLetter
 from agentic_flywheel.models import Model, Slug
 from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.discretion import outward
 from http_gateway.native.bodies import QueryId
 from http_gateway.native.shown import HttpQuery, response_of, submission_shown
 from producer.replay.own import letters
@@ -138,7 +139,7 @@ def _shown(letter: DeadLetter) -> HttpLetter:
         flow=letter.flow,
         domain=letter.domain,
         attempts=letter.attempts,
-        error=letter.error,
+        error=outward(letter.error),
         at=letter.at,
         query=letter.query.shown(),
         links={"self": here, "retry": f"{here}/retry"},

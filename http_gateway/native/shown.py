@@ -11,6 +11,7 @@ from starlette.responses import Response
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, ToolUse, Usage
+from http_gateway.discretion import outward
 from producer import Submission
 
 JSON = "application/json"
@@ -129,7 +130,9 @@ def answer_shown(answer: Answer) -> HttpAnswer:
         tools=answer.tools,
         steps=tuple(_plain(each) for each in answer.steps),
         parts=tuple(
-            HttpPart(flow=each.flow, domain=each.domain, text=each.text, cached=each.cached, error=each.error)
+            HttpPart(
+                flow=each.flow, domain=each.domain, text=each.text, cached=each.cached, error=told_outside(each.error)
+            )
             for each in answer.parts
         ),
         usage=answer.usage,
@@ -168,7 +171,7 @@ def record_shown(record: Record, *, whole: bool = True) -> HttpQuery:
         done=record.state.terminal,
         reason=record.reason or None,
         answer=None if record.answer is None else answer_shown(record.answer),
-        error=record.error,
+        error=told_outside(record.error),
         asks=tuple(
             HttpStop(
                 stop=each.number,
@@ -213,3 +216,8 @@ def _plain(value: Model) -> dict[str, Any]:
 
 def _milliseconds(span: timedelta) -> float:
     return round(span.total_seconds() * 1000, 1)
+
+
+def told_outside(error: ErrorInfo | None) -> ErrorInfo | None:
+    """Return the error of a record as callers may see it."""
+    return None if error is None else outward(error)

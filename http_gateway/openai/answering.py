@@ -19,6 +19,7 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.models import Answer, EventKind
 from http_gateway.callers import GatewayCaller
+from http_gateway.discretion import outward
 from http_gateway.openai.failures import cut, refusal
 from http_gateway.openai.model_list import Aim, aim_of
 from http_gateway.openai.repetitions import Sending
@@ -100,7 +101,7 @@ async def whole(request: Request, caller: GatewayCaller, asked: ChatRequest, sub
     except BrokerUnavailable:
         raise
     except FlywheelError as failure:
-        info = failure.describe(submission.query_id)
+        info = outward(failure, submission.query_id)
         return refusal(info, status_of(info), _named(submission))
     finally:
         for each in (waiting, gone):
@@ -128,7 +129,7 @@ async def _frames(producer: AsyncProducer, asked: ChatRequest, submission: Submi
                     yield shape.text(text)
         found = await _outcome(producer, submission)
     except FlywheelError as failure:
-        yield cut(failure.describe(submission.query_id))
+        yield cut(outward(failure, submission.query_id))
         return
     if isinstance(found, InputRequired):
         rest, answer = f"{spoken.finish(found.asked)}\n\n{text_for_person(found)}", None

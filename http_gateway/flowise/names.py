@@ -16,7 +16,7 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 #: What the widget makes: a random UUID, or a customer's name, `+` and one.
 _RANDOM_CHAT = re.compile(rf"(?:[^\s+]{{1,100}}\+)?{_UUID}", re.IGNORECASE)
 #: An uploaded file as its text stands in a message: its digest and size. The file itself is kept by the broker.
-_REFERENCE = re.compile(r"flywheel-upload:([0-9a-f]{64}):(\d{1,10})")
+_REFERENCE = re.compile(r"flywheel-upload:([0-9a-f]{64}):([0-9]{1,10})")
 #: A file that a flow made: the query whose answer it belongs to, and its name in Flowise.
 _STORED = re.compile(r"([0-9a-f]{32})-(.+)", re.DOTALL)
 

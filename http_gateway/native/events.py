@@ -11,9 +11,11 @@ from starlette.responses import Response
 from starlette.types import Scope as AsgiScope
 
 from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.broker.events import read_events
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
-from agentic_flywheel.models import EventKind
+from agentic_flywheel.models import EventKind, Record
 from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.discretion import outward, outward_event
 from http_gateway.native.bodies import QueryId
 from http_gateway.native.shown import record_shown
 from http_gateway.streams import event_stream, frame
@@ -22,13 +24,18 @@ router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
 #: Milliseconds after which a client comes back whose stream broke.
 COME_BACK = 1_000
-_EVENT_ID = re.compile(r"-|\d{1,20}-\d{1,20}(~(\d{1,20}-\d{1,20})?)?")
+_EVENT_ID = re.compile(r"-|([0-9]{1,20}-[0-9]{1,20})(~([0-9]{1,20}-[0-9]{1,20})?)?")
+#: The last id that there can be: nothing is behind it, and Redis refuses to look.
+_LAST_ID = 2**64 - 1
 
 
 @router.get(
     "/{query_id}/events",
     summary="Follow a query",
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "The reader has seen the last event: it need not come back"},
+    },
 )
 async def follow(
     caller: Annotated[GatewayCaller, Depends(CallerOf(Scope.ASK))],
@@ -39,10 +46,30 @@ async def follow(
     """Stream what happens to a query, up to the event `final`, which has the whole query. A reader that was cut off
     goes on behind the event with the id in `Last-Event-ID`, also after a restart of the gateway."""
     place = last_event_id or after or "-"
-    if not _EVENT_ID.fullmatch(place):
-        raise InvalidQuery("Last-Event-ID", "it should be the id of an event of this query")
-    await caller.producer.status(query_id)
+    if not _is_place(place):
+        raise InvalidQuery(
+            "Last-Event-ID" if last_event_id else "after", "it should be the id of an event of this query"
+        )
+    record = await caller.producer.status(query_id)
+    if await _has_seen_all(caller, record, place):
+        return Response(status_code=204)
     return event_stream(_frames(caller, query_id, place), caller, query_id)
+
+
+def _is_place(text: str) -> bool:
+    found = _EVENT_ID.fullmatch(text)
+    if found is None:
+        return False
+    pairs = [tuple(map(int, each.split("-"))) for each in (found[1], found[3]) if each]
+    return all(max(pair) <= _LAST_ID and pair != (_LAST_ID, _LAST_ID) for pair in pairs)
+
+
+async def _has_seen_all(caller: GatewayCaller, record: Record, place: str) -> bool:
+    """Return whether a place is the last event's. An EventSource comes back after each end, until it is told 204."""
+    if place == "-" or not record.state.terminal:
+        return False
+    ended = int((record.finished or record.created).timestamp() * 1000)
+    return int(place.split("-")[0]) >= ended and not await read_events(caller.producer.batch, record.query_id, place)
 
 
 def cut(info: ErrorInfo, scope: AsgiScope) -> bytes:
@@ -54,11 +81,11 @@ async def _frames(caller: GatewayCaller, query_id: str, place: str) -> AsyncIter
     yield f"retry: {COME_BACK}\n\n".encode()
     try:
         async for event in caller.producer.stream(query_id, after=place):
-            told: dict[str, Any] = {"kind": event.kind, "at": event.at.isoformat(), **event.data}
+            told: dict[str, Any] = {"kind": event.kind, "at": event.at.isoformat(), **outward_event(event.data)}
             if event.kind == EventKind.FINAL:
                 record = await caller.producer.status(query_id)
                 told["query"] = record_shown(record).model_dump(mode="json", exclude_none=True)
             yield frame(told, event=event.kind, id=event.id)
     except FlywheelError as error:
         # The status was sent long ago: what went wrong is an event, and the client comes back by itself.
-        yield frame(error.describe(query_id).model_dump(mode="json"), event="error")
+        yield frame(outward(error, query_id).model_dump(mode="json"), event="error")

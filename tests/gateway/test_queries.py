@@ -133,7 +133,34 @@ async def test_a_stream_says_what_becomes_of_a_query_that_the_broker_has_lost(
     assert json.loads(told[-1]["data"])["error_type"] in ("QueryRemoved", "QueryLost")
 
 
-@pytest.mark.parametrize("place", ["nonsense", "1-1\u00e9", "9" * 90])
+async def test_a_reader_that_has_seen_the_last_event_is_told_not_to_come_back(alice: httpx2.AsyncClient) -> None:
+    body = {"question": "Write a poem about the end", "session_id": "ends"}
+    for path in ["answered", "from the cache"]:
+        asked = (await alice.post("/v1/queries", params={"wait": 30}, json=body)).json()
+        async with alice.stream("GET", asked["links"]["events"]) as stream:
+            seen = [each async for each in frames_of(stream) if "id" in each]
+        again = await alice.get(asked["links"]["events"], headers={"Last-Event-ID": seen[-1]["id"]})
+
+        assert (seen[-1]["event"], again.status_code, again.content) == ("final", 204, b""), path
+        if len(seen) > 1:
+            before = await alice.get(asked["links"]["events"], headers={"Last-Event-ID": seen[-2]["id"]})
+            assert "event: final" in before.text
+        body = {"question": body["question"]}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "nonsense",
+        "1-1\u00e9",
+        "9" * 90,
+        "\u0661-\u0661",
+        "99999999999999999999-0",
+        "0-18446744073709551616",
+        "18446744073709551615-18446744073709551615",
+        "1-0~18446744073709551615-18446744073709551615",
+    ],
+)
 async def test_a_place_that_is_none_is_refused(alice: httpx2.AsyncClient, place: str) -> None:
     asked = (await alice.post("/v1/queries", json={"question": "Where?"})).json()
     told = await alice.get(asked["links"]["events"], params={"after": place})

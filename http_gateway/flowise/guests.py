@@ -14,7 +14,6 @@ from agentic_flywheel.access.limits import OwnLimits
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import (
-    FlywheelError,
     InvalidQuery,
     OriginRefused,
     OwnerLimitReached,
@@ -110,10 +109,8 @@ def member_of(request: Request) -> GatewayCaller | None:
     Raises MissingScope, InvalidQuery; TokenNeeded where there is a token that lets nobody in.
     """
     gateway: Gateway = request.app.state.gateway
-    grant: Grant | None = request.scope.get(GRANT)
-    if grant is None and bearer_of(request.scope):
-        raise TokenNeeded
-    if grant is None or (not grant.token_id and _is_visitors_page(gateway, header_of(request.scope, b"origin"))):
+    grant = _members_grant(request)
+    if grant is None:
         return None
     caller = GatewayCaller(gateway, grant, asker_of(grant.owner, header_of(request.scope, USER_HEADER)))
     caller.needs(Scope.ASK, request.url.path[:200])
@@ -121,11 +118,22 @@ def member_of(request: Request) -> GatewayCaller | None:
 
 
 def is_member(request: Request) -> bool:
-    """Return whether a request comes with a token, or from this machine where none is needed."""
+    """Return whether a request comes with a token, whatever that allows, or from this machine where none is needed."""
     try:
-        return member_of(request) is not None
-    except FlywheelError:
+        return _members_grant(request) is not None
+    except TokenNeeded:
         return False
+
+
+def _members_grant(request: Request) -> Grant | None:
+    """Return what a request may do; None for visitors. Raises TokenNeeded where its token lets nobody in."""
+    grant: Grant | None = request.scope.get(GRANT)
+    if grant is None and bearer_of(request.scope):
+        raise TokenNeeded
+    origin = header_of(request.scope, b"origin")
+    if grant is None or (not grant.token_id and _is_visitors_page(request.app.state.gateway, origin)):
+        return None
+    return grant
 
 
 def guest_of(request: Request, name: str) -> Guest:

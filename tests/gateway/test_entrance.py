@@ -103,11 +103,18 @@ async def test_a_token_without_the_scope_is_told_which_one_it_lacks(
     async with served(gateway_house, monkeypatch) as port, gateway_client(at(port), token.text) as http:
         asked = await http.post("/v1/queries", json={"question": "?"})
         read = await http.get("/v1/health")
+        flat = await http.post("/api/v1/prediction/auto", json={"question": "?"})
+        streamed = await http.post("/api/v1/prediction/auto", json={"question": "?", "streaming": True})
+        thumb = {"messageId": "m", "chatId": "c", "rating": "THUMBS_UP", "chatflowid": "auto"}
+        rated = await http.post("/api/v1/feedback/auto", json=thumb)
     revoke(tokens_path(gateway_house.settings), [token.stored.id])
 
     assert (asked.status_code, asked.json()["error"]["details"]["scope"]) == (403, "ask")
     assert 'scope="ask"' in asked.headers["www-authenticate"]
     assert read.status_code == 200
+    assert [each.status_code for each in (flat, streamed, rated)] == [403, 200, 403]
+    for each in (flat, streamed, rated):
+        assert "needs the scope ask" in each.text
 
 
 async def test_a_stream_ends_with_its_token(gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch) -> None:

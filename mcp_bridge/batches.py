@@ -13,6 +13,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker.bundles import Bundle, BundleItem, load_bundle, save_bundle
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, IdempotencyConflict, UnknownBatch, UnknownQuery
 from agentic_flywheel.idempotency import query_id_of, read_key
@@ -131,13 +132,21 @@ async def start(call: Call, given: ManyQuestions) -> Started:
     return Started((await asyncio.shield(submitting)).batch_id)
 
 
+def names_of_batch(asker: Asker, key: str, number: int) -> tuple[str, list[str]]:
+    """Return the id of the batch that this asker begins under this key, and the keys of so many questions of it.
+
+    Raises InvalidQuery.
+    """
+    # No key that a caller chooses means the same: of a query's own, 200 characters count.
+    digest = query_id_of(asker, f"batch\n{read_key(key)}")
+    return digest, [f"batch-{digest}-{each}" for each in range(number)]
+
+
 async def _submit(call: Call, given: ManyQuestions) -> Bundle:
     questions, key = given.questions or (), given.idempotency_key
     batch_id, keys = new_query_id(), None
     if key is not None:
-        # No key that a caller chooses means the same: of a query's own, 200 characters count.
-        digest = query_id_of(call.asker, f"batch\n{read_key(key)}")
-        batch_id, keys = digest, [f"batch-{digest}-{number}" for number in range(len(questions))]
+        batch_id, keys = names_of_batch(call.asker, key, len(questions))
         with suppress(UnknownBatch):
             known = await load_bundle(call.producer.batch, batch_id, asker=call.asker)
             if tuple(item.question for item in known.items) != questions:

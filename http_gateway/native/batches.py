@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 from starlette.responses import Response
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.bundles import Bundle, BundleItem, load_bundle, save_bundle
-from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery, UnknownQuery
-from agentic_flywheel.given import Text
+from agentic_flywheel.errors import (
+    ErrorInfo,
+    FlywheelError,
+    IdempotencyConflict,
+    InvalidQuery,
+    UnknownBatch,
+    UnknownQuery,
+)
+from agentic_flywheel.given import fault_of
 from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Priority, Record, State, read_query
 from agentic_flywheel.models import Query as AskedQuery
 from http_gateway.callers import CallerOf, GatewayCaller
 from http_gateway.discretion import outward
-from http_gateway.native.bodies import HttpAsk, Wait
+from http_gateway.native.bodies import HttpAsk, IdempotencyKey, Wait
 from http_gateway.native.shown import HttpAnswer, answer_shown, links_of, response_of, told_outside
-from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch
+from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch, names_of_batch
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 Asker = Annotated[GatewayCaller, Depends(CallerOf(Scope.ASK))]
 BatchId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="As it was returned.")]
 
 
+#: Characters of a question that a batch shows.
+_SHOWN = 2000
+_QUESTION = {"anyOf": [{"type": "string"}, {"$ref": "#/components/schemas/HttpAsk"}]}
+
+
 class HttpBatchAsk(HttpAsk):
     """Many questions; every other field holds for all of them, unless a question has its own."""
 
+    # Each is judged by itself: one that is refused stops no other.
     questions: Annotated[
-        tuple[Text | HttpAsk, ...],
+        tuple[Annotated[Any, WithJsonSchema(_QUESTION)], ...],
         Field(min_length=1, max_length=MOST_QUESTIONS, description="Texts, or objects as POST /v1/queries takes them."),
     ]
 
@@ -83,29 +98,39 @@ class HttpBatchCancelled(Model):
 
 
 @router.post("", summary="Ask many questions", status_code=202, responses={202: {"model": HttpBatch}})
-async def begin(caller: Asker, given: HttpBatchAsk, wait: Wait = 0.0) -> Response:
+async def begin(
+    caller: Asker, given: HttpBatchAsk, wait: Wait = 0.0, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Accept many questions, at low priority unless another is given. One that is refused stops no other; where all are
-    refused, so is the batch."""
+    refused, so is the batch. The same body with the same key is one batch, also when repeated."""
     asking = caller.acting_for(given.user)
     shared = {"priority": Priority.LOW} | given.fields()
     timeout = shared.pop("timeout", None)
-    asked = [_query_of(each, shared, asking) for each in given.questions]
+    asked = [_query_of(number, each, shared, asking) for number, each in enumerate(given.questions)]
+    shown = [_shown_text(each) for each in given.questions]
+    batch_id, keys = await _names(asking, idempotency_key, shown)
+    sound = {number: each for number, each in enumerate(asked) if not isinstance(each, FlywheelError)}
     accepted = await asking.producer.submit_many(
-        [each for each in asked if not isinstance(each, FlywheelError)], limit_wait=wait, timeout=timeout
+        sound.values(),
+        idempotency_keys=None if keys is None else [keys[number] for number in sound],
+        limit_wait=wait,
+        timeout=timeout,
     )
     outcomes = iter(accepted)
     settled = [each if isinstance(each, FlywheelError) else next(outcomes) for each in asked]
+    if conflict := next((each for each in settled if isinstance(each, IdempotencyConflict)), None):
+        raise IdempotencyConflict(idempotency_key or "", conflict.query_id)
     items = [
-        BundleItem(question=_text(question)[:2000], error=outward(each))
+        BundleItem(question=question, error=outward(each))
         if isinstance(each, FlywheelError)
-        else BundleItem(question=_text(question)[:2000], query_id=each.query_id)
-        for question, each in zip(given.questions, settled, strict=True)
+        else BundleItem(question=question, query_id=each.query_id)
+        for question, each in zip(shown, settled, strict=True)
     ]
     refused = [each for each in settled if isinstance(each, FlywheelError)]
     if len(refused) == len(items):
         raise refused[0]
     ttl = caller.gateway.settings.result_ttl
-    bundle = await save_bundle(asking.producer.batch, new_query_id(), asking.asker, items, ttl=ttl)
+    bundle = await save_bundle(asking.producer.batch, batch_id, asking.asker, items, ttl=ttl)
     return await _response(asking, bundle, wait, answers=True, begun=True)
 
 
@@ -134,21 +159,43 @@ async def cancel(caller: Asker, batch_id: BatchId) -> Response:
     )
 
 
-def _query_of(question: str | HttpAsk, shared: dict[str, Any], caller: GatewayCaller) -> AskedQuery | FlywheelError:
+async def _names(caller: GatewayCaller, key: str | None, shown: Sequence[str]) -> tuple[str, list[str] | None]:
+    """Return a batch's id and the keys of its questions: new ones, or those that its caller's key means.
+
+    Raises InvalidQuery, IdempotencyConflict.
+    """
+    if key is None:
+        return new_query_id(), None
+    batch_id, keys = names_of_batch(caller.asker, key, len(shown))
+    with suppress(UnknownBatch):
+        known = await load_bundle(caller.producer.batch, batch_id, asker=caller.asker)
+        if [item.question for item in known.items] != list(shown):
+            raise IdempotencyConflict(key, batch_id)
+    return batch_id, keys
+
+
+def _query_of(number: int, question: Any, shared: dict[str, Any], caller: GatewayCaller) -> AskedQuery | FlywheelError:
     """Return what is asked with one question: its own fields, and those of the batch that it has not."""
-    own: dict[str, Any] = {}
-    if isinstance(question, HttpAsk):
-        if question.user is not None or question.timeout is not None:
-            return InvalidQuery("questions", "`user` and `timeout` hold for the whole batch: give them beside it")
-        own = question.fields()
+    where = f"questions.{number}"
+    if not isinstance(question, str | dict):
+        return InvalidQuery(where, "it should be a text, or an object as POST /v1/queries takes it")
     try:
-        return read_query({**shared, **own, "question": _text(question), "owner": caller.asker.owner})
+        asked = HttpAsk.model_validate({"question": question} if isinstance(question, str) else question)
+    except ValidationError as refused:
+        name, reason = fault_of(refused)
+        return InvalidQuery(where if name == "query" else f"{where}.{name}", reason)
+    if asked.user is not None or asked.timeout is not None:
+        return InvalidQuery(where, "`user` and `timeout` hold for the whole batch: give them beside `questions`")
+    try:
+        return read_query({**shared, **asked.fields(), "question": asked.question, "owner": caller.asker.owner})
     except InvalidQuery as refused:
-        return refused
+        return InvalidQuery(f"{where}.{refused.field_name}", refused.reason)
 
 
-def _text(question: str | HttpAsk) -> str:
-    return question if isinstance(question, str) else question.question
+def _shown_text(question: Any) -> str:
+    """Return the question as a batch shows it, also where it is none that can be asked."""
+    text = question.get("question", "") if isinstance(question, dict) else question
+    return text[:_SHOWN].encode("utf-8", "replace").decode() if isinstance(text, str) else ""
 
 
 async def _response(

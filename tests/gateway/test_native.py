@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -70,6 +71,42 @@ async def test_a_batch_that_is_none_is_refused(alice: httpx2.AsyncClient, body: 
     told = await alice.post("/v1/batches", json=body)
 
     assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidQuery")
+
+
+async def test_no_question_of_a_batch_refuses_another(alice: httpx2.AsyncClient) -> None:
+    odd = ["a\ud800", 7, None, {"question": "x", "flaw": 1}, {"question": "x", "history": 3}, {"question": ["x"]}]
+    questions = ", ".join(json.dumps(each) for each in [*odd, "Write a poem about the lee"])
+    headers = {"Content-Type": "application/json"}
+    told = await alice.post(
+        "/v1/batches", params={"wait": 30}, content=f'{{"questions": [{questions}]}}', headers=headers
+    )
+    items = told.json()["items"]
+
+    assert (told.status_code, told.json()["succeeded"], told.json()["failed"]) == (200, 1, len(odd)), told.text
+    named = ["0.question", "1", "2", "3.flaw", "4.history", "5.question"]
+    assert [each["error"]["details"]["field_name"] for each in items[:-1]] == [f"questions.{each}" for each in named]
+    assert "function-before" not in told.text
+
+
+async def test_the_same_key_is_the_same_batch_and_no_other(
+    alice: httpx2.AsyncClient, bob: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    headers = {"Idempotency-Key": "night-17"}
+    body: dict[str, Any] = {"questions": ["Once in a batch", "", {"question": "Twice", "flow": "slow"}], "timeout": 60}
+    first, again = [await alice.post("/v1/batches", json=body, headers=headers) for _ in range(2)]
+    others = await bob.post("/v1/batches", json=body, headers=headers)
+    conflicts = [
+        await alice.post("/v1/batches", json={**body, "questions": questions}, headers=headers)
+        for questions in (["Once in a batch"], ["Once in a batch", "", "Twice"], ["Once in another", "", "Twice"])
+    ]
+    listed = (await alice.get("/v1/queries")).json()["queries"]
+
+    assert first.json()["batch_id"] == again.json()["batch_id"] != others.json()["batch_id"]
+    ids = [[each.get("query_id") for each in told.json()["items"]] for told in (first, again)]
+    assert ids[0] == ids[1]
+    assert len(listed) == 2
+    assert [each.status_code for each in conflicts] == [422] * 3
+    assert {each.json()["error"]["error_type"] for each in conflicts} == {"IdempotencyConflict"}
 
 
 async def test_a_batch_is_cancelled_and_is_nobody_elses(

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from agentic_flywheel.access.grant import LOCAL_GRANT
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, InvalidQuery, NothingThere, RequestFailed
@@ -111,4 +112,18 @@ async def _not_found(request: Request, refused: Exception) -> Response:
     shown = _shown(request, error, refused.status_code)
     for name, value in (refused.headers or {}).items():
         shown.headers[name] = value
+    if refused.status_code == 405:
+        shown.headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     return shown
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Return every method of a path. The framework tells those of the first route alone."""
+    found = set[str]()
+    asked = {"type": "http", "method": request.method, "path": request.url.path}
+    for router in (standing, *(each for surface in SURFACES for each in surface.routers)):
+        for route in router.routes:
+            if isinstance(route, Route) and route.matches(asked)[0] is not Match.NONE:
+                found |= route.methods or set()
+    # The entrance answers it wherever there is a GET.
+    return found | {"HEAD"} if "GET" in found else found

@@ -64,12 +64,15 @@ class Entrance:
             return
         # RFC 9110, 5.5: white space around a header's value is none of it. Not every parser takes it away.
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
+        if head_only := scope["method"] == "HEAD":
+            # What a GET says before its body. The server's own scope stays: it sends no body.
+            scope = {**scope, "method": "GET"}
         surface = surface_at(path, self._surfaces)
         origin = header_of(scope, b"origin")
         if origin is not None and self._shares(surface, scope, origin):
             send = sharing(send, origin)
         with self._traffic.request(surface.name) as counted:
-            sending = Sending(send)
+            sending = Sending(send, head_only=head_only)
             try:
                 await self._served(surface, origin, scope, receive, sending)
             except Exception as failure:

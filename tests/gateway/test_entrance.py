@@ -397,7 +397,44 @@ async def test_what_is_not_there_is_said_in_the_shape_of_the_api(alice: httpx2.A
 
     assert [each.status_code for each in told] == [404, 405, 404]
     assert {each.json()["error"]["error_type"] for each in told} == {"NothingThere"}
-    assert told[1].headers["allow"] == "GET"
+    assert told[1].headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/healthz", "GET, HEAD"),
+        ("/v1/queries", "GET, HEAD, POST"),
+        ("/v1/dead-letters/" + "0" * 32, "DELETE, GET, HEAD"),
+        ("/v1/sessions/one/profile", "GET, HEAD, PUT"),
+        ("/v1/chat/completions", "POST"),
+    ],
+)
+async def test_a_method_that_is_not_there_is_told_all_that_are(
+    alice: httpx2.AsyncClient, path: str, allowed: str
+) -> None:
+    told = await alice.request("PATCH", path)
+
+    assert (told.status_code, told.headers["allow"]) == (405, allowed)
+
+
+async def test_head_says_what_get_says_without_its_body(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
+    gateway_house.behave(SLOW, latency=5)
+    asked = (await alice.post("/v1/queries", json={"question": "Only your head", "flow": "slow"})).json()
+    paths = ["/healthz", "/readyz", "/docs", "/openapi.json", "/v1/queries", "/v1/models", "/api/v1/ping", "/v1/flows"]
+    for path in paths:
+        head, whole = await alice.head(path), await alice.get(path)
+
+        assert (head.status_code, head.content) == (whole.status_code, b""), path
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        assert head.headers["content-length"] == whole.headers["content-length"]
+    async with asyncio.timeout(4):
+        stream = await alice.head(asked["links"]["events"])
+    none, wrong = await alice.head("/v1/queries/" + "0" * 32), await alice.head("/v1/chat/completions")
+    after = await alice.get("/healthz")
+
+    assert stream.headers["content-type"].startswith("text/event-stream")
+    assert (none.status_code, wrong.status_code, wrong.headers["allow"], after.status_code) == (404, 405, "POST", 200)
 
 
 def test_a_command_that_cannot_serve_says_why(gateway_house: GatewayHouse, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,9 +98,12 @@ class Entrance:
             scope[GRANT] = grant
             bounded = self._bounded(surface, scope, receive)
             if grant is None:
-                await self._inside(scope, bounded, send)
+                await self._kept(scope, bounded, send)
             else:
-                await self._visits.visit(grant.token_id, self._inside, scope, bounded, send)
+                await self._visits.visit(grant.token_id, self._kept, scope, bounded, send)
+
+    async def _kept(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gateway.under_way.serve(self._inside, scope, receive, send)
 
     def _grant_of(self, surface: Surface, scope: Scope) -> Grant | None:
         """Return what the request may do; None for a visitor. Raises TokenNeeded, OriginRefused."""

@@ -10,6 +10,7 @@ from agentic_flywheel.access.tokens import Tokens
 from agentic_flywheel.asker import LOCAL, Asker
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.settings import Settings
+from http_gateway.under_way import UnderWay
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.http import build_door
 from mcp_bridge.limits import Open, Rates
@@ -41,6 +42,7 @@ class Gateway:
         self.allowed = tuple(allowed)
         self.mcp = build_door(self.bridge, self.tokens, host=host, allowed=allowed)
         self.rates = Rates(self.settings.http_rate)
+        self.under_way = UnderWay()
         self.opened = Open("requests and streams", self.settings.http_open)
 
     @property

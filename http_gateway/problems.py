@@ -61,6 +61,7 @@ _STATUS: dict[str, int] = {
             errors.CircuitOpen,
             errors.FlowRateLimited,
             errors.FlowiseUnreachable,
+            errors.GatewayStopping,
             errors.InvalidRegistry,
             errors.ProviderUnavailable,
             errors.QueryLost,

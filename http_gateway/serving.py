@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Callable
 
 import uvicorn
@@ -35,4 +37,17 @@ async def serve(gateway: Gateway, *, host: str, port: int, ready: Callable[[str]
     )
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     async with gateway.open(), entrance.watched():
-        await TellingServer(config, lambda: ready(address)).serve(sockets=[listener])
+        await _GatewayServer(config, gateway, lambda: ready(address)).serve(sockets=[listener])
+
+
+class _GatewayServer(TellingServer):
+    """Tells whoever waits that it stops."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Callable[[], None]) -> None:
+        super().__init__(config, ready)
+        self._under_way = gateway.under_way
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        stopping = asyncio.create_task(self._under_way.stop())
+        await super().shutdown(sockets)
+        await stopping

@@ -38,6 +38,7 @@ from agentic_flywheel.errors.flow import (
     ServerUnavailable,
 )
 from agentic_flywheel.errors.gateway import (
+    GatewayStopping,
     NothingThere,
     OriginRefused,
     RequestFailed,
@@ -142,6 +143,7 @@ __all__ = [
     "FlowUnauthorized",
     "FlowiseUnreachable",
     "FlywheelError",
+    "GatewayStopping",
     "GreenThreads",
     "IdempotencyConflict",
     "InputRequired",

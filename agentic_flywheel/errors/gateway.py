@@ -109,3 +109,23 @@ class RequestFailed(FlywheelError):
     @property
     def message(self) -> str:
         return f"{self.path} failed through a fault of the gateway itself"
+
+
+@dataclass(eq=False)
+class GatewayStopping(FlywheelError):
+    """The gateway stops or starts anew, and does not wait with the request. Queries that it accepted go on."""
+
+    query_id: str | None = None
+
+    transient = True
+    retry_hint = 5.0
+    suggestions = (
+        "Send the request again in a few seconds; one that asked with an `Idempotency-Key` with the same key.",
+        "Fetch the answer of a query that is named: GET /v1/queries/ID, once the gateway serves again.",
+        "Have whoever runs the gateway start it again: `flywheel serve`, or `flywheel up`.",
+    )
+
+    @property
+    def message(self) -> str:
+        goes_on = f"; the query {self.query_id} goes on" if self.query_id else ""
+        return f"The gateway is stopping{goes_on}"

@@ -33,6 +33,7 @@ from http_gateway.flowise.guests import Guest, count_visit, guest_of, is_member
 from http_gateway.flowise.refusals import refused, said_of
 from http_gateway.multipart import received_form
 from http_gateway.streams import event_stream
+from http_gateway.under_way import names_query
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])
 Name = Annotated[str, Path(max_length=200, description="A flow's key, its id in Flowise, or `auto`.")]
@@ -102,6 +103,7 @@ async def predict(request: Request, name: Name) -> Response:
             if guest is None or denied is not None:
                 raise denied or InvalidQuery("flow", "it should be named")
             exchange = await _begin(guest, read_prediction(given), files)
+            names_query(request.scope, exchange.chat.query_id)
     except FlywheelError as error:
         return refused(error, streamed=streamed, discreet=not is_member(request))
     if streamed:

@@ -22,6 +22,7 @@ _DISCREET = {
     "DeadlineExceeded": "There was no answer in time. Please ask again.",
     "EarlierTurnAsks": "Please decide first: a question above waits for your decision.",
     "FlowTimeout": "There was no answer in time. Please ask again.",
+    "GatewayStopping": "The chat is being restarted. Please ask again in a minute.",
     "NothingToDecide": "There is nothing to decide here any more.",
     "OriginRefused": "This page may not use this chat.",
     "OwnerLimitReached": "There are too many questions just now. Please try again in a minute.",

@@ -38,6 +38,7 @@ from http_gateway.native.shown import (
     response_of,
     submission_shown,
 )
+from http_gateway.under_way import names_query
 from producer import Submission
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
@@ -99,6 +100,7 @@ async def ask(request: Request, caller: Asker, wait: Wait = 0.0, idempotency_key
         submission = await _submit(caller, await _json_ask(request), idempotency_key, [])
     shown = submission_shown(submission)
     if not shown.done and wait:
+        names_query(request.scope, submission.query_id)
         await _wait(caller, submission.query_id, wait)
         shown = record_shown(await caller.producer.status(submission.query_id))
     return response_of(shown, 200 if shown.done else 202, {"Location": shown.links["self"]})
@@ -114,7 +116,7 @@ async def _submit(caller: GatewayCaller, given: HttpAsk, key: str | None, files:
 async def _wait(caller: GatewayCaller, query_id: str, seconds: float) -> None:
     """Wait until a query ends or asks a person, for so many seconds. What came of it is in its record."""
     try:
-        await caller.producer.wait(query_id, seconds)
+        await caller.gateway.under_way.until_stop(caller.producer.wait(query_id, seconds), lambda: None)
     except (BrokerUnavailable, QueryLost, QueryRemoved):
         raise
     except FlywheelError:

@@ -47,6 +47,8 @@ _OF_MESSAGES = ("ContextTooLong", "SideCallRefused")
 _OF_MODEL = ("UnknownModel", "UnknownFlow", "UnknownDomain")
 #: Nothing was accepted with these: to send the request again is the way to have it accepted.
 _SEND_AGAIN = (408, 429, 503)
+#: Errors with a query that goes on: a repetition of the request waits for it.
+_GOES_ON = ("GatewayStopping",)
 #: Seconds up to which OpenAI's clients wait as `Retry-After` says; with a longer time they come too early.
 _LONGEST_PAUSE = 60.0
 
@@ -78,7 +80,8 @@ def refusal(info: ErrorInfo, status: int, more: Mapping[str, str] | None = None)
     headers = {**headers_of(info, shown), **(more or {})}
     if shown >= 500 or shown in _SEND_AGAIN:
         # A query that has failed was repeated by a worker already, and stays failed however often it is asked for.
-        again = shown in _SEND_AGAIN and info.query_id is None and 0 < info.retry_after <= _LONGEST_PAUSE
+        fresh = info.query_id is None or info.error_type in _GOES_ON
+        again = shown in _SEND_AGAIN and fresh and 0 < info.retry_after <= _LONGEST_PAUSE
         headers["x-should-retry"] = "true" if again else "false"
     body = json.dumps({"error": error_of(info, shown)}, ensure_ascii=False)
     return Response(body, shown, headers, "application/json")

@@ -17,6 +17,7 @@ from http_gateway.openai.model_list import models_of
 from http_gateway.openai.parameters import PARAMETERS, USED
 from http_gateway.openai.repetitions import COUNT, Sending, digest_of, sending_of
 from http_gateway.openai.requests import read_request
+from http_gateway.under_way import names_query
 from mcp_bridge.door import header_of
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
@@ -73,6 +74,7 @@ async def complete(request: Request, caller: Asking) -> Response:
     session = next(filter(None, (_header(request.scope, name) for name in SESSIONS)), None)
     sending = await _sending_of(request.scope, caller, raw, session)
     submission = await submitted(caller, asked, session, sending)
+    names_query(request.scope, submission.query_id)
     if asked.stream:
         return streamed(caller, asked, submission)
     return await whole(request, caller, asked, submission)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.listing import known_names
 from agentic_flywheel.broker.records import asked_only, load_record
 from agentic_flywheel.broker.sessions import Session, load_session
 from agentic_flywheel.broker.sessions import use_profile as keep_profile
 from agentic_flywheel.broker.stops import asking
-from agentic_flywheel.errors import InvalidQuery, UnknownQuery
+from agentic_flywheel.errors import InvalidQuery, UnknownProfile, UnknownQuery
 from agentic_flywheel.learning.lessons import keep_rerouting
 from agentic_flywheel.models import State
 from producer.connections import Caller
@@ -71,6 +72,22 @@ async def use_profile(caller: Caller, session_id: str, profile: str | None) -> S
     Raises InvalidQuery, UnknownProfile, InvalidProfile, BrokerUnavailable.
     """
     # As strict as a query that names both.
-    profile_of(caller, query_from(caller, "?", {"session_id": session_id, "profile": profile}))
+    found = profile_of(caller, query_from(caller, "?", {"session_id": session_id, "profile": profile}))
     shared = caller.shared
+    if profile is not None and found is None:
+        await _check_with_workers(caller, profile)
     return await keep_profile(shared.batch, session_id, profile, asker=caller.asker, ttl=shared.settings.session_ttl)
+
+
+async def _check_with_workers(caller: Caller, profile: str) -> None:
+    """Raise UnknownProfile where no profiles are kept here, and no worker has this one for the asker's owner.
+
+    A session would carry it for long, and each of its questions wait for a worker that there is not.
+    """
+    names = await known_names(caller.shared.batch, "profile")
+    if names is None:
+        return
+    ours = f" of {caller.asker.owner}"
+    usable = {name.removesuffix(ours) for name in names if " of " not in name or name.endswith(ours)}
+    if profile not in usable:
+        raise UnknownProfile(profile, sorted(usable))

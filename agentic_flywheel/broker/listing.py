@@ -39,3 +39,15 @@ async def living_workers(batch: Batch) -> list[str]:
     """Return the names of the workers that live. Raises BrokerUnavailable."""
     names = sorted(await batch.call("SMEMBERS", wire.WORKERS))
     return [name for name in names if await batch.call("EXISTS", wire.alive_key(name))]
+
+
+async def known_names(batch: Batch, kind: str) -> set[str] | None:
+    """Return the names of a kind, such as ``profile``, that living workers have; None where none has said what it has.
+
+    Of a profile for some owners only, the name is ``NAME of OWNER``. Raises BrokerUnavailable.
+    """
+    said = [await batch.call("SMEMBERS", wire.knows_key(worker)) for worker in await living_workers(batch)]
+    if not any(said):
+        return None
+    begin = f"{kind} "
+    return {name.removeprefix(begin) for names in said for name in names if name.startswith(begin)}

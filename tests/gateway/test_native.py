@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import uuid
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from bridge_house import BROKEN, SLOW, client_of
+from processes import wait_for
 
 from gateway.house import GatewayHouse, gateway_client, served
 
@@ -147,6 +151,36 @@ async def test_a_session_carries_no_unknown_profile_and_its_queries_are_cancelle
     assert (none.status_code, none.json()["session_id"]) == (200, "s1")
     assert (unknown.status_code, unknown.json()["error"]["error_type"]) == (404, "UnknownSession")
     assert told["cancelled"] == [asked["query_id"]]
+
+
+async def test_a_session_takes_a_profile_that_workers_have_and_no_other(
+    gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gateway_house.profiles.mkdir()
+    gateway_house.profiles.joinpath("payments.yaml").write_text("description: Payments.\ntechnical: [Python]\n")
+    theirs = "description: A takeover.\ntechnical: [Python]\nowners: [somebody]\n"
+    gateway_house.profiles.joinpath("vault.yaml").write_text(theirs)
+    # Here no profiles are kept.
+    given = {"profiles": tmp_path / "nowhere"}
+    try:
+        await asyncio.to_thread(wait_for, lambda: _known(gateway_house), within=30, what="a worker that tells")
+        serving = served(gateway_house, monkeypatch, settings=given)
+        async with serving as port, gateway_client(f"http://127.0.0.1:{port}", None) as http:
+            told = [
+                await http.put("/v1/sessions/s2/profile", json={"profile": name})
+                for name in ("nope", "vault", "payments", None)
+            ]
+    finally:
+        shutil.rmtree(gateway_house.profiles)
+
+    assert [each.status_code for each in told] == [422, 422, 200, 200]
+    assert told[0].json()["error"]["error_type"] == "UnknownProfile"
+    assert "known: payments" in told[0].json()["detail"]
+    assert told[2].json()["profile"] == "payments"
+
+
+def _known(house: GatewayHouse) -> bool:
+    return any(house.client.sismember(key, "profile payments") for key in house.client.keys("flywheel:knows:*"))
 
 
 async def test_flows_are_listed_without_what_they_are_configured_with(alice: httpx2.AsyncClient) -> None:

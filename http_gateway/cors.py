@@ -16,7 +16,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _REMEMBERED = "600"
 _METHODS = "GET, POST, PUT, DELETE, OPTIONS"
 #: What scripts may read of a response beside the usual headers.
-_EXPOSED = "Location, Retry-After, WWW-Authenticate"
+_EXPOSED = "Location, Retry-After, WWW-Authenticate, x-request-id"
 
 
 def origins_of(text: str) -> frozenset[str]:

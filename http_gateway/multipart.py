@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -21,6 +23,7 @@ from agentic_flywheel.given import fault_of
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS, Upload
 
+_ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w-]*)'[^']*'([^\s;\"]*)", re.IGNORECASE)
 #: Most parts of a form, and most bytes of those that are no files.
 MOST_PARTS, FIELD_BYTES = 100, 2**20
 
@@ -54,6 +57,17 @@ async def received_form(request: Request, settings: Settings) -> AsyncIterator[R
     most = settings.upload_bytes if settings.uploads_url is None else max(settings.upload_bytes, LARGEST)
     with tempfile.TemporaryDirectory(prefix="flywheel-form-") as folder:
         yield await _Receiving(Path(folder), most).form(request)
+
+
+def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None:
+    """Return the name of a part's file; None of a part that is no file. Some clients write RFC 5987's form alone."""
+    if b"filename" in options:
+        return options[b"filename"].decode("utf-8", "replace")
+    found = _ENCODED_NAME.search(disposition)
+    if found is None:
+        return None
+    charset = "iso-8859-1" if found[1].lower() == b"iso-8859-1" else "utf-8"
+    return unquote_to_bytes(found[2]).decode(charset, "replace")
 
 
 def _upload(file: ReceivedFile) -> Upload:
@@ -131,11 +145,12 @@ class _Receiving:
         if b"name" not in options:
             raise InvalidQuery("body", "one of its parts has no name")
         self._part = options[b"name"].decode("utf-8", "replace")[:200]
-        if b"filename" not in options:
+        name = _file_name(options, self._disposition)
+        if name is None:
             return
         if len(self._form.files) == MOST_UPLOADS:
             raise InvalidQuery(self._part, f"at most {MOST_UPLOADS} files are accepted")
-        self._name = options[b"filename"].decode("utf-8", "replace")
+        self._name = name
         # The name that the client gave is never one of ours.
         self._file = (self._folder / str(len(self._form.files))).open("wb")
 

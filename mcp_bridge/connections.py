@@ -86,6 +86,10 @@ class ClientConnection(HttpToolsProtocol):
         self._leave_idle()
         super().connection_lost(exc)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say it without uvicorn's advice to install what is not wanted here."""
+        self.logger.info("A client asked for another protocol, such as websocket: it is served HTTP.")
+
     def _await_request(self) -> None:
         self._leave_idle()
         self._idle[self] = None

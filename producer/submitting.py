@@ -93,6 +93,9 @@ def query_from(caller: Caller, question: str | Query, fields: QueryFields | dict
         # Not dumped: its uploads know where their files are.
         asked = {each: getattr(question, each) for each in question.model_fields_set}
     query = read_query({**asked, **given})
+    if "sessionId" in query.config:
+        # Its flow would refuse it, after the queue.
+        raise InvalidQuery("config", "a `sessionId` is given as session_id: it names the conversation")
     check_sizes(query, caller.shared.settings)
     if query.flow is not None:
         query = fitted_query(query, caller.shared.catalog.flow(query.flow))

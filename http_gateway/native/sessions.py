@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.sessions import Session, list_sessions, load_session
+from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.models import Identifier, Model, Slug
 from agentic_flywheel.secret_values import without_secret_values
 from http_gateway.callers import CallerOf, GatewayCaller
@@ -21,6 +22,8 @@ Reader = Annotated[GatewayCaller, Depends(CallerOf(Scope.READ))]
 Asker = Annotated[GatewayCaller, Depends(CallerOf(Scope.ASK))]
 #: An id may hold a slash, so this is the rest of the path.
 SessionId = Annotated[Identifier, Path()]
+#: Behind a session's id; with an id that ends so, what is asked for would be another session's.
+_OWN_ENDS = ("/turns", "/cancel", "/profile")
 
 
 class HttpSession(Model):
@@ -127,6 +130,10 @@ async def cancel(caller: Asker, session_id: SessionId) -> Response:
 @router.put("/{session_id:path}/profile", summary="Set a session's profile", responses={200: {"model": HttpSession}})
 async def set_profile(caller: Asker, session_id: SessionId, given: HttpProfile) -> Response:
     """Let a session carry a domain profile from now on; one that does not exist yet begins."""
+    if session_id.endswith(_OWN_ENDS):
+        raise InvalidQuery(
+            "session_id", f"it should not end with {', '.join(_OWN_ENDS)}: such paths mean another session"
+        )
     return response_of(_shown(await caller.producer.use_profile(session_id, given.profile)))
 
 

@@ -12,6 +12,7 @@ import base64
 import binascii
 import re
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -180,6 +181,8 @@ def _image(url: str, where: str, number: int) -> Upload:
 
 def _at(url: str, where: str) -> Upload:
     try:
+        if urlsplit(url).scheme != "https":
+            raise ValueError("anybody on the way could give another image")
         return Upload.at(url)
     except ValueError:
         raise InvalidQuery(

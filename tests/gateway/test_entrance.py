@@ -58,6 +58,7 @@ async def test_a_page_of_an_allowed_origin_may_use_it_errors_too(
     assert shared == {origin: {origin} for origin in shared}
     assert [each.status_code for each in told["https://shop.example"]] == [204, 200, 404, 401]
     assert told["https://shop.example"][0].headers["access-control-allow-headers"] == "authorization"
+    assert "x-request-id" in told["https://shop.example"][1].headers["access-control-expose-headers"]
 
 
 async def test_without_tokens_only_pages_and_names_of_this_machine_are_served(

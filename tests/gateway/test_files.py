@@ -129,3 +129,48 @@ async def test_nothing_of_a_form_is_left_on_the_disk(alice: httpx2.AsyncClient) 
     await asyncio.sleep(0)
 
     assert list(Path(tempfile.gettempdir()).glob("flywheel-form-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "name"),
+    [
+        ("filename*=UTF-8''na%C3%AFve%20file.txt", "naïve file.txt"),
+        ("filename*=iso-8859-1'en'%A3.txt", "£.txt"),
+        ("filename=\"plain.txt\"; filename*=UTF-8''other.txt", "plain.txt"),
+    ],
+)
+async def test_a_file_has_the_name_that_its_part_gives_in_either_form(
+    alice: httpx2.AsyncClient, named: str, name: str
+) -> None:
+    parts = ['name="question"\r\n\r\nWhat is it called?', f'name="file"; {named}\r\n\r\nhello']
+    body = "".join(f"--b\r\nContent-Disposition: form-data; {part}\r\n" for part in parts) + "--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    asked = await alice.post("/v1/queries", content=body.encode(), headers=headers)
+    found = (await alice.get(asked.json()["links"]["self"])).json()["query"]
+
+    assert [each["name"] for each in found["uploads"]] == [name]
+
+
+async def test_a_file_that_is_not_the_callers_is_not_worth_a_repetition(alice: httpx2.AsyncClient) -> None:
+    uploads = [{"type": "file:full", "name": "a.txt", "data": f"flywheel-upload:{'0' * 64}:5"}]
+    told = await alice.post("/api/v1/prediction/slow", json={"question": "What is in it?", "uploads": uploads})
+
+    assert (told.status_code, told.json()["details"]["error_type"]) == (422, "UploadLost")
+    assert "retry-after" not in told.headers
+
+
+async def test_a_session_in_the_configuration_is_refused_before_the_queue(alice: httpx2.AsyncClient) -> None:
+    body = {"question": "Whose?", "flow": "slow", "config": {"sessionId": "another"}}
+    told = await alice.post("/v1/queries", json=body)
+
+    assert (told.status_code, told.json()["error"]["details"]["field_name"]) == (422, "config")
+
+
+async def test_a_client_that_asks_for_a_websocket_is_served_without_advice(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    told = await alice.get("/healthz", headers=headers)
+
+    assert told.status_code == 200
+    assert "pip install" not in gateway_house.gateways[0].log

@@ -153,6 +153,15 @@ async def test_a_session_carries_no_unknown_profile_and_its_queries_are_cancelle
     assert told["cancelled"] == [asked["query_id"]]
 
 
+async def test_no_session_begins_that_cannot_be_looked_at(alice: httpx2.AsyncClient) -> None:
+    told = [await alice.put(f"/v1/sessions/{name}/profile", json={"profile": None}) for name in ("ab/turns", "ab/cd")]
+    looked = await alice.get("/v1/sessions/ab/cd")
+
+    assert [each.status_code for each in told] == [422, 200]
+    assert told[0].json()["error"]["details"]["field_name"] == "session_id"
+    assert looked.json()["session_id"] == "ab/cd"
+
+
 async def test_a_session_takes_a_profile_that_workers_have_and_no_other(
     gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

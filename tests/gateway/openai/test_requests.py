@@ -148,6 +148,7 @@ def test_messages_that_hold_no_question_are_refused_where_they_are_wrong(message
 @pytest.mark.parametrize(
     "url",
     [
+        "http://x.example/cat.png",
         "data:image/png;base64,%%%",
         "data:image/png;base64,",
         "data:text/html;base64,PGI+",

@@ -246,7 +246,7 @@ class Catalog(Model):
         try:
             return self.active[key]
         except KeyError:
-            raise UnknownFlow(key, sorted(self.active)) from None
+            raise UnknownFlow(key, sorted(self.active), inactive=key in self.flows) from None
 
     def answering_for(self, asked: str, fallback: Flow) -> Flow:
         """Return a fallback as it answers what was asked of another one: for as few people as any between them says.

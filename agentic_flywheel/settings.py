@@ -45,8 +45,11 @@ def _pairs(value: object) -> object:
     """Return the pairs of a text such as ``alice=3,bob=2``."""
     if not isinstance(value, str):
         return value
-    pairs = (each.partition("=") for each in value.split(",") if each.strip())
-    return {name.strip(): number for name, _, number in pairs}
+    pairs = [each.partition("=") for each in value.split(",") if each.strip()]
+    names = [name.strip() for name, _, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{twice}: it is there twice")
+    return dict(zip(names, (number for _, _, number in pairs), strict=True))
 
 
 class Settings(BaseSettings):
@@ -117,6 +120,10 @@ class Settings(BaseSettings):
     session_ttl: Duration = timedelta(days=30)
     session_turns: Annotated[int, Field(ge=1)] = 50
     dead_letter_ttl: Duration = timedelta(days=7)
+    #: Bytes of the broker's memory for cached answers: of all flows together, and of each flow. Where it is full, the
+    #: answers that were used least recently go. 0: no limit but their time to live.
+    cache_bytes: Annotated[int, Field(ge=0)] = 2**30
+    cache_flow_bytes: Annotated[int, Field(ge=0)] = 0
 
     langfuse_public_key: str | None = Field(None, validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: SecretStr | None = Field(None, validation_alias="LANGFUSE_SECRET_KEY")
@@ -208,7 +215,10 @@ def load_settings() -> Settings:
         where = str(first["loc"][0])
         field = Settings.model_fields.get(where)
         name = where if field is None else f"FLYWHEEL_{where.upper()}"
-        raise InvalidSetting(name, first["msg"].removeprefix("Value error, ")) from None
+        # Of a setting with several entries, which one: `alice`, and not only FLYWHEEL_OWNER_WEIGHTS.
+        entry = ".".join(str(each) for each in first["loc"][1:] if each != "[key]")
+        said = first["msg"].removeprefix("Value error, ")
+        raise InvalidSetting(name, f"{entry}: {said}" if entry else said) from None
     if settings.flowise_api_key and settings.flowise_base_url and holds_login(settings.flowise_base_url):
         raise InvalidSetting(
             "FLOWISE_API_KEY",

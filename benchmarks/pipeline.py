@@ -25,6 +25,7 @@ from benchmarks.lab.asking import Row, summary
 from benchmarks.lab.limits import latency, plain_celery, raw_limit
 from benchmarks.lab.measure import median, quantile, taken_ms
 from benchmarks.lab.parts import Lab, lab
+from benchmarks.lab.rooms import other_queue
 from benchmarks.lab.table import table
 
 Measure = Callable[[Lab], Row]
@@ -86,6 +87,8 @@ def throughput(flow_ms: int, repeats: int, *, count: int, few: int) -> list[Meas
         partial(raw_limit, flow_ms=flow_ms, repeats=repeats, count=count),
         partial(plain_celery, pool="prefork", concurrency=8, flow_ms=flow_ms, repeats=repeats, count=few // 4),
         partial(plain_celery, pool="threads", concurrency=200, flow_ms=flow_ms, repeats=repeats, count=few),
+        partial(other_queue, name="taskiq", flow_ms=flow_ms, repeats=repeats, count=few, at_once=200),
+        partial(other_queue, name="streaq", flow_ms=flow_ms, repeats=repeats, count=few, at_once=200),
         partial(flywheel, workers=1, flow_ms=flow_ms, repeats=repeats, count=count),
         partial(flywheel, workers=2, flow_ms=flow_ms, repeats=repeats, count=count),
     ]

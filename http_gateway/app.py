@@ -14,6 +14,7 @@ from starlette.responses import Response
 from agentic_flywheel.access.grant import LOCAL_GRANT
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, RequestFailed
 from agentic_flywheel.figures.metrics import Exposition
+from http_gateway.described import described
 from http_gateway.entrance import TOLD, Entrance
 from http_gateway.flowise import FLOWISE
 from http_gateway.gateway import Gateway
@@ -26,7 +27,7 @@ from http_gateway.traffic import Traffic
 
 logger = logging.getLogger(__name__)
 
-#: The longest prefix decides; what belongs to none is answered as the last one does.
+#: The longest prefix decides; what belongs to none is answered as the last one does, our own.
 SURFACES: tuple[Surface, ...] = (FLOWISE, OPENAI, NATIVE)
 
 
@@ -53,6 +54,8 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failed)
+    # FastAPI's own way to give another description.
+    app.openapi = lambda: described(app, SURFACES)  # type: ignore[method-assign]
     app.state.entrance = Entrance(app, gateway, SURFACES, traffic)
     return app
 

@@ -64,7 +64,8 @@ class CallerOf:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    def __call__(self, request: Request) -> GatewayCaller:
+    # A coroutine: FastAPI calls a plain function in a thread, which takes as long as all the rest.
+    async def __call__(self, request: Request) -> GatewayCaller:
         gateway: Gateway = request.app.state.gateway
         grant: Grant | None = request.scope.get(GRANT)
         if grant is None:

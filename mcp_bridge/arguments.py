@@ -11,6 +11,7 @@ from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import Question as _Question
 from agentic_flywheel.models import CachePolicy, Slug
 from agentic_flywheel.models import Identifier as _Identifier
+from agentic_flywheel.once import GivenTwice, once
 
 #: Seconds. Hosts cut a call at about a minute; a wait must end well before.
 LONGEST_WAIT = 45.0
@@ -50,7 +51,9 @@ def _read(arguments: type[BaseModel], name: str, value: Any) -> Any:
     field = arguments.model_fields.get(name)
     if field is not None and isinstance(value, str) and _holds_values(field.annotation):
         try:
-            value = json.loads(value)
+            value = json.loads(value, object_pairs_hook=once)
+        except GivenTwice as twice:
+            raise InvalidQuery(name, str(twice)) from None
         except ValueError:
             return value
         except RecursionError:

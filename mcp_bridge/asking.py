@@ -34,6 +34,7 @@ from mcp_bridge.batches import cancel_batch
 from mcp_bridge.following import await_answer, partial_answer
 from mcp_bridge.tool import ASKS, DECIDES, READS, REMOVES, Call, Started, tool
 from mcp_bridge.views import (
+    BATCH,
     QueryHead,
     QueryLine,
     QueryList,
@@ -163,7 +164,9 @@ async def latest(producer: AsyncProducer, limit: int) -> QueryList:
     """Return an owner's latest queries, those under way first, else the newest first."""
     records = await producer.recent(limit=_LATEST)
     under_way_first = sorted(records, key=lambda record: record.state.terminal)
-    return QueryList(queries=tuple(map(query_line, under_way_first[:limit])))
+    named = (record.query.metadata.get(BATCH) for record in records)
+    batch_ids = tuple(dict.fromkeys(each for each in named if isinstance(each, str)))
+    return QueryList(queries=tuple(map(query_line, under_way_first[:limit])), batch_ids=batch_ids[:limit])
 
 
 @tool("Ask Flowise", ASKS, Scope.ASK, start=start)
@@ -183,7 +186,7 @@ async def flowise_submit(call: Call, given: Submit) -> QueryHead:
 class Poll(Arguments):
     """Which query, and how long to wait."""
 
-    query_id: Annotated[QueryId | None, Field(description="Left out: your latest queries, running ones first.")] = None
+    query_id: Annotated[QueryId | None, Field(description="Left out: your latest.")] = None
     wait_s: Wait = 0.0
     answer_from: Annotated[int, Field(ge=0, description="answer_next of a cut answer: go on there.")] = 0
 
@@ -191,7 +194,7 @@ class Poll(Arguments):
 @tool("Poll a query", READS, Scope.ASK)
 async def flowise_poll(call: Call, given: Poll) -> QueryView | QueryList:
     """Return a query's answer, or how far it is and what was streamed so far. Waiting with wait_s beats polling often.
-    Without query_id it lists your latest queries, so a lost query_id is found again."""
+    Without query_id it lists your latest queries and batch_ids, so a lost id is found again."""
     if given.query_id is None:
         return await latest(call.producer, QueryLine.SHOWN)
     view = await follow(call, given.query_id, given.wait_s)

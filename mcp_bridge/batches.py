@@ -14,7 +14,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.bundles import Bundle, BundleItem, load_bundle, save_bundle
-from agentic_flywheel.errors import ErrorInfo, FlywheelError, UnknownQuery
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, IdempotencyConflict, UnknownBatch, UnknownQuery
+from agentic_flywheel.idempotency import query_id_of, read_key
 from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Record, State
 from mcp_bridge.arguments import (
@@ -23,6 +24,7 @@ from mcp_bridge.arguments import (
     BatchId,
     Cache,
     FlowOverride,
+    Key,
     ProfileName,
     SessionId,
     Timeout,
@@ -30,10 +32,12 @@ from mcp_bridge.arguments import (
 )
 from mcp_bridge.following import LONGEST_PAUSE
 from mcp_bridge.tool import ASKS, Call, Started, tool
-from mcp_bridge.views import POLL_AFTER, StateName, address, shortened
+from mcp_bridge.views import BATCH, POLL_AFTER, StateName, address, shortened
 from producer.connections import SUBMIT_PATIENCE
 
 MOST_QUESTIONS = 200
+#: Submissions of batches that go on when their clients have given up.
+_SUBMITTING: set[asyncio.Task[Bundle]] = set()
 #: Characters of a batch's view beside its items.
 _OUTSIDE_ITEMS = 600
 
@@ -44,7 +48,7 @@ class ManyQuestions(Arguments):
     # Each is judged when it is submitted: one that is refused stops no other.
     questions: Annotated[
         tuple[str, ...] | None,
-        Field(min_length=1, max_length=MOST_QUESTIONS, description="At most 200; they start a batch."),
+        Field(min_length=1, max_length=MOST_QUESTIONS, description="At most 200."),
     ] = None
     batch_id: BatchId | None = None
     cursor: Annotated[int, Field(ge=0, description="next_cursor: go on with the items there.")] = 0
@@ -54,7 +58,8 @@ class ManyQuestions(Arguments):
     cache: Cache = "use"
     timeout_s: Timeout = 0.0
     wait_s: Wait = USUAL_WAIT
-    include_answers: Annotated[bool, Field(description="false: only how each item stands.")] = True
+    include_answers: Annotated[bool, Field(description="false: states only.")] = True
+    idempotency_key: Key | None = None
 
     @model_validator(mode="after")
     def _one(self) -> ManyQuestions:
@@ -119,13 +124,28 @@ async def start(call: Call, given: ManyQuestions) -> Started:
     if given.batch_id is not None:
         await load_bundle(call.producer.batch, given.batch_id, asker=call.asker)
         return Started(given.batch_id)
-    return Started((await _submit(call, given)).batch_id)
+    # Not cut by a client that gives up meanwhile: what was accepted then belongs to a batch that can be found.
+    submitting = asyncio.create_task(_submit(call, given))
+    _SUBMITTING.add(submitting)
+    submitting.add_done_callback(_SUBMITTING.discard)
+    return Started((await asyncio.shield(submitting)).batch_id)
 
 
 async def _submit(call: Call, given: ManyQuestions) -> Bundle:
-    questions = given.questions or ()
+    questions, key = given.questions or (), given.idempotency_key
+    batch_id, keys = new_query_id(), None
+    if key is not None:
+        # No key that a caller chooses means the same: of a query's own, 200 characters count.
+        digest = query_id_of(call.asker, f"batch\n{read_key(key)}")
+        batch_id, keys = digest, [f"batch-{digest}-{number}" for number in range(len(questions))]
+        with suppress(UnknownBatch):
+            known = await load_bundle(call.producer.batch, batch_id, asker=call.asker)
+            if tuple(item.question for item in known.items) != questions:
+                raise IdempotencyConflict(key, batch_id)
     accepted = await call.producer.submit_many(
         questions,
+        idempotency_keys=keys,
+        metadata={BATCH: batch_id},
         flow=given.flow_override,
         session_id=given.session_id,
         profile=given.profile,
@@ -140,12 +160,14 @@ async def _submit(call: Call, given: ManyQuestions) -> Bundle:
         else BundleItem(question=question, query_id=each.query_id)
         for question, each in zip(questions, accepted, strict=True)
     ]
+    if conflict := next((each for each in accepted if isinstance(each, IdempotencyConflict)), None):
+        raise IdempotencyConflict(key or "", conflict.query_id)
     refused = [item.error for item in items if item.error is not None]
     if len(refused) == len(items):
         error = next(each for each in accepted if isinstance(each, FlywheelError))
         raise error
     ttl = call.producer.settings.result_ttl
-    return await save_bundle(call.producer.batch, new_query_id(), call.asker, items, ttl=ttl)
+    return await save_bundle(call.producer.batch, batch_id, call.asker, items, ttl=ttl)
 
 
 @tool("Ask many questions", ASKS, Scope.ASK, start=start)

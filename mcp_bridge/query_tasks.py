@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import anyio
@@ -19,6 +19,7 @@ from agentic_flywheel.errors import (
     ErrorInfo,
     FlywheelError,
     NothingToDecide,
+    RecordUnreadable,
     UnknownBatch,
     UnknownQuery,
     WaitTimeout,
@@ -70,10 +71,15 @@ class QueryTasks:
     async def find(self, ctx: Context, task_id: str) -> TaskState | None:
         """Return how a query or batch of this client stands."""
         call = call_of(self._bridge, ctx)
-        with suppress(UnknownQuery):
-            return await _query_task(call, await call.producer.status(task_id), asks=_can_ask(ctx))
-        with suppress(UnknownBatch):
-            return await _batch_task(call, await load_bundle(call.producer.batch, task_id, asker=call.asker))
+        try:
+            with suppress(UnknownQuery):
+                return await _query_task(call, await call.producer.status(task_id), asks=_can_ask(ctx))
+            with suppress(UnknownBatch):
+                return await _batch_task(call, await load_bundle(call.producer.batch, task_id, asker=call.asker))
+        except RecordUnreadable as damaged:
+            now, ttl = datetime.now(UTC), call.bridge.settings.result_ttl
+            about = {"created": now, "updated": now, "ttl": ttl, "message": damaged.message}
+            return TaskState(task_id=task_id, status="completed", result=failure_result(damaged), **about)
         return None
 
     async def cancel(self, ctx: Context, task_id: str) -> None:

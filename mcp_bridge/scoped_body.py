@@ -1,15 +1,17 @@
-"""Read what a request asks before it is served, where its token may not do everything: HTTP says no in its status."""
+"""Read what a request asks before it is served: what is no message, or more than its token may do, is refused here."""
 
 from __future__ import annotations
 
 import json
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope
 
 from agentic_flywheel.access.grant import Grant
 from agentic_flywheel.access.grant import Scope as AccessScope
 from agentic_flywheel.errors import MissingScope
+from mcp_bridge.raw_messages import fault_of
 from mcp_bridge.scopes import missing_scope
 from mcp_bridge.sessions import MAX_BODY
 
@@ -17,11 +19,13 @@ REALM = 'Bearer realm="agentic-flywheel"'
 
 
 async def refused_body(grant: Grant, scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:
-    """Return the refusal of a request that its token does not allow, and what gives the body to whoever is next.
+    """Return the refusal of what is no message or what its token does not allow; and what gives the body to the next.
 
-    What is no JSON, or too long, is left to the protocol: it refuses both.
+    The protocol would begin a session for what is no message. What is too long, or of another type, is left to it.
     """
-    if scope["method"] != "POST" or all(grant.allows(each) for each in AccessScope):
+    kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+    everything = all(grant.allows(each) for each in AccessScope)
+    if scope["method"] != "POST" or (everything and kind != "application/json"):
         return None, receive
     parts: list[Message] = []
     size = 0
@@ -35,14 +39,22 @@ async def refused_body(grant: Grant, scope: Scope, receive: Receive) -> tuple[Re
     async def again() -> Message:
         return next(waiting, None) or await receive()
 
+    if size > MAX_BODY or parts[-1]["type"] != "http.request":
+        return None, again
+    body = b"".join(each.get("body", b"") for each in parts)
+    if kind == "application/json" and (fault := fault_of(body)) is not None:
+        return JSONResponse(fault.response, 400), again
+    missing = None if everything else _missing_in(body, grant)
+    return (None if missing is None else forbidden(missing)), again
+
+
+def _missing_in(body: bytes, grant: Grant) -> MissingScope | None:
     try:
-        asked = json.loads(b"".join(each.get("body", b"") for each in parts)) if size <= MAX_BODY else None
+        asked = json.loads(body)
     except (ValueError, RecursionError):
-        asked = None
-    for message in asked if isinstance(asked, list) else [asked]:
-        if (missing := missing_scope(message, grant)) is not None:
-            return forbidden(missing), again
-    return None, again
+        return None
+    missing = (missing_scope(message, grant) for message in (asked if isinstance(asked, list) else [asked]))
+    return next(filter(None, missing), None)
 
 
 def forbidden(missing: MissingScope) -> Response:

@@ -13,16 +13,17 @@ from collections import OrderedDict
 from importlib.metadata import version
 from typing import Any
 
+from mcp.server.auth.middleware import bearer_auth
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.lowlevel import Server
-from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
+from mcp.server.streamable_http import EventCallback, EventMessage, EventStore, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types import JSONRPCMessage
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,11 @@ MAX_SESSIONS = 1_000
 RETRY = 1_000
 #: What is kept of one session for clients that take up a stream: messages, and characters of them.
 _KEPT, _KEPT_CHARACTERS = 32, 128_000
+
+#: Sessions that are not open and of which it is remembered whose they are.
+_MOST_BOUND = 10_000
+#: As the SDK answers to a session that it does not know.
+_NOT_FOUND = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Session not found"}}
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -81,6 +87,8 @@ class LastingSessions(Sessions):
     def __init__(self, server: Server[Any], security: TransportSecuritySettings) -> None:
         super().__init__(server, security)
         self._ended: OrderedDict[str, None] = OrderedDict()
+        #: Of sessions that are not open here, whose they are: of those before a restart, whoever used one first.
+        self._bound: OrderedDict[str, Any] = OrderedDict()
 
     async def _handle_stateful_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -90,7 +98,9 @@ class LastingSessions(Sessions):
                 self._end(session)
         elif _ID.fullmatch(session) and session not in self._ended:
             # Of a bridge before this one, or idle for long. Nothing that a request needs was in it.
-            if scope["method"] == "POST":
+            if not self._is_theirs(session, scope):
+                await JSONResponse(_NOT_FOUND, 404)(scope, receive, send)
+            elif scope["method"] == "POST":
                 await self._handle_stateless_request(headers.get(MCP_PROTOCOL_VERSION_HEADER), scope, receive, send)
             else:
                 # To clients this means: there is no such stream here, go on without it.
@@ -106,6 +116,24 @@ class LastingSessions(Sessions):
         for session, owner in list(self._session_owners.items()):
             if owner["issuer"] == token_id and (transport := self._server_instances.get(session)) is not None:
                 await self._discard_session(session, transport)
+
+    async def _discard_session(self, session_id: str, transport: StreamableHTTPServerTransport) -> None:
+        if session_id in self._session_owners:
+            self._bind(session_id, self._session_owners[session_id])
+        await super()._discard_session(session_id, transport)
+
+    def _is_theirs(self, session: str, scope: Scope) -> bool:
+        """Whether a session that is not open here is the caller's. It becomes the caller's where nobody has it."""
+        user = scope.get("user")
+        caller = bearer_auth.authorization_context(user) if isinstance(user, AuthenticatedUser) else None
+        if session not in self._bound:
+            self._bind(session, caller)
+        return bool(self._bound[session] == caller)
+
+    def _bind(self, session: str, owner: Any) -> None:
+        self._bound[session] = owner
+        while len(self._bound) > _MOST_BOUND:
+            self._bound.popitem(last=False)
 
     def _end(self, session: str) -> None:
         """Remember that a client ended its session: from now on it is not found."""
@@ -129,8 +157,6 @@ def missing_part(server: Server[Any], security: TransportSecuritySettings) -> st
     """Return which of the SDK's private parts is missing or has another form, None if all are as expected."""
     manager = StreamableHTTPSessionManager
     try:
-        from mcp.server.auth.middleware.bearer_auth import authorization_context
-
         inspect.signature(manager._handle_stateful_request).bind(None, None, None, None)
         inspect.signature(manager._handle_stateless_request).bind(None, None, None, None, None)
         inspect.signature(manager._discard_session).bind(None, "session", None)
@@ -138,7 +164,7 @@ def missing_part(server: Server[Any], security: TransportSecuritySettings) -> st
         if not isinstance(sessions._server_instances, dict) or not isinstance(sessions._session_owners, dict):
             raise TypeError("the open sessions are kept in another way")
         token = AccessToken(token="", client_id="", scopes=[], claims={"iss": "an id"})
-        if authorization_context(AuthenticatedUser(token))["issuer"] != "an id":
+        if bearer_auth.authorization_context(AuthenticatedUser(token))["issuer"] != "an id":
             raise TypeError("it is kept in another way which token began a session")
     except (AttributeError, ImportError, KeyError, TypeError) as other:
         return str(other)

@@ -14,11 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 from mcp.server.stdio import stdio_server
-from mcp_types import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, JSONRPCNotification, jsonrpc_message_adapter
-from pydantic import ValidationError
+from mcp_types import PARSE_ERROR
 
-from agentic_flywheel.texts import fault_in_value
 from mcp_bridge.bridge import Bridge
+from mcp_bridge.raw_messages import Fault, fault_of
 from mcp_bridge.server import build_server
 
 #: Bytes of one line. A longer one is passed over and answered with an error.
@@ -94,8 +93,7 @@ class _Wire:
 
     async def refuse(self, code: int, message: str, request_id: Any = None) -> None:
         """Answer a line that is no message."""
-        error = {"code": code, "message": message}
-        await self.write(json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}) + "\n")
+        await self.write(json.dumps(Fault(code, message, request_id).response) + "\n")
 
 
 def _settle(done: asyncio.Future[None], failure: OSError | None) -> None:
@@ -133,24 +131,10 @@ class _Lines:
         if len(line) > LONGEST_LINE:
             await self._wire.refuse(PARSE_ERROR, f"Parse error: a line of more than {LONGEST_LINE} bytes")
             return False
-        try:
-            message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-        except ValidationError as refused:
-            fault = refused.errors(include_input=False, include_url=False)[0]
-            found = _parsed(line)
-            if fault["type"] == "json_invalid" and (told := fault_in_value(found)):
-                # JSON, but with text or depth that no query may have: a client that is told no id would wait for ever.
-                await self._wire.refuse(INVALID_PARAMS, f"Invalid params: {told}", _id(found))
-            elif fault["type"] == "json_invalid":
-                await self._wire.refuse(PARSE_ERROR, f"Parse error: {fault['msg']}")
-            else:
-                await self._wire.refuse(INVALID_REQUEST, "Invalid request: this is no JSON-RPC 2.0 message", _id(found))
-            return False
-        # With an id of another type a request looks like a notification, which nobody answers.
-        if isinstance(message, JSONRPCNotification) and "id" in json.loads(line):
-            await self._wire.refuse(INVALID_REQUEST, "Invalid request: an id is a text or a whole number")
-            return False
-        return True
+        fault = fault_of(line)
+        if fault is not None:
+            await self._wire.refuse(*fault)
+        return fault is None
 
     def _pump(self) -> None:
         begun, skipping = b"", False
@@ -179,16 +163,3 @@ class _Lines:
         self._room.acquire()
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._read.put_nowait, line)
-
-
-def _parsed(line: bytes) -> Any:
-    """Return what a line holds as JSON; None where it is none."""
-    with suppress(ValueError, RecursionError):
-        return json.loads(line)
-    return None
-
-
-def _id(found: Any) -> Any:
-    """Return the id of what should have been a request."""
-    given = found.get("id") if isinstance(found, dict) else None
-    return given if isinstance(given, str | int) and not isinstance(given, bool) and not fault_in_value(given) else None

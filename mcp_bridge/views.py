@@ -118,6 +118,10 @@ class QueryView(QueryHead):
         return self.model_copy(update={"answer": self.answer[number:], "answer_from": number})
 
 
+#: The field of a query's metadata that names its batch.
+BATCH = "batch_id"
+
+
 class QueryLine(Model):
     """One query in a list."""
 
@@ -133,9 +137,11 @@ class QueryLine(Model):
 
 
 class QueryList(Model):
-    """An owner's latest queries."""
+    """An owner's latest queries, and the batches that some of them belong to."""
 
     queries: tuple[QueryLine, ...]
+    #: The newest first.
+    batch_ids: SkipJsonSchema[tuple[str, ...]] = ()
 
 
 def query_line(record: Record) -> QueryLine:

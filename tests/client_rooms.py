@@ -27,6 +27,7 @@ PYTHON = {
     "langchain": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[mcp]==2.68.0",),
+    "flowise": ("flowise==1.0.4",),
     "openai": ("openai==3.57.0",),
     "langchain-openai": ("langchain-openai==1.7.4",),
     "google-genai": ("google-genai==3.3.0",),
@@ -48,6 +49,8 @@ NPM = {
     "@modelcontextprotocol/conformance": "0.2.0-alpha.12",
     "@modelcontextprotocol/inspector": "2.12.0",
     "@modelcontextprotocol/sdk": "1.32.2",
+    "flowise-embed": "3.1.6",
+    "flowise-sdk": "1.0.9",
     "openai": "7.59.0",
 }
 #: Of the machine's variables, those that a room sees: it must not find our packages.

@@ -12,7 +12,7 @@ from typing import Any
 
 import closing
 import pytest
-from processes import Process, Valkey, wait_for
+from processes import REPOSITORY, Process, Valkey, wait_for
 from redis.asyncio import Redis
 
 from agentic_flywheel.broker.batch import Batch, connect
@@ -23,7 +23,7 @@ StartWorker = Callable[..., Process]
 
 #: Folders whose tests measure what their processes cover, too. Others run the same code, and measured it takes half as
 #: long again.
-MEASURED = {"engine", "gateway", "mcp", "openai", "pipeline", "sandbox"}
+MEASURED = {"engine", "gateway", "mcp", "pipeline", "sandbox"}
 #: By which coverage tells a new process to measure itself.
 COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 _held_back: dict[str, str] = {}
@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture starts a process
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.path.parent.name in MEASURED:
+    if MEASURED & set(item.path.relative_to(REPOSITORY / "tests").parts[:1]):
         os.environ.update(_held_back)
     elif COVERS_PROCESSES in os.environ:
         _held_back[COVERS_PROCESSES] = os.environ.pop(COVERS_PROCESSES)

@@ -157,9 +157,20 @@ def parsed(path: Path, content: bytes | None) -> TokenFile:
         return TokenFile.model_validate_json(content)
     except ValidationError as refused:
         first = refused.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = _place(first["loc"], content)
         said = first["msg"].removeprefix("Value error, ")
         raise InvalidTokens(str(path), f"{where}: {said}" if where else said) from None
+
+
+def _place(loc: tuple[int | str, ...], content: bytes) -> str:
+    """Return where in the file a fault is: which token, by its place and its id, and which of its keys."""
+    if len(loc) < 2 or loc[0] != "tokens" or not isinstance(loc[1], int):
+        return ".".join(map(str, loc))
+    entry = json.loads(content)["tokens"][loc[1]]
+    token_id = entry.get("id") if isinstance(entry, dict) else None
+    named = f" (id {token_id})" if isinstance(token_id, str) and _ID.fullmatch(token_id) else ""
+    key = ".".join(map(str, loc[2:]))
+    return f"token {loc[1] + 1}{named}" + (f", {key}" if key else "")
 
 
 def new_token(

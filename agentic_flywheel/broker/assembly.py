@@ -18,7 +18,7 @@ from agentic_flywheel.models import TERMINAL, CachePolicy, EventKind, HowEnded, 
 
 #: Files of shared functions in the order in which they may use each other.
 SHARED = (
-    "basics", "allowance", "movers", "stops", "serving", "tally", "sessions", "blobs", "ending", "followers",
+    "basics", "allowance", "movers", "stops", "serving", "tally", "sessions", "blobs", "cache", "ending", "followers",
     "admission",
 )  # fmt: skip
 

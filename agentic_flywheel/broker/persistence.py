@@ -15,12 +15,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from pydantic import ValidationError
 
 from agentic_flywheel.asker import Asker
-from agentic_flywheel.broker import wire
+from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.stored import counts_in, read_stored, reading
 from agentic_flywheel.catalog import Catalog, Flow
@@ -126,10 +126,19 @@ async def check_cache(batch: Batch, key: str) -> Answer | None:
 
 
 async def write_to_cache(batch: Batch, key: str, answer: Answer, flow: Flow, asker: Asker) -> None:
-    """Cache an answer for the flow's TTL and its stale time together. Raises BrokerUnavailable."""
+    """Cache an answer for the flow's TTL and its stale time together. Raises BrokerUnavailable.
+
+    Where that is more than the cache may hold, the next query that ends drops what was used least recently.
+    """
     value, milliseconds = cache_entry(answer, answer.model_dump_json(), flow, asker)
-    if milliseconds:
-        await batch.call("SET", key, value, "PX", milliseconds)
+    if not milliseconds:
+        return
+    kept = await scripts.keep_answer(batch, cache_key=key, value=value, cache_ms=milliseconds)
+    match kept:
+        case scripts.KeepAnswerKept():
+            return
+        case _:
+            assert_never(kept)
 
 
 def cache_entry(answer: Answer, written: str, flow: Flow, asker: Asker) -> tuple[str, int]:

@@ -15,11 +15,13 @@ from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.endpoint import read_endpoint
 from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing
 
+#: With what all keys and channels of ours begin.
+_OURS = wire.PREFIX
 #: A key of ours that nobody sets.
-_KEY = f"{wire.PREFIX}rights"
+_KEY = wire.record_key("rights")
 #: The calls on keys, each as it has to be written: the server looks for keys in it.
 _ON_KEYS = """
-BLMOVE k k RIGHT RIGHT 1; BRPOP k 1; DECRBY k 1; DEL k; EXISTS k; EXPIRE k 1; GET k; GETRANGE k 0 1; HDEL k f
+BLMOVE k k RIGHT RIGHT 1; BRPOP k 1; COPY k k; DECRBY k 1; DEL k; EXISTS k; EXPIRE k 1; GET k; GETRANGE k 0 1; HDEL k f
 HEXISTS k f; HGET k f; HGETALL k; HINCRBY k f 1; HKEYS k; HLEN k; HMGET k f; HRANDFIELD k; HSCAN k 0; HSET k f v
 HSETNX k f v; HVALS k; INCR k; INCRBY k 1; LINDEX k 0; LLEN k; LMOVE k k RIGHT LEFT; LPOP k; LPOS k v; LPUSH k v
 LRANGE k 0 1; LREM k 1 v; LTRIM k 0 1; MGET k; PEXPIRE k 1; PTTL k; RENAME k k; RPOP k; RPUSH k v; SADD k v; SCARD k
@@ -44,7 +46,7 @@ def commands() -> set[str]:
 def key_rules() -> dict[str, str]:
     """Return the patterns of keys that a user needs, each with a key that it is for."""
     return {
-        f"~{wire.PREFIX}*": _KEY,
+        f"~{_OURS}*": _KEY,
         f"~{wire.CLASSIFY_QUEUE}*": wire.CLASSIFY_QUEUE,
         f"~{wire.SYNTHESIS_QUEUE}*": wire.SYNTHESIS_QUEUE,
         "~domain.*": wire.domain_queue("rights"),
@@ -59,7 +61,7 @@ def key_rules() -> dict[str, str]:
 def channel_rules(database: int) -> dict[str, str]:
     """Return the patterns of channels that a user needs, each with a call that it is for."""
     return {
-        f"&{wire.PREFIX}*": _SPEAKING[0],
+        f"&{_OURS}*": _SPEAKING[0],
         "&celery-task-meta-*": f"PUBLISH {wire.result_key('rights')} 0",
         # A pattern that is subscribed to has to be allowed as it stands.
         f"&/{database}.celery.pidbox": f"PSUBSCRIBE /{database}.celery.pidbox",

@@ -759,6 +759,8 @@ async def finish(
     cached_value: str,
     cache_ms: int,
     stale_ms: int,
+    flow_most: int,
+    all_most: int,
     failure_ms: int,
     transient: bool,
     server: str,
@@ -784,6 +786,8 @@ async def finish(
     ``cached_value``: what is stored under the key; '' where nothing is to be stored.
     ``cache_ms``: for how long.
     ``stale_ms``: the part of it in which the answer is stale.
+    ``flow_most``: bytes of cached answers of the flow; 0 for no limit, as for the next.
+    ``all_most``: bytes of all cached answers.
     ``failure_ms``: for how long a permanent failure is remembered; 0 for not at all.
     ``transient``: whether the failure says nothing about the question.
     ``server``: where the flow is.
@@ -811,6 +815,8 @@ async def finish(
         cached_value,
         cache_ms,
         stale_ms,
+        flow_most,
+        all_most,
         failure_ms,
         int(transient),
         server,
@@ -967,6 +973,30 @@ async def hand_on(
             return HandOnUnknown()
         case _:
             raise UndeclaredReply("hand_on", reply)
+
+
+class KeepAnswerKept(Replied):
+    """``keep_answer`` replied ``kept``."""
+
+    __slots__ = ()
+
+
+KeepAnswerReply = KeepAnswerKept
+
+_KEEP_ANSWER = Script("keep_answer")
+
+
+async def keep_answer(batch: Batch, *, cache_key: str, value: str, cache_ms: int) -> KeepAnswerReply:
+    """Cache an answer without the end of its query. The next one that ends drops what is too much.
+
+    ``cache_ms``: for how long.
+    """
+    reply = await batch.run(_KEEP_ANSWER, cache_key, value, cache_ms)
+    match reply:
+        case ["kept"]:
+            return KeepAnswerKept()
+        case _:
+            raise UndeclaredReply("keep_answer", reply)
 
 
 class KeepBlobKept(Replied):

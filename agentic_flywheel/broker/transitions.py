@@ -203,6 +203,8 @@ class Transitions:
             cached_value=end.cached_value if called and execution.cache_key else "",
             cache_ms=end.cache_ms,
             stale_ms=_ms(flow.stale_while_revalidate.total_seconds()) if flow else 0,
+            flow_most=self._settings.cache_flow_bytes,
+            all_most=self._settings.cache_bytes,
             failure_ms=_ms(flow.failure_ttl.total_seconds()) if flow and called else 0,
             transient=end.transient,
             **place_of(flow, self._settings),

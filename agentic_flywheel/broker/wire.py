@@ -34,8 +34,9 @@ SYNTHESIS_QUEUE = "synthesis"
 #: has a priority; and the least such priority: kombu puts 1 and 2 into the queue itself, unless it is told other steps.
 PRIORITY_MARK = "\x06\x16"
 LOW_FROM = 3
-#: What stands in place of a part in the name of the execution that carries on after a query's end.
-CONTINUATION = "~continue"
+#: What stands in place of a part in the name of the execution that carries on after a query's end; and, behind the id,
+#: in that of the copy of its events that takes their place.
+CONTINUATION, PACKED = "~continue", "~packed"
 #: What stands before the flow, in place of a part, in the name of an execution that renews a cached answer.
 RENEWAL = "~refresh."
 #: Fence of an execution that has no lease, because no flow is called.
@@ -155,6 +156,10 @@ def flow_of_answer(key: str) -> str:
     return (_ANSWERS.of(key) or "").rpartition(":")[0]
 
 
+#: Sorted set, named by the start of the keys of a flow's cached answers: each as its bytes and key, by its last use.
+cached_key = Family(f"{PREFIX}cached:")
+#: Hash, by the same start: the bytes of these answers; by '' those of all.
+CACHED_BYTES = f"{PREFIX}cached-bytes"
 #: String, named by a cache key: a cached permanent failure.
 failure_key = Family(f"{PREFIX}failure:")
 #: String, named by a front digest: cache key, stale time and flow of the answer to an identical query.
@@ -253,17 +258,14 @@ WORKERS = f"{PREFIX}workers"
 AUDITED = f"{PREFIX}audited"
 #: String, named by a worker's ledger: id of the last batch of it that was carried out.
 settled_key = Family(f"{PREFIX}settled:")
-#: The transport's: a hash, by delivery tag, of the messages that workers hold; a sorted set of the same tags by the
-#: time of their last renewal; a lock. Celery's own names are left to workers of other apps: these renew nothing, and
-#: what they hold must not be returned to its queue.
+#: The transport's: a hash, by delivery tag, of the messages that workers hold; a sorted set of the tags by their last
+#: renewal; a lock. Celery's own names are left to workers of other apps, which renew nothing that they hold.
 UNACKED = f"{PREFIX}unacked"
 UNACKED_INDEX = f"{PREFIX}unacked_index"
 UNACKED_MUTEX = f"{PREFIX}unacked_mutex"
 
-#: Sorted set: the files that are kept, each as its bytes and its name, by when they expire.
-BLOBS = f"{PREFIX}blobs"
-#: Set: names of files in the folder of large files that nobody needs any more.
-DOOMED_FILES = f"{PREFIX}doomed-files"
+#: Sorted set: files that are kept, as bytes and name, by when they expire; set: large files that nobody needs any more.
+BLOBS, DOOMED_FILES = f"{PREFIX}blobs", f"{PREFIX}doomed-files"
 
 # Channels
 
@@ -281,7 +283,6 @@ def channel_of(query_id: str) -> str:
 
 
 # A task message
-
 
 #: Matches the ids that a plain Celery client may choose. Keys and names of executions are built from ids.
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")

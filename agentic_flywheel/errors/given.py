@@ -31,6 +31,8 @@ class UnknownFlow(FlywheelError):
 
     flow: str
     known: list[str] = field(default_factory=list)
+    #: Whether the registry has it, and says that it is not active.
+    inactive: bool = False
 
     suggestions = (
         "Run `flywheel flows list` to see the flows there are.",
@@ -40,7 +42,10 @@ class UnknownFlow(FlywheelError):
 
     @property
     def message(self) -> str:
-        return f"There is no active flow {self.flow!r}; known: {', '.join(self.known) or 'none'}"
+        known = ", ".join(self.known) or "none"
+        if self.inactive:
+            return f"The flow {self.flow!r} is in the registry, but is not active there; active are: {known}"
+        return f"There is no active flow {self.flow!r}; known: {known}"
 
 
 @dataclass(eq=False)

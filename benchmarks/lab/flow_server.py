@@ -1,6 +1,7 @@
 """A flow server that costs almost nothing: a bare asyncio protocol that answers every prediction after a fixed time.
 
-``python -m benchmarks.lab.flow_server PORT MILLISECONDS``. A question may ask for its own time: ``[sleep 300]``.
+``python -m benchmarks.lab.flow_server PORT MILLISECONDS``. A question may ask for its own time, ``[sleep 300]``, or
+for the length of the answer, ``[bytes 4096]``.
 ``GET /calls`` gives the number of predictions so far.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 import sys
 from typing import cast
 
@@ -16,7 +18,7 @@ import uvloop
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
 _CHAT = re.compile(rb'"chatId": ?"([^"\\]+)"')
-_SLEEP = re.compile(rb"\[sleep (\d+)\]")
+_SLEEP, _BYTES = re.compile(rb"\[sleep (\d+)\]"), re.compile(rb"\[bytes (\d+)\]")
 
 
 def _response(body: dict[str, object]) -> bytes:
@@ -24,11 +26,16 @@ def _response(body: dict[str, object]) -> bytes:
     return _HEAD % len(text) + text
 
 
-#: As Flowise does it, the answer names the chat of the call. Under another name, a worker takes it for an earlier
-#: call's.
-_ANSWER = b'{"text":"The answer is forty-two.","chatId":"%b","chatMessageId":"m","sessionId":"s"}'
+#: The answer names the chat of the call, as in Flowise. Under another name, a worker takes it for an earlier call's.
+_ANSWER = b'{"text":"%b","chatId":"%b","chatMessageId":"m","sessionId":"s"}'
+_TEXT = b"The answer is forty-two."
 _NO_STREAM = _response({"isStreaming": False})
 _NOTHING = _response({})
+
+
+def _words(length: int) -> bytes:
+    """Return a text of so many characters that says something else each time."""
+    return secrets.token_urlsafe(length)[:length].encode()
 
 
 class Flows(asyncio.Protocol):
@@ -55,8 +62,8 @@ class Flows(asyncio.Protocol):
     def answer(self, head: bytes, body: bytes) -> None:
         if b"/prediction/" in head.split(b"\r\n", 1)[0]:
             Flows.calls += 1
-            asked, chat = _SLEEP.search(body), _CHAT.search(body)
-            answer = _ANSWER % (chat[1] if chat else b"c")
+            asked, chat, long = _SLEEP.search(body), _CHAT.search(body), _BYTES.search(body)
+            answer = _ANSWER % (_words(int(long[1])) if long else _TEXT, chat[1] if chat else b"c")
             seconds = int(asked[1]) / 1000 if asked else self.seconds
             asyncio.get_running_loop().call_later(seconds, self.send, _HEAD % len(answer) + answer)
         elif b"/chatflows-streaming/" in head:

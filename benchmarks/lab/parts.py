@@ -67,16 +67,19 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 60.0, what: 
 class LabProcess:
     """One process of the benchmark, in its own session."""
 
-    def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, spoken: bool = False
+    ) -> None:
+        """``spoken``: it is talked to over its input and output, and only its errors go into the log."""
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
                 env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if spoken else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if spoken else output,
+                stderr=output if spoken else subprocess.STDOUT,
                 start_new_session=True,
             )
         self.pid = self._process.pid
@@ -103,6 +106,17 @@ class LabProcess:
                 total += each.memory_full_info().pss
         return total / 2**20
 
+    def say(self, line: str) -> None:
+        """Write a line to the input of a process that is talked to."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def heard(self) -> str:
+        """Return its next line; empty when it has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().decode()
+
     def stop(self) -> None:
         """End the process in order, by force after 15 seconds."""
         if self.alive:
@@ -125,9 +139,12 @@ class Lab:
         self.folder = folder
         self._parts: list[LabProcess] = []
 
-    def part(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> LabProcess:
+    def part(
+        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None, *, spoken: bool = False
+    ) -> LabProcess:
         # What it puts into temporary folders is removed with ours, also where it is killed.
-        started = LabProcess(command, log=self.folder / f"{name}.log", env={"TMPDIR": str(self.folder), **(env or {})})
+        env = {"TMPDIR": str(self.folder), **(env or {})}
+        started = LabProcess(command, log=self.folder / f"{name}.log", env=env, spoken=spoken)
         self._parts.append(started)
         return started
 

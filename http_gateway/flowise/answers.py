@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,7 +20,7 @@ MADE_BY_FLOW = ("sourceDocuments", "usedTools", "artifacts")
 STORED = "get-upload-file"
 
 
-class Chat(NamedTuple):
+class ClientChat(NamedTuple):
     """One exchange, as its client knows it."""
 
     chat_id: str
@@ -30,7 +30,7 @@ class Chat(NamedTuple):
     question: str | None
 
 
-def plain_answer(chat: Chat, answer: Answer, *, streams: bool) -> Json:
+def plain_answer(chat: ClientChat, answer: Answer, *, streams: bool) -> Json:
     """Return an answer as a plain prediction has it."""
     made = {name: told for name, told in made_by_flow(answer, chat).items() if told}
     # A flow of a custom function answers with an object.
@@ -41,13 +41,13 @@ def plain_answer(chat: Chat, answer: Answer, *, streams: bool) -> Json:
     return {**said, **told, **follow_ups, "isStreamValid": streams, **made}
 
 
-def plain_question(chat: Chat, stop: Stop) -> Json:
+def plain_question(chat: ClientChat, stop: Stop) -> Json:
     """Return what a flow asks a person, as a plain prediction has it."""
     told = {"text": stop.text, **metadata_of(chat), "isStreamValid": False}
     return {**told, "action": action_of(chat.query_id, stop)}
 
 
-def metadata_of(chat: Chat, answer: Answer | None = None) -> Json:
+def metadata_of(chat: ClientChat, answer: Answer | None = None) -> Json:
     """Return what names an exchange. The chat is the client's own: with another one it would lose its place."""
     told: Json = {"chatId": chat.chat_id, "chatMessageId": message_id_of(chat.query_id)}
     if chat.question is not None:
@@ -74,21 +74,29 @@ def action_of(query_id: str, stop: Stop) -> Json:
     }
 
 
-def made_by_flow(answer: Answer, chat: Chat) -> Json:
+def made_by_flow(answer: Answer, chat: ClientChat) -> Json:
     """Return all that a flow did and found for an answer."""
     # An answer from the cache or from another query's call: its files are that one's.
     return {
         "sourceDocuments": [dict(each) for each in answer.sources],
         "usedTools": [_tool(each) for each in answer.tools],
         "artifacts": [artifact for each in answer.artifacts if (artifact := _artifact(each, chat.query_id))],
-        "agentFlowExecutedData": [node_of(_step(each)) for each in answer.steps],
+        "agentFlowExecutedData": [node_of(step_object(each), _tools_of(each, answer)) for each in answer.steps],
     }
 
 
-def node_of(step: Mapping[str, Any]) -> Json:
-    """Return a step of a flow as a node that ran."""
-    output = {name: step[name] for name in ("reasoning", "usage", "elapsed_ms", "error") if step.get(name)}
-    about = {"id": step.get("id", ""), "name": step.get("kind", ""), "output": output}
+def node_of(step: Mapping[str, Any], tools: Sequence[Json] = ()) -> Json:
+    """Return a step of a flow, and the tools that it used, as a node that ran."""
+    output: Json = {"usedTools": list(tools)} if tools else {}
+    if usage := step.get("usage"):
+        output["usageMetadata"] = usage
+    if elapsed := step.get("elapsed_ms"):
+        output["timeMetadata"] = {"delta": elapsed}
+    if reasoning := step.get("reasoning"):
+        output["reasonContent"] = {"thinking": reasoning}
+    about: Json = {"id": step.get("id", ""), "name": step.get("kind", ""), "output": output}
+    if error := step.get("error"):
+        about["error"] = error
     return {
         "nodeId": step.get("id", ""),
         "nodeLabel": step.get("name", ""),
@@ -98,8 +106,8 @@ def node_of(step: Mapping[str, Any]) -> Json:
     }
 
 
-def _step(step: FlowStep) -> Json:
-    return dict(step_object(step))
+def _tools_of(step: FlowStep, answer: Answer) -> list[Json]:
+    return [_tool(each) for each in answer.tools if each.step == step.id]
 
 
 def _tool(use: ToolUse) -> Json:

@@ -53,7 +53,7 @@ class GivenUpload(BaseModel):
     data: str | None = None
 
 
-class HumanInput(BaseModel):
+class GivenDecision(BaseModel):
     """What a person decided, and the node that asked."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
@@ -74,7 +74,7 @@ class Prediction(BaseModel):
     config: dict[str, JsonValue] | None = Field(None, alias="overrideConfig")
     history: list[GivenMessage] | None = None
     uploads: list[GivenUpload] | None = Field(None, max_length=MOST_UPLOADS)
-    human: HumanInput | None = Field(None, alias="humanInput")
+    human: GivenDecision | None = Field(None, alias="humanInput")
 
     @property
     def chat(self) -> str:

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/v1", tags=["flowise"])
 Rating = Literal["THUMBS_UP", "THUMBS_DOWN"]
 
 
-class Feedback(BaseModel):
+class GivenFeedback(BaseModel):
     """What somebody thinks of a message."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
@@ -44,7 +44,7 @@ class Revision(BaseModel):
 
 
 @router.post("/feedback/{name}", summary="Rate an answer")
-async def give(request: Request, name: Annotated[str, Path(max_length=200)], given: Feedback) -> Response:
+async def give(request: Request, name: Annotated[str, Path(max_length=200)], given: GivenFeedback) -> Response:
     """Keep a thumb for the query that a message answers. The feedback's id is the message's."""
     try:
         guest = guest_of(request, name).in_chat(given.chat_id)

@@ -12,7 +12,7 @@ from agentic_flywheel.models import Answer, Event, EventKind
 from agentic_flywheel.stops import Stop
 from http_gateway.flowise.answers import (
     MADE_BY_FLOW,
-    Chat,
+    ClientChat,
     Json,
     action_of,
     made_by_flow,
@@ -47,10 +47,12 @@ def refusal(said: str) -> bytes:
     return frame("error", said) + END
 
 
-class Telling:
+class FrameTeller:
     """What the client of one stream has been told, and what it is told next."""
 
-    def __init__(self, chat: Chat, *, discreet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, chat: ClientChat, *, discreet: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """``discreet``: names of flows are not told while the query waits."""
         self._chat, self._discreet, self._clock = chat, discreet, clock
         self._story = Story()

@@ -92,14 +92,11 @@ def catalog_of(gateway: Gateway) -> Catalog:
 
 
 def admits(gateway: Gateway, scope: AsgiScope, origin: str) -> bool:
-    """Return whether pages of an origin may send a request: where the flow that its path names is public for them; of
-    a path that names none, where any is."""
+    """Return whether pages of an origin may send requests and read what becomes of them: where any flow is public for
+    them. What they are told of other flows is a refusal."""
     if not gateway.settings.http_visitors:
         return False
-    flows = catalog_of(gateway).active.values()
-    parts = scope["path"].split("/")
-    named = [flow for flow in flows if flow.key in parts or flow.id in parts]
-    return any(flow.public.admits(origin) for flow in named or flows if flow.public)
+    return any(flow.public.admits(origin) for flow in catalog_of(gateway).active.values() if flow.public)
 
 
 def lets_in(gateway: Gateway, scope: AsgiScope) -> bool:

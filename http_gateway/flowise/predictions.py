@@ -17,10 +17,17 @@ from agentic_flywheel.errors import ErrorInfo, FlywheelError, InputRequired, Inv
 from agentic_flywheel.models import Answer, Event, EventKind, Record
 from agentic_flywheel.stops import Stop
 from agentic_flywheel.uploads import Upload
-from http_gateway.flowise.answers import Chat, plain_answer, plain_question
-from http_gateway.flowise.bodies import HumanInput, Prediction, fields_of_form, is_streamed, read_json, read_prediction
+from http_gateway.flowise.answers import ClientChat, plain_answer, plain_question
+from http_gateway.flowise.bodies import (
+    GivenDecision,
+    Prediction,
+    fields_of_form,
+    is_streamed,
+    read_json,
+    read_prediction,
+)
 from http_gateway.flowise.chats import open_queries
-from http_gateway.flowise.frames import Telling
+from http_gateway.flowise.frames import FrameTeller
 from http_gateway.flowise.guests import Guest, count_visit, guest_of, is_member
 from http_gateway.flowise.refusals import refused, said_of
 from http_gateway.multipart import received_form
@@ -42,11 +49,11 @@ _BEAT = 10.0
 
 
 @dataclass(frozen=True)
-class Exchange:
+class AskedChat:
     """A query that is under way for a request."""
 
     guest: Guest
-    chat: Chat
+    chat: ClientChat
     #: The event behind which its client has not been told yet.
     after: str = "-"
     #: What there is at once: an answer from the cache, or what another flow of the query asks.
@@ -125,7 +132,7 @@ async def _bounded_body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-async def _begin(guest: Guest, prediction: Prediction, files: Sequence[Upload]) -> Exchange:
+async def _begin(guest: Guest, prediction: Prediction, files: Sequence[Upload]) -> AskedChat:
     """Ask, or decide what was asked before. Raises what ``AsyncProducer.submit`` and ``resume`` raise."""
     guest = guest.in_chat(prediction.chat, prediction.session)
     if prediction.human is not None:
@@ -139,11 +146,11 @@ async def _begin(guest: Guest, prediction: Prediction, files: Sequence[Upload]) 
     flow = guest.flow.key if guest.flow else None
     submission = await guest.producer.submit(question, flow=flow, **fields)
     asked = None if prediction.form else question
-    chat = Chat(prediction.chat, prediction.session, submission.query_id, asked)
-    return Exchange(guest, chat, answer=submission.answer)
+    chat = ClientChat(prediction.chat, prediction.session, submission.query_id, asked)
+    return AskedChat(guest, chat, answer=submission.answer)
 
 
-async def _decide(guest: Guest, prediction: Prediction, human: HumanInput) -> Exchange:
+async def _decide(guest: Guest, prediction: Prediction, human: GivenDecision) -> AskedChat:
     """Have the query of a chat go on that waits for a person."""
     asking = [each for each in await open_queries(guest, prediction.session) if each.stops or each.last_stop]
     if not asking:
@@ -156,14 +163,14 @@ async def _decide(guest: Guest, prediction: Prediction, human: HumanInput) -> Ex
         record.query_id, human.type, feedback=human.feedback or None, stop=named[0].number if named else None
     )
     left = (await guest.producer.status(record.query_id)).stops
-    chat = Chat(prediction.chat, prediction.session, record.query_id, prediction.question)
-    return Exchange(guest, chat, after, stop=left[0] if left else None)
+    chat = ClientChat(prediction.chat, prediction.session, record.query_id, prediction.question)
+    return AskedChat(guest, chat, after, stop=left[0] if left else None)
 
 
-async def _frames(exchange: Exchange) -> AsyncGenerator[bytes]:
+async def _frames(exchange: AskedChat) -> AsyncGenerator[bytes]:
     """Yield the frames of a query, to its end or until it asks a person."""
     guest, chat = exchange.guest, exchange.chat
-    telling = Telling(chat, discreet=guest.visitor)
+    telling = FrameTeller(chat, discreet=guest.visitor)
     try:
         if exchange.answer is not None:
             yield telling.answered(exchange.answer)
@@ -184,7 +191,7 @@ async def _frames(exchange: Exchange) -> AsyncGenerator[bytes]:
         yield telling.failed(said_of(error.describe(chat.query_id), discreet=guest.visitor))
 
 
-def _last(telling: Telling, record: Record, *, discreet: bool) -> bytes:
+def _last(telling: FrameTeller, record: Record, *, discreet: bool) -> bytes:
     """Return the frames with which a stream ends; none where the query was decided meanwhile and goes on."""
     if record.answer is not None:
         return telling.answered(record.answer)
@@ -225,7 +232,7 @@ async def _next(events: AsyncGenerator[Event]) -> Event:
     return await anext(events)
 
 
-async def _plain(request: Request, exchange: Exchange) -> Response:
+async def _plain(request: Request, exchange: AskedChat) -> Response:
     """Wait for a query, and return its answer or what it asks; nothing where the client goes away meanwhile."""
     guest, chat = exchange.guest, exchange.chat
     if exchange.stop is not None:

@@ -84,7 +84,9 @@ _ASK_FORM = {
     summary="Ask a question",
     status_code=202,
     responses={200: {"model": HttpQuery, "description": "It has ended"}, 202: {"model": HttpQuery}},
-    openapi_extra=documented({"application/json": HttpAsk.model_json_schema(), "multipart/form-data": _ASK_FORM}),
+    openapi_extra=documented(
+        {"application/json": {"$ref": "#/components/schemas/HttpAsk"}, "multipart/form-data": _ASK_FORM}
+    ),
 )
 async def ask(request: Request, caller: Asker, wait: Wait = 0.0, idempotency_key: IdempotencyKey = None) -> Response:
     """Accept a question and return its id; with `wait`, its answer if it is there in time. Files go as

@@ -2,8 +2,8 @@
 
 The last message is the question, since a chat program sends the whole conversation each time; the messages of user and
 assistant before it are its history, which a flow is told instead of what it remembers itself; `system` and `developer`
-messages are its context. Images go with the question; those of earlier messages leave a mark in the history, where a
-flow can be given text alone.
+messages are its context, and stand in front of the question where they are too long for that. Images go with the
+question; those of earlier messages leave a mark in the history, where a flow can be given text alone.
 """
 
 from __future__ import annotations
@@ -127,16 +127,18 @@ def conversation_of(messages: list[ChatMessage]) -> Conversation:
                 f"messages.{at}.content", "an image goes with a question: put it into the user's message"
             )
     context = "\n\n".join(filter(None, (each.words.strip() for _, each in told))) or None
+    if not asked.words.strip():
+        raise InvalidQuery(f"messages.{place}.content", "it holds no words: an image goes with a question")
+    question = asked.words
+    if context is not None and len(context) > MAX_CONTEXT:
+        # Such as the passages that a chat program has found: most flows would be told it in front of the question, too.
+        question, context = f"{context}\n\n{question}", None
     conversation = Conversation(
-        question=asked.words,
+        question=question,
         history=tuple(_message(each) for _, each in said[:-1] if each.text.strip()),
         context=context,
         uploads=tuple(_image(url, f"messages.{place}.content", n) for n, url in enumerate(asked.images, 1)),
     )
-    if not conversation.question.strip():
-        raise InvalidQuery(
-            f"messages.{place}.content", "it holds no words: a flow is asked a question, beside an image"
-        )
     _check_lengths(conversation)
     return conversation
 
@@ -148,9 +150,8 @@ def _message(message: ChatMessage) -> Message:
 def _check_lengths(conversation: Conversation) -> None:
     """Raises ContextTooLong. Nothing is cut: a client that is not told would not know what the flow never read."""
     if len(conversation.question) > MAX_QUESTION:
-        raise ContextTooLong("The last message", len(conversation.question), MAX_QUESTION)
-    if len(conversation.context or "") > MAX_CONTEXT:
-        raise ContextTooLong("What the system messages say", len(conversation.context or ""), MAX_CONTEXT)
+        what = "The last message, with long system messages in front of it,"
+        raise ContextTooLong(what, len(conversation.question), MAX_QUESTION)
     size = sum(len(each.model_dump_json().encode()) + 1 for each in conversation.history)
     size += len(conversation.question.encode())
     if size > MAX_QUERY_BYTES - _BESIDE:

@@ -151,7 +151,7 @@ def _show_reading(screen: Screen, path: Path, reading: RegistryReading) -> None:
     for fault in reading.faults:
         _show_fault(screen, fault)
     for warning in reading.warnings:
-        screen.line(("! ", "yellow"), f"{path}:{warning.line}: {warning.key}: {warning.text}")
+        screen.line(("! ", "yellow"), one_line(f"{path}:{warning.line}: {warning.key}: {warning.text}"))
     if not reading.faults:
         screen.line(("✓ ", "green"), f"{path} is acceptable")
     if unsaid := ", ".join(_unsaid_caches(reading)):
@@ -170,7 +170,7 @@ def _unsaid_caches(reading: RegistryReading) -> Iterator[str]:
 
 
 def _show_fault(screen: Screen, fault: InvalidRegistry) -> None:
-    screen.line(("✗ ", "bold red"), f"{fault.path}:{fault.line}: {fault.key}: {fault.reason}")
+    screen.line(("✗ ", "bold red"), one_line(f"{fault.path}:{fault.line}: {fault.key}: {fault.reason}"))
 
 
 def show_report(screen: Screen, report: FlowReport) -> None:
@@ -181,6 +181,7 @@ def show_report(screen: Screen, report: FlowReport) -> None:
     mark = ("✗ ", "bold red") if report.problems else ("! ", "yellow") if report.remarks else ("✓ ", "green")
     known = [f"key {report.key}"] if report.key != "not known" else []
     known += ["streams" if report.streams else "does not stream"] if report.streams is not None else []
-    screen.line(mark, (report.flow, "bold"), (f"  {report.name}" if report.name else ""), f"  {', '.join(known)}")
+    name = one_line(report.name or "", 60)
+    screen.line(mark, (report.flow, "bold"), (f"  {name}" if name else ""), f"  {', '.join(known)}")
     for text in (*report.problems, *report.remarks):
-        screen.line("    ", text)
+        screen.line("    ", one_line(text))

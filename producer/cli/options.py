@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections import Counter
 from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from agentic_flywheel.given import MAX_QUESTION
+from agentic_flywheel.once import GivenTwice, once
 
 
 def command_group(summary: str) -> typer.Typer:
@@ -161,7 +161,9 @@ def filled_in(given: list[str]) -> dict[str, Any]:
     """Return a form from ``NAME=VALUE`` pairs, whose values are texts, or from one JSON object."""
     if len(given) == 1 and given[0].lstrip().startswith("{"):
         try:
-            found = json.loads(given[0], object_pairs_hook=_once)
+            found = json.loads(given[0], object_pairs_hook=once)
+        except GivenTwice as twice:
+            raise typer.BadParameter(f"{twice}.", param_hint="--form") from None
         except ValueError as refused:
             raise typer.BadParameter(f"it is not JSON: {refused}.", param_hint="--form") from None
         return dict(found)
@@ -169,15 +171,10 @@ def filled_in(given: list[str]) -> dict[str, Any]:
     for pair, (name, separator, _) in zip(given, split, strict=True):
         if not name or not separator:
             raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--form")
-    return _once([(name, value) for name, _, value in split])
-
-
-def _once(given: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return pairs as a mapping: of a name that is given twice, nobody knows which value counts."""
-    for name, times in Counter(name for name, _ in given).items():
-        if times > 1:
-            raise typer.BadParameter(f"{name!r} is given twice.", param_hint="--form")
-    return dict(given)
+    try:
+        return once([(name, value) for name, _, value in split])
+    except GivenTwice as twice:
+        raise typer.BadParameter(f"{twice}.", param_hint="--form") from None
 
 
 def pairs(given: list[str], option: str) -> dict[str, Any]:
@@ -187,8 +184,12 @@ def pairs(given: list[str], option: str) -> dict[str, Any]:
         key, separator, value = pair.partition("=")
         if not key or not separator:
             raise typer.BadParameter(f"{pair!r} is not KEY=VALUE.", param_hint=option)
+        if key in found:
+            raise typer.BadParameter(f"the key {key!r} is given twice.", param_hint=option)
         try:
-            found[key] = json.loads(value)
+            found[key] = json.loads(value, object_pairs_hook=once)
+        except GivenTwice as twice:
+            raise typer.BadParameter(f"{twice}.", param_hint=option) from None
         except ValueError:
             found[key] = value
     return found

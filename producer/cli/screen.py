@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
@@ -20,6 +20,9 @@ from producer.cli.safe_text import clean, json_line
 
 #: Width in columns where the output is not a terminal, so that tables in a file are not folded.
 _FILE_WIDTH = 140
+
+#: Most columns of a table there: longer texts are folded.
+_WIDEST = 2000
 
 #: A text, or a text and its style.
 Piece = str | tuple[str, str]
@@ -78,8 +81,14 @@ class Screen:
         self.drawing(table_of(columns, rows, right=right, keep=keep))
 
     def drawing(self, drawing: RenderableType) -> None:
-        """Print what rich draws; its texts must be clean."""
+        """Print what rich draws; its texts must be clean. In a file or a pipe no table is cut or folded."""
+        if self._out.is_terminal:
+            self._out.print(drawing)
+            return
+        usual = self._out.width
+        self._out.width = max(usual, _widest(self._out, drawing))
         self._out.print(drawing)
+        self._out.width = usual
 
     @contextmanager
     def redrawing(self) -> Iterator[Callable[[RenderableType], None]]:
@@ -118,6 +127,18 @@ class Screen:
     def explanation(self, info: ErrorInfo) -> None:
         """Print the same as a result: what a query ended with."""
         _explain(self._out, info)
+
+
+def _widest(console: Console, drawing: RenderableType) -> int:
+    """Return the columns that the widest table of a drawing takes."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    tables = drawing.renderables if isinstance(drawing, Group) else [drawing]
+    options = console.options.update(width=_WIDEST)
+    return max(
+        (Measurement.get(console, options, each).maximum for each in tables if isinstance(each, Table)), default=0
+    )
 
 
 def table_of(

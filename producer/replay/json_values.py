@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from agentic_flywheel.once import once
 from agentic_flywheel.written import Number
 
 
@@ -29,15 +30,6 @@ def decoded(text: str, at: int) -> tuple[Any, int]:
         raise ValueError("it is nested too deeply") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for number, name in enumerate(names) if name in names[:number])
-        raise ValueError(f"the key {twice[:80]!r} is given twice")
-    return found
-
-
 def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
 
@@ -50,5 +42,5 @@ def _whole(text: str) -> int:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=Number, parse_int=_whole, parse_constant=_constant, strict=True
+    object_pairs_hook=once, parse_float=Number, parse_int=_whole, parse_constant=_constant, strict=True
 )

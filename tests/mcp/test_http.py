@@ -45,6 +45,44 @@ async def test_its_health_is_told_to_whoever_asks(bridge_house: BridgeHouse) -> 
     assert other.status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("sent", "code", "request_id"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": "\\ud800"}}', -32602, 7),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": Infinity}}', -32700, None),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": 1, "a": 2}}', -32602, 7),
+        (b"NaN", -32700, None),
+        (b"[]", -32600, None),
+        (b"[1]", -32600, None),
+        (b"", -32700, None),
+        (b"[" * 5000, -32700, None),
+        (b"\xff\xfe", -32700, None),
+        (b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}', -32600, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"])
+async def test_what_is_no_message_is_answered_as_json_rpc_says_and_begins_no_session(
+    bridge_house: BridgeHouse, sent: bytes, code: int, request_id: int | None, kind: str
+) -> None:
+    headers = {"Content-Type": kind, "Accept": "application/json, text/event-stream"}
+    async with Raw(bridge_house.url) as raw:
+        answer = await raw.http.post(bridge_house.url, content=sent, headers=headers)
+
+    told = answer.json()
+    assert (answer.status_code, told["error"]["code"], told["id"]) == (400, code, request_id)
+    assert "mcp-session-id" not in answer.headers
+
+
+async def test_a_key_that_is_given_twice_in_an_argument_of_text_is_refused(bridge_house: BridgeHouse) -> None:
+    async with Raw(bridge_house.url) as raw:
+        for name in ("config", "form"):
+            arguments = {"question": "Why?", name: '{"a": 1, "a": 2}'}
+            told = await raw.modern("tools/call", {"name": "flowise_query", "arguments": arguments})
+            error = json.loads(told["result"]["content"][0]["text"])
+            assert (told["result"]["isError"], error["error_type"]) == (True, "InvalidQuery")
+            assert "the key 'a' is given twice" in error["error"]
+
+
 async def test_a_session_outlives_a_restart_of_the_bridge(bridge_house: BridgeHouse) -> None:
     port = free_port()
     url = bridge_house.door(port=port)
@@ -57,6 +95,25 @@ async def test_a_session_outlives_a_restart_of_the_bridge(bridge_house: BridgeHo
 
     assert asked["result"]["structuredContent"]["answer"]
     assert stream.status_code == 405
+
+
+async def test_a_session_of_before_a_restart_belongs_to_the_token_that_goes_on_with_it(
+    bridge_house: BridgeHouse,
+) -> None:
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    port = free_port()
+    url = bridge_house.door(port=port, FLYWHEEL_MCP_TOKENS=TOKENS)
+    async with Raw(url) as alice, Raw(url, token=BOB) as bob:
+        await alice.open_session()
+        bridge_house.doors[-1].terminate()
+        bridge_house.door(port=port, FLYWHEEL_MCP_TOKENS=TOKENS)
+        bob.http.headers["mcp-session-id"] = alice.http.headers["mcp-session-id"]
+        bob.http.headers["mcp-protocol-version"] = "2025-11-25"
+        answers = [await each.http.post(url, json=ping) for each in (alice, bob, alice, bob)]
+        stream = await bob.http.get(url)
+
+    assert [each.status_code for each in answers] == [200, 404, 200, 404]
+    assert stream.status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,12 @@ async def test_a_signal_ends_the_bridge_also_while_a_call_waits(
     assert record.state is State.RUNNING
 
 
+#: What other readers of JSON take for JSON, or for one of its two meanings.
+TWISTED: dict[str, tuple[bytes, int, int | None]] = {
+    "not a number": (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": NaN}}', -32700, None),
+    "nan alone": (b"NaN", -32700, None),
+    "a key twice": (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": 1, "a": 2}}', -32602, 7),
+}
 #: No text and no whole number.
 _ODD_IDS = (b"null", b"1.5", b"{}", b"[]", b"true")
 
@@ -133,6 +139,7 @@ _ODD_IDS = (b"null", b"1.5", b"{}", b"[]", b"true")
         *((b'{"jsonrpc": "2.0", "id": ' + odd + b', "method": "ping"}', -32600, None) for odd in _ODD_IDS),
         (b"[]", -32600, None),
         (b"42", -32600, None),
+        *TWISTED.values(),
     ],
     ids=[
         "text",
@@ -147,6 +154,7 @@ _ODD_IDS = (b"null", b"1.5", b"{}", b"[]", b"true")
         *map(bytes.decode, _ODD_IDS),
         "list",
         "number",
+        *TWISTED,
     ],
 )
 async def test_a_line_that_is_no_message_is_answered_and_the_next_one_too(

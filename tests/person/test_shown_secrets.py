@@ -27,6 +27,7 @@ from mcp_bridge.toolsets import ALL_TOOLS
 from person.house import Things, commands, content, nothing, run_command
 from person.http_routes import operations
 from person.secret_house import CONFIG, SECRET, SecretHouse, with_login
+from person.test_walk_http import ways
 from producer import AsyncProducer
 
 QUESTION = "Which clause of the contract names the python database?"
@@ -185,20 +186,17 @@ async def test_no_route_shows_a_secret(
     for name, value in secret_house.secrets.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
-    http_values = {"question": QUESTION, "questions": [QUESTION], "flow": "document-qa", "value": 5, "wait": 20}
     headers = {"Authorization": f"Bearer {ALICE}"}
     async with (
         served(secret_house, monkeypatch, settings=settings.model_dump()) as port,
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as http,
     ):
         for things in asked:
-            values: dict[str, Any] = {**things._asdict(), **http_values}
             for operation in operations(build_app(Gateway(settings))):
                 if operation.path in ("/metrics", "/healthz", "/readyz") or operation.method == "DELETE":
                     continue
-                given = {name: values[name] for name in operation.where if name in values}
-                needed = {name: given.get(name, "x") for name, is_needed in operation.needed.items() if is_needed}
-                for wanted in (given | needed, needed, *({**needed, name: given[name]} for name in given)):
+                for given in ways(operation, things):
+                    wanted = given | {name: "document-qa" for name in ("flow", "name", "model") if name in given}
                     told = await http.send(operation.request(http, wanted, {}))
                     assert SECRET not in told.text + str(told.headers), (operation, wanted)
 

@@ -29,11 +29,21 @@ class WithoutParser:
         self.read_response = connection.read_response
 
 
-@pytest.fixture(params=["parser", "no parser"])
+class WithoutStream:
+    """A connection of a redis-py that has no such stream."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.send_packed_command = connection.send_packed_command
+
+
+@pytest.fixture(params=["as it is", "no parser", "no stream"])
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "no parser":
-        quick = module._reply_reader
-        monkeypatch.setattr(module, "_reply_reader", lambda connection: quick(WithoutParser(connection)))  # type: ignore[arg-type]
+        read = module._reply_reader
+        monkeypatch.setattr(module, "_reply_reader", lambda connection: read(WithoutParser(connection)))  # type: ignore[arg-type]
+    if request.param == "no stream":
+        write = module._write
+        monkeypatch.setattr(module, "_write", lambda connection, packed: write(WithoutStream(connection), packed))  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("reader")

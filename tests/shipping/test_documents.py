@@ -11,7 +11,17 @@ from processes import REPOSITORY
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
 #: Pages that guide through the sources: every path in them has to exist.
 GUIDES = [REPOSITORY / "docs" / "architecture.md", *sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))]
-TOPS = ("agentic_flywheel", "workers", "producer", "mcp_bridge", "flowise_sandbox", "tests", "benchmarks", "docs")
+TOPS = (
+    "agentic_flywheel",
+    "workers",
+    "producer",
+    "mcp_bridge",
+    "http_gateway",
+    "flowise_sandbox",
+    "tests",
+    "benchmarks",
+    "docs",
+)
 
 
 def relative(path: Path) -> str:

@@ -18,8 +18,8 @@ from tls import tls_before
 
 import agentic_flywheel
 from agentic_flywheel.broker.audit import audit
-from agentic_flywheel.broker.rights import check_rights, commands
-from agentic_flywheel.errors import BrokerRightsMissing
+from agentic_flywheel.broker.rights import channel_rules, check_rights, commands, key_rules
+from agentic_flywheel.errors import BrokerRightsMissing, UnknownQuery
 from agentic_flywheel.models import EventKind
 from producer import AsyncProducer
 from producer.cli.checkup import check_everything
@@ -114,6 +114,28 @@ async def test_tls_with_a_private_authority_and_a_certificate_of_the_client(
             await asyncio.to_thread(house.workers[-1].terminate)
     finally:
         house.stop()
+
+
+@pytest.mark.timeout(120)
+async def test_two_databases_of_one_server_are_two_installations(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    urls = [house.broker.url, f"redis://127.0.0.1:{house.broker.port}/1"]
+    question = "How do I keep two python databases apart?"
+    try:
+        for url in urls:
+            await asyncio.to_thread(house.worker, redis_url=url)
+        producers = [AsyncProducer(house.settings.model_copy(update={"redis_url": url})) for url in urls]
+        async with producers[0] as one, producers[1] as other:
+            answers = [await producer.ask(question, wait=30) for producer in (one, other)]
+            again = await other.ask(question, wait=30)
+            calls = house.calls(question)
+            with pytest.raises(UnknownQuery):
+                await other.status(answers[0].query_id)
+    finally:
+        house.stop()
+
+    assert calls == 2
+    assert [answers[0].cached, answers[1].cached, again.cached] == [False, False, True]
 
 
 #: What docs/redis.md prints for a user of a server that others use too, with the number of the database.
@@ -228,3 +250,10 @@ def test_every_command_of_the_product_is_among_those_that_are_asked_for() -> Non
 
     assert len(used) > 60
     assert used - commands() == OPTIONAL
+
+
+def test_the_docs_print_these_rules() -> None:
+    page = (Path(agentic_flywheel.__file__).parent.parent / "docs" / "redis.md").read_text()
+
+    assert f">PASSWORD {RULES}\n" in page
+    assert {rule for rule in RULES.split() if rule[0] in "~&"} == {*key_rules(), *channel_rules(0)}

@@ -20,6 +20,11 @@ class AtWork:
         self._on_room: Callable[[], object] | None = None
         self._room_at = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the hub waits for room."""
+        return self._on_room is not None
+
     @contextmanager
     def elsewhere(self) -> Iterator[None]:
         """Count a task as waiting elsewhere for the duration of the block. On the loop's thread."""

@@ -37,6 +37,7 @@ class Job:
     __slots__ = (
         "__weakref__",
         "_handover",
+        "_hurries",
         "_on_end",
         "_soft",
         "_timers",
@@ -59,16 +60,18 @@ class Job:
         *,
         handover: Handover,
         on_end: Callable[[Job], None],
+        hurries: Callable[[], bool],
         call: Callable[[], Any] | None = None,
         soft_limit: float | None = None,
         hard_limit: float | None = None,
     ) -> None:
         """``tracer`` is that of a coroutine task; a plain one has ``call`` instead. Limits are seconds.
 
-        ``on_end`` is called on the hub's thread when a coroutine has ended.
+        ``on_end`` is called on the hub's thread when a coroutine has ended: at once, or together with others where
+        nobody waits for this end. ``hurries`` says whether others wait for its place.
         """
         self.request, self.tracer, self.call = request, tracer, call
-        self._handover, self._on_end = handover, on_end
+        self._handover, self._on_end, self._hurries = handover, on_end, hurries
         self.soft_limit, self.hard_limit = soft_limit, hard_limit
         self.fate = Fate.NONE
         self.body_result: BodyResult | None = None
@@ -124,7 +127,18 @@ class Job:
         else:
             error = task.exception()
             self.body_result = BodyResult(task.result()) if error is None else BodyResult(error=error)
-        self._handover.to_hub(self._tell_end)
+        if self._is_awaited():
+            self._handover.to_hub(self._tell_end)
+        else:
+            self._handover.to_hub_in_company(self._tell_end)
+
+    def _is_awaited(self) -> bool:
+        """Whether somebody may wait for what follows the end. Otherwise only an acknowledgement follows."""
+        run = self.task_run
+        if run is None or self.body_result is None or self.body_result.error is not None or run.publish_result:
+            return True
+        context = run.context
+        return bool(context.callbacks or context.chain or context.chord or self._hurries())
 
     def _clear_timers(self) -> None:
         for timer in self._timers:

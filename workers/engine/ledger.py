@@ -112,6 +112,10 @@ class Ledger:
         """
         self._add(transport_scripts.settle_set_aside(tag=tag, acknowledged=acknowledged))
 
+    def hurry(self) -> None:
+        """Have what is there written in the hub's present turn: it has been gathered long enough."""
+        self.is_urgent |= self.has_entries
+
     @property
     def has_entries(self) -> bool:
         """Whether anything is still to be written."""

@@ -21,6 +21,7 @@ from celery.utils import log as celery_log
 from kombu.asynchronous import get_event_loop
 
 from workers.engine.handover import Handover
+from workers.engine.huge_pages import gather_in_background
 from workers.engine.job import Job
 from workers.engine.ledger import ledger
 from workers.engine.link import BROKER_AWAY
@@ -65,7 +66,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             raise ImproperlyConfigured("the asyncio pool needs a broker with an event loop: Redis")
         self._hub = hub
         self._grace: float | None = self.app.conf.get("flywheel_grace")
-        self.handover = Handover(hub, shared_loop.get().loop)
+        self.handover = Handover(hub, shared_loop.get().loop, after_gathered=ledger.hurry)
         self._workload = Workload(self.handover, self.limit)
         signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_process_init.send(sender=None)
@@ -73,6 +74,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         gc.freeze()
         gc.set_threshold(*COLLECTED_AFTER)
         sys.setswitchinterval(THREAD_TURN)
+        gather_in_background()
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Have the hub conclude ended tasks in each turn: an error in a turn may drop the call that was to do it."""
@@ -140,6 +142,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             self._tracer_of(name),
             handover=self.handover,
             on_end=self._workload.finish,
+            hurries=self._workload.hurries,
             call=call,
             soft_limit=soft or self.options.get("soft_timeout"),
             hard_limit=hard or self.options.get("timeout"),
@@ -162,7 +165,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
 
     def _drain(self) -> bool:
         """Conclude what has ended, write the ledger, renew the leases. Return whether all could be written."""
-        self.handover.run_on_hub()
+        self.handover.run_all_on_hub()
         try:
             ledger.settle()
             if self.leases is not None:
@@ -175,7 +178,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         return True
 
     def _end(self) -> None:
-        self.handover.run_on_hub()
+        self.handover.run_all_on_hub()
         if self._workload.running:
             logger.warning("%d tasks did not finish in time and are handed back", len(self._workload.running))
         self._workload.hand_back_running()
@@ -185,4 +188,4 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
         if not written:
             logger.error("the broker does not answer; unfinished messages go back when their leases expire")
         shared_loop.stop()
-        self.handover.run_on_hub()
+        self.handover.run_all_on_hub()

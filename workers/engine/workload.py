@@ -11,6 +11,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 
+from workers.engine.at_work import at_work
 from workers.engine.handover import Handover
 from workers.engine.job import Fate, Job
 from workers.engine.link import BROKER_AWAY
@@ -44,6 +45,10 @@ class Workload:
             self._start(job)
         else:
             self.waiting.append(job)
+
+    def hurries(self) -> bool:
+        """Whether the place of a task that has ended may be wanted at once. Any thread may ask."""
+        return at_work.is_full or bool(self.waiting) or 2 * len(self.running) >= self._limit
 
     def set_limit(self, limit: int) -> None:
         """Change how many jobs may run at once. Those that run go on."""

@@ -62,6 +62,7 @@ if cache_key ~= '' and policy == POLICY.use then
   if answer then
     if fresh(cache_key, stale_ms) then
       count(flow, 'hits')
+      use_answer(cache_key, answer, now)
       return reply.hit(about, answer)
     end
     stale = answer

@@ -15,6 +15,8 @@
 -- cached_value: text     what is stored under the key; '' where nothing is to be stored
 -- cache_ms: whole        for how long
 -- stale_ms: whole        the part of it in which the answer is stale
+-- flow_most: whole       bytes of cached answers of the flow; 0 for no limit, as for the next
+-- all_most: whole        bytes of all cached answers
 -- failure_ms: whole      for how long a permanent failure is remembered; 0 for not at all
 -- transient: flag        whether the failure says nothing about the question
 -- server: text           where the flow is
@@ -49,7 +51,7 @@ end
 local about = part == '' and look(id)
 if cache_key ~= '' then
   if cached_value ~= '' then
-    redis.call('SET', cache_key, cached_value, 'PX', cache_ms)
+    keep_answer(cache_key, cached_value, cache_ms, flow_most, all_most, now)
   elseif state == STATE.failed and failure_ms > 0 and not transient then
     redis.call('SET', failure_key(cache_key), error .. '\n' .. failure, 'PX', failure_ms)
   end

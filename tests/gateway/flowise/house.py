@@ -17,8 +17,8 @@ POET, PAPERS, TECHNICAL = (
     "2f6c2f0e-6f0b-4c52-9a51-6f1f0a3f7c11",
     "896f7eed-342e-4596-9429-6fb9b5fbd91b",
 )
-APPROVAL, FORM, SEEING, READING, PLOTTER, LEADING, NARROW, BROKEN = (
-    f"00000000-0000-4000-8000-0000000000{n}" for n in range(31, 39)
+APPROVAL, FORM, SEEING, READING, PLOTTER, LEADING, NARROW, BROKEN, FARAWAY = (
+    f"00000000-0000-4000-8000-0000000000{n}" for n in range(31, 40)
 )
 #: Where the page is in which the flows are embedded; the browser is told that this name is this machine.
 SHOP = "shop.test"
@@ -41,6 +41,11 @@ operational_flows:
   plotter: {{id: {plotter}, domain: creative, public: {{origins: ["{shop}"]}}}}
   leading: {{id: {leading}, domain: creative, public: {{origins: ["{shop}"]}}}}
   narrow: {{id: {narrow}, domain: creative, cache: off, concurrency: 1, public: {{origins: ["{shop}"]}}}}
+  faraway:
+    id: {faraway}
+    domain: creative
+    server: http://127.0.0.1:1
+    form: [{{name: employee}}, {{name: kind, type: options, options: [travel, meal]}}]
   broken: {{id: {broken}, domain: creative, attempts: 1, failure_ttl: 0, public: {{origins: ["{shop}"]}}}}
 """
 
@@ -54,7 +59,7 @@ class WidgetHouse(GatewayHouse):
         ids = {
             "poet": POET, "papers": PAPERS, "technical": TECHNICAL, "approval": APPROVAL, "form": FORM,
             "seeing": SEEING, "reading": READING, "plotter": PLOTTER, "leading": LEADING, "narrow": NARROW,
-            "broken": BROKEN,
+            "broken": BROKEN, "faraway": FARAWAY,
         }  # fmt: skip
         super().__init__(folder, registry=_REGISTRY.format(shop=self.shop, **ids))
 

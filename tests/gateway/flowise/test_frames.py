@@ -11,12 +11,12 @@ import pytest
 from agentic_flywheel.doings import Artifact, FlowStep, ToolUse
 from agentic_flywheel.models import Answer, Event, EventKind
 from agentic_flywheel.stops import Stop
-from http_gateway.flowise.answers import Chat, plain_answer, plain_question
-from http_gateway.flowise.frames import Telling, frame, refusal
+from http_gateway.flowise.answers import ClientChat, plain_answer, plain_question
+from http_gateway.flowise.frames import FrameTeller, frame, refusal
 
 QUERY = "0123456789abcdef0123456789abcdef"
 MESSAGE = "01234567-89ab-cdef-0123-456789abcdef"
-CHAT = Chat("chat-1", "session-1", QUERY, "Why?")
+CHAT = ClientChat("chat-1", "session-1", QUERY, "Why?")
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
@@ -50,11 +50,11 @@ def stop(**more: Any) -> Stop:
 
 
 @pytest.fixture
-def telling() -> Telling:
-    return Telling(CHAT)
+def telling() -> FrameTeller:
+    return FrameTeller(CHAT)
 
 
-def test_a_streamed_answer_has_the_frames_of_a_recorded_chatflow(telling: Telling) -> None:
+def test_a_streamed_answer_has_the_frames_of_a_recorded_chatflow(telling: FrameTeller) -> None:
     frames = telling.told(event(EventKind.ROUTED, flow="poet"))
     frames += telling.told(event(EventKind.STARTED, flow="poet"))
     frames += telling.told(event(EventKind.TOKEN, text="Because "))
@@ -82,23 +82,23 @@ def test_a_token_keeps_what_the_python_client_would_take_out_of_it() -> None:
     assert json.loads(line.replace("data:", "")) == {"event": "token", "data": said}
 
 
-def test_what_was_not_streamed_is_told_in_one_token(telling: Telling) -> None:
+def test_what_was_not_streamed_is_told_in_one_token(telling: FrameTeller) -> None:
     assert told(telling.answered(answer("All of it.")))[:2] == [("start", ""), ("token", "All of it.")]
 
 
-def test_only_the_rest_of_an_answer_is_told(telling: Telling) -> None:
+def test_only_the_rest_of_an_answer_is_told(telling: FrameTeller) -> None:
     telling.told(event(EventKind.TOKEN, text="All "))
 
     assert told(telling.answered(answer("All of it.")))[0] == ("token", "of it.")
 
 
-def test_another_answer_than_the_streamed_one_gets_a_bubble_of_its_own(telling: Telling) -> None:
+def test_another_answer_than_the_streamed_one_gets_a_bubble_of_its_own(telling: FrameTeller) -> None:
     telling.told(event(EventKind.TOKEN, text="Half an ans"))
 
     assert told(telling.answered(answer("From the fallback.")))[:2] == [("start", ""), ("token", "From the fallback.")]
 
 
-def test_what_was_said_before_a_retry_is_void(telling: Telling) -> None:
+def test_what_was_said_before_a_retry_is_void(telling: FrameTeller) -> None:
     telling.told(event(EventKind.TOKEN, text="Half an ans"))
     frames = telling.told(event(EventKind.RETRYING))
     frames += telling.told(event(EventKind.TOKEN, text="Whole."))
@@ -109,7 +109,7 @@ def test_what_was_said_before_a_retry_is_void(telling: Telling) -> None:
 
 def test_a_query_that_waits_says_so_and_can_be_stopped() -> None:
     times = iter([0.0, 2.5])
-    telling = Telling(CHAT, clock=lambda: next(times))
+    telling = FrameTeller(CHAT, clock=lambda: next(times))
 
     frames = telling.waits() + telling.waits()
     frames += telling.told(event(EventKind.WAITING, reason="concurrency")) + telling.waits()
@@ -128,7 +128,7 @@ def test_a_query_that_waits_says_so_and_can_be_stopped() -> None:
 
 
 def test_visitors_are_not_told_where_a_question_goes() -> None:
-    open_words, discreet = Telling(CHAT), Telling(CHAT, discreet=True)
+    open_words, discreet = FrameTeller(CHAT), FrameTeller(CHAT, discreet=True)
     for telling in (open_words, discreet):
         telling.told(event(EventKind.ROUTED, flow="secret-flow", confidence=0.9))
 
@@ -136,7 +136,7 @@ def test_visitors_are_not_told_where_a_question_goes() -> None:
     assert b"secret-flow" not in discreet.waits()
 
 
-def test_steps_are_told_as_nodes_one_by_one_and_whole_at_the_end(telling: Telling) -> None:
+def test_steps_are_told_as_nodes_one_by_one_and_whole_at_the_end(telling: FrameTeller) -> None:
     frames = telling.told(event(EventKind.STEP, id="llm_0", name="LLM 0", status="running"))
     frames += telling.told(event(EventKind.STEP, id="llm_0", name="LLM 0", status="error", error="boom"))
     step = FlowStep(id="llm_0", name="LLM 0", kind="llmAgentflow", status="finished")
@@ -151,16 +151,16 @@ def test_steps_are_told_as_nodes_one_by_one_and_whole_at_the_end(telling: Tellin
     ]
 
 
-def test_parts_of_a_question_to_several_flows_are_not_mixed(telling: Telling) -> None:
+def test_parts_of_a_question_to_several_flows_are_not_mixed(telling: FrameTeller) -> None:
     assert telling.told(event(EventKind.TOKEN, text="one", part="poet")) == b""
 
 
-def test_a_refusal_is_an_error_and_an_end(telling: Telling) -> None:
+def test_a_refusal_is_an_error_and_an_end(telling: FrameTeller) -> None:
     assert told(refusal("Full.")) == [("error", "Full."), ("end", "[DONE]")]
     assert told(telling.failed("Full.")) == [("error", "Full."), ("end", "[DONE]")]
 
 
-def test_what_a_flow_made_is_told_before_the_end(telling: Telling) -> None:
+def test_what_a_flow_made_is_told_before_the_end(telling: FrameTeller) -> None:
     made = (
         Artifact(type="png", name="plot.png", link="/api/v1/get-upload-file?chatId=ours&fileName=plot.png"),
         Artifact(type="html", text="<b>plot</b>"),
@@ -192,7 +192,7 @@ def test_what_a_flow_made_is_told_before_the_end(telling: Telling) -> None:
     assert found["metadata"]["followUpPrompts"] == '["And then?"]'
 
 
-def test_a_question_to_a_person_has_its_buttons(telling: Telling) -> None:
+def test_a_question_to_a_person_has_its_buttons(telling: FrameTeller) -> None:
     telling.told(event(EventKind.TOKEN, text="Proceed with it?"))
     found = dict(told(telling.asks(stop(feedback=False))))
 

@@ -48,6 +48,7 @@ operational_flows:
     domain: titles
 """
 PLAIN, BROKEN, TITLES = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
+TECHNICAL = "896f7eed-342e-4596-9429-6fb9b5fbd91b"
 ASKING, SEEING = "00000000-0000-4000-8000-000000000020", "00000000-0000-4000-8000-00000000000c"
 PATH = "/v1/chat/completions"
 _numbers = itertools.count(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,6 +16,7 @@ from gateway.openai.chat import (
     BROKEN,
     PATH,
     PLAIN,
+    REGISTRY,
     body,
     chunks_in,
     query_of,
@@ -235,6 +237,22 @@ async def test_side_calls_go_to_their_flow_and_outside_the_session(
 
     assert answered.json()["flywheel"]["flow"] == "titles"
     assert (await record_of(openai_house, query_of(answered))).query.session_id is None
+
+
+async def test_side_calls_are_refused_where_the_registry_names_no_flow_for_them(
+    openai_house: GatewayHouse, tmp_path: Path
+) -> None:
+    registry = tmp_path / "flow-registry.yaml"
+    registry.write_text(REGISTRY.replace("  side_calls: titles\n", ""))
+    gateway = Gateway(openai_house.settings.model_copy(update={"registry": registry}))
+    transport = httpx2.ASGITransport(build_app(gateway).state.entrance)
+
+    async with gateway.open(), httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        refused = await client.post(PATH, json=body("### Task:\nSuggest 3 relevant follow-up questions.", "auto"))
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (400, "side_call_refused")
+    assert "`side_calls` in `intent_classification`" in error["recovery_suggestions"][0]
 
 
 async def test_models_are_auto_domains_and_flows_that_take_questions(alice: httpx2.AsyncClient) -> None:

@@ -7,8 +7,8 @@ import asyncio
 import httpx2
 import pytest
 
-from gateway.house import BOB, GatewayHouse, gateway_client
-from gateway.openai.chat import BROKEN, PATH, PLAIN, body, query_of, question
+from gateway.house import ALICE, BOB, TOKENS, GatewayHouse, gateway_client
+from gateway.openai.chat import BROKEN, PATH, PLAIN, TECHNICAL, body, chunks_in, query_of, question, streamed_text
 
 FIRST, AGAIN = {"x-stainless-retry-count": "0"}, {"x-stainless-retry-count": "1"}
 
@@ -111,3 +111,37 @@ async def test_two_first_requests_at_once_are_answered_both(alice: httpx2.AsyncC
     sent = await asyncio.gather(*(alice.post(PATH, json=given, headers=FIRST) for _ in range(2)))
 
     assert [each.status_code for each in sent] == [200, 200]
+
+
+async def test_a_repetition_to_another_gateway_is_the_same_query_where_the_first_one_died(
+    alice: httpx2.AsyncClient, openai_house: GatewayHouse
+) -> None:
+    openai_house.behave(PLAIN, latency=2.0)
+    asked = question()
+    url = openai_house.gateway(FLYWHEEL_MCP_TOKENS=TOKENS)
+    async with gateway_client(url, ALICE) as client:
+        first = asyncio.create_task(client.post(PATH, json=body(asked), headers=FIRST))
+        while not openai_house.calls(asked):
+            await asyncio.sleep(0.02)
+        openai_house.gateways[-1].kill()
+        with pytest.raises(httpx2.TransportError):
+            await first
+
+    again = await alice.post(PATH, json=body(asked), headers=AGAIN)
+
+    assert again.status_code == 200
+    assert openai_house.calls(asked) == 1
+
+
+async def test_the_same_question_at_the_same_time_is_one_call_and_streamed_to_both(
+    alice: httpx2.AsyncClient, openai_house: GatewayHouse
+) -> None:
+    openai_house.behave(TECHNICAL, token_delay=0.02)
+    given = body(question(), "technical-analysis", stream=True)
+
+    streams = [chunks_in(each) for each in await asyncio.gather(*(alice.post(PATH, json=given) for _ in range(3)))]
+
+    (text,) = {streamed_text(each) for each in streams}
+    assert text
+    assert len({each[0]["id"] for each in streams}) == 3
+    assert openai_house.calls(given["messages"][0]["content"]) == 1

@@ -190,13 +190,20 @@ def test_calls_of_tools_in_the_history_are_refused() -> None:
     "messages",
     [
         [{"role": "user", "content": "é" * (MAX_QUESTION + 1)}],
-        [{"role": "system", "content": "x" * (MAX_CONTEXT + 1)}, *HELLO],
+        [{"role": "system", "content": "x" * MAX_QUESTION}, *HELLO],
         [*({"role": "user", "content": "é" * 1000} for _ in range(120)), *HELLO],
     ],
 )
 def test_a_conversation_that_is_too_long_is_refused_and_not_cut(messages: Any) -> None:
     with pytest.raises(ContextTooLong):
         read(messages)
+
+
+def test_a_system_message_that_is_too_long_for_a_context_stands_in_front_of_the_question() -> None:
+    told = read([{"role": "system", "content": "x" * (MAX_CONTEXT + 1)}, *HELLO]).conversation
+
+    assert told.question == "x" * (MAX_CONTEXT + 1) + "\n\nHello"
+    assert told.context is None
 
 
 def test_a_long_conversation_within_the_bounds_is_taken_whole() -> None:

@@ -32,6 +32,12 @@ local function how_of(outcome, state)
   return outcome.attached_to and HOW.attached or outcome.cached and HOW.cached or state
 end
 
+-- Copy a stream that has ended: the server keeps 4 KB for its next entries, and none in a copy.
+local function pack_events(id)
+  local packed = events_key(id .. PACKED)
+  if redis.call('COPY', events_key(id), packed, 'REPLACE') == 1 then redis.call('RENAME', packed, events_key(id)) end
+end
+
 -- The only way into a terminal state: the first final outcome wins; whoever comes later gets false.
 -- `outcome`: answer (JSON), by (the flow that gave it), cached (whether it came from the cache), error (JSON), error_type,
 -- failure (Celery's form of the error), reason, attached_to, kept_by_leader (whether the leader's result holds the same
@@ -105,6 +111,7 @@ local function finalise(id, state, outcome, now, about)
   emit(id, EVENT.final, '{"state":"' .. state .. '"}')
   redis.call('EXPIRE', key, ttl)
   redis.call('EXPIRE', events_key(id), ttl)
+  pack_events(id)
   publish(done_channel(string.sub(id, 1, 8)),
     told(id, state, outcome.answer, outcome.attached_to or leader, session, now - created))
   return true

@@ -1,0 +1,100 @@
+"""What a query needs in the broker's memory: ``python -m benchmarks.memory [--queries 2000] [--bytes 4096] [--json]``.
+
+Starts its own broker, flow server and worker, and asks questions that nobody asked before. Prints the bytes of a query
+by the kind of its keys, as ``MEMORY USAGE`` counts them, and all of them as the server's memory has grown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import redis
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.lab.asking import Row, one_stack, question, with_producer
+from benchmarks.lab.measure import closed_loop
+from benchmarks.lab.parts import Lab, lab
+
+if TYPE_CHECKING:
+    from producer import AsyncProducer
+
+#: Questions under way at once.
+AT_ONCE = 32
+#: Queries before the measured ones: what all queries share is there then.
+BEFORE = 200
+
+
+def measure(here: Lab, queries: int, length: int, more: dict[str, str]) -> Row:
+    """Ask so many questions with answers of so many bytes. ``more``: further variables of worker and producer."""
+    env, _, _ = one_stack(here, 5, concurrency=1000, **more)
+    server: redis.Redis = redis.Redis.from_url(env["REDIS_URL"], decode_responses=True)
+
+    async def work(producer: AsyncProducer) -> Row:
+        async def ask(number: int) -> object:
+            return await producer.ask(f"{question(number)} [bytes {length}]", wait=120)
+
+        await closed_loop(ask, count=BEFORE, at_once=AT_ONCE)
+        before, grown = _by_kind(server), server.info("memory")["used_memory"]
+        await closed_loop(ask, count=queries, at_once=AT_ONCE)
+        grown = server.info("memory")["used_memory"] - grown
+        kinds = _by_kind(server)
+        kinds.subtract(before)
+        return {
+            "queries": queries,
+            "answer_bytes": length,
+            "bytes_per_query": round(grown / queries),
+            "by_kind": {kind: round(size / queries) for kind, size in kinds.most_common() if size > queries},
+        }
+
+    return with_producer(env, work)
+
+
+def _by_kind(server: redis.Redis) -> Counter[str]:
+    """Return the bytes of all keys by what stands before the first part that only one query has."""
+    found: Counter[str] = Counter()
+    keys = list(server.scan_iter(count=1000))
+    for start in range(0, len(keys), 500):
+        some = keys[start : start + 500]
+        with server.pipeline(transaction=False) as pipe:
+            for key in some:
+                pipe.memory_usage(key, samples=0)
+            for key, size in zip(some, pipe.execute(), strict=True):
+                found[_kind_of(key)] += size or 0
+    return found
+
+
+def _kind_of(key: str) -> str:
+    start, _, rest = key.partition(":")
+    return f"{start}:{rest.partition(':')[0]}" if rest else key[: len("celery-task-meta")]
+
+
+def main() -> int:
+    """Measure and print."""
+    asked = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    asked.add_argument("--queries", type=int, default=2000)
+    asked.add_argument("--bytes", type=int, default=4096, help="length of an answer")
+    asked.add_argument("--json", action="store_true", help="one JSON object")
+    asked.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a variable of worker and producer; repeatable"
+    )
+    given = asked.parse_args()
+    with lab() as here:
+        row = measure(here, given.queries, given.bytes, dict(each.split("=", 1) for each in given.set))
+    if given.json:
+        print(json.dumps(row))
+        return 0
+    table = Table("keys", "bytes a query", title=f"{row['queries']} queries, answers of {row['answer_bytes']} bytes")
+    for kind, size in row["by_kind"].items():
+        table.add_row(kind, f"{size:,}")
+    table.add_row("the server's memory", f"{row['bytes_per_query']:,}")
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

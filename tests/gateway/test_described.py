@@ -1,0 +1,50 @@
+"""The description of the API: it is true, and no request that fits it, or just does not, meets a fault of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import httpx2
+import pytest
+from client_rooms import environment, python_of
+
+from gateway.house import ALICE, GatewayHouse
+
+#: Seconds for the requests of one run.
+SECONDS = 25
+CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance"
+
+
+@pytest.mark.timeout(400)  # its room may have to be made first
+async def test_no_request_that_schemathesis_makes_meets_a_fault(gateway_house: GatewayHouse, tmp_path: Path) -> None:
+    program = python_of("schemathesis").parent / "schemathesis"
+    command = [
+        *("run", f"{gateway_house.url}/openapi.json", "--checks", CHECKS, "--no-color", "--workers", "2"),
+        *("--generation-deterministic", "--max-examples", "5", "--max-time", str(SECONDS), "--request-timeout", "20"),
+        *("-H", f"Authorization: Bearer {ALICE}", "--warnings", "off", "--exclude-path-regex", "^/(api|v1/chat)/"),
+    ]
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told = (await process.communicate())[0].decode()
+
+    assert process.returncode == 0, told[-6000:]
+    assert int((re.search(r"(\d+) generated", told) or ["", "0"])[1]) > 100, told[-2000:]
+
+
+async def test_every_reference_of_the_description_leads_somewhere(alice: httpx2.AsyncClient) -> None:
+    told = await alice.get("/openapi.json")
+    api = told.json()
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', told.text))
+    operations = [each["operationId"] for methods in api["paths"].values() for each in methods.values()]
+
+    assert names <= set(api["components"]["schemas"])
+    assert len(operations) == len(set(operations))
+    assert set(re.findall(r'"operationId":"([^"]+)","parameters":\{"query_id"', told.text)) <= set(operations)

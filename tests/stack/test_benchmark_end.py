@@ -1,0 +1,32 @@
+"""The benchmark ends by a signal with all that it has started."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from processes import REPOSITORY, Process, wait_for
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_benchmark_leaves_no_process_when_it_is_told_to_end(signum: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.pipeline", "--json", "--quick", "--repeats", "1", "--only", "2"]
+    env = {"PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path)}
+    benchmark = Process(command, log=tmp_path / "benchmark.log", env=env)
+    own = psutil.Process(benchmark.pid)
+
+    def celerys() -> list[psutil.Process]:
+        found = own.children(recursive=True)
+        return found if any("benchmarks.lab.naive" in each.cmdline() for each in found) else []
+
+    # Its second row, plain Celery in several processes, is the one with most to end.
+    children = wait_for(celerys, within=120, what="the row of plain Celery")
+    benchmark.send(signum)
+    status = benchmark.wait(within=60)
+
+    assert status == 130
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert list(tmp_path.glob("flywheel-bench-*")) == []

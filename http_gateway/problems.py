@@ -44,9 +44,11 @@ _STATUS: dict[str, int] = {
             errors.UnknownDomain,
             errors.UnknownFlow,
             errors.UnknownProfile,
+            errors.UploadRefused,
         ),
         429: (errors.OwnerLimitReached, errors.TooManyCalls, errors.TooManyOpen),
         502: (
+            errors.AnswerTooLong,
             errors.FlowFailed,
             errors.FlowNotFound,
             errors.FlowProtocolError,

@@ -27,6 +27,9 @@ from producer.submitting import Submission
 if TYPE_CHECKING:
     from agentic_flywheel.profiles import ProfileWatch
 
+#: Seconds in which a broker that was started anew has to be reached again: the first call finds the old connection cut.
+_RECONNECTED = 1.0
+
 
 class AsyncProducer:
     """Submits and follows the queries of one owner, or of one of its users.
@@ -193,7 +196,7 @@ class AsyncProducer:
 
         Raises UnknownQuery (also where the query is another asker's), BrokerUnavailable.
         """
-        return await load_record(self.batch, query_id, asker=self.asker)
+        return await load_record(self.batch, query_id, asker=self.asker, patience=_RECONNECTED)
 
     async def recent(self, *, limit: int = 20) -> list[Record]:
         """Return this asker's latest queries, ``limit`` at most, the newest first. Raises BrokerUnavailable."""

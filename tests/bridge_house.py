@@ -65,8 +65,8 @@ TOKENS = f"alice={ALICE},bob={BOB}"
 class BridgeHouse(House):
     """A house, and how to reach it as an MCP client."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, registry=REGISTRY)
+    def __init__(self, folder: Path, *, aof: bool = False) -> None:
+        super().__init__(folder, registry=REGISTRY, aof=aof)
         self.doors: list[Process] = []
         self.url = ""
 

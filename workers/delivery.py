@@ -165,15 +165,8 @@ class Delivery:
             # It says nothing of the flow, nor of the question with its file: neither is to remember it.
             await self._hand_back()
             execution, queue = self.execution, self.assignment.queue
-            return await end_without_flow(
-                self.runtime,
-                execution.query_id,
-                execution.part,
-                self.query,
-                lost,
-                missing=execution.flow_key,
-                queue=queue,
-            )
+            about = execution.query_id, execution.part, self.query
+            return await end_without_flow(self.runtime, *about, lost, missing=execution.flow_key, queue=queue)
         except asyncio.CancelledError:
             telling.discard()
             if not await self._stopped():

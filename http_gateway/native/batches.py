@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.bundles import Bundle, BundleItem, load_bundle, save_bundle
-from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery, UnknownQuery
 from agentic_flywheel.given import Text
 from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Priority, Record, State, read_query
@@ -179,8 +179,9 @@ def _shown(bundle: Bundle, found: dict[str, Record | None], answers: bool) -> Ht
 def _item(item: BundleItem, record: Record | None, answers: bool) -> HttpBatchItem:
     links = {} if item.query_id is None else links_of(item.query_id)
     if record is None:
-        # Its record has expired, or it was removed, or it never was accepted.
-        return HttpBatchItem(question=item.question, query_id=item.query_id, error=item.error, links=links)
+        # It never was accepted; or its record has expired, was removed, or is damaged: no end of it can be waited for.
+        error = item.error or UnknownQuery(item.query_id or "").describe()
+        return HttpBatchItem(question=item.question, query_id=item.query_id, error=error, links=links)
     return HttpBatchItem(
         question=item.question,
         query_id=item.query_id,

@@ -29,6 +29,19 @@ async def test_a_batch_is_answered_and_one_that_is_refused_stops_no_other(alice:
     assert not any("answer" in each for each in brief["items"])
 
 
+async def test_a_batch_with_a_damaged_record_comes_to_its_end(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    begun = (await alice.post("/v1/batches", params={"wait": 30}, json={"questions": ["How?", "Why not?"]})).json()
+    gateway_house.client.hset(f"flywheel:query:{begun['items'][1]['query_id']}", "query", "{")
+
+    told = (await alice.get(f"/v1/batches/{begun['batch_id']}")).json()
+    alone = await alice.get(f"/v1/queries/{begun['items'][1]['query_id']}")
+
+    assert (told["done"], told["succeeded"], told["failed"]) == (True, 1, 1)
+    assert (alone.status_code, alone.json()["error"]["error_type"]) == (500, "RecordUnreadable")
+
+
 async def test_a_question_of_a_batch_may_have_fields_of_its_own(alice: httpx2.AsyncClient) -> None:
     body = {
         "questions": ["How are you?", {"question": "And you?", "flow": "document-qa"}],

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from bridge_house import BOB, SLOW, BridgeHouse, Raw, error_of, events
+from bridge_house import BOB, SLOW, TOKENS, BridgeHouse, Raw, error_of, events
+
+from agentic_flywheel.broker import wire
 
 KNOWS_TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 MAY_ASK = {**KNOWS_TASKS, "elicitation": {}}
@@ -39,6 +45,7 @@ async def until(raw: Raw, task_id: str, *statuses: str, capabilities: dict[str, 
     async with asyncio.timeout(20):
         while True:
             told = await raw.modern("tasks/get", {"taskId": task_id}, capabilities=capabilities)
+            assert "result" in told, told
             task: dict[str, Any] = told["result"]
             if task["status"] in statuses:
                 return task
@@ -135,3 +142,41 @@ async def test_a_batch_says_which_of_its_questions_wait_for_a_person(raw: Raw) -
     assert [item["state"] for item in view["items"]] == ["input_required"] * 2
     assert not view["done"]
     assert "wait for the user" in view["next_step"]
+
+
+@pytest.fixture
+def weekend_house(tmp_path: Path) -> Iterator[BridgeHouse]:
+    """A house whose broker keeps what it was told, and whose processes may be killed."""
+    house = BridgeHouse(tmp_path, aof=True)
+    try:
+        house.build(SLOW, style="approval")
+        house.url = house.door(FLYWHEEL_MCP_TOKENS=TOKENS)
+        house.worker()
+        yield house
+    finally:
+        house.stop()
+
+
+async def test_what_mcp_asks_on_friday_the_command_line_decides_on_monday(weekend_house: BridgeHouse) -> None:
+    house = weekend_house
+    async with Raw(house.url) as client:
+        created = await client.modern("tools/call", asking(), capabilities=MAY_ASK)
+        task_id = created["result"]["taskId"]
+        await until(client, task_id, "input_required")
+        house.workers[-1].kill()
+        house.broker.kill()
+        await asyncio.to_thread(house.broker.start)
+        await asyncio.to_thread(house.worker)
+        # Three days later, by another process.
+        house.client.hincrby(wire.record_key(task_id), "created", -3 * 86_400_000)
+        flywheel = [sys.executable, "-c", "from producer.cli import main; main()"]
+        command = [*flywheel, "resume", task_id, "--proceed", "--owner", "alice"]
+        decided = await asyncio.to_thread(
+            subprocess.run, command, env={**os.environ, **house.env}, capture_output=True, text=True, check=False
+        )
+        done = await until(client, task_id, "completed")
+        polled = await client.modern("tools/call", {"name": "flowise_poll", "arguments": {"query_id": task_id}})
+
+    assert decided.returncode == 0, decided.stderr
+    assert done["result"]["structuredContent"]["answer"] == "approved"
+    assert polled["result"]["structuredContent"]["answer"] == "approved"

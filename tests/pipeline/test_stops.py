@@ -23,6 +23,7 @@ from agentic_flywheel.errors import (
     UnknownQuery,
 )
 from agentic_flywheel.models import EventKind, Record, State
+from agentic_flywheel.uploads import Upload
 from pipeline.house import APPROVAL, APPROVAL_PLAIN, BRIEF, House
 from producer import AsyncProducer
 
@@ -103,6 +104,24 @@ async def test_those_that_shared_the_call_ask_for_themselves(producer: AsyncProd
     assert (await producer.wait(waiting[2].query_id, timeout=20)).text == "approved"
     left = {record.query_id for record in await producer.waiting()}
     assert left == {record.query_id for record in waiting} - {waiting[2].query_id}
+
+
+async def test_a_decision_tells_the_flow_neither_its_form_nor_its_files_nor_the_history_again(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.build(APPROVAL, style="approval", images=True)
+    image = Upload.of(b"\x89PNG\r\n\x1a\n" + uuid.uuid4().bytes, "kitten.png")
+    with pytest.raises(InputRequired) as asked:
+        await producer.ask(fresh("Delete what it shows?"), flow="approval", uploads=[image], wait=20)
+    await producer.resume(asked.value.query_id, "proceed", feedback="the copy")
+    assert (await producer.wait(asked.value.query_id, timeout=20)).text == "approved"
+
+    first, second = house.latest(2)
+    assert first["uploads"]
+    assert first["question"]
+    assert second["humanInput"]["feedback"] == "the copy"
+    assert second["chatId"] == first["chatId"]
+    assert not second.keys() & {"question", "form", "uploads", "history"}
 
 
 async def test_a_flow_may_stop_any_number_of_times(producer: AsyncProducer, house: House) -> None:

@@ -1,7 +1,8 @@
-"""What a query needs in the broker's memory: ``python -m benchmarks.memory [--queries 2000] [--bytes 4096] [--json]``.
+"""What a query needs of broker and worker: ``python -m benchmarks.memory [--queries 2000] [--bytes 4096] [--json]``.
 
 Starts its own broker, flow server and worker, and asks questions that nobody asked before. Prints the bytes of a query
-by the kind of its keys, as ``MEMORY USAGE`` counts them, and all of them as the server's memory has grown.
+by the kind of its keys, as ``MEMORY USAGE`` counts them, and all of them as the server's memory has grown;
+and the CPU time of broker and worker, which other work on the machine lengthens by far less than the time on the clock.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ BEFORE = 200
 
 def measure(here: Lab, queries: int, length: int, more: dict[str, str]) -> Row:
     """Ask so many questions with answers of so many bytes. ``more``: further variables of worker and producer."""
-    env, _, _ = one_stack(here, 5, concurrency=1000, **more)
+    env, _, worker = one_stack(here, 5, concurrency=1000, **more)
     server: redis.Redis = redis.Redis.from_url(env["REDIS_URL"], decode_responses=True)
 
     async def work(producer: AsyncProducer) -> Row:
@@ -40,7 +41,9 @@ def measure(here: Lab, queries: int, length: int, more: dict[str, str]) -> Row:
 
         await closed_loop(ask, count=BEFORE, at_once=AT_ONCE)
         before, grown = _by_kind(server), server.info("memory")["used_memory"]
+        busy, working = _cpu_of(server), worker.cpu_seconds()
         await closed_loop(ask, count=queries, at_once=AT_ONCE)
+        busy, working = _cpu_of(server) - busy, worker.cpu_seconds() - working
         grown = server.info("memory")["used_memory"] - grown
         kinds = _by_kind(server)
         kinds.subtract(before)
@@ -48,10 +51,18 @@ def measure(here: Lab, queries: int, length: int, more: dict[str, str]) -> Row:
             "queries": queries,
             "answer_bytes": length,
             "bytes_per_query": round(grown / queries),
+            "broker_cpu_ms_per_query": round(busy / queries * 1000, 3),
+            "worker_cpu_ms_per_query": round(working / queries * 1000, 3),
             "by_kind": {kind: round(size / queries) for kind, size in kinds.most_common() if size > queries},
         }
 
     return with_producer(env, work)
+
+
+def _cpu_of(server: redis.Redis) -> float:
+    """Return the seconds of CPU time that the server has used."""
+    used = server.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 def _by_kind(server: redis.Redis) -> Counter[str]:
@@ -93,6 +104,9 @@ def main() -> int:
         table.add_row(kind, f"{size:,}")
     table.add_row("the server's memory", f"{row['bytes_per_query']:,}")
     Console().print(table)
+    Console().print(
+        f"CPU a query: broker {row['broker_cpu_ms_per_query']} ms, worker {row['worker_cpu_ms_per_query']} ms"
+    )
     return 0
 
 

@@ -24,7 +24,7 @@ from benchmarks.lab import cases, loops
 from benchmarks.lab.asking import Row, summary
 from benchmarks.lab.limits import latency, plain_celery, raw_limit
 from benchmarks.lab.measure import median, quantile, taken_ms
-from benchmarks.lab.parts import Lab, lab
+from benchmarks.lab.parts import Lab, interruptible, lab
 from benchmarks.lab.rooms import other_queue
 from benchmarks.lab.table import table
 
@@ -155,9 +155,10 @@ def main() -> None:
             rows = compare(given.against, wanted, quick=given.quick)
             report(f"this checkout against {given.against}", rows, as_json=given.json)
             return
-        for number, (title, group) in enumerate(groups(given.repeats, quick=given.quick).items(), 1):
-            if not wanted or number in wanted:
-                report(title, rows_of(group), as_json=given.json)
+        with interruptible():  # between the rows, too
+            for number, (title, group) in enumerate(groups(given.repeats, quick=given.quick).items(), 1):
+                if not wanted or number in wanted:
+                    report(title, rows_of(group), as_json=given.json)
     except KeyboardInterrupt:
         # Without waiting for threads: those of plain Celery's callers wait for answers that no longer come.
         sys.stdout.flush()

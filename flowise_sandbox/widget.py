@@ -70,6 +70,9 @@ class WidgetCalls:
         return web.Response(body=_DOT, content_type="application/octet-stream")
 
     async def icon(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name.endswith("Agentflow"):
+            return problem(500, f"Error: nodesService.getSingleNodeIcon - Node {name} icon not found")
         return web.Response(body=_ICON, content_type="image/svg+xml")
 
     async def upsert(self, request: web.Request) -> web.Response:

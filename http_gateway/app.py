@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from agentic_flywheel.access.grant import LOCAL_GRANT
-from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, RequestFailed
+from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, InvalidQuery, NothingThere, RequestFailed
 from agentic_flywheel.figures.metrics import Exposition
 from http_gateway.described import described
 from http_gateway.entrance import TOLD, Entrance
@@ -67,6 +67,9 @@ def _shown(request: Request, error: FlywheelError, status: int | None = None) ->
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlywheelError)
+    if isinstance(error, BrokerUnavailable):
+        # The stack may have been started, or come back, somewhere else: the next request finds it there.
+        await request.app.state.gateway.bridge.moved()
     return _shown(request, error)
 
 

@@ -37,12 +37,16 @@ class Gateway:
         Raises InvalidSetting where it would be open to the network without a token.
         """
         self.bridge = Bridge(settings, changes=changes)
-        self.settings = self.bridge.settings
         self.tokens = Tokens() if tokens is None else tokens
         self.allowed = tuple(allowed)
         self.mcp = build_door(self.bridge, self.tokens, host=host, allowed=allowed)
         self.rates = Rates(self.settings.http_rate)
         self.opened = Open("requests and streams", self.settings.http_open)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force, with the addresses of the stack that runs here."""
+        return self.bridge.settings
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

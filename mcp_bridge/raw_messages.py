@@ -13,7 +13,7 @@ from agentic_flywheel.once import GivenTwice, once
 from agentic_flywheel.texts import fault_in_value
 
 
-class NoMessage(NamedTuple):
+class MessageFault(NamedTuple):
     """Why something is no message, as JSON-RPC tells it."""
 
     code: int
@@ -28,28 +28,28 @@ class NoMessage(NamedTuple):
         return {"jsonrpc": "2.0", "id": self.request_id, "error": error}
 
 
-def fault_of(raw: bytes) -> NoMessage | None:
+def fault_of(raw: bytes) -> MessageFault | None:
     """Return why something is no message; None for a message."""
     try:
         found = json.loads(raw.decode(), object_pairs_hook=once, parse_constant=_no_number)
     except GivenTwice as twice:
-        return NoMessage(INVALID_PARAMS, f"Invalid params: {twice}", _id(_read(raw)))
+        return MessageFault(INVALID_PARAMS, f"Invalid params: {twice}", _id(_read(raw)))
     except (ValueError, RecursionError) as refused:
         why = "it is nested too deeply" if isinstance(refused, RecursionError) else str(refused)
-        return NoMessage(PARSE_ERROR, f"Parse error: {why}")
+        return MessageFault(PARSE_ERROR, f"Parse error: {why}")
     try:
         message = jsonrpc_message_adapter.validate_json(raw, by_name=False)
     except ValidationError as refused:
         fault = refused.errors(include_input=False, include_url=False)[0]
         if fault["type"] == "json_invalid" and (told := fault_in_value(found)):
             # JSON, but with text or depth that no query may have: a client that is told no id would wait for ever.
-            return NoMessage(INVALID_PARAMS, f"Invalid params: {told}", _id(found))
+            return MessageFault(INVALID_PARAMS, f"Invalid params: {told}", _id(found))
         if fault["type"] == "json_invalid":
-            return NoMessage(PARSE_ERROR, f"Parse error: {fault['msg']}")
-        return NoMessage(INVALID_REQUEST, "Invalid request: this is no JSON-RPC 2.0 message", _id(found))
+            return MessageFault(PARSE_ERROR, f"Parse error: {fault['msg']}")
+        return MessageFault(INVALID_REQUEST, "Invalid request: this is no JSON-RPC 2.0 message", _id(found))
     # With an id of another type a request looks like a notification, which nobody answers.
     if isinstance(message, JSONRPCNotification) and "id" in found:
-        return NoMessage(INVALID_REQUEST, "Invalid request: an id is a text or a whole number")
+        return MessageFault(INVALID_REQUEST, "Invalid request: an id is a text or a whole number")
     return None
 
 

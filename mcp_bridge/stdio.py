@@ -17,7 +17,7 @@ from mcp.server.stdio import stdio_server
 from mcp_types import PARSE_ERROR
 
 from mcp_bridge.bridge import Bridge
-from mcp_bridge.raw_messages import NoMessage, fault_of
+from mcp_bridge.raw_messages import MessageFault, fault_of
 from mcp_bridge.server import build_server
 
 #: Bytes of one line. A longer one is passed over and answered with an error.
@@ -93,7 +93,7 @@ class _Wire:
 
     async def refuse(self, code: int, message: str, request_id: Any = None) -> None:
         """Answer a line that is no message."""
-        await self.write(json.dumps(NoMessage(code, message, request_id).response) + "\n")
+        await self.write(json.dumps(MessageFault(code, message, request_id).response) + "\n")
 
 
 def _settle(done: asyncio.Future[None], failure: OSError | None) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agentic_flywheel.broker import wire
-from agentic_flywheel.broker.rights import check_rights
+from agentic_flywheel.broker.rights import check_broker
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError
 from agentic_flywheel.log_files import keep_log
@@ -27,7 +27,7 @@ def main() -> int:
         flowise_address(settings)
         bases = _queues(given, load_catalog(find_registry(settings.registry)))
         with suppress(BrokerUnavailable, BrokerRefused):  # a worker waits for its broker
-            asyncio.run(check_rights(settings.redis_url))
+            asyncio.run(check_broker(settings.redis_url))
         from workers.app import app, queues, readiness
 
         queues.takes_all = not (given.queues or given.domain)

@@ -1,4 +1,4 @@
-"""Ask the broker whether its user has all rights that the processes of ours need, before one of them starts.
+"""Ask the broker whether its user has all rights that our processes need, and whether it can be used at all.
 
 A user without some right is otherwise found by the first query that needs it: a worker without channels says that it is
 ready and hears of no cancellation. docs/redis.md has the whole rule for such a user.
@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.endpoint import read_endpoint
-from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing
+from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing, InvalidSetting
 
 #: With what all keys and channels of ours begin.
 _OURS = wire.PREFIX
@@ -25,8 +25,8 @@ BLMOVE k k RIGHT RIGHT 1; BRPOP k 1; COPY k k; DECRBY k 1; DEL k; EXISTS k; EXPI
 HEXISTS k f; HGET k f; HGETALL k; HINCRBY k f 1; HKEYS k; HLEN k; HMGET k f; HRANDFIELD k; HSCAN k 0; HSET k f v
 HSETNX k f v; HVALS k; INCR k; INCRBY k 1; LINDEX k 0; LLEN k; LMOVE k k RIGHT LEFT; LPOP k; LPOS k v; LPUSH k v
 LRANGE k 0 1; LREM k 1 v; LTRIM k 0 1; MGET k; PEXPIRE k 1; PTTL k; RENAME k k; RPOP k; RPUSH k v; SADD k v; SCARD k
-SET k v; SETEX k 1 v; SISMEMBER k v; SMEMBERS k; SMISMEMBER k v; SPOP k; SRANDMEMBER k; SREM k v; SSCAN k 0; TTL k
-TYPE k; UNLINK k; WATCH k; XADD k * f v; XINFO STREAM k; XLEN k; XRANGE k - +; XREAD STREAMS k 0; XREVRANGE k + -
+SET k v; SETEX k 1 v; SISMEMBER k v; SMEMBERS k; SMISMEMBER k v; SPOP k; SRANDMEMBER k; SREM k v; SSCAN k 0; STRLEN k
+TTL k; TYPE k; UNLINK k; WATCH k; XADD k * f v; XINFO STREAM k; XLEN k; XRANGE k - +; XREAD STREAMS k 0; XREVRANGE k + -
 ZADD k 1 v; ZCARD k; ZCOUNT k 0 1; ZMSCORE k v; ZPOPMIN k; ZRANGE k 0 1; ZRANGEBYSCORE k 0 1; ZREM k v
 ZREMRANGEBYSCORE k 0 1; ZREVRANGE k 0 1; ZSCAN k 0; ZSCORE k v
 """
@@ -69,18 +69,21 @@ def channel_rules(database: int) -> dict[str, str]:
     }
 
 
-async def check_rights(address: str) -> None:
+async def check_broker(address: str) -> None:
     """Do nothing where the broker's user has all rights.
 
-    Raises BrokerRightsMissing, BrokerUnavailable; BrokerRefused where it lets nobody of this name in.
+    Raises BrokerRightsMissing, BrokerUnavailable; BrokerRefused where it lets nobody of this name in; InvalidSetting
+    where the server is part of a cluster.
     """
     batch = Batch(connect(address))
     try:
-        missing = await _missing(batch, read_endpoint(address).database)
+        if missing := await _missing(batch, read_endpoint(address).database):
+            raise BrokerRightsMissing(batch.address, missing)
+        about = str(await batch.call("INFO", "cluster"))
     finally:
         await batch.close()
-    if missing:
-        raise BrokerRightsMissing(batch.address, missing)
+    if "cluster_enabled:1" in about:
+        raise InvalidSetting("REDIS_URL", f"the server at {batch.address} is in cluster mode, which is not served")
 
 
 async def _missing(batch: Batch, database: int) -> list[str]:

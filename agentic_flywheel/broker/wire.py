@@ -99,6 +99,8 @@ result_key = Family("celery-task-meta-")
 parts_key = Family(f"{PREFIX}parts:")
 #: String: id of the query that was begun by the choice after a clarification.
 successor_key = Family(f"{PREFIX}successor:")
+#: String, by the digest of a request over HTTP: the number of its first sending. See ``sendings``.
+sending_key = Family(f"{PREFIX}sending:")
 #: Hash, by the score's name: scores, JSON.
 scores_key = Family(f"{PREFIX}scores:")
 #: String: the dead letter, JSON.

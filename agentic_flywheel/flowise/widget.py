@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowFailed, FlowProtocolError, FlowTimeout
+from agentic_flywheel.errors import FlowProtocolError, FlowTimeout
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.flowise.bodies import StreamedBody
 from agentic_flywheel.flowise.connection import (
@@ -54,15 +54,17 @@ class Widget:
         with ExpectedForm(flow.key):
             return dict(found)
 
-    async def stored_file(self, flow: Flow, chat_id: str, name: str, *, api_key: SecretStr | None = None) -> StoredFile:
-        """Return a file of a chat."""
+    async def stored_file(
+        self, flow: Flow, chat_id: str, name: str, *, api_key: SecretStr | None = None
+    ) -> StoredFile | None:
+        """Return a file of a chat; None where Flowise has none of this name."""
         url = server_root(self._base, flow) / "get-upload-file"
         return await self._fetch(
             url.with_query(chatflowId=flow.id, chatId=chat_id, fileName=name), flow, api_key=api_key
         )
 
-    async def icon(self, name: str) -> StoredFile:
-        """Return the icon of a node."""
+    async def icon(self, name: str) -> StoredFile | None:
+        """Return the icon of a node; None where Flowise has none."""
         return await self._fetch(self._base / "node-icon" / name, None)
 
     async def upsert(
@@ -74,7 +76,7 @@ class Widget:
         with ExpectedForm(flow.key):
             return dict(decode_json(answered))
 
-    async def _fetch(self, url: URL, flow: Flow | None, *, api_key: SecretStr | None = None) -> StoredFile:
+    async def _fetch(self, url: URL, flow: Flow | None, *, api_key: SecretStr | None = None) -> StoredFile | None:
         key = flow.key if flow else ANY_FLOW
         try:
             async with asyncio.timeout(SHORT_TIMEOUT):
@@ -83,10 +85,10 @@ class Widget:
             raise FlowTimeout(key, SHORT_TIMEOUT) from None
 
 
-async def _read_file(flow: str, response: aiohttp.ClientResponse) -> StoredFile:
-    # Of a wrong path Flowise sends its page.
+async def _read_file(flow: str, response: aiohttp.ClientResponse) -> StoredFile | None:
+    # Flowise answers 500 for what it does not have, and sends its page for a wrong path.
     if response.status != 200 or response.content_type == "text/html":
-        raise FlowFailed(flow, "Flowise has no such file")
+        return None
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk

@@ -23,6 +23,8 @@ import redis
 from producer.stack.broker import server_binary
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Seconds after which a KeyboardInterrupt that has had no effect is raised again.
+_AGAIN = 5.0
 
 REGISTRY = """
 intent_classification: {fallback_flow: technical-analysis}
@@ -232,11 +234,18 @@ def lab() -> Iterator[Lab]:
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Have SIGTERM and SIGINT raise KeyboardInterrupt, also where a shell has its background ignore SIGINT."""
-    with _signals(signal.default_int_handler), _signals(_as_ctrl_c, signal.SIGTERM):
-        yield
+    is_inner = signal.getsignal(signal.SIGALRM) is _as_ctrl_c
+    with _signals(signal.default_int_handler), _signals(_as_ctrl_c, signal.SIGTERM, signal.SIGALRM):
+        try:
+            yield
+        finally:
+            if not is_inner:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _as_ctrl_c(*_: object) -> None:
+    # Raised in a weak reference's callback, the exception is ignored: it is raised again until the block has ended.
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
     # By the handler that is in force: an event loop has its own, which cancels what runs on it.
     signal.raise_signal(signal.SIGINT)
 

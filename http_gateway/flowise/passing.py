@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
@@ -17,12 +16,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.records import load_record
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError, FlowFailed, FlywheelError, InvalidQuery, NothingThere, UnknownQuery
-from agentic_flywheel.errors.flow import ANY_FLOW
+from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, UnknownQuery
 from agentic_flywheel.flowise import FlowiseClient
 from agentic_flywheel.flowise.bodies import FileContent, form_of_files
 from agentic_flywheel.flowise.widget import StoredFile
-from agentic_flywheel.models import Answer, Identifier
+from agentic_flywheel.models import Identifier
 from agentic_flywheel.settings import flowise_address, key_of
 from agentic_flywheel.uploads import PIECE, Upload, type_of
 from http_gateway.flowise.answers import stored_at, stored_file
@@ -99,6 +97,8 @@ async def stored(
     try:
         made = stored_in(file)
         found = await _made(gateway, chat_id, *made) if made else await _given(request, name, chat_id, file)
+        if found is None:
+            raise NothingThere("GET", request.url.path[:200])
     except FlywheelError as error:
         return refused(error, streamed=False, discreet=not is_member(request))
     shown = (type_of(file) or "") in _SHOWN
@@ -107,7 +107,7 @@ async def stored(
     return Response(found.content, 200, {**_HARMLESS, **ending}, kind)
 
 
-async def _made(gateway: Gateway, chat_id: str, query_id: str, file: str) -> StoredFile:
+async def _made(gateway: Gateway, chat_id: str, query_id: str, file: str) -> StoredFile | None:
     """Return a file that the flow of a query has made. Raises FlowError, UnknownQuery."""
     batch = gateway.bridge.producer(gateway.local).batch
     record = await load_record(batch, query_id)
@@ -121,20 +121,20 @@ async def _made(gateway: Gateway, chat_id: str, query_id: str, file: str) -> Sto
     return await _file(gateway, flow, chat, file)
 
 
-async def _given(request: Request, name: str, chat_id: str, file: str) -> StoredFile:
+async def _given(request: Request, name: str, chat_id: str, file: str) -> StoredFile | None:
     """Return a file that was given to the latest questions of a chat. Raises FlowError, UnknownSession."""
     guest = guest_of(request, name).in_chat(chat_id)
     turns = await guest.producer.history(chat_id, limit=_LATEST)
     records = await guest.producer.records([turn.query_id for turn in reversed(turns)])
     for answer in (record.answer for record in records if record is not None):
-        if isinstance(answer, Answer) and answer.chat_id is not None:
-            with suppress(FlowError):
-                flow = catalog_of(guest.caller.gateway).flow(answer.flow)
-                return await _file(guest.caller.gateway, flow, answer.chat_id, file)
-    raise FlowFailed(guest.flow.key if guest.flow else ANY_FLOW, "Flowise has no such file")
+        if answer is not None and answer.chat_id is not None:
+            flow = catalog_of(guest.caller.gateway).flow(answer.flow)
+            if (found := await _file(guest.caller.gateway, flow, answer.chat_id, file)) is not None:
+                return found
+    return None
 
 
-async def _file(gateway: Gateway, flow: Flow, chat: str, file: str) -> StoredFile:
+async def _file(gateway: Gateway, flow: Flow, chat: str, file: str) -> StoredFile | None:
     key = key_of(flow, gateway.settings)
     return await _flowise(gateway).widget.stored_file(flow, chat, file, api_key=key)
 
@@ -143,9 +143,9 @@ async def _file(gateway: Gateway, flow: Flow, chat: str, file: str) -> StoredFil
 async def icon(request: Request, name: Annotated[str, Path(max_length=200)]) -> Response:
     """Pass on an icon of Flowise."""
     try:
-        if not _ICON.fullmatch(name):
+        found = await _flowise(request.app.state.gateway).widget.icon(name) if _ICON.fullmatch(name) else None
+        if found is None:
             raise NothingThere("GET", request.url.path[:200])
-        found = await _flowise(request.app.state.gateway).widget.icon(name)
     except FlywheelError as error:
         return refused(error, streamed=False, discreet=not is_member(request))
     kind = found.type if found.type.startswith("image/") else "application/octet-stream"

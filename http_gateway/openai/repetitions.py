@@ -9,20 +9,17 @@ asks under the same idempotency key. Whoever asks the same once more begins with
 from __future__ import annotations
 
 import hashlib
-import secrets
+from datetime import timedelta
 from typing import NamedTuple
 
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker.batch import Batch
-from agentic_flywheel.broker.families import Family
-from agentic_flywheel.broker.wire import PREFIX
+from agentic_flywheel.broker.sendings import number_of_sending
 
 #: The header in which OpenAI's clients count.
 COUNT = b"x-stainless-retry-count"
-#: String, by the digest of a request: the number of its latest first sending.
-sending_key = Family(f"{PREFIX}sending:")
-#: Seconds for which a request may be repeated after it was sent: the clients wait ten minutes for an answer.
-_KEPT = 15 * 60
+#: How long after it was sent a request may be repeated: the clients wait ten minutes for an answer.
+_KEPT = timedelta(minutes=15)
 
 
 def digest_of(asker: Asker, *parts: bytes) -> str:
@@ -44,11 +41,5 @@ async def sending_of(batch: Batch, count: str | None, digest: str) -> Sending:
     """Return the key of a request; none where its client does not count. Raises BrokerUnavailable."""
     if count is None or not count.isascii() or not count.isdigit():
         return Sending()
-    key, number = sending_key(digest), None
-    if int(count[:9]) > 0:
-        number = await batch.call("GETEX", key, "EX", _KEPT)
-    if number is None:
-        # Also where the first request never came here, or too long ago.
-        number = secrets.token_hex(8)
-        await batch.call("SET", key, number, "EX", _KEPT)
+    number = await number_of_sending(batch, digest, again=int(count[:9]) > 0, ttl=_KEPT)
     return Sending(f"openai:{digest}:{number}", counted=True)

@@ -16,7 +16,7 @@ from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import audit
 from agentic_flywheel.broker.batch import connect, error_of
 from agentic_flywheel.broker.celery_forms import celery_settings
-from agentic_flywheel.broker.rights import check_rights
+from agentic_flywheel.broker.rights import check_broker
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError, InvalidRegistry
 from agentic_flywheel.extras import declared, extras
@@ -178,7 +178,7 @@ async def _broker(settings: Settings) -> list[Check]:
     client = connect(settings.redis_url)
     address = settings.broker_address
     try:
-        await check_rights(settings.redis_url)
+        await check_broker(settings.redis_url)
         about: dict[str, Any] = await client.info()
         kept = await _kept_by(client, about)
     except FlywheelError as error:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 
 from agentic_flywheel.addresses import without_secrets
-from agentic_flywheel.broker.rights import check_rights
+from agentic_flywheel.broker.rights import check_broker
 from agentic_flywheel.extras import need
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import GATEWAY_PORT, StackInfo
@@ -77,7 +77,7 @@ async def _start(
 ) -> None:
     broker = await find_broker(settings, stack.ports, private=private)
     if broker.service is None:
-        await check_rights(broker.url)
+        await check_broker(broker.url)
     else:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"

@@ -19,6 +19,7 @@ from pipeline.house import House
 from processes import IMPORT_PATH, Process, free_port, wait_for
 
 from agentic_flywheel.access.environment import read_tokens
+from agentic_flywheel.settings import Settings
 from http_gateway import entrance, streams
 from http_gateway.app import build_app
 from http_gateway.gateway import Gateway
@@ -77,6 +78,7 @@ async def served(
     *,
     allowed: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
+    started_with: Settings | None = None,
     **limits: float,
 ) -> AsyncIterator[int]:
     """Serve a gateway in this process, with settings and limits of the test's; yield its port."""
@@ -85,7 +87,7 @@ async def served(
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(connections.ClientConnection, "most", int(limits.get("MOST_CONNECTIONS", 100)))
     port = free_port()
-    given = house.settings.model_copy(update=settings or {})
+    given = started_with or house.settings.model_copy(update=settings or {})
     gateway = Gateway(given, read_tokens(given), allowed=allowed)
     app = build_app(gateway)
     config = uvicorn.Config(

@@ -12,18 +12,25 @@ from client_rooms import environment, python_of
 
 from gateway.house import ALICE, GatewayHouse
 
-#: Seconds for the requests of one run.
-SECONDS = 25
-CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance"
+#: What our own API promises of its responses, and what all do.
+OURS = "not_a_server_error,content_type_conformance,response_schema_conformance"
+OTHERS = "^/(api/|v1/(chat|models|embeddings))"
 
 
 @pytest.mark.timeout(400)  # its room may have to be made first
-async def test_no_request_that_schemathesis_makes_meets_a_fault(gateway_house: GatewayHouse, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "checks", "seconds"),
+    [(["--exclude-path-regex", OTHERS], OURS, 22), (["--include-path-regex", OTHERS], "not_a_server_error", 12)],
+    ids=["ours", "others"],
+)
+async def test_no_request_that_schemathesis_makes_meets_a_fault(
+    gateway_house: GatewayHouse, tmp_path: Path, chosen: list[str], checks: str, seconds: int
+) -> None:
     program = python_of("schemathesis").parent / "schemathesis"
     command = [
-        *("run", f"{gateway_house.url}/openapi.json", "--checks", CHECKS, "--no-color", "--workers", "2"),
-        *("--generation-deterministic", "--max-examples", "5", "--max-time", str(SECONDS), "--request-timeout", "20"),
-        *("-H", f"Authorization: Bearer {ALICE}", "--warnings", "off", "--exclude-path-regex", "^/(api|v1/chat)/"),
+        *("run", f"{gateway_house.url}/openapi.json", "--checks", checks, "--no-color", "--warnings", "off", *chosen),
+        *("--generation-deterministic", "--max-examples", "5", "--max-time", str(seconds), "--request-timeout", "20"),
+        *("-H", f"Authorization: Bearer {ALICE}"),
     ]
     process = await asyncio.create_subprocess_exec(
         program,
@@ -36,7 +43,8 @@ async def test_no_request_that_schemathesis_makes_meets_a_fault(gateway_house: G
     told = (await process.communicate())[0].decode()
 
     assert process.returncode == 0, told[-6000:]
-    assert int((re.search(r"(\d+) generated", told) or ["", "0"])[1]) > 100, told[-2000:]
+    # A slow machine makes fewer of them; it makes some for each operation.
+    assert int((re.search(r"(\d+) generated", told) or ["", "0"])[1]) > 30, told[-2000:]
 
 
 async def test_every_reference_of_the_description_leads_somewhere(alice: httpx2.AsyncClient) -> None:

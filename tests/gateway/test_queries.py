@@ -13,6 +13,7 @@ import pytest
 from bridge_house import BROKEN, SLOW
 from processes import free_port
 
+from agentic_flywheel.broker import wire
 from gateway.house import CREATIVE, TOKENS, GatewayHouse, frames_of, gateway_client
 
 
@@ -113,6 +114,23 @@ async def test_events_go_on_across_a_restart_of_the_gateway(gateway_house: Gatew
 
     assert "".join(each["text"] for each in told) == answer
     assert seen[-1]["event"] == "final"
+
+
+async def test_a_stream_says_what_becomes_of_a_query_that_the_broker_has_lost(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    gateway_house.behave(SLOW, latency=3)
+    asked = (await alice.post("/v1/queries", json={"question": "Lost?", "flow": "slow"})).json()
+    told = list[dict[str, str]]()
+    async with asyncio.timeout(60), alice.stream("GET", asked["links"]["events"]) as stream:
+        async for frame in frames_of(stream):
+            told.append(frame)
+            if frame.get("event") == "started":
+                gateway_house.client.flushdb()
+                gateway_house.client.publish(wire.news_channel(asked["query_id"]), "")
+
+    assert told[-1]["event"] == "error"
+    assert json.loads(told[-1]["data"])["error_type"] in ("QueryRemoved", "QueryLost")
 
 
 @pytest.mark.parametrize("place", ["nonsense", "1-1\u00e9", "9" * 90])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
+import weakref
 from pathlib import Path
 
 import psutil
 import pytest
 from processes import REPOSITORY, Process, wait_for
+
+from benchmarks.lab import parts
+from benchmarks.lab.parts import interruptible
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -30,3 +35,25 @@ def test_the_benchmark_leaves_no_process_when_it_is_told_to_end(signum: signal.S
     assert status == 130
     assert psutil.wait_procs(children, timeout=10)[1] == []
     assert list(tmp_path.glob("flywheel-bench-*")) == []
+
+
+class Lost:
+    """Has a weak reference whose callback meets a signal."""
+
+
+def test_an_interrupt_that_python_has_ignored_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_AGAIN", 0.2)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    held = [Lost()]
+    reference = weakref.ref(held[0], lambda _: signal.raise_signal(signal.SIGTERM))
+
+    def work() -> None:
+        with interruptible():
+            held.clear()
+            assert reference() is None
+            time.sleep(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

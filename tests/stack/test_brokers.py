@@ -18,8 +18,8 @@ from tls import tls_before
 
 import agentic_flywheel
 from agentic_flywheel.broker.audit import audit
-from agentic_flywheel.broker.rights import channel_rules, check_rights, commands, key_rules
-from agentic_flywheel.errors import BrokerRightsMissing, UnknownQuery
+from agentic_flywheel.broker.rights import channel_rules, check_broker, commands, key_rules
+from agentic_flywheel.errors import BrokerRightsMissing, InvalidSetting, UnknownQuery
 from agentic_flywheel.models import EventKind
 from producer import AsyncProducer
 from producer.cli.checkup import check_everything
@@ -146,6 +146,8 @@ RULES = (
 )
 
 
+#: What it prints for a server that nobody else uses.
+ALONE = "~* &* +@all -@dangerous +info"
 PACKAGES = ("agentic_flywheel", "producer", "workers", "mcp_bridge")
 #: `flywheel forget` and the check-up do without them, and say so.
 OPTIONAL = {"BGREWRITEAOF", "CONFIG"}
@@ -184,7 +186,7 @@ async def refused_by_all(house: House, url: str, monkeypatch: pytest.MonkeyPatch
     settings = house.settings.model_copy(update={"redis_url": url, "home": house.folder / "another home"})
     worker = await asyncio.to_thread(house.worker, redis_url=url, wait=False)
     assert await asyncio.to_thread(worker.wait, within=30) == 2
-    with pytest.raises(BrokerRightsMissing) as refused:
+    with pytest.raises((BrokerRightsMissing, InvalidSetting)) as refused:
         async with start_stack(settings, on_line=lambda _: None):
             raise AssertionError("it has started")
     for name, value in {"REDIS_URL": url, "FLYWHEEL_HOME": house.folder}.items():
@@ -214,6 +216,16 @@ async def test_a_user_who_lacks_a_rule_is_refused_at_the_start_and_told_which(
         house.stop()
 
 
+@pytest.mark.timeout(120)
+async def test_a_server_of_a_cluster_is_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path, broker_options=("--cluster-enabled", "yes"))
+    try:
+        for said in await refused_by_all(house, house.broker.url, monkeypatch):
+            assert "is in cluster mode, which is not served" in said
+    finally:
+        house.stop()
+
+
 @pytest.mark.parametrize(
     ("changed", "lacking"),
     [
@@ -237,9 +249,15 @@ async def test_each_rule_that_is_missing_is_named(
     client.execute_command("ACL", "SETUSER", "flywheel", *rules)  # type: ignore[no-untyped-call]
 
     with pytest.raises(BrokerRightsMissing) as refused:
-        await check_rights(broker_url.replace("redis://", "redis://flywheel:pw@"))
+        await check_broker(broker_url.replace("redis://", "redis://flywheel:pw@"))
 
     assert sorted(refused.value.rules) == sorted(lacking)
+
+
+async def test_a_user_of_a_server_of_its_own_has_every_right(client: redis.Redis, broker_url: str) -> None:
+    client.execute_command("ACL", "SETUSER", "flywheel", "reset", "on", ">pw", *ALONE.split())  # type: ignore[no-untyped-call]
+
+    await check_broker(broker_url.replace("redis://", "redis://flywheel:pw@"))  # raises where one is missing
 
 
 def test_every_command_of_the_product_is_among_those_that_are_asked_for() -> None:
@@ -256,4 +274,5 @@ def test_the_docs_print_these_rules() -> None:
     page = (Path(agentic_flywheel.__file__).parent.parent / "docs" / "redis.md").read_text()
 
     assert f">PASSWORD {RULES}\n" in page
+    assert f">PASSWORD {ALONE}\n" in page
     assert {rule for rule in RULES.split() if rule[0] in "~&"} == {*key_rules(), *channel_rules(0)}

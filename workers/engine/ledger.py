@@ -112,10 +112,6 @@ class Ledger:
         """
         self._add(transport_scripts.settle_set_aside(tag=tag, acknowledged=acknowledged))
 
-    def hurry(self) -> None:
-        """Have what is there written in the hub's present turn: it has been gathered long enough."""
-        self.is_urgent |= self.has_entries
-
     @property
     def has_entries(self) -> bool:
         """Whether anything is still to be written."""
@@ -143,3 +139,8 @@ class Ledger:
 
 #: The ledger of this process. One process is one worker.
 ledger = Ledger()
+
+
+def write_what_is_there() -> None:
+    """Have what is in the ledger written in the hub's present turn: it has been gathered long enough."""
+    ledger.is_urgent |= ledger.has_entries

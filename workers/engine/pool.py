@@ -23,7 +23,7 @@ from kombu.asynchronous import get_event_loop
 from workers.engine.handover import Handover
 from workers.engine.huge_pages import gather_in_background
 from workers.engine.job import Job
-from workers.engine.ledger import ledger
+from workers.engine.ledger import ledger, write_what_is_there
 from workers.engine.link import BROKER_AWAY
 from workers.engine.loops import shared_loop
 from workers.engine.request import CoroutineRequest
@@ -66,7 +66,7 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             raise ImproperlyConfigured("the asyncio pool needs a broker with an event loop: Redis")
         self._hub = hub
         self._grace: float | None = self.app.conf.get("flywheel_grace")
-        self.handover = Handover(hub, shared_loop.get().loop, after_gathered=ledger.hurry)
+        self.handover = Handover(hub, shared_loop.get().loop, after_gathered=write_what_is_there)
         self._workload = Workload(self.handover, self.limit)
         signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_process_init.send(sender=None)

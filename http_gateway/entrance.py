@@ -23,8 +23,8 @@ from http_gateway.callers import GRANT
 from http_gateway.cors import is_of_this_machine, is_preflight, names_host, origins_of, preflight, sharing
 from http_gateway.discretion import outward
 from http_gateway.gateway import Gateway
+from http_gateway.outgoing import OutgoingResponse
 from http_gateway.problems import status_of
-from http_gateway.sending import Sending
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
 from mcp_bridge.door import PATH as MCP
@@ -72,7 +72,7 @@ class Entrance:
         if origin is not None and self._shares(surface, scope, origin):
             send = sharing(send, origin)
         with self._traffic.request(surface.name) as counted:
-            sending = Sending(send, head_only=head_only)
+            sending = OutgoingResponse(send, head_only=head_only)
             try:
                 await self._served(surface, origin, scope, receive, sending)
             except Exception as failure:
@@ -160,7 +160,9 @@ class Entrance:
         logger.error("%s failed, error_id %s", path, info.error_id, exc_info=failure)
         return info
 
-    async def _tell(self, surface: Surface, info: ErrorInfo, scope: Scope, receive: Receive, sending: Sending) -> None:
+    async def _tell(
+        self, surface: Surface, info: ErrorInfo, scope: Scope, receive: Receive, sending: OutgoingResponse
+    ) -> None:
         """Say what ended a request. What is neither new nor a stream is left as it is: the server breaks the
         connection, so that nobody takes the part that came for the whole."""
         if not sending.status:

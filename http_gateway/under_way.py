@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import anyio
@@ -39,14 +39,14 @@ class UnderWay:
             finally:
                 self._open.discard(cut)
         if cut.cancelled_caught:
-            raise GatewayStopping(noted.get("id"))
+            raise GatewayStopping(noted.get("id", ""))
 
-    async def until_stop(self, work: Coroutine[Any, Any, _Found], stopped: Callable[[], _Found]) -> _Found:
-        """Return what comes of work, or ``stopped()`` as soon as the process is to stop."""
+    async def until_stop(self, work: Coroutine[Any, Any, _Found]) -> _Found | None:
+        """Return what comes of work; None as soon as the process is to stop."""
         tasks = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return tasks[0].result() if tasks[0].done() else stopped()
+            return tasks[0].result() if tasks[0].done() else None
         finally:
             for each in tasks:
                 each.cancel()

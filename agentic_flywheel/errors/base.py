@@ -78,6 +78,6 @@ class FlywheelError(Exception):
             details=details,
             recovery_suggestions=self.recovery_suggestions,
             retry_after=self.retry_after,
-            query_id=query_id or details.get("query_id"),
+            query_id=query_id or details.get("query_id") or None,
             error_id=uuid.uuid4().hex[:12],
         )

@@ -115,7 +115,7 @@ class RequestFailed(FlywheelError):
 class GatewayStopping(FlywheelError):
     """The gateway stops or starts anew, and does not wait with the request. Queries that it accepted go on."""
 
-    query_id: str | None = None
+    query_id: str = ""
 
     transient = True
     retry_hint = 5.0

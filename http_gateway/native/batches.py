@@ -201,7 +201,7 @@ def _shown_text(question: Any) -> str:
 async def _response(
     caller: GatewayCaller, bundle: Bundle, wait: float, *, answers: bool, begun: bool = False
 ) -> Response:
-    await caller.gateway.under_way.until_stop(await_batch(caller.call, bundle, wait), lambda: None)
+    await caller.gateway.under_way.until_stop(await_batch(caller.call, bundle, wait))
     records = await caller.producer.records(bundle.query_ids)
     shown = _shown(bundle, dict(zip(bundle.query_ids, records, strict=True)), answers)
     return response_of(shown, 202 if begun and not shown.done else 200, {"Location": shown.links["self"]})

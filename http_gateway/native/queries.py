@@ -116,7 +116,7 @@ async def _submit(caller: GatewayCaller, given: HttpAsk, key: str | None, files:
 async def _wait(caller: GatewayCaller, query_id: str, seconds: float) -> None:
     """Wait until a query ends or asks a person, for so many seconds. What came of it is in its record."""
     try:
-        await caller.gateway.under_way.until_stop(caller.producer.wait(query_id, seconds), lambda: None)
+        await caller.gateway.under_way.until_stop(caller.producer.wait(query_id, seconds))
     except (BrokerUnavailable, QueryLost, QueryRemoved):
         raise
     except FlywheelError:

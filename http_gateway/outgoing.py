@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Send
 
 
-class Sending:
+class OutgoingResponse:
     """Sends one response, and knows how far it is."""
 
     def __init__(self, send: Send, *, head_only: bool = False) -> None:

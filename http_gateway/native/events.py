@@ -33,7 +33,7 @@ _LAST_ID = 2**64 - 1
     "/{query_id}/events",
     summary="Follow a query",
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {}}},
         204: {"description": "The reader has seen the last event: it need not come back"},
     },
 )

@@ -82,8 +82,7 @@ async def _not_acceptable(request: Request, refused: Exception) -> Response:
         name = ".".join(map(str, each["loc"][1:])) or str(each["loc"][0])
         faults.setdefault(name, str(each["msg"]).removeprefix("Value error, "))
     said = "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults.items())
-    broken = any(each["type"] == "json_invalid" for each in refused.errors())
-    return _shown(request, InvalidQuery(", ".join(faults)[:500], said[:2000]), 400 if broken else None)
+    return _shown(request, InvalidQuery(", ".join(faults)[:500], said[:2000]))
 
 
 async def _gone(request: Request, gone: Exception) -> Response:
@@ -101,11 +100,6 @@ async def _failed(request: Request, fault: Exception) -> Response:
 
 async def _not_found(request: Request, refused: Exception) -> Response:
     assert isinstance(refused, HTTPException)
-    if isinstance(refused.__cause__, FlywheelError):
-        # What the entrance said of the body while the framework read it.
-        return _shown(request, refused.__cause__)
-    if refused.status_code == 400:
-        return _shown(request, InvalidQuery("body", "it cannot be read"), 400)
     error = NothingThere(request.method[:20], request.url.path[:200])
     shown = _shown(request, error, refused.status_code)
     for name, value in (refused.headers or {}).items():

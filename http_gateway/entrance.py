@@ -132,7 +132,8 @@ class Entrance:
 
     def _bounded(self, surface: Surface, scope: Scope, receive: Receive) -> Receive:
         """Return ``receive`` with limits on the time and the bytes of the body. It raises what a client is told."""
-        form = (header_of(scope, b"content-type") or "").lower().startswith("multipart/form-data")
+        form = surface.takes_form is not None and surface.takes_form.fullmatch(scope["path"].rstrip("/")) is not None
+        form = form and (header_of(scope, b"content-type") or "").lower().startswith("multipart/form-data")
         most = MOST_UPLOADS * LARGEST + _BESIDE_FILES if form else surface.most_body
         seconds = FORM_TIME if form else BODY_TIME
         announced = header_of(scope, b"content-length") or "0"

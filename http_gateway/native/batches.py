@@ -16,6 +16,7 @@ from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Priority, Record, State, read_query
 from agentic_flywheel.models import Query as AskedQuery
 from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.json_body import BodyOf
 from http_gateway.native.bodies import HttpAsk, Wait
 from http_gateway.native.shown import HttpAnswer, answer_shown, links_of, response_of
 from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch
@@ -44,6 +45,11 @@ class HttpBatchAsk(HttpAsk):
         given = super().fields()
         given.pop("questions")
         return given
+
+
+#: A batch of long questions has more bytes than one query.
+MOST_BODY = 4 * 2**20
+_BATCH = BodyOf(HttpBatchAsk, MOST_BODY)
 
 
 class HttpBatchItem(Model):
@@ -81,8 +87,14 @@ class HttpBatchCancelled(Model):
     ended_before: tuple[str, ...]
 
 
-@router.post("", summary="Ask many questions", status_code=202, responses={202: {"model": HttpBatch}})
-async def begin(caller: Asker, given: HttpBatchAsk, wait: Wait = 0.0) -> Response:
+@router.post(
+    "",
+    summary="Ask many questions",
+    status_code=202,
+    responses={202: {"model": HttpBatch}},
+    openapi_extra=_BATCH.shown,
+)
+async def begin(caller: Asker, given: Annotated[HttpBatchAsk, Depends(_BATCH)], wait: Wait = 0.0) -> Response:
     """Accept many questions, at low priority unless another is given. One that is refused stops no other; where all are
     refused, so is the batch."""
     asking = caller.acting_for(given.user)

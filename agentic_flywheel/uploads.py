@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import IO, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
@@ -86,6 +88,24 @@ def _address(value: Any) -> Any:
     return value
 
 
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that is held open by whoever received it, and may have no name. Several may read it at once."""
+
+    file: IO[bytes]
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what is in it, in pieces of ``PIECE`` bytes. Raises OSError; ValueError where it was closed."""
+        at = 0
+        while piece := os.pread(self.file.fileno(), PIECE, at):
+            at += len(piece)
+            yield piece
+
+
+#: Where the bytes of an upload come from.
+Source = Path | bytes | OpenFile
+
+
 class Upload(BaseModel):
     """A file, or the address of an image, that goes with a question. Its type follows from the ending of its name.
 
@@ -103,7 +123,7 @@ class Upload(BaseModel):
         Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s\"'`\\]+$"), BeforeValidator(_address)] | None
     ) = None
 
-    _source: Path | bytes | None = PrivateAttr(default=None)
+    _source: Source | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -112,8 +132,9 @@ class Upload(BaseModel):
         return self
 
     @classmethod
-    def of(cls, source: Path | bytes, name: str | None = None) -> Self:
-        """Return the upload of a file, or of bytes, which need a name. Raises InvalidQuery where it cannot be read."""
+    def of(cls, source: Source, name: str | None = None) -> Self:
+        """Return the upload of a file, or of bytes or an open file, which need a name. Raises InvalidQuery where it
+        cannot be read."""
         called = name or (source.name if isinstance(source, Path) else "")
         digest, size = hashlib.sha256(), 0
         for piece in pieces_of(source):
@@ -131,7 +152,7 @@ class Upload(BaseModel):
         return cls(name=PurePosixPath(urlsplit(url).path).name, url=url)
 
     @property
-    def source(self) -> Path | bytes | None:
+    def source(self) -> Source | None:
         """Where the bytes are, for who has them; never part of a query that travels."""
         return self._source
 
@@ -156,10 +177,16 @@ def type_of(name: str) -> str | None:
     return _TYPES.get(_ending(name))
 
 
-def pieces_of(source: Path | bytes) -> Iterator[bytes]:
+def pieces_of(source: Source) -> Iterator[bytes]:
     """Yield a file in pieces of ``PIECE`` bytes. Raises InvalidQuery where it cannot be read or is larger than any."""
     if isinstance(source, bytes):
         yield from (source[start : start + PIECE] for start in range(0, len(source), PIECE))
+        return
+    if isinstance(source, OpenFile):
+        try:
+            yield from source.pieces()
+        except (OSError, ValueError):
+            raise InvalidQuery("uploads", "a file that was received cannot be read any more") from None
         return
     try:
         # What is none may never end, nor even open: a pipe, a terminal, a device behind a link.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,6 +69,9 @@ _TYPES = {
 }
 
 
+_ADDRESS = re.compile(r"https?://[^\s\"'`\\]+")
+
+
 def _name(value: Any) -> Any:
     if isinstance(value, str):
         if fault := texts.fault_in_name(value):
@@ -81,6 +85,8 @@ def _name(value: Any) -> Any:
 
 
 def _address(value: Any) -> Any:
+    if isinstance(value, str) and not _ADDRESS.fullmatch(value):
+        raise PydanticCustomError("address", "it should begin with http:// or https://, without white space or quotes")
     if isinstance(value, str) and holds_login(value):
         raise PydanticCustomError(
             "login", "it holds a login, which records and traces would show: give one that needs none, or the file"
@@ -119,9 +125,7 @@ class Upload(BaseModel):
     #: Bytes.
     size: Annotated[int, Field(ge=0)] = 0
     #: An address is passed on as it is; nobody fetches it here.
-    url: (
-        Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s\"'`\\]+$"), BeforeValidator(_address)] | None
-    ) = None
+    url: Annotated[str, Field(max_length=2000), BeforeValidator(_address)] | None = None
 
     _source: Source | None = PrivateAttr(default=None)
 

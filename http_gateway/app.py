@@ -12,8 +12,16 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from agentic_flywheel.access.grant import LOCAL_GRANT
-from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, InvalidQuery, NothingThere, RequestFailed
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    FlywheelError,
+    InvalidQuery,
+    InvalidRequest,
+    NothingThere,
+    RequestFailed,
+)
 from agentic_flywheel.figures.metrics import Exposition
+from agentic_flywheel.given import reason_of
 from http_gateway.described import described
 from http_gateway.entrance import TOLD, Entrance
 from http_gateway.flowise import FLOWISE
@@ -80,9 +88,11 @@ async def _not_acceptable(request: Request, refused: Exception) -> Response:
     for each in refused.errors():
         # The first part says where it stood: in the body, the query string, the path.
         name = ".".join(map(str, each["loc"][1:])) or str(each["loc"][0])
-        faults.setdefault(name, str(each["msg"]).removeprefix("Value error, "))
+        faults.setdefault(name, reason_of(each))
     said = "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults.items())
-    return _shown(request, InvalidQuery(", ".join(faults)[:500], said[:2000]))
+    # Beside a body nothing is asked: what is wrong is the request.
+    kind = InvalidQuery if refused.errors()[0]["loc"][0] == "body" else InvalidRequest
+    return _shown(request, kind(", ".join(faults)[:500], said[:2000]))
 
 
 async def _gone(request: Request, gone: Exception) -> Response:

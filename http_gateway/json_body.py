@@ -122,5 +122,5 @@ class BodyOf(Generic[_Body]):
         try:
             return self._model.model_validate(read_json(body))
         except ValidationError as refused:
-            faults = refused.errors(include_url=False, include_input=False, include_context=False)[:20]
+            faults = refused.errors(include_url=False, include_input=False)[:20]
             raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in faults]) from None

@@ -14,7 +14,14 @@ from starlette.responses import Response
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.listing import ListPlace, ids_before
 from agentic_flywheel.broker.scores import Score
-from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, InvalidQuery, QueryLost, QueryRemoved
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    FlywheelError,
+    InvalidQuery,
+    InvalidRequest,
+    QueryLost,
+    QueryRemoved,
+)
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.models import Identifier, Model, Record, Slug, State
 from agentic_flywheel.uploads import Upload
@@ -194,7 +201,7 @@ def _place_of(cursor: str) -> ListPlace:
         at, _, query_id = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode().partition(":")
         if len(at) < 20 and at.isascii() and at.isdigit():
             return ListPlace(int(at), query_id)
-    raise InvalidQuery("cursor", "it should be one that a page of this list returned")
+    raise InvalidRequest("cursor", "it should be one that a page of this list returned")
 
 
 @router.get("/{query_id}", summary="Look at a query", responses={200: {"model": HttpQuery}})

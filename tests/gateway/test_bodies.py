@@ -200,3 +200,47 @@ def test_half_a_character_is_named_where_it_stands() -> None:
     assert read_json(b'["\\ud83d\\ude00"]') == ["😀"]
     with pytest.raises(FlywheelError, match=r"`b\.0`: U\+D800"):
         read_json(b'{"b": ["\\ud800"]}')
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "kind", "said"),
+    [
+        (
+            "POST",
+            "/v1/chat/completions",
+            '{"model": "auto", "metadata": "\\ud800"}',
+            "InvalidQuery",
+            "metadata`: U+D800",
+        ),
+        ("GET", f"/v1/queries/{'0' * 32}?wait=nan", "", "InvalidRequest", "wait: it should be a finite number"),
+        ("GET", "/v1/queries?limit=0", "", "InvalidRequest", "limit: "),
+        ("GET", "/v1/queries?cursor=x", "", "InvalidRequest", "cursor: "),
+        ("GET", "/v1/queries/no", "", "InvalidRequest", "query_id: it does not have the form"),
+        ("GET", "/api/v1/chatmessage/auto", "", "InvalidRequest", "chatId: it should name the chat"),
+        ("POST", "/api/v1/feedback/auto", '{"messageId"', "InvalidQuery", "body: it should be JSON"),
+        (
+            "POST",
+            f"/v1/queries/{'0' * 32}/scores",
+            '{"value": null}',
+            "InvalidQuery",
+            "value: it should be a number, true",
+        ),
+        ("POST", "/v1/queries", '{"question": "x", "uploads": ["ftp://x/a.png"]}', "InvalidQuery", "begin with http"),
+        ("POST", "/v1/queries", '{"question": "x", "extra": 1}', "InvalidQuery", "extra: there is no field"),
+        ("POST", "/v1/batches", '{"questions": []}', "InvalidQuery", "questions: it should have at least 1 entries"),
+    ],
+)
+async def test_a_refusal_says_what_is_wrong_in_words_of_json(
+    alice: httpx2.AsyncClient, method: str, path: str, content: str, kind: str, said: str
+) -> None:
+    told = await alice.request(method, path, content=content, headers={"Content-Type": "application/json"})
+
+    assert told.status_code in (400, 422)
+    shown = told.json()["error"]["message"] if "chat/" in path else told.json().get("detail") or told.json()["message"]
+    assert said in shown
+    assert "^" not in shown
+    assert "Tuple" not in shown
+    if "chat/" not in path:
+        assert (told.json().get("error") or told.json()["details"])["error_type"] == kind
+    if kind == "InvalidRequest":
+        assert "32,000" not in told.text

@@ -12,6 +12,7 @@ from agentic_flywheel.access.grant import LOCAL_GRANT, Grant
 from agentic_flywheel.errors import (
     ErrorInfo,
     FlywheelError,
+    MalformedRequest,
     OriginRefused,
     RequestFailed,
     RequestTooLarge,
@@ -20,7 +21,15 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS
 from http_gateway.callers import GRANT
-from http_gateway.cors import is_of_this_machine, is_preflight, names_host, origins_of, preflight, sharing
+from http_gateway.cors import (
+    fault_in_host,
+    is_of_this_machine,
+    is_preflight,
+    names_host,
+    origins_of,
+    preflight,
+    sharing,
+)
 from http_gateway.gateway import Gateway
 from http_gateway.problems import status_of
 from http_gateway.surfaces import Surface, surface_at
@@ -57,11 +66,12 @@ class Entrance:
         if scope["type"] != "http":
             return
         path = scope["path"]
-        if path.rstrip("/") == MCP:
-            await self._gateway.mcp(scope, receive, send)
-            return
         # RFC 9110, 5.5: white space around a header's value is none of it. Not every parser takes it away.
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
+        fault = fault_in_host(scope)
+        if path.rstrip("/") == MCP and fault is None:
+            await self._gateway.mcp(scope, receive, send)
+            return
         surface = surface_at(path, self._surfaces)
         origin = header_of(scope, b"origin")
         if origin is not None and self._shares(surface, scope, origin):
@@ -77,6 +87,8 @@ class Entrance:
                 await send(message)
 
             try:
+                if fault is not None:
+                    raise MalformedRequest(fault)
                 await self._served(surface, origin, scope, receive, told)
             except Exception as failure:
                 if not scope.get(TOLD):
@@ -114,7 +126,9 @@ class Entrance:
             return grant
         # Whoever needs no token must not be a web page that this machine's browser happens to show, nor one whose
         # server has had its name stand for this machine.
-        origin, host = header_of(scope, b"origin"), header_of(scope, b"host") or ""
+        origin, host = header_of(scope, b"origin"), header_of(scope, b"host")
+        if host is None:
+            raise MalformedRequest("it names no Host")
         if not names_host(host, self._gateway.allowed):
             raise OriginRefused(host[:200])
         if origin is not None and not self._shares(surface, scope, origin):

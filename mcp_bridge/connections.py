@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 from typing import Any
 
@@ -68,7 +69,16 @@ class ClientConnection(HttpToolsProtocol):
         """A request is here."""
         self._leave_idle()
         self._in_body = True
+        self._name_target()
         super().on_headers_complete()
+
+    def _name_target(self) -> None:
+        """RFC 9112, 3.2.2: where the request line holds a whole address, its host counts, and not the header."""
+        address = self.url.partition(b"://")[2] if not self.url.startswith((b"/", b"*")) else b""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if address and len(hosts) < 2:
+            named = re.split(rb"[/?#]", address, maxsplit=1)[0]
+            self.headers[:] = [(b"host", named), *((name, value) for name, value in self.headers if name != b"host")]
 
     def on_message_complete(self) -> None:
         """All of a request is here."""

@@ -78,7 +78,39 @@ async def test_without_tokens_only_pages_and_names_of_this_machine_are_served(
             )
         ]
 
-    assert told == [200, 200, 403, 403, 403, 200, 403]
+    assert told == [200, 200, 403, 403, 403, 200, 400]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /v1/flows HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\nHost: evil.example@localhost\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\nHost: localhost/evil\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\nHost:\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\n", 400),
+        (b"GET /v1/flows HTTP/1.0\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\n", 200),
+        (b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nContent-Length: 0\r\n", 400),
+        (b"GET http://evil.example/v1/flows HTTP/1.1\r\nHost: localhost\r\n", 403),
+        (b"GET http://evil.example@localhost/v1/flows HTTP/1.1\r\nHost: localhost\r\n", 400),
+        (b"GET http://evil.example/v1/flows HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 400),
+        (b"GET http://localhost/v1/flows HTTP/1.1\r\nHost: evil.example\r\n", 200),
+        (b"GET /v1/flows HTTP/1.1\r\nHost: [::1]:80\r\n", 200),
+    ],
+)
+async def test_a_request_has_one_host_which_is_a_name_or_an_address(
+    gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch, head: bytes, status: int
+) -> None:
+    async with served(gateway_house, monkeypatch) as port, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + b"Connection: close\r\n\r\n")
+        told = await reader.read()
+        writer.close()
+
+    assert int(told.split()[1]) == status, told
+    assert status != 400 or b"MalformedRequest" in told
 
 
 async def test_all_origins_are_shared_with_where_tokens_are_needed(

@@ -60,10 +60,14 @@ class ClientConnection(HttpToolsProtocol):
         if self in self._idle and not self._in_body:
             self._head += len(data)
             if self._head > LARGEST_HEAD and not self.transport.is_closing():
-                self.transport.write(
-                    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-                )
-                self.transport.close()
+                self.refuse_head()
+
+    def refuse_head(self) -> None:
+        """Say that a head is too large, and end the connection."""
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         """A request is here."""

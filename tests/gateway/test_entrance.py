@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import resource
@@ -246,6 +247,56 @@ async def test_a_head_without_end_is_refused(gateway_house: GatewayHouse, piece:
             assert (await reader.read()).startswith(b"HTTP/1.1 431")
 
     assert sent < 10 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "shape"),
+    [
+        (b"FOO /v1/flows HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, b"application/problem+json"),
+        (b"GET /v1/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, b"application/problem+json"),
+        (
+            b"POST /v1/queries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+            b"application/problem+json",
+        ),
+        (b"GET /v1/models HTTP/1.1\r\nHost : localhost\r\n\r\n", 400, b'"error": {"message"'),
+        (b"GET /v1/flows HTTP/1.1\r\nX: " + b"x" * 70_000, 431, b"HeadTooLarge"),
+        (b"GET /api/v1/ping HTTP/1.1\r\nX: " + b"x" * 70_000, 431, b'"message": "The head of the request'),
+        (b"GET /v1/models HTTP/1.1\r\nX: " + b"x" * 70_000, 431, b'"code": "head_too_large"'),
+    ],
+)
+async def test_what_is_no_request_is_refused_in_the_shape_of_the_api(
+    gateway_house: GatewayHouse, sent: bytes, status: int, shape: bytes
+) -> None:
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway_house.url.rpartition(":")[2]))
+        writer.write(sent)
+        told = await reader.read()
+        writer.close()
+    head, _, body = told.partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert shape in told
+    assert json.loads(body)
+    assert f"content-length: {len(body)}".encode() in head
+    assert b"connection: close" in head
+
+
+async def test_what_is_no_request_does_not_end_within_the_answer_before(
+    gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway_house.behave(SLOW, latency=20)
+    async with served(gateway_house, monkeypatch) as port, gateway_client(at(port), None) as http, asyncio.timeout(30):
+        asked = (await http.post("/v1/queries", json={"question": "Long", "flow": "slow"})).json()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {asked['links']['events']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        told = await reader.readuntil(b"event: ")
+        writer.write(b"FOO / HTTP/1.1\r\n\r\n")
+        told += await reader.read()
+        writer.close()
+        await http.post(asked["links"]["cancel"])
+
+    assert b"MalformedRequest" not in told
 
 
 async def test_two_thousand_idle_and_slow_clients_do_not_stop_the_service(gateway_house: GatewayHouse) -> None:

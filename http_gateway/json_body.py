@@ -96,6 +96,19 @@ def _weigh(raw: bytes, name: str, most: int | None, content: int) -> None:
         raise RequestTooLarge(most)
 
 
+def values_in(value: Any) -> int:
+    """Return how many values there are in one, itself and lists and objects included."""
+    found, waiting = 0, [value]
+    while waiting:
+        each = waiting.pop()
+        found += 1
+        if isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, list | tuple):
+            waiting += each
+    return found
+
+
 class BodyOf(Generic[_Body]):
     """The dependency of a route that takes JSON: `given: Annotated[Ask, Depends(ASK)]`, where ASK is a BodyOf(Ask).
 

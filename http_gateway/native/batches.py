@@ -16,7 +16,7 @@ from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Priority, Record, State, read_query
 from agentic_flywheel.models import Query as AskedQuery
 from http_gateway.callers import CallerOf, GatewayCaller
-from http_gateway.json_body import BodyOf
+from http_gateway.json_body import BodyOf, values_in
 from http_gateway.native.bodies import HttpAsk, Wait
 from http_gateway.native.shown import HttpAnswer, answer_shown, links_of, response_of
 from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch
@@ -24,6 +24,10 @@ from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 Asker = Annotated[GatewayCaller, Depends(CallerOf(Scope.ASK))]
 BatchId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="As it was returned.")]
+
+
+#: Values of what all questions of a batch share, times the questions.
+_MOST_SHARED = 100_000
 
 
 class HttpBatchAsk(HttpAsk):
@@ -38,6 +42,17 @@ class HttpBatchAsk(HttpAsk):
     def _has_no_question_of_its_own(self) -> HttpBatchAsk:
         if self.question or self.form:
             raise ValueError("a batch has `questions`; `question` and `form` stand in each of them")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_little(self) -> HttpBatchAsk:
+        # Each question is checked and kept with all that it shares.
+        shared = values_in([self.metadata, self.config, [[] for _ in self.history or ()]])
+        if shared * len(self.questions) > _MOST_SHARED:
+            raise ValueError(
+                f"`metadata`, `config`, `history` have {shared:,} values, for each of {len(self.questions)} questions; "
+                f"at most {_MOST_SHARED:,} are accepted in all"
+            )
         return self
 
     def fields(self) -> dict[str, Any]:

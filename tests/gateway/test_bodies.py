@@ -142,6 +142,16 @@ async def test_a_body_of_many_values_keeps_nobody_waiting(
     assert "values" in told.text
 
 
+async def test_what_the_questions_of_a_batch_share_is_bounded_for_all_of_them(alice: httpx2.AsyncClient) -> None:
+    told = [
+        await alice.post("/v1/batches", json={"questions": ["Why?"] * number, "metadata": {"a": [[]] * 10_000}})
+        for number in (200, 2)
+    ]
+
+    assert [each.status_code for each in told] == [422, 202]
+    assert "100,000" in told[0].json()["detail"]
+
+
 async def test_the_bytes_of_a_conversation_are_bounded_beside_its_files(alice: httpx2.AsyncClient) -> None:
     part = {"type": "text", "text": "x" * 1000}
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 2_000_000}}

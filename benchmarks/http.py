@@ -1,8 +1,8 @@
 """What the HTTP gateway adds to a query: ``python -m benchmarks.http [--json] [--repeats N] [--count N]``.
 
 Starts its own broker, flow server, worker and gateway. Requests go one at a time for their latency, in turns with the
-no-op route of the same server (`/healthz`); ``added_p50_ms`` and ``ratio`` are beyond it. Then 200 streams are open at
-once. Figures are medians over the repeats.
+no-op route of the same server (`/healthz`): ``added_p50_ms`` and ``ratio`` are beyond it, ``cpu_ms`` is the gateway's
+processor time for each request. Then 200 streams are open at once. Figures are medians over the repeats.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class GatewayProcess(LabProcess):
 
     def resident_mb(self) -> float:
         return float(self._seen.memory_info().rss) / 2**20
+
+    def processor_ms(self) -> float:
+        """Return the processor time that it has used, which other load on the machine changes little."""
+        used = self._seen.cpu_times()
+        return 1000 * float(used.user + used.system)
 
 
 class HttpClient:
@@ -92,16 +97,19 @@ async def timed(work: Work, count: int) -> list[float]:
     return taken
 
 
-async def measure(client: HttpClient, repeats: int, count: int) -> list[Row]:
+async def measure(client: HttpClient, served: GatewayProcess, repeats: int, count: int) -> list[Row]:
     """Return a row for the no-op route and one for each kind of request, measured in turns."""
     asked = await client.ask(**QUESTION, wait=50)
     works = client.works(asked["query_id"])
     seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in works}
+    used: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         await timed(work, 50)
     for _ in range(repeats):
         for name, work in works.items():
+            before = served.processor_ms()
             taken = await timed(work, count)
+            used[name].append((served.processor_ms() - before) / count)
             rate = await closed_loop(work, count=4 * count, at_once=AT_ONCE)
             seen[name].append((quantile(taken, 0.5), quantile(taken, 0.99), rate))
     p50s = {name: median([p50 for p50, _, _ in runs]) for name, runs in seen.items()}
@@ -114,6 +122,7 @@ async def measure(client: HttpClient, repeats: int, count: int) -> list[Row]:
             "p50_ms": round(p50s[name], 3),
             "p99_ms": round(p99s[name], 3),
             "p99_ratio": round(p99s[name] / p99s["no-op"], 2),
+            "cpu_ms": round(median(used[name]), 2),
             "requests_per_s": round(median([rate for _, _, rate in runs]), 1),
         }
         for name, runs in seen.items()
@@ -155,7 +164,7 @@ async def measured(here: Lab, env: dict[str, str], repeats: int, count: int) -> 
         assert told is not None
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             client = HttpClient(session, told[1])
-            rows = await measure(client, repeats, count)
+            rows = await measure(client, gateway, repeats, count)
             rows.append(await stream_together(client, gateway))
         return rows
     finally:
@@ -171,14 +180,14 @@ def main() -> None:
     with lab() as here:
         _, broker = here.broker()
         _, flows = here.flows(5)
-        env = {**here.environment(broker, flows), "FLYWHEEL_TRACING_ENABLED": "false"}
+        env = {**here.environment(broker, flows), "LANGFUSE_TRACING_ENABLED": "false"}
         here.worker("worker", env)
         rows = uvloop.run(measured(here, env, given.repeats, given.count))
     if given.json:
         for row in rows:
             sys.stdout.write(json.dumps(row) + "\n")
         return
-    columns = ("ratio", "added_p50_ms", "p50_ms", "p99_ms", "p99_ratio", "requests_per_s")
+    columns = ("ratio", "added_p50_ms", "p50_ms", "p99_ms", "p99_ratio", "cpu_ms", "requests_per_s")
     table = Table("name", *columns)
     for row in rows[:-1]:
         table.add_row(row["name"], *(str(row.get(column, "")) for column in columns))

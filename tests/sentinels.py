@@ -32,7 +32,11 @@ class Replicated:
         wait_for(lambda: self._info(self.second)["master_link_status"] == "up", within=30, what="the replica follows")
         self.ports = [free_port() for _ in range(_SENTINELS)]
         self.sentinels = [self._sentinel(port) for port in self.ports]
-        wait_for(self._see_each_other, within=30, what="the Sentinels see each other and the replica")
+        try:
+            wait_for(self._see_each_other, within=60, what="the Sentinels see each other and the replica")
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def url(self) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.executions import Execution
 from agentic_flywheel.broker.messages import answer_parcel
+from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.persistence import generate_cache_key
 from agentic_flywheel.broker.sessions import life_of, recent_turns
-from agentic_flywheel.broker.wire import Parcel
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, Query, RouteDecision, Turn

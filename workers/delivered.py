@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_flywheel.broker import wire
+from agentic_flywheel.broker import parcels
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Delivered:
     #: The version in its message; that of this worker where a plain Celery client has sent it.
     version: int
     #: The message that carries on after the query's end.
-    follows: wire.Parcel | None = None
+    follows: parcels.Parcel | None = None
 
-    def parcel(self, shown: str = "again") -> wire.Parcel:
+    def parcel(self, shown: str = "again") -> parcels.Parcel:
         """Return a new message with the same task. ``shown``: what Flower displays in place of its arguments."""
         name = f"{self.query_id}|{self.part}" if self.part else self.query_id
-        return wire.task_parcel(
+        return parcels.task_parcel(
             self.task,
             name,
             self.task_id,

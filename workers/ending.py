@@ -8,8 +8,8 @@ from typing import assert_never
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.declaration import UnexpectedReply
 from agentic_flywheel.broker.executions import Execution, ExecutionEnd, without_flow
+from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.records import attempts_of
-from agentic_flywheel.broker.wire import Parcel
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.models import Answer, Query
 from workers.journal import TraceJournal

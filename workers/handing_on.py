@@ -11,7 +11,7 @@ import logging
 from dataclasses import replace
 from typing import assert_never
 
-from agentic_flywheel.broker import scripts, wire
+from agentic_flywheel.broker import parcels, scripts, wire
 from agentic_flywheel.broker.executions import without_flow
 from agentic_flywheel.broker.records import attempts_of, load_records, read_query_of
 from agentic_flywheel.errors import (
@@ -107,7 +107,7 @@ async def hand_back(runtime: Runtime, message: NewerMessage) -> None:
 
 async def _hand_back(runtime: Runtime, message: NewerMessage) -> None:
     query_id, _, part = message.execution.partition("|") if message.execution else (message.task_id, "", "")
-    parcel = wire.Parcel(message.queue, message.text, message.tag)
+    parcel = parcels.Parcel(message.queue, message.text, message.tag)
     reply = await runtime.upkeep.hand_back(query_id, part, parcel, delivery=message.delivery, version=message.version)
     match reply:
         case scripts.HandBackWaits() | scripts.HandBackTaken() | scripts.HandBackAsks():

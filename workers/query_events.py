@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from agentic_flywheel.broker import wire
+from agentic_flywheel.broker import parcels, wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.executions import Execution
 from agentic_flywheel.broker.messages import shown
@@ -41,7 +41,7 @@ class QueryEvents:
         """Tell that a query, or a part of it, ended by this execution."""
         if not self.wanted or execution.renews:
             return
-        task_id = wire.task_id_of(execution.query_id, execution.part)
+        task_id = parcels.task_id_of(execution.query_id, execution.part)
         if answer is not None:
             took = (datetime.now(UTC) - accepted).total_seconds() if accepted else 0.0
             self._events.send("task-succeeded", task_id, result=_said_of(answer), runtime=round(took, 3))
@@ -52,14 +52,14 @@ class QueryEvents:
         """Tell that a call has failed and another one follows: of the same flow, or of its fallback."""
         if self.wanted:
             self._events.send(
-                "task-retried", wire.task_id_of(query_id, part), exception=_reason(error.describe(query_id))
+                "task-retried", parcels.task_id_of(query_id, part), exception=_reason(error.describe(query_id))
             )
 
     def asking(self, query_id: str, part: str, asked: AskedPerson) -> None:
         """Tell that a flow has stopped and asks a person: Celery's events have no other state for what comes back."""
         if self.wanted:
             error = InputRequired(query_id, 0, asked.flow, f"{len(asked.text)} characters").describe(query_id)
-            self._events.send("task-retried", wire.task_id_of(query_id, part), exception=_reason(error))
+            self._events.send("task-retried", parcels.task_id_of(query_id, part), exception=_reason(error))
 
     def recorded(self, record: Record) -> None:
         """Tell how a query has ended of which perhaps no task was told: by another's answer, cancelled, expired."""
@@ -91,7 +91,7 @@ class QueryEvents:
         targets = record.route.targets if record.route is not None else ()
         if record.answer is None and len(targets) > 1:
             for target in targets:
-                task_id = wire.task_id_of(record.query_id, target.flow)
+                task_id = parcels.task_id_of(record.query_id, target.flow)
                 self._events.send("task-revoked", task_id, **_REVOKED)
 
 

@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.executions import Execution, of_no_cache, without_flow
 from agentic_flywheel.broker.messages import synthesis_parcel
+from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.records import attempts_of, load_records
-from agentic_flywheel.broker.wire import Parcel
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, rebuild
 from agentic_flywheel.flowise import FlowAnswer

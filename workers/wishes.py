@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
-from agentic_flywheel.broker import wire
-from agentic_flywheel.broker.wire import Parcel
+from agentic_flywheel.broker import parcels, wire
+from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.models import Priority, Query
 
@@ -93,11 +93,11 @@ def _continuation(request: Any, following: dict[str, Any]) -> Parcel:
             "link", f"what follows has {len(written):,} bytes as JSON, at most {_LONGEST:,} are accepted"
         )
     index = request.group_index
-    return wire.task_parcel(
+    return parcels.task_parcel(
         wire.CONTINUE,
         f"{request.id}|{wire.CONTINUATION}",
         request.id,
-        f"[{wire.quoted(request.id)}]",
+        f"[{parcels.quoted(request.id)}]",
         queue=wire.banded(wire.CLASSIFY_QUEUE, Priority.HIGH),
         # It says the same in every version, so whoever is there carries on.
         version=1,

@@ -37,12 +37,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 def connect(
-    url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3, undecodable: str = "replace"
+    url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3, undecodable: str = "strict"
 ) -> Redis:
     """Return a client whose calls end within ``timeout`` and are not retried by redis-py.
 
-    ``undecodable``: what is made of what is not UTF-8, as ``bytes.decode`` takes it. With ``strict`` such a reply would
-    also cost those that came with it: the rest of what the connection has received cannot be read then.
+    ``undecodable``: what is made of what is not UTF-8, as ``bytes.decode`` takes it.
 
     ``protocol`` is the version of Redis's reply protocol. With version 3, redis-py formats every published message for
     its log, which costs time in processes that receive many.

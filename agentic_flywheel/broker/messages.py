@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from agentic_flywheel.broker import wire
-from agentic_flywheel.broker.wire import Parcel, QueryStage
+from agentic_flywheel.broker import parcels, wire
+from agentic_flywheel.broker.parcels import Parcel
+from agentic_flywheel.broker.wire import QueryStage
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.models import Query
 
@@ -11,7 +12,7 @@ from agentic_flywheel.models import Query
 def classify_parcel(query_id: str, query: Query, written: str, version: int = wire.VERSION) -> Parcel:
     """Return the message for a query's first task. ``written`` is the query's JSON form."""
     queue = wire.banded(wire.CLASSIFY_QUEUE, query.priority)
-    return wire.task_parcel(
+    return parcels.task_parcel(
         wire.CLASSIFY, query_id, query_id, f"[{written}]", queue=queue, version=version, shown=shown(query)
     )
 
@@ -21,11 +22,11 @@ def answer_parcel(query_id: str, query: Query, flow: Flow, part: str = "", *, ve
 
     ``version``: that of the query's record.
     """
-    own, key, asked = wire.quoted(query_id), wire.quoted(flow.key), wire.quoted(part)
-    return wire.task_parcel(
+    own, key, asked = parcels.quoted(query_id), parcels.quoted(flow.key), parcels.quoted(part)
+    return parcels.task_parcel(
         wire.ANSWER,
         f"{query_id}|{part}" if part else query_id,
-        wire.task_id_of(query_id, part),
+        parcels.task_id_of(query_id, part),
         f"[{own},{query.written()},{key},{asked}]",
         queue=wire.banded(wire.domain_queue(flow.domain), query.priority),
         version=version,
@@ -36,11 +37,11 @@ def answer_parcel(query_id: str, query: Query, flow: Flow, part: str = "", *, ve
 
 def synthesis_parcel(query_id: str, query: Query, *, version: int) -> Parcel:
     """Return the message of the task that makes one answer of a query's parts."""
-    return wire.task_parcel(
+    return parcels.task_parcel(
         wire.SYNTHESIZE,
         query_id,
         query_id,
-        f"[{wire.quoted(query_id)},{query.written()}]",
+        f"[{parcels.quoted(query_id)},{query.written()}]",
         queue=wire.banded(wire.SYNTHESIS_QUEUE, query.priority),
         version=version,
         shown=shown(query),

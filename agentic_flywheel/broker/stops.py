@@ -15,7 +15,7 @@ from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.executions import Execution
 from agentic_flywheel.broker.limits import place_of
-from agentic_flywheel.broker.wire import Parcel
+from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stops import AskedPerson, Decided, Decision, Stop

@@ -16,8 +16,9 @@ from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.executions import Execution, ExecutionEnd
 from agentic_flywheel.broker.fault_log import FaultLog
 from agentic_flywheel.broker.limits import allowance_of, limits_of, place_of
+from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.sessions import new_life
-from agentic_flywheel.broker.wire import NO_FENCE, Heard, Parcel
+from agentic_flywheel.broker.wire import NO_FENCE, Heard
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.models import Priority, Query
 from agentic_flywheel.settings import Settings, server_of

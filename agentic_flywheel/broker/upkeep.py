@@ -13,7 +13,8 @@ from typing import NamedTuple, assert_never
 
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
-from agentic_flywheel.broker.wire import Parcel, QueryStage
+from agentic_flywheel.broker.parcels import Parcel
+from agentic_flywheel.broker.wire import QueryStage
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import State, WaitReason
 from agentic_flywheel.settings import Settings, server_of

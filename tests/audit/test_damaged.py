@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from pipeline.house import APPROVAL, FAILING, House
 
+from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.bundles import BundleItem, load_bundle, save_bundle
 from agentic_flywheel.broker.control import queue_lengths, read_paused
 from agentic_flywheel.broker.events import read_events
@@ -188,9 +189,11 @@ def damages(house: House, key: str) -> Iterator[tuple[str, Callable[[], object]]
     if kind == "string":
         yield from ((repr(each)[:20], partial(client.set, key, each)) for each in DAMAGE)
     elif kind == "hash":
-        for field in client.hkeys(key):
+        # Of counters, a few stand for all.
+        for number, field in enumerate(sorted(client.hkeys(key))[: None if key.startswith(wire.record_key("")) else 8]):
+            each = IN_FIELDS[number % len(IN_FIELDS)]
             yield f"{field} is missing", partial(client.hdel, key, field)
-            yield from ((f"{field}: {each!r}"[:60], partial(client.hset, key, field, each)) for each in IN_FIELDS)
+            yield f"{field}: {each!r}"[:60], partial(client.hset, key, field, each)
         yield "a field too many", partial(client.hset, key, "q|f|x", "x")
     elif kind == "list":
         yield from ((repr(each)[:20], partial(client.lset, key, 0, each)) for each in DAMAGE)
@@ -209,7 +212,7 @@ async def test_every_reader_tells_of_every_damage_in_an_error_of_ours(
     for read in found.values():  # well, each reads, or tells how its query ended
         with suppress(FlowError, InputRequired, WaitTimeout):
             await read()
-    wrong, told = [], set()
+    wrong, told, names = [], set(), ("answered", "failed", "asking")
     ours = [key for key in client.scan_iter("*") if key.startswith(("flywheel:", "celery-task-meta-"))]
     keys = sorted(key for key in ours if kept.other not in key)  # it is as the one that was answered
     for key in keys:
@@ -217,8 +220,11 @@ async def test_every_reader_tells_of_every_damage_in_an_error_of_ours(
             continue
         for damage, do in damages(damaged_house, key):
             do()
-            ended = await asyncio.gather(*(read() for read in found.values()), return_exceptions=True)
-            for name, end in zip(found, ended, strict=True):
+            # What one query's record says is read for that query, and for lists.
+            of_query = next((name for name in names if getattr(kept, name) in key), None)
+            asked = {name: read for name, read in found.items() if name.split()[-1] in (of_query, name)}
+            ended = await asyncio.gather(*(read() for read in asked.values()), return_exceptions=True)
+            for name, end in zip(asked, ended, strict=True):
                 if isinstance(end, RecordUnreadable):
                     told.add((name, exit_of(end), str(end).isprintable()))
                 elif isinstance(end, FlywheelError):
@@ -228,8 +234,8 @@ async def test_every_reader_tells_of_every_damage_in_an_error_of_ours(
             client.copy("saved", key, replace=True)
 
     assert wrong == []
-    names = {"status answered", "wait answered", "stream answered", "session", "config", "bundle", "letter"}
-    assert {name for name, _, _ in told} >= names
+    some = {"status answered", "wait answered", "stream answered", "session", "config", "bundle", "letter"}
+    assert {name for name, _, _ in told} >= some
     assert {(code, printable) for _, code, printable in told} == {(Exit.UNUSABLE, True)}
 
 

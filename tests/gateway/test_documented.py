@@ -53,8 +53,8 @@ async def test_the_examples_for_curl_are_answered(
 async def test_the_example_in_javascript_runs(
     gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # The other one is for the package `openai`; tests of that API run it.
-    example, _ = examples("js")
+    # The others are for the packages `openai` and `flowise-sdk`; tests of those APIs run them.
+    example = examples("js")[0]
     node = python_of("node").parent / "node"
     async with served(gateway_house, monkeypatch) as port, asyncio.timeout(100):
         (tmp_path / "example.mjs").write_text(example.replace(ADDRESS, f"http://127.0.0.1:{port}"))

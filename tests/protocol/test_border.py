@@ -13,7 +13,7 @@ from processes import REPOSITORY
 from redis.asyncio import Redis
 from tracing.lua import put_record, run_lua
 
-from agentic_flywheel.broker import assembly, declaration, generate, scripts, wire, wrappers
+from agentic_flywheel.broker import assembly, declaration, generate, parcels, scripts, wire, wrappers
 from agentic_flywheel.broker.assembly import InvalidDeclaration, assembled, lua_text
 from agentic_flywheel.broker.declaration import Script, UndeclaredReply, UnexpectedReply, scripts_in
 from agentic_flywheel.broker.lifecycle import STEPS, Step
@@ -312,7 +312,7 @@ def test_a_reply_that_a_caller_does_not_handle_fails_mypy(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("query_id", ODD_IDS)
 def test_a_message_is_json_whatever_the_id(query_id: str) -> None:
-    parcel = wire.task_parcel(
+    parcel = parcels.task_parcel(
         "t", query_id, query_id, "[]", queue="q", version=1, root_id=query_id, shown=f"({query_id})"
     )
 

@@ -27,16 +27,16 @@ from processes import Valkey
 from redis import ConnectionPool
 
 from agentic_flywheel.asker import LOCAL, Asker
-from agentic_flywheel.broker import scripts, transport_scripts, wire
+from agentic_flywheel.broker import parcels, scripts, transport_scripts, wire
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.broker.blobs import Blobs, blob_name
 from agentic_flywheel.broker.executions import Execution, ExecutionEnd, of_no_cache, without_flow
 from agentic_flywheel.broker.messages import answer_parcel, classify_parcel, parcel_of, synthesis_parcel
+from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.persistence import cache_entry
 from agentic_flywheel.broker.stops import Stops
 from agentic_flywheel.broker.transitions import Transitions
 from agentic_flywheel.broker.upkeep import Upkeep
-from agentic_flywheel.broker.wire import Parcel
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import EarlierTurnAsks, FlowFailed, FlowRateLimited, UnexpectedFault
 from agentic_flywheel.ids import new_query_id
@@ -747,7 +747,7 @@ class Protocol(RuleBasedStateMachine):
         """Do what a worker does after a fault that nobody foresaw."""
         query_id, part, query = delivery.about
         queue = wire.base_of(delivery.queue)
-        place = wire.Parcel(delivery.queue, redelivery(delivery.message), "again").place
+        place = parcels.Parcel(delivery.queue, redelivery(delivery.message), "again").place
         stumbled = self.run(scripts.stumble(self.batch, id=query_id, part=part, queue=queue, place=place, most=FAULTS))
         match stumbled:
             case scripts.StumbleAgain() | scripts.StumbleGone():

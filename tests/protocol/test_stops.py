@@ -11,10 +11,10 @@ from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.executions import Execution
 from agentic_flywheel.broker.messages import answer_parcel, classify_parcel
+from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.stops import Stops, asking
 from agentic_flywheel.broker.transitions import Transitions
 from agentic_flywheel.broker.upkeep import Upkeep
-from agentic_flywheel.broker.wire import Parcel
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Priority, Query, Route, State, Target, WaitReason

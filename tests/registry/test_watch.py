@@ -60,6 +60,25 @@ def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(registry: Path,
     assert soon(lambda: watching.current().flows["coder"].id == "coder-2")
 
 
+def test_a_file_that_kubernetes_changes_is_seen(tmp_path: Path) -> None:
+    """A ConfigMap's file is a link through a link to a folder; a change puts another folder into its place."""
+
+    def put(version: str, text: str) -> None:
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "flow-registry.yaml").write_text(text)
+        (tmp_path / "..next").symlink_to(version)
+        (tmp_path / "..next").replace(tmp_path / "..data")
+
+    put("..1", GOOD)
+    registry = tmp_path / "flow-registry.yaml"
+    registry.symlink_to("..data/flow-registry.yaml")
+    watching = watch(registry, tmp_path)
+
+    put("..2", GOOD.replace("coder-1", "coder-2"))
+
+    assert soon(lambda: watching.current().flows["coder"].id == "coder-2")
+
+
 def test_an_old_file_is_not_read_again_until_it_changes(registry: Path, tmp_path: Path) -> None:
     an_hour_ago = time.time() - 3600
     os.utime(registry, (an_hour_ago, an_hour_ago))

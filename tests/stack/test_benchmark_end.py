@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -24,8 +25,11 @@ def test_the_benchmark_leaves_no_process_when_it_is_told_to_end(signum: signal.S
     own = psutil.Process(benchmark.pid)
 
     def celerys() -> list[psutil.Process]:
-        found = own.children(recursive=True)
-        return found if any("benchmarks.lab.naive" in each.cmdline() for each in found) else []
+        found, commands = own.children(recursive=True), list[str]()
+        for each in found:
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                commands += each.cmdline()
+        return found if "benchmarks.lab.naive" in commands else []
 
     # Its second row, plain Celery in several processes, is the one with most to end.
     children = wait_for(celerys, within=120, what="the row of plain Celery")

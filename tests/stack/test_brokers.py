@@ -14,6 +14,7 @@ import redis
 from flower_pages.conftest import start_flower
 from flower_pages.test_queues import lengths
 from pipeline.house import House
+from processes import free_port
 from tls import tls_before
 
 import agentic_flywheel
@@ -218,7 +219,7 @@ async def test_a_user_who_lacks_a_rule_is_refused_at_the_start_and_told_which(
 
 @pytest.mark.timeout(120)
 async def test_a_server_of_a_cluster_is_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House(tmp_path, broker_options=("--cluster-enabled", "yes"))
+    house = House(tmp_path, broker_options=("--cluster-enabled", "yes", "--cluster-port", str(free_port())))
     try:
         for said in await refused_by_all(house, house.broker.url, monkeypatch):
             assert "is in cluster mode, which is not served" in said

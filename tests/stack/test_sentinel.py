@@ -20,7 +20,7 @@ from sentinels import Replicated
 from stack.test_brokers import everybody_reaches
 
 from agentic_flywheel.broker.audit import audit
-from agentic_flywheel.errors import BrokerUnavailable, QueryLost
+from agentic_flywheel.errors import BrokerUnavailable, QueryLost, UnknownQuery
 from producer import AsyncProducer
 
 #: Seconds between two submissions: one caller asks without a pause.
@@ -59,11 +59,15 @@ async def asked(producer: AsyncProducer, question: str) -> Fate:
     """Ask, and wait for the answer or the word that the broker has lost the query."""
     submission = await producer.submit(question, cache="bypass")
     accepted = time.monotonic()
-    try:
-        await producer.wait(submission.query_id, 90)
-    except QueryLost:
-        return Fate(submission.query_id, accepted, lost=True)
-    return Fate(submission.query_id, accepted, lost=False)
+    while True:
+        try:
+            await producer.wait(submission.query_id, 90)
+        except BrokerUnavailable:  # whoever begins to wait while nobody is the primary is told at once
+            await asyncio.sleep(0.2)
+        except (QueryLost, UnknownQuery):
+            return Fate(submission.query_id, accepted, lost=True)
+        else:
+            return Fate(submission.query_id, accepted, lost=False)
 
 
 @pytest.mark.timeout(240)

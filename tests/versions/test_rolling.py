@@ -17,7 +17,7 @@ from celery import Celery
 from pipeline.house import FRAGILE, House
 from processes import Process, wait_for
 
-from agentic_flywheel.broker import wire
+from agentic_flywheel.broker import parcels, wire
 from agentic_flywheel.broker.audit import Audited, audit
 from agentic_flywheel.broker.control import pause, resume
 from agentic_flywheel.broker.events import read_events
@@ -296,7 +296,7 @@ async def test_a_message_that_is_said_to_be_of_a_later_version_ends_no_worker(
 ) -> None:
     worker = await start(house, {})
     for version in (2, 10**30, -1, "2", True, None, [2]):
-        parcel = wire.task_parcel("flywheel.unheard_of", "q", "q", "[]", queue="classify", version=1)
+        parcel = parcels.task_parcel("flywheel.unheard_of", "q", "q", "[]", queue="classify", version=1)
         message = json.loads(parcel.message)
         message["headers"]["v"] = version
         house.client.lpush("classify", json.dumps(message))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from client_rooms import environment, node_with_packages, python_of
+from processes import REPOSITORY
 
 from gateway.flowise.house import BROKEN, POET, WidgetHouse
-from gateway.house import ALICE, TOKENS
+from gateway.house import ALICE, TOKENS, served
 
+pytestmark = pytest.mark.timeout(400)  # rooms may have to be made first
 CLIENTS = Path(__file__).with_name("clients")
 KINDS = ("python", "node")
 
@@ -46,6 +49,28 @@ async def told_by(process: asyncio.subprocess.Process) -> dict[str, Any]:
     assert process.returncode == 0, trouble.decode(errors="replace")[-3000:]
     told: dict[str, Any] = json.loads(output.decode().splitlines()[-1])
     return told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_examples_of_the_page_answer(
+    kind: str, widgets: WidgetHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = (await asyncio.to_thread(command_of, kind, tmp_path))[0]
+    language, package, name = {
+        "python": ("python", "from flowise import", "example.py"),
+        "node": ("js", "flowise-sdk", "example.mjs"),
+    }[kind]
+    page = (REPOSITORY / "docs" / "http.md").read_text()
+    found = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (example,) = (each for each in found if package in each)
+    async with served(widgets, monkeypatch) as port:
+        (tmp_path / name).write_text(example.replace("127.0.0.1:8766", f"127.0.0.1:{port}"))
+        process = await started([program, str(tmp_path / name)])
+        async with asyncio.timeout(90):
+            output, trouble = await process.communicate()
+
+    assert process.returncode == 0, trouble.decode(errors="replace")[-3000:]
+    assert len(output.decode().split()) > 20
 
 
 def tokens(frames: list[dict[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from gateway.flowise.chat_page import ChatPage, chat_page
 from gateway.flowise.house import BROKEN, NARROW, POET, WidgetHouse
 from gateway.house import TOKENS
 
+pytestmark = pytest.mark.timeout(400)  # the room with the widget may have to be made first
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")
 #: Where the pictures go; a folder of the test's own where none is named.
 SHOTS = os.environ.get("FLYWHEEL_SHOTS")

@@ -56,8 +56,10 @@ class ClientConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Refuse a head that is too large: the parser would keep all of it."""
+        # The end of a body that was answered early is no head.
+        within = self._in_body
         super().data_received(data)
-        if self in self._idle and not self._in_body:
+        if self in self._idle and not within and not self._in_body:
             self._head += len(data)
             if self._head > LARGEST_HEAD and not self.transport.is_closing():
                 self.refuse_head()

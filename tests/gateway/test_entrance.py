@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 from bridge_house import SLOW
 from processes import free_port, wait_for
@@ -247,6 +248,26 @@ async def test_a_head_without_end_is_refused(gateway_house: GatewayHouse, piece:
             assert (await reader.read()).startswith(b"HTTP/1.1 431")
 
     assert sent < 10 * 2**20
+
+
+async def test_the_rest_of_a_body_that_was_answered_early_is_no_head(gateway_house: GatewayHouse) -> None:
+    size, process = 200_000, psutil.Process(gateway_house.gateways[0].pid)
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway_house.url.rpartition(":")[2]))
+        for _ in range(10):
+            writer.write(b"POST /v1/queries HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 401")
+            await reader.readexactly(int((re.search(rb"content-length: (\d+)", head) or [b"", b"0"])[1]))
+            # What comes while the process is busy is read in one piece.
+            process.suspend()
+            try:
+                writer.write(b"x" * size)
+                await asyncio.sleep(0.05)
+            finally:
+                process.resume()
+            await asyncio.sleep(0.05)
+        writer.close()
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,12 @@ _WORDS = {
     "list_type": "it should be a list",
     "tuple_type": "it should be a list",
     "model_type": "it should be an object",
+    "too_short": "it should have at least {min_length} entries",
+    "too_long": "it should have at most {max_length} entries",
+    "finite_number": "it should be a finite number",
+    "string_pattern_mismatch": "it does not have the form that is expected there",
+    "string_unicode": "it holds half of a character, which can be neither stored nor shown",
+    "extra_forbidden": "there is no field of this name",
     _SLUG: "it should be at most 128 letters, digits, '_', '.' and '-', and begin with a letter or digit",
     _WITHOUT_SPACE: "it should have no white space in it",
 }
@@ -162,8 +168,14 @@ def bounded(query: _Sent, *not_sent: str) -> _Sent:
 def fault_of(refused: ValidationError) -> tuple[str, str]:
     """Return the first field that is not acceptable, and why; `query` where it is all of it."""
     first = refused.errors(include_input=False, include_url=False)[0]
-    said = _WORDS.get(first.get("ctx", {}).get("pattern", first["type"]), first["msg"])
-    return ".".join(map(str, first["loc"])) or "query", said
+    return ".".join(map(str, first["loc"])) or "query", reason_of(first)
+
+
+def reason_of(fault: Mapping[str, Any]) -> str:
+    """Return in words of JSON why a field is not acceptable, from what pydantic says of it."""
+    context = fault.get("ctx", {})
+    said = _WORDS.get(context.get("pattern", "")) or _WORDS.get(fault["type"])
+    return said.format(**context) if said else str(fault["msg"]).removeprefix("Value error, ")
 
 
 def asker_of(owner: Any, user: Any = None) -> Asker:

@@ -52,7 +52,8 @@ def fault_in_name(text: str) -> str | None:
 
 def fault_in_value(value: Any) -> str | None:
     """Return why a value is not acceptable JSON from outside: its characters, its numbers, its depth. None: it is."""
-    waiting: list[tuple[Any, str, int]] = [(value, "", 0)]
+    # Each with the way to it, as a chain of names: it becomes a text only where there is a fault to tell.
+    waiting: list[tuple[Any, _Way | None, int]] = [(value, None, 0)]
     while waiting:
         each, way, depth = waiting.pop()
         fault = None
@@ -68,10 +69,22 @@ def fault_in_value(value: Any) -> str | None:
             inner = list(each.items() if isinstance(each, dict) else enumerate(each))
             fault = next(filter(None, (fault_in(name) for name, _ in inner if isinstance(name, str))), None)
             # The first fault in the text's order is told.
-            waiting += [(child, f"{way}.{_shown(name)}", depth + 1) for name, child in reversed(inner)]
+            waiting += [(child, (way, name), depth + 1) for name, child in reversed(inner)]
         if fault is not None:
-            return f"`{way[1:]}`: {fault}" if way else fault
+            return f"`{_written(way)}`: {fault}" if way else fault
     return None
+
+
+#: The way to a value in JSON: the way to what holds it, and its name or number there.
+_Way = tuple[Any, object]
+
+
+def _written(way: _Way | None) -> str:
+    names = []
+    while way is not None:
+        way, name = way
+        names.append(_shown(name))
+    return ".".join(reversed(names))
 
 
 def without_mark(text: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import IO, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
@@ -66,6 +69,9 @@ _TYPES = {
 }
 
 
+_ADDRESS = re.compile(r"https?://[^\s\"'`\\]+")
+
+
 def _name(value: Any) -> Any:
     if isinstance(value, str):
         if fault := texts.fault_in_name(value):
@@ -79,11 +85,31 @@ def _name(value: Any) -> Any:
 
 
 def _address(value: Any) -> Any:
+    if isinstance(value, str) and not _ADDRESS.fullmatch(value):
+        raise PydanticCustomError("address", "it should begin with http:// or https://, without white space or quotes")
     if isinstance(value, str) and holds_login(value):
         raise PydanticCustomError(
             "login", "it holds a login, which records and traces would show: give one that needs none, or the file"
         )
     return value
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that is held open by whoever received it, and may have no name. Several may read it at once."""
+
+    file: IO[bytes]
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what is in it, in pieces of ``PIECE`` bytes. Raises OSError; ValueError where it was closed."""
+        at = 0
+        while piece := os.pread(self.file.fileno(), PIECE, at):
+            at += len(piece)
+            yield piece
+
+
+#: Where the bytes of an upload come from.
+Source = Path | bytes | OpenFile
 
 
 class Upload(BaseModel):
@@ -99,11 +125,9 @@ class Upload(BaseModel):
     #: Bytes.
     size: Annotated[int, Field(ge=0)] = 0
     #: An address is passed on as it is; nobody fetches it here.
-    url: (
-        Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s\"'`\\]+$"), BeforeValidator(_address)] | None
-    ) = None
+    url: Annotated[str, Field(max_length=2000), BeforeValidator(_address)] | None = None
 
-    _source: Path | bytes | None = PrivateAttr(default=None)
+    _source: Source | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -112,8 +136,9 @@ class Upload(BaseModel):
         return self
 
     @classmethod
-    def of(cls, source: Path | bytes, name: str | None = None) -> Self:
-        """Return the upload of a file, or of bytes, which need a name. Raises InvalidQuery where it cannot be read."""
+    def of(cls, source: Source, name: str | None = None) -> Self:
+        """Return the upload of a file, or of bytes or an open file, which need a name. Raises InvalidQuery where it
+        cannot be read."""
         called = name or (source.name if isinstance(source, Path) else "")
         digest, size = hashlib.sha256(), 0
         for piece in pieces_of(source):
@@ -131,7 +156,7 @@ class Upload(BaseModel):
         return cls(name=PurePosixPath(urlsplit(url).path).name, url=url)
 
     @property
-    def source(self) -> Path | bytes | None:
+    def source(self) -> Source | None:
         """Where the bytes are, for who has them; never part of a query that travels."""
         return self._source
 
@@ -156,10 +181,16 @@ def type_of(name: str) -> str | None:
     return _TYPES.get(_ending(name))
 
 
-def pieces_of(source: Path | bytes) -> Iterator[bytes]:
+def pieces_of(source: Source) -> Iterator[bytes]:
     """Yield a file in pieces of ``PIECE`` bytes. Raises InvalidQuery where it cannot be read or is larger than any."""
     if isinstance(source, bytes):
         yield from (source[start : start + PIECE] for start in range(0, len(source), PIECE))
+        return
+    if isinstance(source, OpenFile):
+        try:
+            yield from source.pieces()
+        except (OSError, ValueError):
+            raise InvalidQuery("uploads", "a file that was received cannot be read any more") from None
         return
     try:
         # What is none may never end, nor even open: a pipe, a terminal, a device behind a link.

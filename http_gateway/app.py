@@ -13,8 +13,16 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from agentic_flywheel.access.grant import LOCAL_GRANT
-from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, InvalidQuery, NothingThere, RequestFailed
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    FlywheelError,
+    InvalidQuery,
+    InvalidRequest,
+    NothingThere,
+    RequestFailed,
+)
 from agentic_flywheel.figures.metrics import Exposition
+from agentic_flywheel.given import reason_of
 from http_gateway.described import described
 from http_gateway.discretion import outward
 from http_gateway.entrance import TOLD, Entrance
@@ -82,10 +90,11 @@ async def _not_acceptable(request: Request, refused: Exception) -> Response:
     for each in refused.errors():
         # The first part says where it stood: in the body, the query string, the path.
         name = ".".join(map(str, each["loc"][1:])) or str(each["loc"][0])
-        faults.setdefault(name, str(each["msg"]).removeprefix("Value error, "))
+        faults.setdefault(name, reason_of(each))
     said = "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults.items())
-    broken = any(each["type"] == "json_invalid" for each in refused.errors())
-    return _shown(request, InvalidQuery(", ".join(faults)[:500], said[:2000]), 400 if broken else None)
+    # Beside a body nothing is asked: what is wrong is the request.
+    kind = InvalidQuery if refused.errors()[0]["loc"][0] == "body" else InvalidRequest
+    return _shown(request, kind(", ".join(faults)[:500], said[:2000]))
 
 
 async def _gone(request: Request, gone: Exception) -> Response:
@@ -103,11 +112,6 @@ async def _failed(request: Request, fault: Exception) -> Response:
 
 async def _not_found(request: Request, refused: Exception) -> Response:
     assert isinstance(refused, HTTPException)
-    if isinstance(refused.__cause__, FlywheelError):
-        # What the entrance said of the body while the framework read it.
-        return _shown(request, refused.__cause__)
-    if refused.status_code == 400:
-        return _shown(request, InvalidQuery("body", "it cannot be read"), 400)
     error = NothingThere(request.method[:20], request.url.path[:200])
     shown = _shown(request, error, refused.status_code)
     for name, value in (refused.headers or {}).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ from starlette.types import Message, Scope, Send
 from mcp_bridge.door import header_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: A name or an IPv4 address, or an IPv6 address; then a port. Nothing else may stand there, such as a user.
+_HOST = re.compile(rb"([\w.~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 #: Seconds for which a browser need not ask again.
 _REMEMBERED = "600"
 _METHODS = "GET, POST, PUT, DELETE, OPTIONS"
@@ -39,6 +42,16 @@ def names_host(host: str, allowed: Sequence[str]) -> bool:
     except ValueError:
         return False
     return name in LOOPBACK or name in {each.lower() for each in allowed}
+
+
+def fault_in_host(scope: Scope) -> str | None:
+    """Return why the Host of a request is not acceptable (RFC 9112, 3.2); None: it is."""
+    named = [value for name, value in scope["headers"] if name == b"host"]
+    if len(named) > 1:
+        return "it names more than one Host"
+    if not named:
+        return None if scope["http_version"] == "1.0" else "it names no Host"
+    return None if _HOST.fullmatch(named[0]) else "its Host is neither a name nor an address, with or without a port"
 
 
 def is_preflight(scope: Scope) -> bool:

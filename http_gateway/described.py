@@ -6,9 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.models import Model
+from http_gateway.json_body import BodyOf
 from http_gateway.native.bodies import HttpAsk
 from http_gateway.problems import PROBLEM
 from http_gateway.surfaces import Surface, surface_at
@@ -36,7 +38,8 @@ def described(app: FastAPI, surfaces: tuple[Surface, ...]) -> dict[str, Any]:
     if app.openapi_schema is None:
         found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = found["components"]["schemas"]
-        for model in (HttpProblem, HttpAsk):
+        models: tuple[type[BaseModel], ...] = (HttpProblem, HttpAsk, *BodyOf.models)
+        for model in models:
             schema = model.model_json_schema(ref_template=_SCHEMAS)
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema

@@ -12,6 +12,7 @@ from agentic_flywheel.access.grant import LOCAL_GRANT, Grant
 from agentic_flywheel.errors import (
     ErrorInfo,
     FlywheelError,
+    MalformedRequest,
     OriginRefused,
     RequestFailed,
     RequestTooLarge,
@@ -20,7 +21,15 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS
 from http_gateway.callers import GRANT
-from http_gateway.cors import is_of_this_machine, is_preflight, names_host, origins_of, preflight, sharing
+from http_gateway.cors import (
+    fault_in_host,
+    is_of_this_machine,
+    is_preflight,
+    names_host,
+    origins_of,
+    preflight,
+    sharing,
+)
 from http_gateway.discretion import outward
 from http_gateway.gateway import Gateway
 from http_gateway.outgoing import OutgoingResponse
@@ -59,11 +68,12 @@ class Entrance:
         if scope["type"] != "http":
             return
         path = scope["path"]
-        if path.rstrip("/") == MCP:
-            await self._gateway.mcp(scope, receive, send)
-            return
         # RFC 9110, 5.5: white space around a header's value is none of it. Not every parser takes it away.
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
+        fault = fault_in_host(scope)
+        if path.rstrip("/") == MCP and fault is None:
+            await self._gateway.mcp(scope, receive, send)
+            return
         if head_only := scope["method"] == "HEAD":
             # What a GET says before its body. The server's own scope stays: it sends no body.
             scope = {**scope, "method": "GET"}
@@ -74,6 +84,8 @@ class Entrance:
         with self._traffic.request(surface.name) as counted:
             sending = OutgoingResponse(send, head_only=head_only)
             try:
+                if fault is not None:
+                    raise MalformedRequest(fault)
                 await self._served(surface, origin, scope, receive, sending)
             except Exception as failure:
                 if not scope.get(TOLD):
@@ -114,7 +126,9 @@ class Entrance:
             return grant
         # Whoever needs no token must not be a web page that this machine's browser happens to show, nor one whose
         # server has had its name stand for this machine.
-        origin, host = header_of(scope, b"origin"), header_of(scope, b"host") or ""
+        origin, host = header_of(scope, b"origin"), header_of(scope, b"host")
+        if host is None:
+            raise MalformedRequest("it names no Host")
         if not names_host(host, self._gateway.allowed):
             raise OriginRefused(host[:200])
         if origin is not None and not self._shares(surface, scope, origin):
@@ -132,7 +146,8 @@ class Entrance:
 
     def _bounded(self, surface: Surface, scope: Scope, receive: Receive) -> Receive:
         """Return ``receive`` with limits on the time and the bytes of the body. It raises what a client is told."""
-        form = (header_of(scope, b"content-type") or "").lower().startswith("multipart/form-data")
+        form = surface.takes_form is not None and surface.takes_form.fullmatch(scope["path"].rstrip("/")) is not None
+        form = form and (header_of(scope, b"content-type") or "").lower().startswith("multipart/form-data")
         most = MOST_UPLOADS * LARGEST + _BESIDE_FILES if form else surface.most_body
         seconds = FORM_TIME if form else BODY_TIME
         announced = header_of(scope, b"content-length") or "0"

@@ -1,4 +1,7 @@
-"""Receive multipart/form-data as it comes: fields in memory, within bounds, and files on disk, never held whole."""
+"""Receive multipart/form-data as it comes: fields in memory, within bounds, and files on disk, never held whole.
+
+The files have no name there: whatever becomes of this process, nothing of them is left.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,9 @@ import asyncio
 import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
@@ -21,7 +23,7 @@ from python_multipart.multipart import parse_options_header
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS, Upload
+from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS, OpenFile, Upload
 
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w-]*)'[^']*'([^\s;\"]*)", re.IGNORECASE)
 #: Most parts of a form, and most bytes of those that are no files.
@@ -34,8 +36,7 @@ class ReceivedFile:
 
     part: str
     name: str
-    path: Path
-    size: int
+    file: IO[bytes]
 
 
 @dataclass(slots=True)
@@ -55,8 +56,8 @@ class ReceivedForm:
 async def received_form(request: Request, settings: Settings) -> AsyncIterator[ReceivedForm]:
     """Receive a request's form; its files are there during the block. Raises InvalidQuery."""
     most = settings.upload_bytes if settings.uploads_url is None else max(settings.upload_bytes, LARGEST)
-    with tempfile.TemporaryDirectory(prefix="flywheel-form-") as folder:
-        yield await _Receiving(Path(folder), most).form(request)
+    with ExitStack() as files:
+        yield await _Receiving(files, most).form(request)
 
 
 def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None:
@@ -72,7 +73,7 @@ def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None
 
 def _upload(file: ReceivedFile) -> Upload:
     try:
-        return Upload.of(file.path, file.name)
+        return Upload.of(OpenFile(file.file), file.name)
     except ValidationError as refused:
         raise InvalidQuery(f"{file.part}.{fault_of(refused)[0]}", fault_of(refused)[1]) from None
 
@@ -80,14 +81,14 @@ def _upload(file: ReceivedFile) -> Upload:
 class _Receiving:
     """Takes the pieces of one form from the parser."""
 
-    def __init__(self, folder: Path, most: int) -> None:
-        self._folder, self._most = folder, most
+    def __init__(self, files: ExitStack, most: int) -> None:
+        self._files, self._most = files, most
         self._form = ReceivedForm()
         self._parts = self._field_bytes = self._size = 0
         self._header = self._value = b""
         self._disposition = b""
         self._part = self._name = ""
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
         self._text = bytearray()
         self._whole = False
 
@@ -115,9 +116,6 @@ class _Receiving:
             parser.finalize()
         except FormParserError:
             raise InvalidQuery("body", "it is no form of the kind multipart/form-data") from None
-        finally:
-            if self._file is not None:
-                self._file.close()
         if not self._whole:
             raise InvalidQuery("body", "the form ends before its last boundary")
         return self._form
@@ -151,8 +149,8 @@ class _Receiving:
         if len(self._form.files) == MOST_UPLOADS:
             raise InvalidQuery(self._part, f"at most {MOST_UPLOADS} files are accepted")
         self._name = name
-        # The name that the client gave is never one of ours.
-        self._file = (self._folder / str(len(self._form.files))).open("wb")
+        received = tempfile.TemporaryFile(prefix="flywheel-form-")  # noqa: SIM115 - it is closed with the form
+        self._file = self._files.enter_context(received)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._file is None:
@@ -173,9 +171,8 @@ class _Receiving:
             except UnicodeDecodeError:
                 raise InvalidQuery(self._part, "it is no text in UTF-8") from None
             return
-        self._file.close()
-        file = ReceivedFile(self._part, self._name, Path(self._file.name), self._size)
-        self._form.files.append(file)
+        self._file.flush()
+        self._form.files.append(ReceivedFile(self._part, self._name, self._file))
         self._file = None
 
     def _ended(self) -> None:

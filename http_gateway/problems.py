@@ -17,6 +17,7 @@ REALM = 'Bearer realm="agentic-flywheel"'
 _STATUS: dict[str, int] = {
     each.__name__: status
     for status, classes in {
+        400: (errors.MalformedRequest,),
         401: (errors.TokenNeeded,),
         403: (errors.MissingScope, errors.OriginRefused, errors.ChangesRefused),
         404: (
@@ -40,6 +41,7 @@ _STATUS: dict[str, int] = {
             errors.IdempotencyConflict,
             errors.InvalidProfile,
             errors.InvalidQuery,
+            errors.InvalidRequest,
             errors.InvalidScore,
             errors.UnknownDomain,
             errors.UnknownFlow,
@@ -48,6 +50,7 @@ _STATUS: dict[str, int] = {
             errors.UploadRefused,
         ),
         429: (errors.OwnerLimitReached, errors.TooManyCalls, errors.TooManyOpen),
+        431: (errors.HeadTooLarge,),
         502: (
             errors.AnswerTooLong,
             errors.FlowFailed,

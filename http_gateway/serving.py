@@ -9,6 +9,7 @@ from collections.abc import Callable
 import uvicorn
 
 from http_gateway.app import build_app
+from http_gateway.connection import GatewayConnection
 from http_gateway.entrance import Entrance
 from http_gateway.gateway import Gateway
 from mcp_bridge.connections import ClientConnection, room_for_connections
@@ -27,7 +28,7 @@ async def serve(gateway: Gateway, *, host: str, port: int, ready: Callable[[str]
     config = uvicorn.Config(
         entrance,
         lifespan="off",
-        http=ClientConnection,
+        http=GatewayConnection,
         ws="none",
         log_config=None,
         access_log=False,

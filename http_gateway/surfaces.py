@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,9 +15,6 @@ from agentic_flywheel.errors import ErrorInfo
 
 if TYPE_CHECKING:
     from http_gateway.gateway import Gateway
-
-#: Bytes of a body that is no form with files; a query itself has at most a quarter of a megabyte.
-USUAL_BODY = 2**20
 
 
 def _nobody(gateway: Gateway, scope: Scope) -> bool:
@@ -38,9 +36,11 @@ class Surface:
     refusal: Callable[[ErrorInfo, int], Response]
     #: Returns the last frames of a stream of events that this error has cut.
     cut: Callable[[ErrorInfo, Scope], bytes]
-    routers: tuple[APIRouter, ...] = ()
-    #: Most bytes of a body that is no form with files.
-    most_body: int = USUAL_BODY
+    routers: tuple[APIRouter, ...]
+    #: Most bytes of a body that is no form with files; a route may take fewer.
+    most_body: int
+    #: The paths whose routes receive forms with files piece by piece. Anywhere else a form is a body like any other.
+    takes_form: re.Pattern[str] | None = None
     #: Whether a request without a token is let in; the surface then says what it may do.
     lets_in: Callable[[Gateway, Scope], bool] = _nobody
     #: Whether pages of an origin may send this request, beside those of FLYWHEEL_HTTP_ORIGINS.

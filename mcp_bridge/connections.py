@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 from typing import Any
 
@@ -55,20 +56,35 @@ class ClientConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Refuse a head that is too large: the parser would keep all of it."""
+        # The end of a body that was answered early is no head.
+        within = self._in_body
         super().data_received(data)
-        if self in self._idle and not self._in_body:
+        if self in self._idle and not within and not self._in_body:
             self._head += len(data)
             if self._head > LARGEST_HEAD and not self.transport.is_closing():
-                self.transport.write(
-                    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-                )
-                self.transport.close()
+                self.refuse_head()
+
+    def refuse_head(self) -> None:
+        """Say that a head is too large, and end the connection."""
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         """A request is here."""
         self._leave_idle()
         self._in_body = True
+        self._name_target()
         super().on_headers_complete()
+
+    def _name_target(self) -> None:
+        """RFC 9112, 3.2.2: where the request line holds a whole address, its host counts, and not the header."""
+        address = self.url.partition(b"://")[2] if not self.url.startswith((b"/", b"*")) else b""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if address and len(hosts) < 2:
+            named = re.split(rb"[/?#]", address, maxsplit=1)[0]
+            self.headers[:] = [(b"host", named), *((name, value) for name, value in self.headers if name != b"host")]
 
     def on_message_complete(self) -> None:
         """All of a request is here."""

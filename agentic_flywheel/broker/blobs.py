@@ -13,7 +13,6 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import assert_never
 
 from agentic_flywheel.asker import Asker
@@ -22,7 +21,7 @@ from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.large_files import LargeFiles
 from agentic_flywheel.errors import InvalidQuery, InvalidSetting, PackageMissing, UploadLost, UploadsFull
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.uploads import Upload, pieces_of
+from agentic_flywheel.uploads import Source, Upload, pieces_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ def encoded_size(size: int) -> int:
 class _Read:
     """The pieces of a file that is read once, and the digest of what was read."""
 
-    def __init__(self, source: Path | bytes) -> None:
+    def __init__(self, source: Source) -> None:
         self._source, self.digest = source, hashlib.sha256()
 
     def __iter__(self) -> Iterator[bytes]:

@@ -41,6 +41,58 @@ class OriginRefused(FlywheelError):
 
 
 @dataclass(eq=False)
+class InvalidRequest(FlywheelError):
+    """A parameter of a request's path, query string or headers is not acceptable; nothing was done."""
+
+    field_name: str
+    reason: str
+
+    suggestions = (
+        "Correct the named parameter and send the request again.",
+        "Look at /docs of the gateway: it lists the parameters of every path, and what each takes.",
+        "Leave the parameter out where it is not needed: each has a usual value then.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The request was not accepted: {self.field_name}: {self.reason}"
+
+
+@dataclass(eq=False)
+class MalformedRequest(FlywheelError):
+    """What came is no HTTP request, or one that two readers would understand in two ways; nothing was done."""
+
+    reason: str
+
+    suggestions = (
+        "Send it with a usual HTTP client, such as curl, which writes requests as HTTP demands.",
+        "Name one Host, as `name` or `name:port`, and one length of the body.",
+        "Look whether a proxy between you and the gateway changes requests.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The request cannot be read: {self.reason}"
+
+
+@dataclass(eq=False)
+class HeadTooLarge(FlywheelError):
+    """The request line and the headers have more bytes than are accepted."""
+
+    most: int
+
+    suggestions = (
+        "Send fewer cookies and shorter headers.",
+        "Put what is long into the body of a POST instead of the query string.",
+        "Look whether a proxy between you and the gateway adds headers.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The head of the request has more than {self.most:,} bytes"
+
+
+@dataclass(eq=False)
 class NothingThere(FlywheelError):
     """The gateway has nothing at this path, or not for this method."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from agentic_flywheel.models import Message
 from agentic_flywheel.stops import Decision
 from agentic_flywheel.uploads import MOST_UPLOADS, Upload
 from http_gateway.flowise.names import new_chat, referred_to
+from http_gateway.json_body import read_json
 
 #: What a question is called that is only spoken, or only files.
 _WITHOUT_WORDS = "(see the uploads)"
@@ -29,6 +29,8 @@ _ROLES: dict[str, Literal["userMessage", "apiMessage"]] = {
 #: Fields that stand as JSON in a form.
 _JSON_FIELDS = ("overrideConfig", "history", "uploads", "form", "humanInput")
 _TRUE = (True, "true")
+#: Most messages of a history; the bound of its bytes is narrower for all but the shortest.
+MOST_MESSAGES = 4000
 
 
 class GivenMessage(BaseModel):
@@ -72,7 +74,7 @@ class Prediction(BaseModel):
     form: dict[str, JsonValue] | None = None
     chat_id: str | None = Field(None, alias="chatId")
     config: dict[str, JsonValue] | None = Field(None, alias="overrideConfig")
-    history: list[GivenMessage] | None = None
+    history: list[GivenMessage] | None = Field(None, max_length=MOST_MESSAGES)
     uploads: list[GivenUpload] | None = Field(None, max_length=MOST_UPLOADS)
     human: GivenDecision | None = Field(None, alias="humanInput")
 
@@ -125,23 +127,12 @@ def read_prediction(given: Any) -> Prediction:
         raise InvalidQuery(*fault_of(refused)) from None
 
 
-def read_json(body: bytes) -> Any:
-    """Return the value of a body. Raises InvalidQuery."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidQuery("body", "it should be JSON") from None
-
-
 def fields_of_form(fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a form as those of a JSON body. Raises InvalidQuery."""
     found: dict[str, Any] = dict(fields)
     for name in _JSON_FIELDS:
         if fields.get(name):
-            try:
-                found[name] = json.loads(fields[name])
-            except (ValueError, RecursionError):
-                raise InvalidQuery(name, "in a form it should be JSON") from None
+            found[name] = read_json(fields[name], name=name)
         else:
             found.pop(name, None)
     return found

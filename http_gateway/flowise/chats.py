@@ -11,7 +11,7 @@ from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.blobs import Blobs
 from agentic_flywheel.broker.forgetting import Person
 from agentic_flywheel.broker.sessions import load_session
-from agentic_flywheel.errors import FlywheelError, InvalidQuery, UnknownSession
+from agentic_flywheel.errors import FlywheelError, InvalidQuery, InvalidRequest, UnknownSession
 from agentic_flywheel.models import Identifier, Record, Turn
 from http_gateway.flowise.guests import Guest, count_visit, guest_of, is_member
 from http_gateway.flowise.names import message_id_of, reference_to
@@ -118,12 +118,12 @@ async def delete(
 
 
 def _own_chat(request: Request, name: str, named: str | None, what: str) -> tuple[Guest, str]:
-    """Return who asks, and the chat. Raises MissingScope, InvalidQuery, and what ``guest_of`` raises."""
+    """Return who asks, and the chat. Raises MissingScope, InvalidRequest, and what ``guest_of`` raises."""
     guest = guest_of(request, name)
     guest.caller.needs(Scope.READ, what)
     if named is None:
         # Without one Flowise would list, or delete, the chats of everybody.
-        raise InvalidQuery("chatId", "it should name the chat")
+        raise InvalidRequest("chatId", "it should name the chat")
     return guest, named
 
 

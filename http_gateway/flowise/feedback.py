@@ -14,9 +14,10 @@ from agentic_flywheel.broker.records import load_record
 from agentic_flywheel.broker.scores import MAX_COMMENT, RATING, scores_of
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, TokenNeeded, UnknownQuery
 from agentic_flywheel.given import asker_of
-from http_gateway.flowise.guests import VISITORS, guest_of, is_member, member_of
+from http_gateway.flowise.guests import VISITORS, expect, guest_of, is_member, member_of
 from http_gateway.flowise.names import query_id_of
 from http_gateway.flowise.refusals import refused
+from http_gateway.json_body import BodyOf
 from producer import AsyncProducer
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])
@@ -43,11 +44,16 @@ class Revision(BaseModel):
     content: str | None = Field(None, max_length=100_000)
 
 
-@router.post("/feedback/{name}", summary="Rate an answer")
-async def give(request: Request, name: Annotated[str, Path(max_length=200)], given: GivenFeedback) -> Response:
+_FEEDBACK, _REVISION = BodyOf(GivenFeedback), BodyOf(Revision)
+
+
+@router.post("/feedback/{name}", summary="Rate an answer", openapi_extra=_FEEDBACK.shown)
+async def give(request: Request, name: Annotated[str, Path(max_length=200)]) -> Response:
     """Keep a thumb for the query that a message answers. The feedback's id is the message's."""
     try:
-        guest = guest_of(request, name).in_chat(given.chat_id)
+        guest = guest_of(request, name)
+        given = await _FEEDBACK(request)
+        guest = guest.in_chat(given.chat_id)
         query_id = _query_of(given.message_id)
         await guest.producer.score(query_id, given.rating == "THUMBS_UP", comment=_comment(given.content))
     except FlywheelError as error:
@@ -62,10 +68,12 @@ async def give(request: Request, name: Annotated[str, Path(max_length=200)], giv
     return JSONResponse({**told, "id": str(uuid.UUID(query_id)), "createdDate": datetime.now(UTC).isoformat()})
 
 
-@router.put("/feedback/{feedback_id}", summary="Say more about a rating")
-async def revise(request: Request, feedback_id: Annotated[str, Path(max_length=100)], given: Revision) -> Response:
+@router.put("/feedback/{feedback_id}", summary="Say more about a rating", openapi_extra=_REVISION.shown)
+async def revise(request: Request, feedback_id: Annotated[str, Path(max_length=100)]) -> Response:
     """Add a comment to a thumb, or turn the thumb."""
     try:
+        expect(request)
+        given = await _REVISION(request)
         query_id = _query_of(feedback_id)
         producer = await _producer_for(request, query_id)
         await producer.status(query_id)

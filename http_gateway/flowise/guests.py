@@ -136,6 +136,15 @@ def _members_grant(request: Request) -> Grant | None:
     return grant
 
 
+def expect(request: Request) -> None:
+    """Raise TokenNeeded where nobody can come like this, whatever flow the body names: it need not be read then.
+
+    Raises what ``member_of`` raises.
+    """
+    if member_of(request) is None and not request.app.state.gateway.settings.http_visitors:
+        raise TokenNeeded
+
+
 def guest_of(request: Request, name: str) -> Guest:
     """Return who asks the flow of this name. Raises TokenNeeded, OriginRefused, UnknownFlow, and what ``member_of``
     raises. Without a token nobody learns which flows there are."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -22,12 +22,13 @@ from agentic_flywheel.flowise.bodies import FileContent, form_of_files
 from agentic_flywheel.flowise.widget import StoredFile
 from agentic_flywheel.models import Identifier
 from agentic_flywheel.settings import flowise_address, key_of
-from agentic_flywheel.uploads import PIECE, Upload, type_of
+from agentic_flywheel.uploads import Upload, pieces_of, type_of
 from http_gateway.flowise.answers import stored_at, stored_file
-from http_gateway.flowise.guests import Guest, catalog_of, count_visit, guest_of, is_member
+from http_gateway.flowise.guests import Guest, catalog_of, count_visit, expect, guest_of, is_member
 from http_gateway.flowise.names import flowise_chat, stored_in
 from http_gateway.flowise.refusals import refused
 from http_gateway.gateway import Gateway
+from http_gateway.json_body import BodyOf
 from http_gateway.multipart import received_form
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])
@@ -67,10 +68,15 @@ async def version() -> Response:
     return JSONResponse({"version": VERSION})
 
 
-@router.post("/leads/", summary="Leave a name")
-async def leave(request: Request, given: Lead) -> Response:
+_LEAD = BodyOf(Lead)
+
+
+@router.post("/leads/", summary="Leave a name", openapi_extra=_LEAD.shown)
+async def leave(request: Request) -> Response:
     """Pass on to Flowise who somebody is; it keeps that under a name of ours for the chat."""
     try:
+        expect(request)
+        given = await _LEAD(request)
         guest = guest_of(request, given.flow).in_chat(given.chat_id)
         count_visit(request, guest)
         flow = _one(guest)
@@ -181,9 +187,10 @@ def _content(upload: Upload) -> FileContent:
 
 async def _pieces(upload: Upload) -> AsyncIterator[bytes]:
     """Yield a received file in base64, piece by piece."""
-    async with await anyio.open_file(str(upload.source), "rb") as file:
-        while piece := await file.read(PIECE):
-            yield base64.b64encode(piece)
+    assert upload.source is not None
+    pieces = pieces_of(upload.source)
+    while piece := await asyncio.to_thread(next, pieces, b""):
+        yield base64.b64encode(piece)
 
 
 def _one(guest: Guest) -> Flow:

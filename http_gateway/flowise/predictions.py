@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from agentic_flywheel.broker.events import read_events
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, InputRequired, InvalidQuery, QueryLost, RequestTooLarge
+from agentic_flywheel.given import MAX_QUERY_BYTES
 from agentic_flywheel.models import Answer, Event, EventKind, Record
 from agentic_flywheel.stops import Stop
 from agentic_flywheel.uploads import Upload
@@ -24,13 +26,13 @@ from http_gateway.flowise.bodies import (
     Prediction,
     fields_of_form,
     is_streamed,
-    read_json,
     read_prediction,
 )
 from http_gateway.flowise.chats import open_queries
 from http_gateway.flowise.frames import FrameTeller
 from http_gateway.flowise.guests import Guest, count_visit, guest_of, is_member
 from http_gateway.flowise.refusals import refused, said_of
+from http_gateway.json_body import QUESTION_BODY, SMALL_BODY, beside_loop, read_json, received
 from http_gateway.multipart import received_form
 from http_gateway.streams import event_stream
 from http_gateway.under_way import names_query
@@ -40,10 +42,10 @@ Name = Annotated[str, Path(max_length=200, description="A flow's key, its id in 
 
 #: Events behind which there may be nothing more to tell.
 _ENDS = (EventKind.INPUT_REQUIRED, EventKind.FINAL)
-#: Bytes of a body: as Flowise takes them, and of whoever may send no files.
-MOST_BODY, MOST_WORDS = 50 * 2**20, 2**20
-#: Larger bodies are read beside the loop.
-_LARGE = 2**18
+#: Bytes of a body as Flowise takes them, and of one beside the contents of its files.
+MOST_BODY, MOST_WORDS = 50 * 2**20, QUESTION_BODY
+#: Bytes of a text that can only be what a file holds: no other field may be as long.
+_CONTENT = MAX_QUERY_BYTES
 #: Seconds between two looks whether the flow has begun to speak; the first is when its client is told why not.
 PATIENCE = 1.0
 #: Seconds of silence after which a comment is sent.
@@ -97,11 +99,13 @@ async def predict(request: Request, name: Name) -> Response:
         denied = error
     streamed = "text/event-stream" in (request.headers.get("accept") or "")
     try:
+        if guest is None or denied is not None:
+            assert denied is not None
+            # Whoever is denied is told so in the way that was asked for, where that takes no long reading.
+            streamed = streamed or await _asks_for_stream(request)
+            raise denied
         async with _received(request, guest) as (given, files):
-            # Whoever is denied is told so in the way that was asked for.
             streamed = is_streamed(given)
-            if guest is None or denied is not None:
-                raise denied or InvalidQuery("flow", "it should be named")
             exchange = await _begin(guest, read_prediction(given), files)
             names_query(request.scope, exchange.chat.query_id)
     except FlywheelError as error:
@@ -112,27 +116,30 @@ async def predict(request: Request, name: Name) -> Response:
 
 
 @asynccontextmanager
-async def _received(request: Request, guest: Guest | None) -> AsyncIterator[tuple[Any, Sequence[Upload]]]:
+async def _received(request: Request, guest: Guest) -> AsyncIterator[tuple[Any, Sequence[Upload]]]:
     """Yield a body and the files in it. Raises InvalidQuery, RequestTooLarge."""
-    files_allowed = guest is not None and guest.uploads
-    if (request.headers.get("content-type") or "").lower().startswith("multipart/form-data"):
-        if guest is None or not files_allowed:
+    if _is_form(request):
+        if not guest.uploads:
             raise InvalidQuery("body", "a form with files is taken with a token only")
         async with received_form(request, guest.caller.gateway.settings) as form:
             yield fields_of_form(form.fields), await form.uploads()
         return
-    body = await _bounded_body(request, MOST_BODY if files_allowed else MOST_WORDS)
-    given = await asyncio.to_thread(read_json, body) if len(body) > _LARGE else read_json(body)
-    yield given, ()
+    body = await received(request, MOST_BODY if guest.uploads else MOST_WORDS)
+    yield await beside_loop(partial(read_json, most=MOST_WORDS, content=_CONTENT), body), ()
 
 
-async def _bounded_body(request: Request, most: int) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise RequestTooLarge(most)
-    return bytes(body)
+async def _asks_for_stream(request: Request) -> bool:
+    """Return whether the body of whoever is denied asks for a stream; no for a long one, which is not read."""
+    if _is_form(request):
+        return False
+    try:
+        return is_streamed(read_json(await received(request, SMALL_BODY)))
+    except (InvalidQuery, RequestTooLarge):
+        return False
+
+
+def _is_form(request: Request) -> bool:
+    return (request.headers.get("content-type") or "").lower().startswith("multipart/form-data")
 
 
 async def _begin(guest: Guest, prediction: Prediction, files: Sequence[Upload]) -> AskedChat:

@@ -15,7 +15,7 @@ from http_gateway.problems import headers_of, status_of
 from http_gateway.streams import HEADERS
 
 #: Statuses that Flowise has where we have another one: its clients know these.
-_STATUS = {"UnknownFlow": 404, "InvalidQuery": 400}
+_STATUS = {"UnknownFlow": 404, "InvalidQuery": 400, "InvalidRequest": 400}
 #: What visitors are told, by the kind of the error: nothing of how the house is built.
 _DISCREET = {
     "AlreadyDecided": "This was decided before.",
@@ -31,7 +31,15 @@ _DISCREET = {
     "TokenNeeded": "Unauthorized",
 }
 #: Errors about what the visitor has sent: they name it and nothing else.
-_ABOUT_REQUEST = ("InvalidQuery", "NothingThere", "RequestTooLarge", "RequestTooSlow", "UploadLost")
+_ABOUT_REQUEST = (
+    "InvalidQuery",
+    "InvalidRequest",
+    "MalformedRequest",
+    "NothingThere",
+    "RequestTooLarge",
+    "RequestTooSlow",
+    "UploadLost",
+)
 
 
 def said_of(info: ErrorInfo, *, discreet: bool = False) -> str:

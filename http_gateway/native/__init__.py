@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from http_gateway.native import batches, events, figures, flows, letters, queries, sessions
 from http_gateway.problems import problem_response
 from http_gateway.surfaces import Surface
-
-#: A batch of long questions has more bytes than one query.
-_MOST_BODY = 4 * 2**20
 
 NATIVE = Surface(
     "native",
@@ -15,5 +14,6 @@ NATIVE = Surface(
     problem_response,
     events.cut,
     tuple(each.router for each in (queries, events, batches, sessions, flows, figures, letters)),
-    most_body=_MOST_BODY,
+    most_body=batches.MOST_BODY,
+    takes_form=re.compile(r"/v1/queries"),
 )

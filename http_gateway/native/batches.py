@@ -26,6 +26,7 @@ from agentic_flywheel.models import Model, Priority, Record, State, read_query
 from agentic_flywheel.models import Query as AskedQuery
 from http_gateway.callers import CallerOf, GatewayCaller
 from http_gateway.discretion import outward
+from http_gateway.json_body import BodyOf, values_in
 from http_gateway.native.bodies import HttpAsk, IdempotencyKey, Wait
 from http_gateway.native.shown import HttpAnswer, answer_shown, links_of, response_of, told_outside
 from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch, names_of_batch
@@ -37,7 +38,9 @@ BatchId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="As it was 
 
 #: Characters of a question that a batch shows.
 _SHOWN = 2000
-_QUESTION = {"anyOf": [{"type": "string"}, {"$ref": "#/components/schemas/HttpAsk"}]}
+_QUESTION = {"anyOf": [{"type": "string"}, {"type": "object", "description": "As POST /v1/queries takes it."}]}
+#: Values of what all questions of a batch share, times the questions.
+_MOST_SHARED = 100_000
 
 
 class HttpBatchAsk(HttpAsk):
@@ -55,11 +58,27 @@ class HttpBatchAsk(HttpAsk):
             raise ValueError("a batch has `questions`; `question` and `form` stand in each of them")
         return self
 
+    @model_validator(mode="after")
+    def _shares_little(self) -> HttpBatchAsk:
+        # Each question is checked and kept with all that it shares.
+        shared = values_in([self.metadata, self.config, [[] for _ in self.history or ()]])
+        if shared * len(self.questions) > _MOST_SHARED:
+            raise ValueError(
+                f"`metadata`, `config`, `history` have {shared:,} values, for each of {len(self.questions)} questions; "
+                f"at most {_MOST_SHARED:,} are accepted in all"
+            )
+        return self
+
     def fields(self) -> dict[str, Any]:
         """Return the fields that hold for all questions."""
         given = super().fields()
         given.pop("questions")
         return given
+
+
+#: A batch of long questions has more bytes than one query.
+MOST_BODY = 4 * 2**20
+_BATCH = BodyOf(HttpBatchAsk, MOST_BODY)
 
 
 class HttpBatchItem(Model):
@@ -97,9 +116,18 @@ class HttpBatchCancelled(Model):
     ended_before: tuple[str, ...]
 
 
-@router.post("", summary="Ask many questions", status_code=202, responses={202: {"model": HttpBatch}})
+@router.post(
+    "",
+    summary="Ask many questions",
+    status_code=202,
+    responses={202: {"model": HttpBatch}},
+    openapi_extra=_BATCH.shown,
+)
 async def begin(
-    caller: Asker, given: HttpBatchAsk, wait: Wait = 0.0, idempotency_key: IdempotencyKey = None
+    caller: Asker,
+    given: Annotated[HttpBatchAsk, Depends(_BATCH)],
+    wait: Wait = 0.0,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept many questions, at low priority unless another is given. One that is refused stops no other; where all are
     refused, so is the batch. The same body with the same key is one batch, also when repeated."""

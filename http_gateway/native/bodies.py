@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from agentic_flywheel.given import Form, JsonObject, Text
 from agentic_flywheel.models import CachePolicy, Identifier, Message, Priority, Slug
@@ -17,7 +18,13 @@ LONGEST_WAIT = 55.0
 
 QueryId = Annotated[str, Path(pattern=r"^[0-9a-f-]{32,36}$", description="As it was returned.")]
 Wait = Annotated[
-    float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the answer; then the query goes on.")
+    float,
+    Query(
+        ge=0,
+        le=LONGEST_WAIT,
+        allow_inf_nan=False,
+        description="Seconds to wait for the answer; then the query goes on.",
+    ),
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -77,10 +84,20 @@ class Elsewhere(HttpBody):
     flow: Slug
 
 
+def _rating(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("rating", "it should be a number, true or false, or a text")
+    return value
+
+
 class HttpScore(HttpBody):
     """How good an answer was."""
 
-    value: Annotated[bool | float | str, Field(description="A number from 1 to 10, true or false, or a category.")]
+    value: Annotated[
+        bool | float | str,
+        BeforeValidator(_rating),
+        Field(description="A number from 1 to 10, true or false, or a category."),
+    ]
     name: Annotated[str, Field(min_length=1, max_length=100)] = "rating"
     comment: Annotated[str, Field(max_length=8_000)] = ""
 

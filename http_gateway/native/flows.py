@@ -15,6 +15,7 @@ from agentic_flywheel.given import Question
 from agentic_flywheel.models import Band, Identifier, Model, Slug
 from http_gateway.callers import CallerOf, GatewayCaller
 from http_gateway.discretion import outward
+from http_gateway.json_body import QUESTION_BODY, BodyOf
 from http_gateway.native.bodies import HttpBody
 from http_gateway.native.shown import response_of
 from http_gateway.problems import problem_response
@@ -68,6 +69,9 @@ class HttpRouteQuestion(HttpBody):
     question: Question
     session_id: Annotated[Identifier | None, Field(description="Judge it as a follow-up there.")] = None
     profile: Slug | None = None
+
+
+_QUESTION = BodyOf(HttpRouteQuestion, QUESTION_BODY)
 
 
 class HttpTarget(Model):
@@ -144,8 +148,13 @@ def _shown(flow: Flow, examples: tuple[str, ...], default: bool) -> HttpFlow:
     )
 
 
-@router.post("/route", summary="Preview a route", responses={200: {"model": HttpRoutePreview}})
-async def preview(caller: Asker, given: HttpRouteQuestion) -> Response:
+@router.post(
+    "/route",
+    summary="Preview a route",
+    responses={200: {"model": HttpRoutePreview}},
+    openapi_extra=_QUESTION.shown,
+)
+async def preview(caller: Asker, given: Annotated[HttpRouteQuestion, Depends(_QUESTION)]) -> Response:
     """Show which flow a question would go to and why. Calls no flow and submits nothing."""
     asked = RouteQuestion(question=given.question, session_id=given.session_id, profile=given.profile)
     found = await flowise_route.run(caller.call, asked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -15,11 +14,19 @@ from starlette.responses import Response
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.listing import ListPlace, ids_before
 from agentic_flywheel.broker.scores import Score
-from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, InvalidQuery, QueryLost, QueryRemoved
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    FlywheelError,
+    InvalidQuery,
+    InvalidRequest,
+    QueryLost,
+    QueryRemoved,
+)
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.models import Identifier, Model, Record, Slug, State
 from agentic_flywheel.uploads import Upload
 from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.json_body import QUESTION_BODY, BodyOf, beside_loop, read_json, received
 from http_gateway.multipart import received_form
 from http_gateway.native.bodies import (
     Elsewhere,
@@ -50,6 +57,7 @@ _LOOKED_THROUGH = 1_000
 _PAGE = 100
 #: The part of a form that says what is asked, as JSON; the other parts are its files, or single fields.
 _WHOLE = "query"
+_DECISION, _ELSEWHERE, _SCORE = BodyOf(HttpDecision), BodyOf(Elsewhere), BodyOf(HttpScore)
 
 
 class HttpQueryList(Model):
@@ -124,20 +132,14 @@ async def _wait(caller: GatewayCaller, query_id: str, seconds: float) -> None:
 
 
 async def _json_ask(request: Request) -> HttpAsk:
-    try:
-        given = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise InvalidQuery("body", "it should be a JSON object") from None
-    return _read_ask(given)
+    body = await received(request, QUESTION_BODY)
+    return await beside_loop(lambda raw: _read_ask(read_json(raw)), body)
 
 
 def _ask_of(fields: dict[str, str]) -> HttpAsk:
     given: Any = {name: text for name, text in fields.items() if name != _WHOLE}
     if _WHOLE in fields:
-        try:
-            whole = json.loads(fields[_WHOLE])
-        except (ValueError, RecursionError):
-            raise InvalidQuery(_WHOLE, "it should be a JSON object") from None
+        whole = read_json(fields[_WHOLE], name=_WHOLE)
         given = {**whole, **given} if isinstance(whole, dict) else whole
     return _read_ask(given)
 
@@ -201,7 +203,7 @@ def _place_of(cursor: str) -> ListPlace:
         at, _, query_id = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode().partition(":")
         if len(at) < 20 and at.isascii() and at.isdigit():
             return ListPlace(int(at), query_id)
-    raise InvalidQuery("cursor", "it should be one that a page of this list returned")
+    raise InvalidRequest("cursor", "it should be one that a page of this list returned")
 
 
 @router.get("/{query_id}", summary="Look at a query", responses={200: {"model": HttpQuery}})
@@ -223,8 +225,16 @@ async def cancel(caller: Asker, query_id: QueryId) -> Response:
     )
 
 
-@router.post("/{query_id}/resume", summary="Decide for a flow", status_code=202, responses={202: {"model": HttpQuery}})
-async def resume(caller: Asker, query_id: QueryId, given: HttpDecision, wait: Wait = 0.0) -> Response:
+@router.post(
+    "/{query_id}/resume",
+    summary="Decide for a flow",
+    status_code=202,
+    responses={202: {"model": HttpQuery}},
+    openapi_extra=_DECISION.shown,
+)
+async def resume(
+    caller: Asker, query_id: QueryId, given: Annotated[HttpDecision, Depends(_DECISION)], wait: Wait = 0.0
+) -> Response:
     """Have a query whose flow has stopped go on with a person's decision. The same decision twice is one."""
     await caller.producer.resume(query_id, given.decision, feedback=given.feedback, stop=given.stop)
     if wait:
@@ -234,16 +244,26 @@ async def resume(caller: Asker, query_id: QueryId, given: HttpDecision, wait: Wa
 
 
 @router.post(
-    "/{query_id}/reroute", summary="Ask again elsewhere", status_code=202, responses={202: {"model": HttpQuery}}
+    "/{query_id}/reroute",
+    summary="Ask again elsewhere",
+    status_code=202,
+    responses={202: {"model": HttpQuery}},
+    openapi_extra=_ELSEWHERE.shown,
 )
-async def reroute(caller: Asker, query_id: QueryId, given: Elsewhere) -> Response:
+async def reroute(caller: Asker, query_id: QueryId, given: Annotated[Elsewhere, Depends(_ELSEWHERE)]) -> Response:
     """Ask a query's question again of the flow that it should have gone to; routing learns from it."""
     shown = submission_shown(await caller.producer.reroute(query_id, given.flow))
     return response_of(shown, 200 if shown.done else 202, {"Location": shown.links["self"]})
 
 
-@router.post("/{query_id}/scores", summary="Rate an answer", status_code=201, responses={201: {"model": Score}})
-async def score(caller: Asker, query_id: QueryId, given: HttpScore) -> Response:
+@router.post(
+    "/{query_id}/scores",
+    summary="Rate an answer",
+    status_code=201,
+    responses={201: {"model": Score}},
+    openapi_extra=_SCORE.shown,
+)
+async def score(caller: Asker, query_id: QueryId, given: Annotated[HttpScore, Depends(_SCORE)]) -> Response:
     """Keep how good an answer was. The score of a name exists once for a query: giving it again corrects it."""
     kept = await caller.producer.score(query_id, given.value, name=given.name, comment=given.comment)
     return response_of(kept, 201)

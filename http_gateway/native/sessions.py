@@ -14,6 +14,7 @@ from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.models import Identifier, Model, Slug
 from agentic_flywheel.secret_values import without_secret_values
 from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.json_body import BodyOf
 from http_gateway.native.bodies import HttpBody
 from http_gateway.native.shown import response_of
 
@@ -76,6 +77,9 @@ class HttpProfile(HttpBody):
     profile: Annotated[Slug | None, Field(description="null: none from now on.")]
 
 
+_PROFILE = BodyOf(HttpProfile)
+
+
 def _shown(session: Session) -> HttpSession:
     return HttpSession(
         session_id=session.session_id,
@@ -127,8 +131,15 @@ async def cancel(caller: Asker, session_id: SessionId) -> Response:
     return response_of(HttpSessionCancelled(session_id=session_id, cancelled=cancelled))
 
 
-@router.put("/{session_id:path}/profile", summary="Set a session's profile", responses={200: {"model": HttpSession}})
-async def set_profile(caller: Asker, session_id: SessionId, given: HttpProfile) -> Response:
+@router.put(
+    "/{session_id:path}/profile",
+    summary="Set a session's profile",
+    responses={200: {"model": HttpSession}},
+    openapi_extra=_PROFILE.shown,
+)
+async def set_profile(
+    caller: Asker, session_id: SessionId, given: Annotated[HttpProfile, Depends(_PROFILE)]
+) -> Response:
     """Let a session carry a domain profile from now on; one that does not exist yet begins."""
     if session_id.endswith(_OWN_ENDS):
         raise InvalidQuery(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from http_gateway.openai.failures import cut, refusal
-from http_gateway.openai.routes import router
+from http_gateway.openai.routes import MOST_BODY, router
 from http_gateway.surfaces import Surface
 
-#: Bytes of a body: a conversation with its images, which stand in it as base64.
-MOST_BODY = 20 * 2**20
 #: Also paths of OpenAI's that are not served, so that its clients are told so in words that they show.
 _PATHS = ("chat", "models", "embeddings", "completions", "responses", "images", "audio", "moderations", "files")
 

@@ -19,6 +19,7 @@ from http_gateway.streams import frame
 _CODES = {
     "ContextTooLong": "context_length_exceeded",
     "InvalidQuery": "invalid_value",
+    "InvalidRequest": "invalid_value",
     "MissingScope": "insufficient_permissions",
     "OwnerLimitReached": "rate_limit_exceeded",
     "TokenNeeded": "invalid_api_key",

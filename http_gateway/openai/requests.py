@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
-from pydantic_core import from_json
 
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import Identifier, fault_of
+from http_gateway.json_body import QUESTION_BODY, read_json
 from http_gateway.openai.messages import MOST_MESSAGES, ChatMessage, Conversation, conversation_of
 from http_gateway.openai.parameters import check_parameters
 from http_gateway.openai.side_calls import program_of
@@ -50,11 +50,9 @@ class ChatRequest(NamedTuple):
 
 
 def read_request(raw: bytes) -> ChatRequest:
-    """Return the request of a body. Raises InvalidQuery, UnsupportedParameter, ContextTooLong."""
-    try:
-        given = from_json(raw, allow_inf_nan=False)
-    except ValueError:
-        raise InvalidQuery("body", "it should be JSON") from None
+    """Return the request of a body. Raises InvalidQuery, RequestTooLarge, UnsupportedParameter,
+    ContextTooLong."""
+    given = read_json(raw, most=QUESTION_BODY)
     if not isinstance(given, dict):
         raise InvalidQuery("body", "it should be a JSON object")
     body = _body_of(given)

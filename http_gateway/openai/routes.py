@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -12,6 +11,7 @@ from starlette.types import Scope as AsgiScope
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.errors import EmbeddingsNotOffered, UnknownModel
 from http_gateway.callers import CallerOf, GatewayCaller
+from http_gateway.json_body import beside_loop, received
 from http_gateway.openai.answering import streamed, submitted, whole
 from http_gateway.openai.model_list import models_of
 from http_gateway.openai.parameters import PARAMETERS, USED
@@ -29,8 +29,8 @@ SESSIONS = (b"flywheel-session", b"x-openwebui-chat-id")
 #: In which Open WebUI names its user.
 USER = b"x-openwebui-user-id"
 KEY = b"idempotency-key"
-#: Bytes of a body that is read on the loop; reading a longer one would keep others waiting for milliseconds.
-_READ_HERE = 256 * 1024
+#: Bytes of a body: a conversation with its images, which stand in it as base64.
+MOST_BODY = 20 * 2**20
 
 _MESSAGE = {
     "type": "object",
@@ -68,8 +68,8 @@ _SHOWN: dict[int | str, dict[str, Any]] = {
 )
 async def complete(request: Request, caller: Asking) -> Response:
     """Ask the last message as a question. The messages before it are its history, system messages its context."""
-    raw = await request.body()
-    asked = read_request(raw) if len(raw) <= _READ_HERE else await asyncio.to_thread(read_request, raw)
+    raw = await received(request, MOST_BODY)
+    asked = await beside_loop(read_request, raw)
     caller = caller.acting_for(asked.user or _header(request.scope, USER))
     session = next(filter(None, (_header(request.scope, name) for name in SESSIONS)), None)
     sending = await _sending_of(request.scope, caller, raw, session)

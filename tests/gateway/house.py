@@ -22,6 +22,7 @@ from agentic_flywheel.access.environment import read_tokens
 from agentic_flywheel.settings import Settings
 from http_gateway import entrance, streams
 from http_gateway.app import build_app
+from http_gateway.connection import GatewayConnection
 from http_gateway.gateway import Gateway
 from mcp_bridge import connections
 
@@ -92,7 +93,7 @@ async def served(
     app = build_app(gateway)
     config = uvicorn.Config(
         app.state.entrance,
-        http=connections.ClientConnection,
+        http=GatewayConnection,
         port=port,
         ws="none",
         lifespan="off",

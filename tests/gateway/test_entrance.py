@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import resource
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 from bridge_house import SLOW
 from processes import free_port, wait_for
@@ -79,7 +81,39 @@ async def test_without_tokens_only_pages_and_names_of_this_machine_are_served(
             )
         ]
 
-    assert told == [200, 200, 403, 403, 403, 200, 403]
+    assert told == [200, 200, 403, 403, 403, 200, 400]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /v1/flows HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\nHost: evil.example@localhost\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\nHost: localhost/evil\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\nHost:\r\n", 400),
+        (b"GET /v1/flows HTTP/1.1\r\n", 400),
+        (b"GET /v1/flows HTTP/1.0\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\n", 200),
+        (b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nContent-Length: 0\r\n", 400),
+        (b"GET http://evil.example/v1/flows HTTP/1.1\r\nHost: localhost\r\n", 403),
+        (b"GET http://evil.example@localhost/v1/flows HTTP/1.1\r\nHost: localhost\r\n", 400),
+        (b"GET http://evil.example/v1/flows HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 400),
+        (b"GET http://localhost/v1/flows HTTP/1.1\r\nHost: evil.example\r\n", 200),
+        (b"GET /v1/flows HTTP/1.1\r\nHost: [::1]:80\r\n", 200),
+    ],
+)
+async def test_a_request_has_one_host_which_is_a_name_or_an_address(
+    gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch, head: bytes, status: int
+) -> None:
+    async with served(gateway_house, monkeypatch) as port, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + b"Connection: close\r\n\r\n")
+        told = await reader.read()
+        writer.close()
+
+    assert int(told.split()[1]) == status, told
+    assert status != 400 or b"MalformedRequest" in told
 
 
 async def test_all_origins_are_shared_with_where_tokens_are_needed(
@@ -222,6 +256,76 @@ async def test_a_head_without_end_is_refused(gateway_house: GatewayHouse, piece:
             assert (await reader.read()).startswith(b"HTTP/1.1 431")
 
     assert sent < 10 * 2**20
+
+
+async def test_the_rest_of_a_body_that_was_answered_early_is_no_head(gateway_house: GatewayHouse) -> None:
+    size, process = 200_000, psutil.Process(gateway_house.gateways[0].pid)
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway_house.url.rpartition(":")[2]))
+        for _ in range(10):
+            writer.write(b"POST /v1/queries HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 401")
+            await reader.readexactly(int((re.search(rb"content-length: (\d+)", head) or [b"", b"0"])[1]))
+            # What comes while the process is busy is read in one piece.
+            process.suspend()
+            try:
+                writer.write(b"x" * size)
+                await asyncio.sleep(0.05)
+            finally:
+                process.resume()
+            await asyncio.sleep(0.05)
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "shape"),
+    [
+        (b"FOO /v1/flows HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, b"application/problem+json"),
+        (b"GET /v1/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, b"application/problem+json"),
+        (
+            b"POST /v1/queries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+            b"application/problem+json",
+        ),
+        (b"GET /v1/models HTTP/1.1\r\nHost : localhost\r\n\r\n", 400, b'"error": {"message"'),
+        (b"GET /v1/flows HTTP/1.1\r\nX: " + b"x" * 70_000, 431, b"HeadTooLarge"),
+        (b"GET /api/v1/ping HTTP/1.1\r\nX: " + b"x" * 70_000, 431, b'"message": "The head of the request'),
+        (b"GET /v1/models HTTP/1.1\r\nX: " + b"x" * 70_000, 431, b'"code": "head_too_large"'),
+    ],
+)
+async def test_what_is_no_request_is_refused_in_the_shape_of_the_api(
+    gateway_house: GatewayHouse, sent: bytes, status: int, shape: bytes
+) -> None:
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway_house.url.rpartition(":")[2]))
+        writer.write(sent)
+        told = await reader.read()
+        writer.close()
+    head, _, body = told.partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert shape in told
+    assert json.loads(body)
+    assert f"content-length: {len(body)}".encode() in head
+    assert b"connection: close" in head
+
+
+async def test_what_is_no_request_does_not_end_within_the_answer_before(
+    gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway_house.behave(SLOW, latency=20)
+    async with served(gateway_house, monkeypatch) as port, gateway_client(at(port), None) as http, asyncio.timeout(30):
+        asked = (await http.post("/v1/queries", json={"question": "Long", "flow": "slow"})).json()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {asked['links']['events']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        told = await reader.readuntil(b"event: ")
+        writer.write(b"FOO / HTTP/1.1\r\n\r\n")
+        told += await reader.read()
+        writer.close()
+        await http.post(asked["links"]["cancel"])
+
+    assert b"MalformedRequest" not in told
 
 
 async def test_two_thousand_idle_and_slow_clients_do_not_stop_the_service(gateway_house: GatewayHouse) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from bridge_house import SLOW
 
 from agentic_flywheel.uploads import MOST_UPLOADS
-from gateway.house import GatewayHouse
+from gateway.house import GatewayHouse, gateway_client
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
@@ -124,11 +123,31 @@ async def test_a_file_beyond_the_limit_is_refused(alice: httpx2.AsyncClient) -> 
     assert "more than 10,485,760 bytes" in told.json()["detail"]
 
 
-async def test_nothing_of_a_form_is_left_on_the_disk(alice: httpx2.AsyncClient) -> None:
-    await alice.post("/v1/queries", data={"question": "Left?"}, files={"file": ("a.txt", b"content")})
-    await asyncio.sleep(0)
+async def test_a_killed_gateway_leaves_nothing_of_a_form_on_the_disk(
+    gateway_house: GatewayHouse, tmp_path: Path
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    url = gateway_house.gateway(TMPDIR=str(folder))
+    gateway = gateway_house.gateways[-1]
+    process = psutil.Process(gateway.pid)
+    before = process.num_fds()
 
-    assert list(Path(tempfile.gettempdir()).glob("flywheel-form-*")) == []
+    async def body() -> AsyncIterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="large.txt"\r\n\r\n'
+        for _ in range(64):
+            yield b"x" * 65_536
+        # The connection and the file.
+        while process.num_fds() < before + 2:
+            await asyncio.sleep(0.01)
+        gateway.kill()
+        yield b"x"
+
+    async with asyncio.timeout(30), gateway_client(url, None) as http:
+        with pytest.raises(httpx2.HTTPError):
+            await http.post("/v1/queries", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(

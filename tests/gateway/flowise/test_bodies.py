@@ -11,7 +11,7 @@ import pytest
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.models import Query
-from http_gateway.flowise.bodies import fields_of_form, is_streamed, read_json, read_prediction
+from http_gateway.flowise.bodies import fields_of_form, is_streamed, read_prediction
 from http_gateway.flowise.names import flowise_chat, is_random_chat, message_id_of, query_id_of, stored_in, stored_name
 
 UUID = "8b625596-f749-4605-b6a7-9ab1119a5342"
@@ -96,8 +96,6 @@ def test_what_is_not_acceptable_is_named(given: Any, field: str) -> None:
 
 
 def test_what_is_no_json_is_refused() -> None:
-    with pytest.raises(InvalidQuery):
-        read_json(b"{")
     with pytest.raises(InvalidQuery):
         fields_of_form({"overrideConfig": "{"})
 

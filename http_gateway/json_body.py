@@ -46,10 +46,13 @@ async def beside_loop(read: Callable[[bytes], _Read], body: bytes) -> _Read:
     return await asyncio.to_thread(read, body) if len(body) > _LARGE else read(body)
 
 
-def read_json(body: bytes | str, *, name: str = "body", most: int | None = None, content: int = 2**62) -> Any:
+def read_json(
+    body: bytes | str, *, name: str = "body", most: int | None = None, content: int = 2**62, halves: bool = False
+) -> Any:
     """Return the value of a body, or of the field of a form that ``name`` says. Raises InvalidQuery, RequestTooLarge.
 
-    ``most``: bytes, beside the contents of files: `data:` URLs, and texts of more than ``content`` bytes.
+    ``most``: bytes, beside the contents of files: `data:` URLs, and texts of more than ``content`` bytes. ``halves``:
+    whether half of a character is let through, because whoever reads the value judges its parts one by one.
     """
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
     _weigh(raw, name, most, content)
@@ -60,7 +63,7 @@ def read_json(body: bytes | str, *, name: str = "body", most: int | None = None,
         raise InvalidQuery(name, "it should be in UTF-8") from None
     except (ValueError, RecursionError):
         raise InvalidQuery(name, "it should be JSON") from None
-    if _SURROGATE.search(raw) and (fault := _lone_surrogate_in(given)):
+    if not halves and _SURROGATE.search(raw) and (fault := _lone_surrogate_in(given)):
         raise InvalidQuery(name, fault)
     return given
 
@@ -118,8 +121,9 @@ class BodyOf(Generic[_Body]):
     #: The models of all of them, whose schemas the description of the API has.
     models: ClassVar[list[type[BaseModel]]] = []
 
-    def __init__(self, model: type[_Body], most: int = SMALL_BODY) -> None:
-        self._model, self._most = model, most
+    def __init__(self, model: type[_Body], most: int = SMALL_BODY, *, halves: bool = False) -> None:
+        """``halves``: as ``read_json`` has it."""
+        self._model, self._most, self._halves = model, most, halves
         self.models.append(model)
 
     @property
@@ -133,7 +137,7 @@ class BodyOf(Generic[_Body]):
 
     def _model_of(self, body: bytes) -> _Body:
         try:
-            return self._model.model_validate(read_json(body))
+            return self._model.model_validate(read_json(body, halves=self._halves))
         except ValidationError as refused:
             faults = refused.errors(include_url=False, include_input=False)[:20]
             raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in faults]) from None

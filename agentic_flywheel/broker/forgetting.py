@@ -226,16 +226,17 @@ async def _parts(batch: Batch, query_id: str) -> AsyncIterator[str]:
 
 
 async def _leave_answer(batch: Batch, leader: str, follower: str, ttl: int) -> None:
-    """Give a query of another asker a copy of the answer that it shares: it asked the same."""
-    stored = await batch.call("GET", wire.result_key(leader))
+    """Give a query of another asker a copy of the answer that it shares: it asked the same.
+
+    It has one already where the leader was cancelled amid its call: as the call gave it, in the leader's names.
+    """
+    stored = await batch.call("GET", wire.result_key(follower)) or await batch.call("GET", wire.result_key(leader))
     with suppress(*DAMAGE):
         meta = json.loads(stored or "")
         meta["result"] |= {"query_id": follower, "session_id": None, "trace_id": "", "chat_id": None}
         meta["task_id"] = follower
         left = await batch.call("TTL", wire.record_key(follower))
-        await batch.call(
-            "SET", wire.result_key(follower), json.dumps(meta), "EX", left if left > 0 else ttl or 86400, "NX"
-        )
+        await batch.call("SET", wire.result_key(follower), json.dumps(meta), "EX", left if left > 0 else ttl or 86400)
 
 
 async def _letters(batch: Batch, person: Person, ids: set[str], unreadable: list[str]) -> int:

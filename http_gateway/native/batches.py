@@ -78,7 +78,7 @@ class HttpBatchAsk(HttpAsk):
 
 #: A batch of long questions has more bytes than one query.
 MOST_BODY = 4 * 2**20
-_BATCH = BodyOf(HttpBatchAsk, MOST_BODY)
+_BATCH = BodyOf(HttpBatchAsk, MOST_BODY, halves=True)
 
 
 class HttpBatchItem(Model):

@@ -231,9 +231,9 @@ def test_names_are_one_short_line() -> None:
         ('{"password": "abc", "q": 1}', {"password": "(hidden)", "q": 1}),
         ('{"q":1}', '{"q":1}'),
         ("ask https://me:abc@example.test/a", "ask https://example.test/a"),
-        ({"q": ["key sk-abcdefgh12345678"]}, {"q": ["key ***"]}),
-        ("Bearer abc", "Bearer ***"),
-        ("x" * (MAX_ENTRY - 3) + " sk-abcdefgh12345678", "x" * (MAX_ENTRY - 3) + " **… [17 characters more]"),
+        ({"q": ["key sk-abcdefgh12345678"]}, {"q": ["key (hidden)"]}),
+        ("Bearer abc", "(hidden)"),
+        ("x" * (MAX_ENTRY - 3) + " sk-abcdefgh12345678", "x" * (MAX_ENTRY - 3) + " (h… [17 characters more]"),
     ],
     ids=["named", "named in JSON", "nothing", "login", "key", "bearer", "at the cut"],
 )
@@ -291,7 +291,7 @@ def test_every_kind_of_doing_is_told() -> None:
     assert news[1].data["reasoning"] == "go"
     more = f"… [{9_000 - MAX_NEWS_TEXT} characters more]"
     assert news[4].data["source"] == {"pageContent": "p" * MAX_NEWS_TEXT + more}
-    assert news[7].data["error"] == "no ***"
+    assert news[7].data["error"] == "no (hidden)"
 
 
 def test_a_flow_in_a_loop_is_told_of_so_often_and_no_more() -> None:

@@ -79,6 +79,7 @@ async def test_a_batch_that_is_none_is_refused(alice: httpx2.AsyncClient, body: 
 
 async def test_no_question_of_a_batch_refuses_another(alice: httpx2.AsyncClient) -> None:
     odd = ["a\ud800", 7, None, {"question": "x", "flaw": 1}, {"question": "x", "history": 3}, {"question": ["x"]}]
+    odd += [{"question": "x", "a\ud800": 1}, {"question": "x", "metadata": {"a\ud800": "b\ud800"}}]
     questions = ", ".join(json.dumps(each) for each in [*odd, "Write a poem about the lee"])
     headers = {"Content-Type": "application/json"}
     told = await alice.post(
@@ -87,7 +88,7 @@ async def test_no_question_of_a_batch_refuses_another(alice: httpx2.AsyncClient)
     items = told.json()["items"]
 
     assert (told.status_code, told.json()["succeeded"], told.json()["failed"]) == (200, 1, len(odd)), told.text
-    named = ["0.question", "1", "2", "3.flaw", "4.history", "5.question"]
+    named = ["0.question", "1", "2", "3.flaw", "4.history", "5.question", "6", "7.metadata"]
     assert [each["error"]["details"]["field_name"] for each in items[:-1]] == [f"questions.{each}" for each in named]
     assert "function-before" not in told.text
 

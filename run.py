@@ -35,7 +35,7 @@ CHECKS = (
     ("pyrefly", "check", "--summary=none", "--python-interpreter-path", str(PYTHON)),
     # Declared dependencies are the imported ones.
     ("deptry", ".", "tests", "--no-ansi"),
-    # Most tests wait for processes of their own: four at a time keep two cores busy. In the folders' order.
+    # Most tests wait for processes of their own: four at a time keep two cores busy. In the order of tests/conftest.py.
     ("pytest", "-n", "4", "--no-loadscope-reorder", "--cov", "--cov-report=term"),
 )
 

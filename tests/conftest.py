@@ -23,7 +23,9 @@ StartWorker = Callable[..., Process]
 
 #: Folders whose tests measure what their processes cover, too. Others run the same code, and measured it takes half as
 #: long again.
-MEASURED = {"engine", "gateway", "mcp", "pipeline", "sandbox"}
+MEASURED = {"gateway", "mcp", "pipeline", "sandbox"}
+#: Folders whose tests take longest. They begin first: a folder stays in one process, and the last one would run alone.
+LONGEST = ("versions", "losses", "pipeline", "mcp", "audit", "person", "producer", "gateway", "protocol", "replay")
 #: By which coverage tells a new process to measure itself.
 COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 _held_back: dict[str, str] = {}
@@ -60,6 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
     minutes = config.getoption("--storm")
     if config.getoption("--flowise"):
         real = [item for item in items if item.path.parent.name == "flowise_real"]
@@ -79,6 +82,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.skip(reason="a full storm: python3 run.py test --faults"))
+
+
+def _place(item: pytest.Item) -> int:
+    folder = next(iter(item.path.relative_to(REPOSITORY / "tests").parts))
+    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture starts a process

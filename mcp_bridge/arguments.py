@@ -105,7 +105,7 @@ BatchId = Annotated[
 TraceId = Annotated[
     str, Field(min_length=32, max_length=36, pattern=r"^[0-9a-f-]+$", description="The trace_id or query_id.")
 ]
-SessionId = Annotated[_Identifier, Field(description="Any new id begins a conversation, the same id continues it.")]
+SessionId = Annotated[_Identifier, Field(description="A new id begins a conversation, the same continues it.")]
 FlowKey = Annotated[Slug, Field(description="A flow_key of flowise_list_flows.")]
 #: How a question is aimed; each of the four says in one sentence what it does.
 FlowOverride = Annotated[Slug, Field(description="Ask exactly this flow_key.")]

@@ -194,7 +194,7 @@ class Poll(Arguments):
 @tool("Poll a query", READS, Scope.ASK)
 async def flowise_poll(call: Call, given: Poll) -> QueryView | QueryList:
     """Return a query's answer, or how far it is and what was streamed so far. Waiting with wait_s beats polling often.
-    Without query_id it lists your latest queries and batch_ids, so a lost id is found again."""
+    Without query_id it lists your latest queries and batch_ids."""
     if given.query_id is None:
         return await latest(call.producer, QueryLine.SHOWN)
     view = await follow(call, given.query_id, given.wait_s)

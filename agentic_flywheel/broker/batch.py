@@ -65,6 +65,8 @@ class _Call:
     reply: asyncio.Future[Any]
     give_up: float
     is_script: bool
+    #: What the server refused it with at an earlier attempt: it says more than that the last one had no answer.
+    refused: BrokerRefused | None = None
 
     def may_be_repeated(self, refusal: Refusal | None) -> bool:
         """Whether a refusal may pass. A key that a plain command finds of another type stays as it is."""
@@ -194,10 +196,12 @@ class Batch:
         everything = [*calls, *self._waiting]
         self._waiting.clear()
         for call in everything:
+            if isinstance(error, BrokerRefused):  # redis-py takes a wrong password for a lost connection
+                call.refused = error
             if call.may_wait(pause):
                 self._waiting.append(call)
             else:
-                call.fail(error)
+                call.fail(call.refused or error)
 
     def _settle(self, call: _Call, value: Any) -> None:
         if call.reply.done():

@@ -102,7 +102,11 @@ def calls(questions: list[str]) -> list[dict[str, Any]]:
     return [{"name": "flowise_submit", "arguments": {"question": each}} for each in questions]
 
 
-async def of_result(house: BridgeHouse, result: dict[str, Any], owner: str) -> Fate:
+async def of_message(house: BridgeHouse, message: dict[str, Any], owner: str = "alice") -> Fate:
+    if "error" in message:
+        # What the SDK's reader of JSON does not take is answered before there is a call.
+        return "question", message["error"]["message"].partition("`params.arguments.question`: ")[2]
+    result = message["result"]
     if result["isError"]:
         return refused(error_of(result))
     return await kept(house, result["structuredContent"]["query_id"], owner)
@@ -115,12 +119,8 @@ async def by_http(house: BridgeHouse, questions: list[str]) -> list[Fate]:
             # As JSON in ASCII: a half of a pair can be written so.
             body = json.dumps(raw.request("tools/call", called))
             headers = head("tools/call", called) | {"content-type": "application/json"}
-            result = message_of(await raw.http.post(house.url, content=body, headers=headers))["result"]
-            failed = result["isError"]
             found.append(
-                refused(error_of(result))
-                if failed
-                else await kept(house, result["structuredContent"]["query_id"], "alice")
+                await of_message(house, message_of(await raw.http.post(house.url, content=body, headers=headers)))
             )
     return found
 
@@ -136,13 +136,7 @@ async def by_stdio(house: BridgeHouse, questions: list[str]) -> list[Fate]:
     async with Raw(house.url) as raw:
         for called in calls(questions):
             bridge.stdin.write(json.dumps(raw.request("tools/call", called)).encode() + b"\n")
-            answered = json.loads(await bridge.stdout.readline())
-            if "error" in answered:
-                # What the SDK's reader of JSON does not take is answered before there is a call.
-                _, _, told = answered["error"]["message"].partition("`params.arguments.question`: ")
-                found.append(("question", told))
-                continue
-            found.append(await of_result(house, answered["result"], "local"))
+            found.append(await of_message(house, json.loads(await bridge.stdout.readline()), "local"))
     bridge.stdin.close()
     await bridge.wait()
     return found

@@ -148,13 +148,15 @@ async def test_a_late_answer_is_found_instead_of_asking_again(producer: AsyncPro
 async def test_the_answer_of_the_first_attempt_is_found_when_the_second_one_fails_too(
     producer: AsyncProducer, house: House
 ) -> None:
-    house.behave(STUBBORN, latency=0.9)
-    question = fresh("q")
-    submission = await producer.submit(question, flow="stubborn")
-    await until(lambda: asyncio.to_thread(house.calls, question))
-    house.behave(STUBBORN, fault="hang")
-
-    answer = await producer.wait(submission.query_id, 40)
+    for latency in (0.9, 1.2, 1.8):  # on a busy machine the first may be there before the second begins
+        house.behave(STUBBORN, latency=latency)
+        question = fresh("q")
+        submission = await producer.submit(question, flow="stubborn")
+        await until(lambda: asyncio.to_thread(house.calls, question))
+        house.behave(STUBBORN, fault="hang")
+        answer = await producer.wait(submission.query_id, 40)
+        if len(house.sent(question)) > 1:
+            break
 
     first, second = house.sent(question)
     assert answer.chat_id == first["chatId"] != second["chatId"]

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -152,7 +153,7 @@ async def test_the_answer_of_the_first_attempt_is_found_when_the_second_one_fail
         house.behave(STUBBORN, latency=latency)
         question = fresh("q")
         submission = await producer.submit(question, flow="stubborn")
-        await until(lambda: asyncio.to_thread(house.calls, question))
+        await until(partial(asyncio.to_thread, house.calls, question))
         house.behave(STUBBORN, fault="hang")
         answer = await producer.wait(submission.query_id, 40)
         if len(house.sent(question)) > 1:

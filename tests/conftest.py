@@ -25,7 +25,19 @@ StartWorker = Callable[..., Process]
 #: long again.
 MEASURED = {"gateway", "mcp", "pipeline", "sandbox"}
 #: Folders whose tests take longest. They begin first: a folder stays in one process, and the last one would run alone.
-LONGEST = ("versions", "losses", "pipeline", "mcp", "audit", "person", "producer", "gateway", "protocol", "replay")
+LONGEST = (
+    "versions",
+    "losses",
+    "pipeline",
+    "mcp",
+    "audit",
+    "person",
+    "producer",
+    "gateway",
+    "stack",
+    "protocol",
+    "replay",
+)
 #: By which coverage tells a new process to measure itself.
 COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 _held_back: dict[str, str] = {}

@@ -54,7 +54,9 @@ class Weather:
         self.older = {"FLYWHEEL_REGISTRY": str(house.folder / "older-registry.yaml")}
         text = house.registry.read_text()
         at = text.index(f"  {NEWEST_FLOW}:")
-        (house.folder / "older-registry.yaml").write_text(text[:at] + text[text.index("  forgetful:", at) :])
+        older = text[:at] + text[text.index("  forgetful:", at) :]
+        # What falls back on it there falls back on another here: else the older registry would be refused.
+        (house.folder / "older-registry.yaml").write_text(older.replace("fallback: prose", "fallback: narrow"))
         #: The broker's own small disk, where there is one.
         self.disk = disk
         self.proxy = Proxy(house.broker.port)

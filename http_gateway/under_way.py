@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import anyio
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentic_flywheel.errors import GatewayStopping
@@ -15,6 +17,8 @@ _Found = TypeVar("_Found")
 
 #: Where a route leaves the id of the query for which its request waits.
 QUERY = "flywheel.query"
+#: The response to a client that went away before it was answered. Nobody reads it.
+GONE = Response(status_code=499)
 #: Seconds that requests have to end by themselves; the server then waits a while longer for what they are told.
 GRACE = 0.5
 
@@ -43,14 +47,7 @@ class UnderWay:
 
     async def until_stop(self, work: Coroutine[Any, Any, _Found]) -> _Found | None:
         """Return what comes of work; None as soon as the process is to stop."""
-        tasks = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return tasks[0].result() if tasks[0].done() else None
-        finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        return await _before(self._stopping.wait(), work)
 
     async def stop(self) -> None:
         """Have those end that only wait, and then what is left."""
@@ -58,6 +55,28 @@ class UnderWay:
         await asyncio.sleep(GRACE)
         for each in list(self._open):
             each.cancel()
+
+
+async def until_gone(request: Request, work: Coroutine[Any, Any, _Found]) -> _Found | None:
+    """Return what comes of work; None as soon as the client has gone away."""
+    return await _before(_gone(request), work)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _before(end: Coroutine[Any, Any, object], work: Coroutine[Any, Any, _Found]) -> _Found | None:
+    """Return what comes of work; None where ``end`` is there first."""
+    working, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for each in (working, ending):
+            each.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
 
 
 def names_query(scope: Scope, query_id: str) -> None:

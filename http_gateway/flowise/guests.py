@@ -12,7 +12,7 @@ from starlette.types import Scope as AsgiScope
 from agentic_flywheel.access.grant import Grant, Scope
 from agentic_flywheel.access.limits import OwnLimits
 from agentic_flywheel.asker import Asker
-from agentic_flywheel.catalog import Catalog, Flow
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     InvalidQuery,
     OriginRefused,
@@ -85,17 +85,12 @@ class Addresses:
             self._asked.popitem(last=False)
 
 
-def catalog_of(gateway: Gateway) -> Catalog:
-    """Return the registry in force. Raises InvalidRegistry."""
-    return gateway.bridge.producer(gateway.local).catalog
-
-
 def admits(gateway: Gateway, scope: AsgiScope, origin: str) -> bool:
     """Return whether pages of an origin may send requests and read what becomes of them: where any flow is public for
     them. What they are told of other flows is a refusal."""
     if not gateway.settings.http_visitors:
         return False
-    return any(flow.public.admits(origin) for flow in catalog_of(gateway).active.values() if flow.public)
+    return any(flow.public.admits(origin) for flow in gateway.catalog.active.values() if flow.public)
 
 
 def lets_in(gateway: Gateway, scope: AsgiScope) -> bool:
@@ -151,9 +146,9 @@ def guest_of(request: Request, name: str) -> Guest:
     gateway: Gateway = request.app.state.gateway
     caller = member_of(request)
     if caller is not None:
-        return Guest(caller, flow_named(catalog_of(gateway), name))
+        return Guest(caller, flow_named(gateway.catalog, name))
     try:
-        flow = flow_named(catalog_of(gateway), name) if gateway.settings.http_visitors else None
+        flow = flow_named(gateway.catalog, name) if gateway.settings.http_visitors else None
     except UnknownFlow:
         flow = None
     if flow is None or flow.public is None:

@@ -24,7 +24,7 @@ from agentic_flywheel.models import Identifier
 from agentic_flywheel.settings import flowise_address, key_of
 from agentic_flywheel.uploads import Upload, pieces_of, type_of
 from http_gateway.flowise.answers import stored_at, stored_file
-from http_gateway.flowise.guests import Guest, catalog_of, count_visit, expect, guest_of, is_member
+from http_gateway.flowise.guests import Guest, count_visit, expect, guest_of, is_member
 from http_gateway.flowise.names import flowise_chat, stored_in
 from http_gateway.flowise.refusals import refused
 from http_gateway.gateway import Gateway
@@ -123,7 +123,7 @@ async def _made(gateway: Gateway, chat_id: str, query_id: str, file: str) -> Sto
     chat = next((stored_at(each)[0] for each in answer.artifacts if stored_file(each) == file), None)
     if chat is None:
         raise UnknownQuery(query_id)
-    flow = catalog_of(gateway).flow(answer.flow)
+    flow = gateway.catalog.flow(answer.flow)
     return await _file(gateway, flow, chat, file)
 
 
@@ -134,7 +134,7 @@ async def _given(request: Request, name: str, chat_id: str, file: str) -> Stored
     records = await guest.producer.records([turn.query_id for turn in reversed(turns)])
     for answer in (record.answer for record in records if record is not None):
         if answer is not None and answer.chat_id is not None:
-            flow = catalog_of(guest.caller.gateway).flow(answer.flow)
+            flow = guest.caller.gateway.catalog.flow(answer.flow)
             if (found := await _file(guest.caller.gateway, flow, answer.chat_id, file)) is not None:
                 return found
     return None

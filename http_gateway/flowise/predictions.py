@@ -35,7 +35,7 @@ from http_gateway.flowise.refusals import refused, said_of
 from http_gateway.json_body import QUESTION_BODY, SMALL_BODY, beside_loop, read_json, received
 from http_gateway.multipart import received_form
 from http_gateway.streams import event_stream
-from http_gateway.under_way import names_query
+from http_gateway.under_way import GONE, names_query, until_gone
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])
 Name = Annotated[str, Path(max_length=200, description="A flow's key, its id in Flowise, or `auto`.")]
@@ -249,27 +249,15 @@ async def _plain(request: Request, exchange: AskedChat) -> Response:
         return JSONResponse(plain_question(chat, exchange.stop))
     answer = exchange.answer
     if answer is None:
-        waiting = asyncio.create_task(guest.producer.wait(chat.query_id))
-        gone = asyncio.create_task(_gone(request))
         try:
-            await asyncio.wait([waiting, gone], return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                return Response(status_code=499)
-            answer = waiting.result()
+            answer = await until_gone(request, guest.producer.wait(chat.query_id))
         except InputRequired:
             record = await guest.producer.status(chat.query_id)
             return JSONResponse(plain_question(chat, record.stops[0]))
         except FlywheelError as error:
             return refused(outward(error, chat.query_id), streamed=False, discreet=guest.visitor)
-        finally:
-            for each in (waiting, gone):
-                each.cancel()
-            await asyncio.gather(waiting, gone, return_exceptions=True)
+        if answer is None:
+            return GONE
     streams = guest.flow is None or guest.flow.streaming
     body = json.dumps(plain_answer(chat, answer, streams=streams), ensure_ascii=False).encode("utf-8", "replace")
     return Response(body, media_type="application/json")
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

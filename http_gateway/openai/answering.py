@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -28,14 +27,13 @@ from http_gateway.openai.shapes import Shape, text_for_person, text_of
 from http_gateway.openai.streamed_text import StreamedText
 from http_gateway.problems import status_of
 from http_gateway.streams import event_stream
+from http_gateway.under_way import GONE, until_gone
 from producer import AsyncProducer, Submission
 
 #: Seconds of silence in a stream after which a comment is sent.
 KEEP_ALIVE = 10.0
 #: Sent at once, so that a client, and a proxy between, sees that its request has been taken.
 QUEUED = b": queued\n\n"
-#: Of a client that went away before it was answered; nobody reads it.
-GONE = Response(status_code=499)
 
 
 async def submitted(caller: GatewayCaller, asked: ChatRequest, session: str | None, sending: Sending) -> Submission:
@@ -91,22 +89,15 @@ async def whole(request: Request, caller: GatewayCaller, asked: ChatRequest, sub
     Raises BrokerUnavailable: then the query may still be answered, and the request be sent again.
     """
     shape = Shape(submission.query_id, asked.model)
-    waiting = asyncio.ensure_future(_outcome(caller.producer, submission))
-    gone = asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait([waiting, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            return GONE
-        found = waiting.result()
+        found = await until_gone(request, _outcome(caller.producer, submission))
     except BrokerUnavailable:
         raise
     except FlywheelError as failure:
         info = outward(failure, submission.query_id)
         return refusal(info, status_of(info), _named(submission))
-    finally:
-        for each in (waiting, gone):
-            each.cancel()
-        await asyncio.gather(waiting, gone, return_exceptions=True)
+    if found is None:
+        return GONE
     if isinstance(found, InputRequired):
         return JSONResponse(shape.completion(f"{found.asked}\n\n{text_for_person(found)}"), headers=_named(submission))
     return JSONResponse(shape.completion(text_of(found), found), headers=_named(submission))
@@ -168,12 +159,6 @@ async def _outcome(producer: AsyncProducer, submission: Submission) -> Answer | 
         return await producer.wait(submission.query_id)
     except InputRequired as stop:
         return stop
-
-
-async def _gone(request: Request) -> None:
-    """Return when the client has gone away."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _named(submission: Submission) -> dict[str, str]:

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
-import os
 import sys
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from agentic_flywheel.errors import FlywheelError, InvalidSetting
 from agentic_flywheel.stack import GATEWAY_PORT
+from mcp_bridge.command import add_common_options, carry_out, log_to_stderr, run, tell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status; 2 where what was given is not acceptable."""
     given = _parser().parse_args(arguments)
-    try:
-        if given.folder is not None:
-            _enter(given.folder)
-        return _run(_serve(given))
-    except FlywheelError as error:
-        sys.stderr.write(f"{error.message}\n" + "".join(f"  - {each}\n" for each in error.recovery_suggestions))
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return carry_out(lambda: run(_serve(given)), given.folder)
 
 
 async def _serve(given: argparse.Namespace) -> int:
@@ -37,8 +25,7 @@ async def _serve(given: argparse.Namespace) -> int:
 
     settings = load_settings()
     keep_log(settings)
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger().setLevel(given.log_level)
+    log_to_stderr(given.log_level)
     gateway = Gateway(
         None, read_tokens(settings), host=given.host, allowed=given.allowed_host, changes=given.allow_changes
     )
@@ -47,23 +34,7 @@ async def _serve(given: argparse.Namespace) -> int:
 
 
 def _told(address: str) -> None:
-    sys.stderr.write(f"The gateway serves {address}\n")
-    sys.stderr.flush()
-
-
-def _enter(folder: str) -> None:
-    try:
-        os.chdir(folder)
-    except OSError as refused:
-        raise InvalidSetting("--folder", f"{folder}: {refused.strerror}") from None
-
-
-def _run(work: Coroutine[Any, Any, int]) -> int:
-    if sys.platform == "win32":
-        return asyncio.run(work)
-    import uvloop
-
-    return uvloop.run(work)
+    tell(f"The gateway serves {address}")
 
 
 def _port(text: str) -> int:
@@ -79,12 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen; beyond loopback with tokens only")
     parser.add_argument("--port", type=_port, default=GATEWAY_PORT, help=f"{GATEWAY_PORT} by default; 0: a free one")
-    parser.add_argument(
-        "--allowed-host", action="append", default=[], metavar="NAME", help="a further Host that clients may name"
-    )
     parser.add_argument("--allow-changes", action="store_true", help="with MCP tools that change what all share")
-    parser.add_argument("--folder", metavar="DIR", help="work in this folder: its registry, its stack")
-    parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    add_common_options(parser)
     return parser
 
 

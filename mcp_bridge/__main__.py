@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
-import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from agentic_flywheel.errors import FlywheelError, InvalidSetting
 from agentic_flywheel.stack import BRIDGE_PORT
 from mcp_bridge.clients import CLIENTS
+from mcp_bridge.command import add_common_options, carry_out, log_to_stderr, run, tell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status; 2 where what was given is not acceptable."""
     given = _parser().parse_args(arguments)
-    try:
-        if given.folder is not None:
-            _enter(given.folder)
-        if given.command == "install":
-            from mcp_bridge.install import install
+    return carry_out(lambda: _install(given) if given.command == "install" else run(_serve(given)), given.folder)
 
-            done = install(
-                given.client,
-                folder=Path.cwd(),
-                scope=given.scope,
-                url=given.url,
-                token_env=given.token_env,
-                dry_run=given.dry_run,
-            )
-            sys.stdout.write(done)
-            return 0
-        return _run(_serve(given))
-    except FlywheelError as error:
-        sys.stderr.write(f"{error.message}\n" + "".join(f"  - {each}\n" for each in error.recovery_suggestions))
-        return 2
-    except KeyboardInterrupt:
-        return 130
+
+def _install(given: argparse.Namespace) -> int:
+    from mcp_bridge.install import install
+
+    done = install(
+        given.client,
+        folder=Path.cwd(),
+        scope=given.scope,
+        url=given.url,
+        token_env=given.token_env,
+        dry_run=given.dry_run,
+    )
+    sys.stdout.write(done)
+    return 0
 
 
 async def _serve(given: argparse.Namespace) -> int:
@@ -52,8 +42,7 @@ async def _serve(given: argparse.Namespace) -> int:
     settings = load_settings()
     # stdout belongs to the protocol; whatever else is said goes to stderr, or to the log file.
     keep_log(settings, descriptors=(STDERR,))
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger().setLevel(given.log_level)
+    log_to_stderr(given.log_level)
     bridge = Bridge(changes=given.allow_changes, tools=given.tools, user=given.user)
     if given.http is None:
         from mcp_bridge.stdio import serve_stdio
@@ -68,15 +57,7 @@ async def _serve(given: argparse.Namespace) -> int:
 
 
 def _told(address: str) -> None:
-    sys.stderr.write(f"The MCP bridge serves {address}\n")
-    sys.stderr.flush()
-
-
-def _enter(folder: str) -> None:
-    try:
-        os.chdir(folder)
-    except OSError as refused:
-        raise InvalidSetting("--folder", f"{folder}: {refused.strerror}") from None
+    tell(f"The MCP bridge serves {address}")
 
 
 def address_of(text: str) -> tuple[str, int]:
@@ -87,14 +68,6 @@ def address_of(text: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
         host, port = text, str(BRIDGE_PORT)
     return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def _run(work: Coroutine[Any, Any, int]) -> int:
-    if sys.platform == "win32":
-        return asyncio.run(work)
-    import uvloop
-
-    return uvloop.run(work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,15 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--allow-changes", action="store_true", help="with the tools that change what all share")
     parser.add_argument(
-        "--allowed-host", action="append", default=[], metavar="NAME", help="a further Host that clients may name"
-    )
-    parser.add_argument(
         "--user",
         metavar="NAME",
         help="for whom a client asks that has no token and names nobody",
     )
-    parser.add_argument("--folder", metavar="DIR", help="work in this folder: its registry, its stack")
-    parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    add_common_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="install")
     found = commands.add_parser("install", help="put the bridge into an MCP client's configuration")
     found.add_argument("client", choices=CLIENTS)

@@ -15,6 +15,7 @@ from agentic_flywheel.figures.usage import Dimension, read_usage, sparkline
 from agentic_flywheel.models import Model
 from mcp_bridge.arguments import Arguments, FlowKey
 from mcp_bridge.tool import READS, REMOVES, Call, tool
+from mcp_bridge.views import milliseconds
 
 
 class CacheLine(Model):
@@ -185,10 +186,10 @@ def _figures(flow: FlowHealth) -> FlowFigures:
         stood_in=flow.stood_in,
         refused=flow.refused,
         per_hour=round(flow.per_hour, 2),
-        p50_ms=_milliseconds(flow.latency.p50),
-        p95_ms=_milliseconds(flow.latency.p95),
-        p99_ms=_milliseconds(flow.latency.p99),
-        wait_p95_ms=_milliseconds(flow.wait.p95),
+        p50_ms=milliseconds(flow.latency.p50),
+        p95_ms=milliseconds(flow.latency.p95),
+        p99_ms=milliseconds(flow.latency.p99),
+        wait_p95_ms=milliseconds(flow.wait.p95),
         error_rate=_rounded(flow.error_rate),
         errors=flow.errors,
         cache_hit_rate=_rounded(flow.cache_hit_rate),
@@ -259,10 +260,6 @@ async def flowise_usage_analytics(call: Call, given: UsageQuestion) -> UsageRepo
         ),
         note=None if rows else "Nothing was asked in this time.",
     )
-
-
-def _milliseconds(span: timedelta | None) -> float | None:
-    return None if span is None else round(span.total_seconds() * 1000, 1)
 
 
 def _rounded(value: float | None) -> float | None:

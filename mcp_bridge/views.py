@@ -208,8 +208,8 @@ def answer_view(query_id: str, answer: Answer) -> QueryView:
         data=answer.data,
         usage=answer.usage,
         attempts=answer.attempts,
-        elapsed_ms=_milliseconds(answer.elapsed),
-        first_token_ms=_milliseconds(answer.first_token),
+        elapsed_ms=milliseconds(answer.elapsed),
+        first_token_ms=milliseconds(answer.first_token),
     )
 
 
@@ -282,5 +282,6 @@ def _choice(choice: Choice) -> ChoiceView:
     )
 
 
-def _milliseconds(span: timedelta | None) -> float | None:
+def milliseconds(span: timedelta | None) -> float | None:
+    """Return a duration in milliseconds, as it is shown."""
     return None if span is None else round(span.total_seconds() * 1000, 1)

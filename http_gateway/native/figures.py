@@ -17,6 +17,7 @@ from agentic_flywheel.models import Model
 from http_gateway.callers import CallerOf, GatewayCaller
 from http_gateway.native.shown import response_of
 from mcp_bridge.figures import sees_all_users
+from mcp_bridge.views import milliseconds
 
 router = APIRouter(prefix="/v1", tags=["figures"])
 Reader = Annotated[GatewayCaller, Depends(CallerOf(Scope.READ))]
@@ -134,14 +135,10 @@ def _shown(flow: FlowHealth) -> HttpFlowHealth:
         scores=flow.scores,
         running=flow.running,
         circuit=flow.circuit,
-        reopens_ms=_milliseconds(flow.reopens),
+        reopens_ms=milliseconds(flow.reopens),
         paused=flow.paused,
     )
 
 
 def _latency(latency: Latency) -> HttpLatency:
-    return HttpLatency(p50=_milliseconds(latency.p50), p95=_milliseconds(latency.p95), p99=_milliseconds(latency.p99))
-
-
-def _milliseconds(span: timedelta | None) -> float | None:
-    return None if span is None else round(span.total_seconds() * 1000, 1)
+    return HttpLatency(p50=milliseconds(latency.p50), p95=milliseconds(latency.p95), p99=milliseconds(latency.p99))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from door_house import DoorHouse
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
-from pipeline.house import House
-from processes import IMPORT_PATH, Process, wait_for
 
 REGISTRY = """
 intent_classification:
@@ -62,47 +60,20 @@ ALICE, BOB = "alice-0123456789abcdef", "bob-0123456789abcdef"
 TOKENS = f"alice={ALICE},bob={BOB}"
 
 
-class BridgeHouse(House):
+class BridgeHouse(DoorHouse):
     """A house, and how to reach it as an MCP client."""
 
     def __init__(self, folder: Path, *, aof: bool = False) -> None:
         super().__init__(folder, registry=REGISTRY, aof=aof)
-        self.doors: list[Process] = []
-        self.url = ""
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The environment in which a bridge finds this house."""
-        return {
-            "FLYWHEEL_REDIS_URL": self.broker.url,
-            "FLYWHEEL_FLOWISE_BASE_URL": self.flowise_url,
-            "FLYWHEEL_REGISTRY": str(self.registry),
-            "FLYWHEEL_PROFILES": str(self.profiles),
-            "FLYWHEEL_HOME": str(self.folder / "home"),
-            "PYTHONPATH": os.pathsep.join(map(str, IMPORT_PATH)),
-        }
 
     def door(self, *options: str, port: int = 0, **env: str) -> str:
         """Start a bridge over HTTP; return its address once it serves."""
-        log = self.folder / f"bridge-{len(self.doors)}.log"
-        command = [sys.executable, "-m", "mcp_bridge", "--http", str(port), "--log-level", "INFO", *options]
-        door = Process(command, log=log, env={**self.env, **env})
-        self.doors.append(door)
-        told = wait_for(lambda: re.search(r"serves (\S+)", door.log) or not door.alive, within=60, what="bridge")
-        assert isinstance(told, re.Match), door.log[-3000:]
-        return str(told[1])
+        return self.opened("bridge", "mcp_bridge", "--http", str(port), *options, **env)
 
     def stdio(self, *options: str, **env: str) -> StdioServerParameters:
         """Return how a client starts a bridge over stdio."""
         arguments = ["-m", "mcp_bridge", *options]
         return StdioServerParameters(command=sys.executable, args=arguments, env={**os.environ, **self.env, **env})
-
-    def stop(self) -> None:
-        for door in self.doors:
-            if door.alive:
-                door.terminate(within=20)
-            door.kill()
-        super().stop()
 
 
 @asynccontextmanager

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +12,9 @@ import httpx2
 import pytest
 import uvicorn
 from bridge_house import ALICE, BOB, REGISTRY, TOKENS
+from door_house import DoorHouse
 from pipeline.house import House
-from processes import IMPORT_PATH, Process, free_port, wait_for
+from processes import free_port
 
 from agentic_flywheel.access.environment import read_tokens
 from agentic_flywheel.settings import Settings
@@ -33,43 +31,15 @@ __all__ = ["ALICE", "BOB", "CREATIVE", "TOKENS", "GatewayHouse", "frames_of", "g
 CREATIVE = "7d405a51-968d-4467-9ae6-d49bf182cdf9"
 
 
-class GatewayHouse(House):
+class GatewayHouse(DoorHouse):
     """A house, and how to reach it over HTTP."""
 
     def __init__(self, folder: Path, *, registry: str = REGISTRY) -> None:
         super().__init__(folder, registry=registry)
-        self.gateways: list[Process] = []
-        #: Of the gateway that stands for all tests: `http://127.0.0.1:…`, without a slash at its end.
-        self.url = ""
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The environment in which a gateway finds this house."""
-        return {
-            "FLYWHEEL_REDIS_URL": self.broker.url,
-            "FLYWHEEL_FLOWISE_BASE_URL": self.flowise_url,
-            "FLYWHEEL_REGISTRY": str(self.registry),
-            "FLYWHEEL_PROFILES": str(self.profiles),
-            "FLYWHEEL_HOME": str(self.folder / "home"),
-            "PYTHONPATH": os.pathsep.join(map(str, IMPORT_PATH)),
-        }
 
     def gateway(self, *options: str, port: int = 0, **env: str) -> str:
         """Start a gateway; return its address once it serves."""
-        log = self.folder / f"gateway-{len(self.gateways)}.log"
-        command = [sys.executable, "-m", "http_gateway", "--port", str(port), "--log-level", "INFO", *options]
-        gateway = Process(command, log=log, env={**self.env, **env})
-        self.gateways.append(gateway)
-        told = wait_for(lambda: re.search(r"serves (\S+)", gateway.log) or not gateway.alive, within=60, what="gateway")
-        assert isinstance(told, re.Match), gateway.log[-3000:]
-        return str(told[1])
-
-    def stop(self) -> None:
-        for gateway in self.gateways:
-            if gateway.alive:
-                gateway.terminate(within=20)
-            gateway.kill()
-        super().stop()
+        return self.opened("gateway", "http_gateway", "--port", str(port), *options, **env)
 
 
 @asynccontextmanager

@@ -102,7 +102,7 @@ def test_forms_are_expected_where_routes_receive_them_and_no_route_has_its_body_
 
 
 async def test_a_large_body_of_nobody_takes_no_time_and_no_memory(gateway_house: GatewayHouse) -> None:
-    process = psutil.Process(gateway_house.gateways[0].pid)
+    process = psutil.Process(gateway_house.doors[0].pid)
     before = process.memory_info().rss
     body = b'{"messageId": "x", "rating": "THUMBS_UP", "x": ' + MANY + b"}"
     begun = time.monotonic()

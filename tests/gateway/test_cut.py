@@ -69,7 +69,7 @@ async def test_a_stream_says_that_its_token_has_ended(
 async def test_whoever_waits_is_told_that_the_gateway_stops(gateway_house: GatewayHouse) -> None:
     gateway_house.behave(SLOW, latency=10)
     url = await asyncio.to_thread(gateway_house.gateway, FLYWHEEL_MCP_TOKENS=TOKENS)
-    gateway = gateway_house.gateways[-1]
+    gateway = gateway_house.doors[-1]
     ask = {"question": "Slowly, and waiting", "flow": "slow"}
     chat = {"model": "slow", "messages": [{"role": "user", "content": "Slowly, and waiting for a chat"}]}
     async with asyncio.timeout(60), gateway_client(url) as http:

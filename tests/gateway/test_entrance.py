@@ -259,7 +259,7 @@ async def test_a_head_without_end_is_refused(gateway_house: GatewayHouse, piece:
 
 
 async def test_the_rest_of_a_body_that_was_answered_early_is_no_head(gateway_house: GatewayHouse) -> None:
-    size, process = 200_000, psutil.Process(gateway_house.gateways[0].pid)
+    size, process = 200_000, psutil.Process(gateway_house.doors[0].pid)
     async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway_house.url.rpartition(":")[2]))
         for _ in range(10):

@@ -92,7 +92,7 @@ async def test_a_form_without_a_usable_boundary_is_refused(alice: httpx2.AsyncCl
 
 
 async def test_a_large_file_is_never_held_whole(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
-    process = psutil.Process(gateway_house.gateways[0].pid)
+    process = psutil.Process(gateway_house.doors[0].pid)
     before, highest = process.memory_info().rss, 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -129,7 +129,7 @@ async def test_a_killed_gateway_leaves_nothing_of_a_form_on_the_disk(
     folder = tmp_path / "temporary"
     folder.mkdir()
     url = gateway_house.gateway(TMPDIR=str(folder))
-    gateway = gateway_house.gateways[-1]
+    gateway = gateway_house.doors[-1]
     process = psutil.Process(gateway.pid)
     before = process.num_fds()
 
@@ -192,4 +192,4 @@ async def test_a_client_that_asks_for_a_websocket_is_served_without_advice(
     told = await alice.get("/healthz", headers=headers)
 
     assert told.status_code == 200
-    assert "pip install" not in gateway_house.gateways[0].log
+    assert "pip install" not in gateway_house.doors[0].log

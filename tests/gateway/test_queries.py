@@ -102,8 +102,8 @@ async def test_events_go_on_across_a_restart_of_the_gateway(gateway_house: Gatew
                 async for frame in frames_of(stream):
                     seen.append(frame)
                     if frame.get("event") == "token" and len(seen) < 8:
-                        gateway_house.gateways[-1].send(signal.SIGKILL)
-    gateway_house.gateways[-1].wait()
+                        gateway_house.doors[-1].send(signal.SIGKILL)
+    gateway_house.doors[-1].wait()
     gateway_house.gateway(port=port, FLYWHEEL_MCP_TOKENS=TOKENS)
     async with asyncio.timeout(30), gateway_client(url) as http:
         place = {"Last-Event-ID": seen[-1]["id"]}

@@ -111,7 +111,7 @@ async def test_clients_find_their_conversation_after_a_cut(widgets: WidgetHouse,
         assert process.stdout is not None
         assert await asyncio.wait_for(process.stdout.readline(), 30) == b"token\n"
 
-    widgets.gateways[-1].kill()
+    widgets.doors[-1].kill()
     widgets.behave(POET)
     port = int(url.rpartition(":")[2])
     await asyncio.to_thread(lambda: widgets.gateway(port=port, FLYWHEEL_MCP_TOKENS=TOKENS))

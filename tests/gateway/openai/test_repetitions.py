@@ -123,7 +123,7 @@ async def test_a_repetition_to_another_gateway_is_the_same_query_where_the_first
         first = asyncio.create_task(client.post(PATH, json=body(asked), headers=FIRST))
         while not openai_house.calls(asked):
             await asyncio.sleep(0.02)
-        openai_house.gateways[-1].kill()
+        openai_house.doors[-1].kill()
         with pytest.raises(httpx2.TransportError):
             await first
 

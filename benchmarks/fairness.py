@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import time
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from agentic_flywheel.settings import Settings
 from benchmarks.lab.asking import Row, one_stack, question, with_producer
 from benchmarks.lab.measure import quantile
 from benchmarks.lab.parts import Lab, flow_calls, lab
+from benchmarks.lab.table import print_found
 
 if TYPE_CHECKING:
     from producer import AsyncProducer
@@ -107,13 +104,7 @@ def main() -> None:
         return
     with lab() as here:
         found = measure(here, given.queries, given.flow_ms, given.at_once)
-    if given.json:
-        print(json.dumps(found))
-        return
-    table = Table("", "found")
-    for name, value in found.items():
-        table.add_row(name.replace("_", " "), str(value))
-    Console().print(table)
+    print_found(found, as_json=given.json)
 
 
 if __name__ == "__main__":

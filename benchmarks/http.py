@@ -19,11 +19,11 @@ from typing import Any
 
 import aiohttp
 import uvloop
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lab.measure import closed_loop, median, quantile
 from benchmarks.lab.parts import Lab, LabProcess, lab, wait_until
+from benchmarks.lab.table import console
 
 Row = dict[str, Any]
 Work = Callable[[int], Awaitable[object]]
@@ -191,8 +191,8 @@ def main() -> None:
     table = Table("name", *columns)
     for row in rows[:-1]:
         table.add_row(row["name"], *(str(row.get(column, "")) for column in columns))
-    Console().print(table)
-    Console().print(", ".join(f"{name} {value}" for name, value in rows[-1].items()))
+    console().print(table)
+    console().print(", ".join(f"{name} {value}" for name, value in rows[-1].items()))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,11 @@ import time
 from typing import TYPE_CHECKING
 
 import redis
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.lab.asking import Row, one_stack, question, with_producer
 from benchmarks.lab.measure import quantile
 from benchmarks.lab.parts import Lab, lab
+from benchmarks.lab.table import print_found
 
 if TYPE_CHECKING:
     from producer import AsyncProducer
@@ -124,13 +123,7 @@ def main() -> None:
         return
     with lab() as here:
         found = measure(here, given.questions)
-    if given.json:
-        print(json.dumps(found))
-        return
-    table = Table("", "found")
-    for name, value in found.items():
-        table.add_row(name.replace("_", " "), str(value))
-    Console().print(table)
+    print_found(found, as_json=given.json)
 
 
 if __name__ == "__main__":

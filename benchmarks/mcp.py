@@ -22,11 +22,11 @@ from typing import Any, Protocol
 import aiohttp
 import uvloop
 from pydantic import BaseModel
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lab.measure import closed_loop, median, quantile
 from benchmarks.lab.parts import ROOT, Lab, LabProcess, free_port, lab, wait_until
+from benchmarks.lab.table import console
 
 Row = dict[str, Any]
 Params = Mapping[str, Any]
@@ -317,7 +317,7 @@ def main() -> None:
     table = Table("name", *columns)
     for row in rows:
         table.add_row(row["name"], *(str(row.get(column, "")) for column in columns))
-    Console().print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import redis
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lab.asking import Row, one_stack, question, with_producer
 from benchmarks.lab.measure import closed_loop
 from benchmarks.lab.parts import Lab, lab
+from benchmarks.lab.table import console
 
 if TYPE_CHECKING:
     from producer import AsyncProducer
@@ -103,8 +103,8 @@ def main() -> int:
     for kind, size in row["by_kind"].items():
         table.add_row(kind, f"{size:,}")
     table.add_row("the server's memory", f"{row['bytes_per_query']:,}")
-    Console().print(table)
-    Console().print(
+    console().print(table)
+    console().print(
         f"CPU a query: broker {row['broker_cpu_ms_per_query']} ms, worker {row['worker_cpu_ms_per_query']} ms"
     )
     return 0

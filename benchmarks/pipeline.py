@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import uvloop
-from rich.console import Console
 
 from benchmarks.against import compare
 from benchmarks.lab import cases, loops
@@ -26,7 +25,7 @@ from benchmarks.lab.limits import latency, plain_celery, raw_limit
 from benchmarks.lab.measure import median, quantile, taken_ms
 from benchmarks.lab.parts import Lab, interruptible, lab
 from benchmarks.lab.rooms import other_queue
-from benchmarks.lab.table import table
+from benchmarks.lab.table import console, table
 
 Measure = Callable[[Lab], Row]
 
@@ -129,12 +128,11 @@ def report(title: str, rows: Iterable[Row], *, as_json: bool) -> None:
             sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
         return
-    # A terminal has its own width; in a file nothing is cut.
-    console, done = Console(width=None if sys.stdout.isatty() else 180), []
+    shown, done = console(), []
     for row in rows:
-        console.print(f"[dim]{row['name']} done[/dim]")
+        shown.print(f"[dim]{row['name']} done[/dim]")
         done.append(row)
-    console.print(table(title, done))
+    shown.print(table(title, done))
 
 
 def main() -> None:

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 import psutil
 import redis
-from rich.console import Console
 from rich.table import Table
 
 from agentic_flywheel.errors import FlywheelError
 from benchmarks.lab.asking import question, with_producer
 from benchmarks.lab.measure import closed_loop, quantile
 from benchmarks.lab.parts import Lab, LabProcess, lab
+from benchmarks.lab.table import console
 
 FLOW_MS = 200
 #: Seconds after which records expire here, so that what stays can be seen.
@@ -184,10 +184,10 @@ def main() -> None:
         table.add_column(column.replace("_", " "), justify="right")
     for each in samples[:: max(1, len(samples) // 10)]:
         table.add_row(*map(str, each.values()))
-    console = Console()
-    console.print(table)
+    shown = console()
+    shown.print(table)
     for name, value in found.items():
-        console.print(f"{name.replace('_', ' ')}: {value}", highlight=False, markup=False)
+        shown.print(f"{name.replace('_', ' ')}: {value}", highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from statistics import median
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lab.parts import ROOT
+from benchmarks.lab.table import console
 from benchmarks.lab.traced_queries import FLOOD, answer_calls, measure
 
 #: Row → how the server behaves; None: there is no server.
@@ -148,9 +148,7 @@ def main() -> None:
         table.add_column(name, justify="left" if name == "row" else "right")
     for row in found:
         table.add_row(*map(str, row.values()))
-    console = Console()
-    # A terminal has its own width; in a file nothing is cut.
-    Console(width=None if console.is_terminal else 180).print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,12 @@ from typing import Any
 
 import psutil
 import redis
-from rich.console import Console
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.uploads import Upload
 from benchmarks.lab.asking import Row, environment, question, with_producer
 from benchmarks.lab.parts import Lab, LabProcess, lab, wait_until
-from benchmarks.lab.table import table
+from benchmarks.lab.table import console, table
 from producer import AsyncProducer, Submission
 
 FLOW = "896f7eed-342e-4596-9429-6fb9b5fbd91b"
@@ -111,7 +110,7 @@ def main() -> None:
     if given.json:
         sys.stdout.write(json.dumps(rows) + "\n")
         return
-    Console().print(table(f"{given.files} files of {given.megabytes:g} MB at once", rows))
+    console().print(table(f"{given.files} files of {given.megabytes:g} MB at once", rows))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable
 
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lab.asking import Row
@@ -19,3 +22,19 @@ def table(title: str, rows: Iterable[Row]) -> Table:
     for row in rows:
         drawn.add_row(*(str(row.get(column, "")) for column in columns))
     return drawn
+
+
+def console() -> Console:
+    """Return where a table is printed. A terminal has its own width; in a file nothing is cut."""
+    return Console(width=None if sys.stdout.isatty() else 180)
+
+
+def print_found(found: Row, *, as_json: bool) -> None:
+    """Print the figures of one measurement, a line each, or as one JSON object."""
+    if as_json:
+        print(json.dumps(found))
+        return
+    drawn = Table("", "found")
+    for name, value in found.items():
+        drawn.add_row(name.replace("_", " "), str(value))
+    console().print(drawn)

@@ -65,7 +65,6 @@ local function emit(id, kind, data)
   publish(news_channel(id), kind)
 end
 
--- Note in which domain an open query is.
 -- Queries that one look takes.
 local LOOKED_AT = 50
 
@@ -79,6 +78,7 @@ local function removed_among(ids)
   return gone
 end
 
+-- Note in which domain an open query is.
 local function move_domain(id, from, to)
   if from == to then return end
   if from then redis.call('SREM', open_in_key(from), id) end

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bad_broker import refuses, says, serving
 from processes import Valkey
 from redis._parsers.base import BaseParser
 from redis.asyncio import Redis
@@ -98,6 +99,24 @@ async def test_without_patience_a_refusal_has_its_class_and_its_reason(batch: Ba
         await batch.call("SET", "a", "1") and await batch.call("LPUSH", "a", "1")
     with pytest.raises(BrokerRefused, match="unknown command"):
         await batch.call("MELT")
+
+
+async def test_a_refused_password_is_told_also_where_later_attempts_have_no_answer() -> None:
+    refused, silent = refuses("WRONGPASS invalid", at_once=False), says(None)
+    commands = list[bytes]()
+
+    def answer(command: list[bytes]) -> bytes | None:
+        commands.append(command[0].upper())
+        return (silent if b"PING" in commands[:-1] else refused)(command)
+
+    async with serving(answer) as url:
+        batch = Batch(connect(url, timeout=timedelta(seconds=0.3)), patience=timedelta(seconds=1))
+        with pytest.raises(BrokerRefused) as told:
+            await batch.call("PING")
+        await batch.close()
+
+    assert told.value.code == "WRONGPASS"
+    assert commands.count(b"HELLO") > 1
 
 
 async def test_one_attempt_to_connect_serves_all_calls_that_wait(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, TypeAdapter, ValidationError
 
 from agentic_flywheel.errors import UnknownDomain, UnknownFlow
+from agentic_flywheel.http_flows import AnswerPlace, RequestTemplate
 from agentic_flywheel.models import Model, Probability, Slug
+from agentic_flywheel.servers import BackendName
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
@@ -149,6 +151,15 @@ class Flow(Model):
     public: PublicAccess | None = None
     #: Address of another Flowise than FLOWISE_BASE_URL.
     server: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    #: The protocol that it is asked by.
+    backend: BackendName = "flowise"
+    #: Of `openai`: the model, what it is told before the conversation, and settings such as `temperature`.
+    model: Phrase | None = None
+    system: str = ""
+    sampling: dict[str, JsonValue] = {}
+    #: Of `http`: what is sent, and where in the response the answer stands.
+    request: RequestTemplate | None = None
+    answer: AnswerPlace | None = None
 
     @cached_property
     def revision(self) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import SecretStr
 
+from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.executions import chat_id
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlowError
-from agentic_flywheel.flowise import FlowiseClient
 
 #: Seconds that Flowise has to take note of one.
 _WITHIN = 2.0

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.executions import Execution
 from agentic_flywheel.broker.messages import answer_parcel
@@ -12,7 +13,6 @@ from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.persistence import generate_cache_key
 from agentic_flywheel.broker.sessions import life_of, recent_turns
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, Query, RouteDecision, Turn
 from agentic_flywheel.profiles import Profile, briefing
 from workers.context import Context, compose

@@ -9,13 +9,13 @@ from functools import partial
 
 from pydantic import JsonValue
 
+from agentic_flywheel.backends.flowise.models import Chatflow
+from agentic_flywheel.backends.flowise.overrides import honoured, ignored
+from agentic_flywheel.backends.flowise.request import effective_config
+from agentic_flywheel.backends.models import FlowAnswer, FlowCall
 from agentic_flywheel.broker.executions import Execution, chat_id
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlowRefused, FlowTimeout
-from agentic_flywheel.flowise import FlowAnswer, FlowCall
-from agentic_flywheel.flowise.models import Chatflow
-from agentic_flywheel.flowise.overrides import honoured, ignored
-from agentic_flywheel.flowise.request import effective_config
 from agentic_flywheel.forms import UnfitForm, fitted
 from agentic_flywheel.given import FormScalar
 from agentic_flywheel.secret_values import without_secret_values

@@ -8,6 +8,7 @@ import json
 import logging
 from typing import assert_never
 
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker import scripts
 from agentic_flywheel.broker.executions import About, Execution, ExecutionEnd
 from agentic_flywheel.broker.messages import answer_parcel
@@ -30,7 +31,6 @@ from agentic_flywheel.errors import (
     UploadLost,
     UploadRefused,
 )
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, WaitReason
 from agentic_flywheel.stops import Decided
 from workers.assignment import Assignment

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from agentic_flywheel import errors
 from agentic_flywheel.asker import Asker
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker.executions import Execution, ExecutionEnd
 from agentic_flywheel.broker.persistence import cache_entry
 from agentic_flywheel.broker.records import DeadLetter
@@ -23,7 +24,6 @@ from agentic_flywheel.errors import (
     OwnerLimitReached,
     rebuild,
 )
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Query, RouteDecision, State
 from workers.context import Context

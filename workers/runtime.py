@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
+from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.broker.blobs import Blobs
@@ -27,7 +28,6 @@ from agentic_flywheel.broker.transitions import Transitions
 from agentic_flywheel.broker.upkeep import Upkeep
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
-from agentic_flywheel.flowise import FlowiseClient
 from agentic_flywheel.models import Query
 from agentic_flywheel.profiles import Profile, ProfileWatch
 from agentic_flywheel.registry import CatalogWatch

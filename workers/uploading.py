@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from agentic_flywheel.asker import Asker
+from agentic_flywheel.backends.bodies import FileContent, FlowUpload, form_of_files
+from agentic_flywheel.backends.flowise.models import UploadsAccepted
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import AnswerTooLong, FlowFailed, FlowRefused, UploadRefused
-from agentic_flywheel.flowise.bodies import FileContent, FlowUpload, form_of_files
-from agentic_flywheel.flowise.models import UploadsAccepted
 from agentic_flywheel.uploads import Upload
 from workers.runtime import Runtime
 

@@ -9,9 +9,9 @@ import aiohttp
 from packaging.version import InvalidVersion, Version
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlowError, FlowUnauthorized, FlywheelError
-from agentic_flywheel.flowise import FlowiseClient
 from agentic_flywheel.settings import Settings, key_of
 from agentic_flywheel.stack import StackInfo
 from agentic_flywheel.tracing.archive import OLDEST_LANGFUSE

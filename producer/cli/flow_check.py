@@ -9,11 +9,11 @@ from typing import Literal
 
 from pydantic import JsonValue, SecretStr
 
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.flowise.models import Chatflow
+from agentic_flywheel.backends.flowise.overrides import ignored as ignored_of
 from agentic_flywheel.catalog import Catalog, Flow, FormField
 from agentic_flywheel.errors import FlowError, FlowUnauthorized, FlywheelError
-from agentic_flywheel.flowise import FlowiseClient
-from agentic_flywheel.flowise.models import Chatflow
-from agentic_flywheel.flowise.overrides import ignored as ignored_of
 from agentic_flywheel.forms import described
 from agentic_flywheel.models import Model
 from agentic_flywheel.settings import Settings, key_of

@@ -7,6 +7,8 @@ import asyncio
 from pydantic import SecretStr
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.flowise.models import Chatflow
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
@@ -18,8 +20,6 @@ from agentic_flywheel.errors import (
     InvalidSetting,
     ServerUnavailable,
 )
-from agentic_flywheel.flowise import FlowiseClient
-from agentic_flywheel.flowise.models import Chatflow
 from agentic_flywheel.registry.importing import Listed, is_slug
 
 #: Flows of which it is asked at once whether they stream.

@@ -16,6 +16,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.flowise.connection import new_session
+from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews, HumanInput
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
@@ -29,9 +32,6 @@ from agentic_flywheel.errors import (
     InvalidSetting,
     ProviderUnavailable,
 )
-from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient, FlowNews
-from agentic_flywheel.flowise.connection import new_session
-from agentic_flywheel.flowise.models import HumanInput
 from agentic_flywheel.models import EventKind, Message
 from flowise.recordings import RECORDINGS, replaying
 from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
@@ -394,7 +394,7 @@ async def test_a_wrong_path_is_no_answer(sandbox: Sandbox, new_flow: Maker) -> N
 async def test_an_answer_without_bound_is_cut(
     client: FlowiseClient, new_flow: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentic_flywheel.flowise.connection.MAX_ANSWER", 100)
+    monkeypatch.setattr("agentic_flywheel.backends.flowise.connection.MAX_ANSWER", 100)
 
     with pytest.raises(FlowProtocolError, match="larger"):
         await client.predict(call_of(new_flow()))

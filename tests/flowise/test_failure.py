@@ -7,6 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from agentic_flywheel.backends.flowise.failure import clean, failure_of_message, failure_of_response, seconds_to_wait
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
@@ -18,7 +19,6 @@ from agentic_flywheel.errors import (
     FlowUnauthorized,
     ProviderUnavailable,
 )
-from agentic_flywheel.flowise.failure import clean, failure_of_message, failure_of_response, seconds_to_wait
 
 JSON, HTML = "application/json", "text/html"
 

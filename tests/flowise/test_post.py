@@ -13,10 +13,11 @@ import pytest
 from aiohttp import http_writer
 from pydantic import SecretStr
 
+from agentic_flywheel.backends.flowise import FlowiseClient, post
+from agentic_flywheel.backends.flowise.connection import new_session
+from agentic_flywheel.backends.models import FlowCall
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
-from agentic_flywheel.flowise import FlowCall, FlowiseClient, post
-from agentic_flywheel.flowise.connection import new_session
 
 ANSWER = b'{"text":"yes","chatId":"c"}'
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from agentic_flywheel.flowise.about import read_about
-from agentic_flywheel.flowise.decoding import instant, objects_in, part_of
-from agentic_flywheel.flowise.forms import form_of, nodes_of
-from agentic_flywheel.flowise.models import Chatflow, Feedback, ServerRate, UploadsAccepted
+from agentic_flywheel.backends.flowise.about import read_about
+from agentic_flywheel.backends.flowise.decoding import instant, objects_in, part_of
+from agentic_flywheel.backends.flowise.forms import form_of, nodes_of
+from agentic_flywheel.backends.flowise.models import Chatflow, Feedback, ServerRate, UploadsAccepted
 
 
 def read_chatflow(found: Any) -> Chatflow:

@@ -10,18 +10,18 @@ import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
-from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowProtocolError, FlowTimeout
-from agentic_flywheel.errors.flow import ANY_FLOW
-from agentic_flywheel.flowise.bodies import StreamedBody
-from agentic_flywheel.flowise.connection import (
+from agentic_flywheel.backends.bodies import StreamedBody
+from agentic_flywheel.backends.flowise.connection import (
     SHORT_TIMEOUT,
     Connection,
     ExpectedForm,
     flow_address,
     server_root,
 )
-from agentic_flywheel.flowise.decoding import decode_json
+from agentic_flywheel.backends.flowise.decoding import decode_json
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import FlowProtocolError, FlowTimeout
+from agentic_flywheel.errors.flow import ANY_FLOW
 
 #: Bytes of a file or an icon.
 MAX_FILE = 16 * 2**20

@@ -6,14 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from agentic_flywheel.backends.flowise.answer import answer_of_fields
+from agentic_flywheel.backends.flowise.contents import Json, objects, output_of, usage_of
+from agentic_flywheel.backends.flowise.decoding import decode_json, whole
+from agentic_flywheel.backends.flowise.frames import EXECUTED, StreamEvent
+from agentic_flywheel.backends.flowise.news import NewsDesk
+from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import AnswerTooLong, FlowiseUnreachable, FlowProtocolError
-from agentic_flywheel.flowise.answer import answer_of_fields
-from agentic_flywheel.flowise.contents import Json, objects, output_of, usage_of
-from agentic_flywheel.flowise.decoding import decode_json, whole
-from agentic_flywheel.flowise.frames import EXECUTED, StreamEvent
-from agentic_flywheel.flowise.models import FlowAnswer, FlowNews
-from agentic_flywheel.flowise.news import NewsDesk
 from agentic_flywheel.models import EventKind
 
 #: Characters of an answer that is streamed.

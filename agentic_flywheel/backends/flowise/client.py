@@ -11,13 +11,10 @@ from typing import Self
 import aiohttp
 from pydantic import SecretStr
 
-from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowProtocolError
-from agentic_flywheel.errors.flow import ANY_FLOW
-from agentic_flywheel.flowise.answer import refuse_empty, stopped_run, stored_answer
-from agentic_flywheel.flowise.bodies import FlowUpload, StreamedBody
-from agentic_flywheel.flowise.chatflows import Chatflows
-from agentic_flywheel.flowise.connection import (
+from agentic_flywheel.backends.bodies import FlowUpload, StreamedBody
+from agentic_flywheel.backends.flowise.answer import refuse_empty, stopped_run, stored_answer
+from agentic_flywheel.backends.flowise.chatflows import Chatflows
+from agentic_flywheel.backends.flowise.connection import (
     SHORT_TIMEOUT,
     Connection,
     ExpectedForm,
@@ -26,13 +23,16 @@ from agentic_flywheel.flowise.connection import (
     secrets_of,
     server_root,
 )
-from agentic_flywheel.flowise.decoding import decode_json
-from agentic_flywheel.flowise.failure import clean
-from agentic_flywheel.flowise.models import FlowAnswer, FlowCall, FlowNews
-from agentic_flywheel.flowise.reading import AnswerReading
-from agentic_flywheel.flowise.request import effective_config, encoded
-from agentic_flywheel.flowise.verdicts import Verdicts
-from agentic_flywheel.flowise.widget import Widget
+from agentic_flywheel.backends.flowise.decoding import decode_json
+from agentic_flywheel.backends.flowise.failure import clean
+from agentic_flywheel.backends.flowise.reading import AnswerReading
+from agentic_flywheel.backends.flowise.request import effective_config, encoded
+from agentic_flywheel.backends.flowise.verdicts import Verdicts
+from agentic_flywheel.backends.flowise.widget import Widget
+from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import FlowProtocolError
+from agentic_flywheel.errors.flow import ANY_FLOW
 
 
 class FlowiseClient:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from agentic_flywheel.flowise.models import Chatflow
+from agentic_flywheel.backends.flowise.models import Chatflow
 
 #: What is honoured whether or not the flow's owner enabled it (Flowise 3.1.4, ``replaceInputsWithConfig``).
 _ALWAYS = frozenset({"sessionId", "analytics"})

@@ -9,13 +9,13 @@ from datetime import timedelta
 
 import aiohttp
 
+from agentic_flywheel.backends.flowise.answer import plain_answer
+from agentic_flywheel.backends.flowise.connection import ExpectedForm, read_answer
+from agentic_flywheel.backends.flowise.failure import failure_of_message
+from agentic_flywheel.backends.flowise.frames import FrameParser
+from agentic_flywheel.backends.flowise.streamed import StreamedAnswer
+from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
 from agentic_flywheel.errors import FlowTimeout
-from agentic_flywheel.flowise.answer import plain_answer
-from agentic_flywheel.flowise.connection import ExpectedForm, read_answer
-from agentic_flywheel.flowise.failure import failure_of_message
-from agentic_flywheel.flowise.frames import FrameParser
-from agentic_flywheel.flowise.models import FlowAnswer, FlowCall, FlowNews
-from agentic_flywheel.flowise.streamed import StreamedAnswer
 from agentic_flywheel.models import EventKind
 
 #: Seconds that a settled stream may take to close, so that its connection can be used again.

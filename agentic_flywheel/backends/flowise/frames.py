@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from agentic_flywheel.backends.flowise.decoding import parse_json
 from agentic_flywheel.errors import AnswerTooLong, FlowProtocolError
-from agentic_flywheel.flowise.decoding import parse_json
 
 #: Bytes of one frame, and of a whole stream with its lines; a server that sends more is cut.
 MAX_FRAME = 32 * 1024 * 1024

@@ -15,6 +15,10 @@ import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
+from agentic_flywheel.backends.bodies import StreamedBody
+from agentic_flywheel.backends.flowise.decoding import decode_json
+from agentic_flywheel.backends.flowise.failure import clean, failure_of_response
+from agentic_flywheel.backends.flowise.post import Post, prepared_post
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     AnswerTooLong,
@@ -25,10 +29,6 @@ from agentic_flywheel.errors import (
     InvalidSetting,
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
-from agentic_flywheel.flowise.bodies import StreamedBody
-from agentic_flywheel.flowise.decoding import decode_json
-from agentic_flywheel.flowise.failure import clean, failure_of_response
-from agentic_flywheel.flowise.post import Post, prepared_post
 from agentic_flywheel.secret_values import secret_texts
 
 #: Seconds. Flowise closes idle connections after 5: reusing one at that moment loses the call.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from agentic_flywheel.backends.flowise.decoding import decode_json
 from agentic_flywheel.errors import (
     RETRY_RATE_LIMIT,
     FlowError,
@@ -19,7 +20,6 @@ from agentic_flywheel.errors import (
     FlowUnauthorized,
     ProviderUnavailable,
 )
-from agentic_flywheel.flowise.decoding import decode_json
 
 MAX_REASON = 300
 #: A server that asks for a longer pause is not believed.

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from agentic_flywheel.backends.bodies import StreamedBody, with_uploads
+from agentic_flywheel.backends.models import FlowCall
 from agentic_flywheel.errors import FlowRefused
-from agentic_flywheel.flowise.bodies import StreamedBody, with_uploads
-from agentic_flywheel.flowise.models import FlowCall
 from agentic_flywheel.given import FormScalar
 from agentic_flywheel.models import MAX_CONTEXT, MAX_QUESTION
 

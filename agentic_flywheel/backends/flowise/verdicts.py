@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import SecretStr
 from yarl import URL
 
+from agentic_flywheel.backends.flowise.connection import Connection, ExpectedForm, flow_address, server_root
+from agentic_flywheel.backends.flowise.listing import read_feedback
+from agentic_flywheel.backends.flowise.models import Feedback, Rating
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.flowise.connection import Connection, ExpectedForm, flow_address, server_root
-from agentic_flywheel.flowise.listing import read_feedback
-from agentic_flywheel.flowise.models import Feedback, Rating
 
 
 class Verdicts:

@@ -8,9 +8,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowFailed, FlowProtocolError
-from agentic_flywheel.flowise.contents import (
+from agentic_flywheel.backends.flowise.contents import (
     Timed,
     artifacts_of,
     bounded_source,
@@ -25,9 +23,11 @@ from agentic_flywheel.flowise.contents import (
     tool_of,
     usage_of,
 )
-from agentic_flywheel.flowise.decoding import decode_json, instant
-from agentic_flywheel.flowise.failure import clean
-from agentic_flywheel.flowise.models import FlowAnswer
+from agentic_flywheel.backends.flowise.decoding import decode_json, instant
+from agentic_flywheel.backends.flowise.failure import clean
+from agentic_flywheel.backends.models import FlowAnswer
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import FlowFailed, FlowProtocolError
 from agentic_flywheel.models import FlowStep
 
 Json = dict[str, Any]

@@ -8,19 +8,19 @@ from functools import partial
 from pydantic import SecretStr
 from yarl import URL
 
-from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError
-from agentic_flywheel.errors.flow import ANY_FLOW
-from agentic_flywheel.flowise.connection import (
+from agentic_flywheel.backends.flowise.connection import (
     SHORT_TIMEOUT,
     Connection,
     ExpectedForm,
     flow_address,
     secret_of,
 )
-from agentic_flywheel.flowise.listing import page_of, read_accepted, read_chatflow, read_chatflows
-from agentic_flywheel.flowise.models import Chatflow, UploadsAccepted
-from agentic_flywheel.flowise.remembered import Remembered
+from agentic_flywheel.backends.flowise.listing import page_of, read_accepted, read_chatflow, read_chatflows
+from agentic_flywheel.backends.flowise.models import Chatflow, UploadsAccepted
+from agentic_flywheel.backends.flowise.remembered import Remembered
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import FlowError
+from agentic_flywheel.errors.flow import ANY_FLOW
 
 #: Seconds for which it is remembered whether a flow streams, and what its owner allows.
 REMEMBERED = 300.0

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from agentic_flywheel.catalog import Flow
-from agentic_flywheel.cutting import cut, cut_value
-from agentic_flywheel.doings import RUNNING
-from agentic_flywheel.flowise.contents import (
+from agentic_flywheel.backends.flowise.contents import (
     Json,
     Timed,
     artifacts_of,
@@ -22,8 +19,11 @@ from agentic_flywheel.flowise.contents import (
     tool_of,
     usage_of,
 )
-from agentic_flywheel.flowise.decoding import whole
-from agentic_flywheel.flowise.models import FlowNews
+from agentic_flywheel.backends.flowise.decoding import whole
+from agentic_flywheel.backends.models import FlowNews
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.cutting import cut, cut_value
+from agentic_flywheel.doings import RUNNING
 from agentic_flywheel.models import EventKind
 
 #: News of one kind in one call. A flow in a loop has no end of them; its answer tells of as many steps as it keeps.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agentic_flywheel.backends.flowise.decoding import objects_in, part_of
 from agentic_flywheel.catalog import FormField
-from agentic_flywheel.flowise.decoding import objects_in, part_of
 
 #: Kinds of fields that Flowise 3.1 has; any other is filled in with a text.
 _KINDS = ("string", "number", "boolean", "options")

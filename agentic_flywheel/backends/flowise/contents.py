@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel
 
+from agentic_flywheel.backends.flowise.decoding import decode_json
+from agentic_flywheel.backends.flowise.failure import without_keys
 from agentic_flywheel.cutting import cut, cut_value, written_length
 from agentic_flywheel.doings import RUNNING, Artifact, FlowStep, ToolUse, Usage
-from agentic_flywheel.flowise.decoding import decode_json
-from agentic_flywheel.flowise.failure import without_keys
 from agentic_flywheel.secret_values import without_secrets_in
 
 Json = dict[str, Any]

@@ -1,0 +1,5 @@
+"""Flowise as we meet it: one client, its requests, answers and failures."""
+
+from agentic_flywheel.backends.flowise.client import FlowiseClient
+
+__all__ = ["FlowiseClient"]

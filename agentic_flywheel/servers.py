@@ -1,0 +1,32 @@
+"""Servers of flows, as a registry describes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from agentic_flywheel.models import Model
+
+#: The protocols that servers of flows speak; each has its package in ``agentic_flywheel.backends``.
+BackendName = Literal["flowise", "openai", "http"]
+#: A name of an environment variable that holds a secret.
+KeyVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+
+
+class FlowServer(Model):
+    """A server of flows. What its flows share is said here once."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    #: Where it is, such as ``https://api.openai.com/v1``.
+    address: Annotated[str, Field(pattern=r"^https?://")]
+    backend: BackendName = "flowise"
+    #: Name of the environment variable that holds the key of its flows, where a flow names no own one.
+    api_key_env: KeyVariable | None = None
+    #: Sent with every request. A value may name one environment variable that holds a secret: ``${NAME}``.
+    headers: dict[str, str] = {}
+    #: A file of certificates of authorities that are trusted beside the usual ones.
+    ca_file: str | None = None
+    #: Calls at once of all its flows together, over all workers; None: as many as it takes.
+    concurrency: Annotated[int, Field(ge=1)] | None = None

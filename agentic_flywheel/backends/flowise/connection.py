@@ -22,11 +22,11 @@ from agentic_flywheel.backends.flowise.post import Post, prepared_post
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     AnswerTooLong,
-    FlowiseUnreachable,
     FlowProtocolError,
     FlowTimeout,
     FlowUnauthorized,
     InvalidSetting,
+    ServerUnreachable,
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.secret_values import secret_texts
@@ -108,16 +108,16 @@ class Connection:
             async with await self._send(method, url, api_key, body, key) as response:
                 return await read(response)
         except aiohttp.ConnectionTimeoutError:
-            raise FlowiseUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
+            raise ServerUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
         except aiohttp.ClientPayloadError:
-            raise FlowiseUnreachable(key, "the connection broke before the answer was whole") from None
+            raise ServerUnreachable(key, "the connection broke before the answer was whole") from None
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as refused:
             raise FlowProtocolError(key, clean(f"no HTTP: {type(refused).__name__}")) from None
         except (aiohttp.ClientError, ConnectionError) as broken:
             if isinstance(body, StreamedBody) and body.failed is not None:
                 raise body.failed from None
             sent = not isinstance(broken, aiohttp.ClientConnectorError)
-            raise FlowiseUnreachable(key, clean(str(broken)) or type(broken).__name__, sent=sent) from None
+            raise ServerUnreachable(key, clean(str(broken)) or type(broken).__name__, sent=sent) from None
 
     async def _send(
         self, method: str, url: URL, api_key: SecretStr | None, body: bytes | StreamedBody | None, flow: str

@@ -12,13 +12,13 @@ from agentic_flywheel.errors import (
     RETRY_RATE_LIMIT,
     FlowError,
     FlowFailed,
-    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
     FlowRefused,
     FlowUnauthorized,
     ProviderUnavailable,
+    ServerUnreachable,
 )
 
 MAX_REASON = 300
@@ -115,7 +115,7 @@ def failure_of_response(
         return FlowUnauthorized(flow, clean(told, secrets=secrets) or f"status {status}")
     if status in (502, 503, 504):
         # Flowise itself never sends these: something in front of it does.
-        return FlowiseUnreachable(flow, f"a gateway answered with status {status}")
+        return ServerUnreachable(flow, f"a gateway answered with status {status}")
     if message is None:
         return FlowProtocolError(
             flow, f"status {status} with {content_type or 'nothing'} that is no error of Flowise's"

@@ -39,8 +39,8 @@ CHECKS = (
     # Most tests wait for processes of their own: four at a time keep two cores busy. In the order of tests/conftest.py.
     ("pytest", "-n", "4", "--no-loadscope-reorder", "--cov", "--cov-report=term"),
 )
-#: Of at most so many failed tests it is looked whether they pass alone: with four at a time on two cores, a wait that is
-#: long enough otherwise may be too short. More are no accident.
+#: Of at most so many failed tests it is looked whether they pass alone: with four at a time on two cores, a wait that
+#: is long enough otherwise may be too short. More are no accident.
 FEW = 10
 
 

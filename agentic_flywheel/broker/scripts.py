@@ -2035,12 +2035,12 @@ async def sweep(
     worker: str,
     traces: bool,
     reads: str,
-    at_once: int,
     flows: Sequence[str],
     domains: Sequence[str],
     concurrencies: Sequence[int],
     rates: Sequence[float],
     servers: Sequence[str],
+    at_once: Sequence[int],
 ) -> SweepReply:
     """Expire overdue queries and those that no person has decided, requeue due retries, put parked messages back,
     move what plain Celery clients sent with a priority into the queues, and take over the traces of dead workers.
@@ -2049,12 +2049,12 @@ async def sweep(
     ``worker``: who sweeps.
     ``traces``: whether it sends traces.
     ``reads``: the queues that it reads, one a line.
-    ``at_once``: calls of a server at once.
     ``flows``: those of the registry.
     ``domains``: the domain of each flow.
     ``concurrencies``: the limit of each flow.
     ``rates``: the limit of each flow.
     ``servers``: where each flow is.
+    ``at_once``: calls at once of the server of each flow, of all its flows.
     """
     reply = await batch.run(
         _SWEEP,
@@ -2062,7 +2062,6 @@ async def sweep(
         worker,
         int(traces),
         reads,
-        at_once,
         len(flows),
         *flows,
         len(domains),
@@ -2073,6 +2072,8 @@ async def sweep(
         *rates,
         len(servers),
         *servers,
+        len(at_once),
+        *at_once,
     )
     match reply:
         case ["swept", ended, next_ms, faults]:

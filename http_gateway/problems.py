@@ -57,6 +57,8 @@ _STATUS: dict[str, int] = {
             errors.FlowNotFound,
             errors.FlowProtocolError,
             errors.FlowRefused,
+            errors.DecisionUnderWay,
+            errors.FlowUnable,
             errors.FlowUnauthorized,
         ),
         503: (

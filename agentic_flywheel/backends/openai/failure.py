@@ -28,8 +28,9 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
 
-#: What LiteLLM puts behind a message.
-_APPENDIX = re.compile(r"\s*(?:LiteLLM: model group|Deployment Info:|Set 'context_window_fallback').*", re.DOTALL)
+#: What LiteLLM puts in front of its provider's message, and behind it.
+_PROXY = re.compile(r"^litellm\.\w+: (?:[\w.]+: )*(?:\w+Exception - )?")
+_APPENDIX = re.compile(r"\s*(?:LiteLLM: model group|Deployment Info:|model=\S* context_window_fallbacks).*", re.DOTALL)
 
 # Each with the codes and types that say so, and the words where a proxy has left these out.
 _QUOTA = re.compile(
@@ -113,7 +114,8 @@ def failure_of_told(
 ) -> FlowError:
     """Return the error that a server tells. ``status``: of its response; None where it comes amid an answer."""
     key = flow.key if flow else ANY_FLOW
-    reason = clean(_APPENDIX.sub("", told.message[: 10 * MAX_REASON]), secrets=secrets) or "no reason given"
+    bare = _APPENDIX.sub("", _PROXY.sub("", told.message[: 10 * MAX_REASON]))
+    reason = clean(bare, secrets=secrets) or "no reason given"
     status = status or told.status or 500
     # A message may quote the question: what code and type say goes first.
     for words in (f"{told.code} {told.type}", told.message[: 10 * MAX_REASON]):

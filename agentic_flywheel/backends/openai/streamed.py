@@ -9,6 +9,7 @@ from typing import Any
 
 from agentic_flywheel.backends.contents import MAX_ENTRIES, Json, name_of
 from agentic_flywheel.backends.decoding import parse_json
+from agentic_flywheel.backends.joined_text import JoinedText
 from agentic_flywheel.backends.models import FlowNews
 from agentic_flywheel.backends.openai.answer import (
     REASONING_STEP,
@@ -23,7 +24,6 @@ from agentic_flywheel.backends.openai.answer import (
     usage_of,
 )
 from agentic_flywheel.backends.openai.failure import failure_of_told, told_of
-from agentic_flywheel.backends.joined_text import JoinedText
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.cutting import cut_value
 from agentic_flywheel.doings import RUNNING

@@ -53,6 +53,7 @@ _STATUS: dict[str, int] = {
         431: (errors.HeadTooLarge,),
         502: (
             errors.AnswerTooLong,
+            errors.ContentFiltered,
             errors.FlowFailed,
             errors.FlowNotFound,
             errors.FlowProtocolError,
@@ -60,6 +61,8 @@ _STATUS: dict[str, int] = {
             errors.DecisionUnderWay,
             errors.FlowUnable,
             errors.FlowUnauthorized,
+            errors.PromptTooLong,
+            errors.QuotaUsedUp,
         ),
         503: (
             errors.BrokerRefused,

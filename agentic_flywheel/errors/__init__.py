@@ -70,6 +70,7 @@ from agentic_flywheel.errors.openai import (
     UnsupportedParameter,
 )
 from agentic_flywheel.errors.producer import GreenThreads, IdempotencyConflict, LoopInUse, ProducerClosed
+from agentic_flywheel.errors.provider import ContentFiltered, PromptTooLong, QuotaUsedUp
 from agentic_flywheel.errors.queue import (
     BrokerRefused,
     BrokerUnavailable,
@@ -127,6 +128,7 @@ __all__ = [
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
+    "ContentFiltered",
     "ContextTooLong",
     "DeadlineExceeded",
     "DecisionUnderWay",
@@ -172,12 +174,14 @@ __all__ = [
     "PackageMissing",
     "ProducerClosed",
     "ProfileNotServed",
+    "PromptTooLong",
     "ProviderUnavailable",
     "QueryCancelled",
     "QueryFailed",
     "QueryLost",
     "QueryRemoved",
     "QueueFull",
+    "QuotaUsedUp",
     "RecordUnreadable",
     "RecordingMissing",
     "RequestFailed",

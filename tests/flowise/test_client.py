@@ -16,8 +16,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
+from agentic_flywheel.backends.connection import new_session
 from agentic_flywheel.backends.flowise import FlowiseClient
-from agentic_flywheel.backends.flowise.connection import new_session
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews, HumanInput
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
@@ -394,7 +394,7 @@ async def test_a_wrong_path_is_no_answer(sandbox: Sandbox, new_flow: Maker) -> N
 async def test_an_answer_without_bound_is_cut(
     client: FlowiseClient, new_flow: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentic_flywheel.backends.flowise.connection.MAX_ANSWER", 100)
+    monkeypatch.setattr("agentic_flywheel.backends.connection.MAX_ANSWER", 100)
 
     with pytest.raises(FlowProtocolError, match="larger"):
         await client.predict(call_of(new_flow()))

@@ -7,7 +7,11 @@ from email.utils import format_datetime
 
 import pytest
 
-from agentic_flywheel.backends.flowise.failure import clean, failure_of_message, failure_of_response, seconds_to_wait
+from agentic_flywheel.backends.connection import Failed
+from agentic_flywheel.backends.flowise.failure import failure_of, failure_of_message
+from agentic_flywheel.backends.pauses import seconds_to_wait
+from agentic_flywheel.backends.reasons import clean
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
@@ -21,6 +25,8 @@ from agentic_flywheel.errors import (
 )
 
 JSON, HTML = "application/json", "text/html"
+
+FLOW = Flow(key="f", id="id", domain="d")
 
 
 def named(message: str) -> FlowError:
@@ -99,7 +105,7 @@ def test_whose_key_was_refused_is_said(message: str, said: str, first: str) -> N
     ],
 )
 def test_a_response_names_its_failure(status: int, content_type: str, body: bytes, expected: type[FlowError]) -> None:
-    failure = failure_of_response("f", "id", status=status, content_type=content_type, body=body)
+    failure = failure_of(FLOW, Failed(status, content_type, {}, body))
 
     assert type(failure) is expected
     assert "<html" not in failure.message

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from agentic_flywheel.backends.contents import Json, objects
+from agentic_flywheel.backends.decoding import decode_json, whole
 from agentic_flywheel.backends.flowise.answer import answer_of_fields
-from agentic_flywheel.backends.flowise.contents import Json, objects, output_of, usage_of
-from agentic_flywheel.backends.flowise.decoding import decode_json, whole
+from agentic_flywheel.backends.flowise.contents import output_of, usage_of
 from agentic_flywheel.backends.flowise.frames import EXECUTED, StreamEvent
 from agentic_flywheel.backends.flowise.news import NewsDesk
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews

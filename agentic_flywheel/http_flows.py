@@ -1,4 +1,4 @@
-"""How a flow is asked over HTTP, and where its answer stands: what a registry says of a flow of the backend ``http``."""
+"""How a flow is asked over HTTP, and where its answer stands: a registry says it of flows of ``backend: http``."""
 
 from __future__ import annotations
 

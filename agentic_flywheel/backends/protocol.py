@@ -64,9 +64,8 @@ class FlowBackend(Protocol):
     ``api_key``: the key of the flow or its server. No error, answer or news contains it.
     """
 
-    @property
-    def abilities(self) -> Abilities:
-        """What this kind of server can do."""
+    def abilities(self, flow: Flow) -> Abilities:
+        """Return what this kind of server can do with a flow."""
         ...
 
     async def ask(

@@ -186,8 +186,14 @@ def _of_late(late: LateAnswer, template: RequestTemplate, where: Where) -> Itera
     yield from _of_request(late.request, (*where, "request"), known=_LATER)
     yield from _unknown(dict(late.where), (*where, "where"), _LATER)
     if "chat_id" not in names_in(dict(late.where)):
-        yield (*where, "where"), "needs a value with {{chat_id}}: another attempt's answer would be taken for this one's"
+        yield (
+            (*where, "where"),
+            "needs a value with {{chat_id}}: else another attempt's answer would be taken",
+        )
     if "chat_id" not in names_in(template):
-        yield (*where, "where"), "has {{chat_id}}, which the flow's `request` does not send: no answer can be found by it"
+        yield (
+            (*where, "where"),
+            "has {{chat_id}}, which the flow's `request` does not send: nothing is found by it",
+        )
     if late.text is None and late.data is None:
         yield where, "needs `text` or `data`: where the answer stands in an entry"

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from random import Random
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import pytest
 from pydantic import SecretStr
@@ -18,22 +18,36 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     AnswerTooLong,
     FlowError,
+    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
     FlowTimeout,
     FlowUnauthorized,
-    ServerUnreachable,
 )
 from agentic_flywheel.models import EventKind
 from backends.scenes import Scene, SceneServer, serving
+
+Kind = TypeVar("Kind", bound=FlowError)
 
 MB = 1 << 20
 #: No error, answer or news may hold it.
 KEY = "letmein-4711"
 PAGE = b"<!DOCTYPE html><html><body><h1>Welcome to nginx!</h1></body></html>"
 #: Bodies that are no answer in any dialect.
-NOISE = (b"", b"null", b"[]", b"0", b'"text"', b"{}", b'{"a":', b"\xff\xfe\x00", b"[" * 50_000, b"\n\n\n", b"data: \n\n")
+NOISE = (
+    b"",
+    b"null",
+    b"[]",
+    b"0",
+    b'"text"',
+    b"{}",
+    b'{"a":',
+    b"\xff\xfe\x00",
+    b"[" * 50_000,
+    b"\n\n\n",
+    b"data: \n\n",
+)
 
 
 class Dialect(Protocol):
@@ -97,7 +111,7 @@ class Promises:
         *begun, _ = scene.parts
         for ends in ("cut", "whole"):
             async with serving(Scene(begun, scene.kind, ends=ends)) as server:
-                failed = await self.failure(server, ServerUnreachable, stream=True)
+                failed = await self.failure(server, FlowiseUnreachable, stream=True)
 
             assert failed.sent
             assert failed.transient
@@ -179,7 +193,7 @@ class Promises:
     async def test_a_gateway_without_a_server_is_transient(self) -> None:
         for status in (502, 503, 504):
             async with serving(Scene([PAGE], "text/html", status)) as server:
-                failed = await self.failure(server, ServerUnreachable)
+                failed = await self.failure(server, FlowiseUnreachable)
 
             assert failed.transient
             assert str(status) in str(failed)
@@ -193,7 +207,7 @@ class Promises:
     async def test_no_connection_says_that_nothing_was_sent(self) -> None:
         async with serving(Scene()) as server:
             pass
-        failed = await self.failure(server, ServerUnreachable)
+        failed = await self.failure(server, FlowiseUnreachable)
 
         assert not failed.sent
         assert failed.transient
@@ -201,7 +215,7 @@ class Promises:
 
     async def test_a_connection_that_ends_before_an_answer_says_that_the_flow_may_have_run(self) -> None:
         async with serving(Scene([b"{"], ends="cut")) as server:
-            failed = await self.failure(server, ServerUnreachable)
+            failed = await self.failure(server, FlowiseUnreachable)
 
         assert failed.sent
         assert failed.transient
@@ -258,7 +272,7 @@ class Promises:
         async with serving(Scene()) as server:
             pass
         async with self.backend(server) as (backend, flow):
-            with pytest.raises(ServerUnreachable, match="could not be reached"):
+            with pytest.raises(FlowiseUnreachable, match="could not be reached"):
                 await backend.probe(flow)
 
     # How they are asked
@@ -289,12 +303,25 @@ class Promises:
         async with self.backend(server, stream=stream) as (backend, flow):
             times = {"timeout": timedelta(seconds=timeout), "idle_timeout": timedelta(seconds=idle_timeout)}
             call = FlowCall(
-                flow=flow.model_copy(update=times), question=question, chat_id="attempt-1", session_id="s-1", stream=stream
+                flow=flow.model_copy(update=times),
+                question=question,
+                chat_id="attempt-1",
+                session_id="s-1",
+                stream=stream,
             )
             on_news = None if told is None else told.append
             return await asyncio.wait_for(backend.ask(call, api_key=SecretStr(key), on_news=on_news), 60)
 
-    async def failure[E: FlowError](self, server: SceneServer, kind: type[E], *, stream: bool = False, key: str = KEY, timeout: float = 30, idle_timeout: float = 30) -> E:  # fmt: skip
+    async def failure(
+        self,
+        server: SceneServer,
+        kind: type[Kind],
+        *,
+        stream: bool = False,
+        key: str = KEY,
+        timeout: float = 30,
+        idle_timeout: float = 30,
+    ) -> Kind:
         """Return the error in which asking the server ends; it quotes no key."""
         with pytest.raises(kind) as raised:
             await self.asked(server, stream=stream, key=key, timeout=timeout, idle_timeout=idle_timeout)

@@ -49,7 +49,9 @@ class SceneServer:
 
     async def _play(self, scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if scene.ends != "silent":
-            lines = {"Content-Type": scene.kind, "Transfer-Encoding": "chunked", "Connection": "close"} | dict(scene.headers)
+            lines = {"Content-Type": scene.kind, "Transfer-Encoding": "chunked", "Connection": "close"} | dict(
+                scene.headers
+            )
             head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
             writer.write(f"HTTP/1.1 {scene.status} Told\r\n{head}\r\n".encode())
             for part in scene.parts:

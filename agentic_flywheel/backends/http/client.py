@@ -13,9 +13,9 @@ import aiohttp
 from pydantic import JsonValue, SecretStr
 
 from agentic_flywheel.backends.clock import CallClock
-from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, read_body, secret_of
+from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, Failed, read_body, secret_of
 from agentic_flywheel.backends.http.answer import answer_of, document_of
-from agentic_flywheel.backends.http.failure import failure_of, failure_of_response
+from agentic_flywheel.backends.http.failure import failure_of
 from agentic_flywheel.backends.http.pointers import at, holds
 from agentic_flywheel.backends.http.reading import AnswerReading, is_answer
 from agentic_flywheel.backends.http.template import Prepared, ValueOf, Values, filled, prepared, values_of_attempt
@@ -71,7 +71,13 @@ class HttpBackend:
         chat_id = call.chat_id or uuid.uuid4().hex
         values = Values(call, chat_id, config)
         request = prepared(
-            flow, template, self._server.address, values, key=secret_of(api_key), uploads=call.uploads, mark=values.mark
+            flow.key,
+            template,
+            self._server.address,
+            values,
+            key=secret_of(api_key),
+            uploads=call.uploads,
+            mark=values.mark,
         )
         clock = CallClock(flow.key, flow.timeout.total_seconds(), flow.idle_timeout.total_seconds())
         reading = AnswerReading(flow, place, clock, self._connection.secrets(api_key, config))
@@ -161,18 +167,11 @@ class HttpBackend:
 
         async def read(response: aiohttp.ClientResponse) -> bytes:
             good = is_answer(response.status, place)
-            body = await read_body(response, key, cut=not good)
+            body = await read_body(response, key, good=good)
             if good:
                 return body
-            raise failure_of_response(
-                key,
-                flow.id if flow else "",
-                place,
-                status=response.status,
-                headers=response.headers,
-                body=body,
-                secrets=self._connection.secrets(api_key),
-            )
+            failed = Failed(response.status, response.content_type, response.headers, body)
+            raise failure_of(flow, failed, self._connection.secrets(api_key), place=place)
 
         request = prepared(key, template, self._server.address, values, key=secret_of(api_key))
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
+from agentic_flywheel.backends.connection import Failed
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.http.pointers import NOTHING, at
 from agentic_flywheel.backends.pauses import seconds_to_wait
@@ -14,14 +15,15 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
+    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
     FlowRefused,
     FlowUnauthorized,
     ProviderUnavailable,
-    ServerUnreachable,
 )
+from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.http_flows import AnswerPlace, Meaning, Pointer
 
 #: Where services write a reason, the most usual first.
@@ -38,19 +40,12 @@ _AWAY = re.compile(
 )
 
 
-def failure_of_response(
-    flow: str,
-    flow_id: str,
-    place: AnswerPlace | None,
-    *,
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    secrets: Collection[str],
+def failure_of(
+    asked: Flow | None, failed: Failed, secrets: Collection[str], *, place: AnswerPlace | None = None
 ) -> FlowError:
     """Return the error that a response other than an answer stands for. It quotes none of the secrets."""
-    reason = clean(_reason_in(body, place.error if place else None), secrets=secrets)
-    pause = headers.get("Retry-After")
+    flow, status, pause = asked.key if asked else ANY_FLOW, failed.status, failed.headers.get("Retry-After")
+    reason = clean(_reason_in(failed.body, place.error if place else None), secrets=secrets)
     meaning = place.statuses.get(status) if place else None
     if meaning is not None:
         return _as_meant(flow, meaning, reason or f"status {status}", pause)
@@ -62,9 +57,9 @@ def failure_of_response(
     if status in (401, 403):
         return FlowUnauthorized(flow, reason or f"status {status}")
     if status in (404, 410):
-        return FlowNotFound(flow, flow_id)
+        return FlowNotFound(flow, asked.id if asked else "")
     if status in (408, 502, 503, 504) or 520 <= status <= 527:
-        return ServerUnreachable(flow, f"it answered with status {status}" + (f": {reason}" if reason else ""))
+        return FlowiseUnreachable(flow, f"it answered with status {status}" + (f": {reason}" if reason else ""))
     if status < 500:
         return FlowRefused(flow, reason or f"status {status}")
     return failure_of_reason(flow, reason or f"status {status}")

@@ -7,15 +7,16 @@ from collections.abc import Callable, Collection
 import aiohttp
 
 from agentic_flywheel.backends.clock import CallClock
-from agentic_flywheel.backends.connection import read_body
+from agentic_flywheel.backends.connection import Failed, read_body
 from agentic_flywheel.backends.http.answer import answer_of, document_of
-from agentic_flywheel.backends.http.failure import failure_of_reason, failure_of_response, reason_from
+from agentic_flywheel.backends.http.failure import failure_of, failure_of_reason, reason_from
 from agentic_flywheel.backends.http.frames import LineDecoder
 from agentic_flywheel.backends.http.pointers import NOTHING, at
 from agentic_flywheel.backends.http.streamed import StreamedAnswer
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.backends.reasons import clean
 from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import FlowError
 from agentic_flywheel.http_flows import AnswerPlace, StreamRule
 from agentic_flywheel.models import EventKind
 
@@ -27,26 +28,18 @@ class AnswerReading:
         """``secrets``: what no error may quote."""
         self._flow, self._place, self._clock, self._secrets = flow, place, clock, secrets
 
-    async def read(
-        self, response: aiohttp.ClientResponse, on_news: Callable[[FlowNews], None] | None
-    ) -> FlowAnswer:
+    async def read(self, response: aiohttp.ClientResponse, on_news: Callable[[FlowNews], None] | None) -> FlowAnswer:
         """Read an answer. Raises a FlowError."""
         self._clock.heard()
-        if not is_answer(response.status, self._place):
-            body = await read_body(response, self._flow.key, heard=self._clock.heard, cut=True)
-            raise failure_of_response(
-                self._flow.key,
-                self._flow.id,
-                self._place,
-                status=response.status,
-                headers=response.headers,
-                body=body,
-                secrets=self._secrets,
-            )
-        if self._place.stream is not None:
+        good = is_answer(response.status, self._place)
+        if good and self._place.stream is not None:
             answer = await self._stream(response, self._place.stream, on_news)
         else:
-            answer = self._answer(await read_body(response, self._flow.key, heard=self._clock.heard))
+            body = await read_body(response, self._flow.key, self._clock.heard, good=good)
+            if not good:
+                failed = Failed(response.status, response.content_type, response.headers, body)
+                raise failure_of(self._flow, failed, self._secrets, place=self._place)
+            answer = self._answer(body)
         return answer.model_copy(update={"elapsed": self._clock.elapsed, "first_token": self._clock.first_token})
 
     def _answer(self, body: bytes) -> FlowAnswer:
@@ -56,7 +49,7 @@ class AnswerReading:
             raise self._failure(reason_from(failed))
         return answer_of(self._flow.key, self._place, document)
 
-    def _failure(self, reason: str) -> Exception:
+    def _failure(self, reason: str) -> FlowError:
         return failure_of_reason(self._flow.key, clean(reason, secrets=self._secrets) or "no reason given")
 
     async def _stream(

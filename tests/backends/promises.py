@@ -146,15 +146,15 @@ class Promises:
     async def test_whoever_is_cancelled_closes_the_connection(self) -> None:
         scene = self.dialect.streamed(["Be", "cause."])
         heard = asyncio.Event()
-        async with serving(Scene([*scene.parts][:-1], scene.kind, ends="never")) as server:
-            async with self.backend(server) as (backend, flow):
-                call = FlowCall(flow=flow, question="Why?", stream=True)
-                asking = asyncio.create_task(backend.ask(call, on_news=lambda _: heard.set()))
-                await asyncio.wait_for(heard.wait(), 10)
-                asking.cancel()
-                await asyncio.wait_for(server.gone.wait(), 10)
-                with pytest.raises(asyncio.CancelledError):
-                    await asking
+        begun = Scene([*scene.parts][:-1], scene.kind, ends="never")
+        async with serving(begun) as server, self.backend(server) as (backend, flow):
+            call = FlowCall(flow=flow, question="Why?", stream=True)
+            asking = asyncio.create_task(backend.ask(call, on_news=lambda _: heard.set()))
+            await asyncio.wait_for(heard.wait(), 10)
+            asking.cancel()
+            await asyncio.wait_for(server.gone.wait(), 10)
+            with pytest.raises(asyncio.CancelledError):
+                await asking
 
     # Failures
 

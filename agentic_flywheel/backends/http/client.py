@@ -191,7 +191,7 @@ class HttpBackend:
             request.method,
             request.url,
             flow,
-            None if request.keyed else api_key,
+            None if _places_key(flow) else api_key,
             request.body,
             read,
             headers=request.headers,
@@ -207,6 +207,13 @@ def _described(flow: Flow) -> tuple[RequestTemplate, AnswerPlace]:
 def _with_headers(request: HttpRequest, of: RequestTemplate) -> HttpRequest:
     """Return a request with the headers by which the flow itself is asked: they hold the key."""
     return request.model_copy(update={"headers": {**of.headers, **request.headers}})
+
+
+def _places_key(flow: Flow | None) -> bool:
+    """Return whether the registry says in which requests, and where in them, the key goes; else each has it."""
+    asked = [] if flow is None else [flow.request, flow.request and flow.request.abort]
+    asked += [flow.answer.late.request] if flow and flow.answer and flow.answer.late else []
+    return any("key" in names_in(each) for each in asked if each is not None)
 
 
 def _used(config: dict[str, JsonValue], template: RequestTemplate) -> dict[str, JsonValue]:

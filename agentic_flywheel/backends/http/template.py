@@ -44,8 +44,6 @@ class Prepared:
     url: URL
     headers: dict[str, str]
     body: bytes | StreamedBody | None
-    #: Whether the flow's key is in its headers.
-    keyed: bool
 
 
 class Values:
@@ -106,7 +104,7 @@ def prepared(
     headers = {name: _in_header(text, values, key) for name, text in template.headers.items()}
     url = URL(address.rstrip("/") + _path(flow, template.path, values), encoded=True)
     if template.body is None:
-        return Prepared(template.method, url, headers, None, keyed)
+        return Prepared(template.method, url, headers, None)
     try:
         written = _ENCODER.encode(filled(template.body, values)).encode()
     except (ValueError, RecursionError):
@@ -115,7 +113,7 @@ def prepared(
     length = len(body) if isinstance(body, bytes) else body.length
     if length > MAX_BODY:
         raise FlowRefused(flow, f"the request has {length >> 20} MB, {MAX_BODY >> 20} MB are allowed")
-    return Prepared(template.method, url, headers, body, keyed)
+    return Prepared(template.method, url, headers, body)
 
 
 def filled(template: JsonValue, values: ValueOf) -> Any:

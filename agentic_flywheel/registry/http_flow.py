@@ -90,7 +90,9 @@ def _unread(refused: ValidationError, where: Where) -> Iterator[Fault]:
         elif "[key]" in each["loc"] and name != "statuses":
             said[*where, *way] = f"should be {_POINTER}"
         else:
-            said[*where, *way] = f"should be {_MEANING[name] if name in way[-1:] or _is_inner(name) else _POINTER}"
+            said[*where, *way] = (
+                f"should be {_MEANING[name] if not way or name == way[-1] or _is_inner(name) else _POINTER}"
+            )
     yield from said.items()
 
 

@@ -74,7 +74,7 @@ class FlowiseClient:
 
         ``timeout``: seconds after which the call is cut; ``idle_timeout``: seconds of silence after which an answer
         that has begun is cut, heartbeats are none. Both are the flow's own by default. Raises a FlowError; after
-        FlowTimeout or FlowiseUnreachable the flow may still run: look with ``find_answer`` before asking again.
+        FlowTimeout or ServerUnreachable the flow may still run: look with ``find_answer`` before asking again.
         """
         flow = call.flow
         body = encoded(call)

@@ -33,8 +33,8 @@ class HttpRequest(Model):
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
     #: Put behind the server's address, with a query where there is one.
     path: Path = ""
-    #: Beside those of the server. ``{{key}}`` stands for the flow's key. Where none of a flow's requests has it, all send
-    #: the key as a bearer's.
+    #: Beside those of the server. ``{{key}}`` stands for the flow's key; where none of a flow's requests has it, all
+    #: send the key as a bearer's.
     headers: dict[str, str] = {}
     #: Sent as JSON; None: nothing is sent.
     body: JsonValue = None

@@ -18,7 +18,7 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     AnswerTooLong,
     FlowError,
-    FlowiseUnreachable,
+    ServerUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
@@ -111,7 +111,7 @@ class Promises:
         *begun, _ = scene.parts
         for ends in ("cut", "whole"):
             async with serving(Scene(begun, scene.kind, ends=ends)) as server:
-                failed = await self.failure(server, FlowiseUnreachable, stream=True)
+                failed = await self.failure(server, ServerUnreachable, stream=True)
 
             assert failed.sent
             assert failed.transient
@@ -193,7 +193,7 @@ class Promises:
     async def test_a_gateway_without_a_server_is_transient(self) -> None:
         for status in (502, 503, 504):
             async with serving(Scene([PAGE], "text/html", status)) as server:
-                failed = await self.failure(server, FlowiseUnreachable)
+                failed = await self.failure(server, ServerUnreachable)
 
             assert failed.transient
             assert str(status) in str(failed)
@@ -207,7 +207,7 @@ class Promises:
     async def test_no_connection_says_that_nothing_was_sent(self) -> None:
         async with serving(Scene()) as server:
             pass
-        failed = await self.failure(server, FlowiseUnreachable)
+        failed = await self.failure(server, ServerUnreachable)
 
         assert not failed.sent
         assert failed.transient
@@ -215,7 +215,7 @@ class Promises:
 
     async def test_a_connection_that_ends_before_an_answer_says_that_the_flow_may_have_run(self) -> None:
         async with serving(Scene([b"{"], ends="cut")) as server:
-            failed = await self.failure(server, FlowiseUnreachable)
+            failed = await self.failure(server, ServerUnreachable)
 
         assert failed.sent
         assert failed.transient
@@ -272,7 +272,7 @@ class Promises:
         async with serving(Scene()) as server:
             pass
         async with self.backend(server) as (backend, flow):
-            with pytest.raises(FlowiseUnreachable, match="could not be reached"):
+            with pytest.raises(ServerUnreachable, match="could not be reached"):
                 await backend.probe(flow)
 
     # How they are asked

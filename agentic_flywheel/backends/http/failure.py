@@ -15,7 +15,7 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
-    FlowiseUnreachable,
+    ServerUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
@@ -59,7 +59,7 @@ def failure_of(
     if status in (404, 410):
         return FlowNotFound(flow, asked.id if asked else "")
     if status in (408, 502, 503, 504) or 520 <= status <= 527:
-        return FlowiseUnreachable(flow, f"it answered with status {status}" + (f": {reason}" if reason else ""))
+        return ServerUnreachable(flow, f"it answered with status {status}" + (f": {reason}" if reason else ""))
     if status < 500:
         return FlowRefused(flow, reason or f"status {status}")
     return failure_of_reason(flow, reason or f"status {status}")

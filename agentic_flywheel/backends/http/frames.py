@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.frames import FrameCutter
-from agentic_flywheel.errors import FlowiseUnreachable, FlowProtocolError
+from agentic_flywheel.errors import ServerUnreachable, FlowProtocolError
 
 #: The name of a server-sent event that has none (HTML Living Standard, 9.2.6).
 UNNAMED = "message"
@@ -35,11 +35,11 @@ class LineDecoder:
         return [frame for line in self._lines.feed(chunk) for frame in self._frames_of(line)]
 
     def close(self) -> list[StreamFrame]:
-        """Return the frames that the end of the stream completes. Raises FlowiseUnreachable where it cut one."""
+        """Return the frames that the end of the stream completes. Raises ServerUnreachable where it cut one."""
         try:
             return [*self._frames_of(self._lines.rest), *self._frames_of(b"")]
         except FlowProtocolError:
-            raise FlowiseUnreachable(self._flow, "the stream broke off before the answer was whole") from None
+            raise ServerUnreachable(self._flow, "the stream broke off before the answer was whole") from None
 
     def _frames_of(self, line: bytes) -> list[StreamFrame]:
         if line.startswith(b"{"):

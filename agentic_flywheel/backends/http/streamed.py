@@ -11,7 +11,7 @@ from agentic_flywheel.backends.http.frames import StreamFrame
 from agentic_flywheel.backends.http.pointers import NOTHING, Nothing, at, is_meant
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import AnswerTooLong, FlowiseUnreachable, FlowProtocolError
+from agentic_flywheel.errors import AnswerTooLong, ServerUnreachable, FlowProtocolError
 from agentic_flywheel.http_flows import AnswerPlace, StreamRule
 from agentic_flywheel.models import EventKind
 
@@ -66,11 +66,11 @@ class StreamedAnswer:
     def answer(self) -> FlowAnswer:
         """Return the whole answer.
 
-        Raises FlowiseUnreachable where the stream broke off, FlowProtocolError where it was none.
+        Raises ServerUnreachable where the stream broke off, FlowProtocolError where it was none.
         """
         if not self.settled:
             if not self._heard:
                 raise FlowProtocolError(self._flow, "it is no stream of server-sent events or lines of JSON")
-            raise FlowiseUnreachable(self._flow, "the stream broke off before the answer was whole")
+            raise ServerUnreachable(self._flow, "the stream broke off before the answer was whole")
         document = None if self._whole is NOTHING else self._whole
         return answer_of(self._flow, self._place, document, told="".join(self._tokens) if self._rule.token else None)

@@ -18,12 +18,12 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     AnswerTooLong,
     FlowError,
-    ServerUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
     FlowTimeout,
     FlowUnauthorized,
+    ServerUnreachable,
 )
 from agentic_flywheel.models import EventKind
 from backends.scenes import Scene, SceneServer, serving

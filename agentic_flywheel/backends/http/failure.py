@@ -15,19 +15,19 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
-    ServerUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
     FlowRefused,
     FlowUnauthorized,
     ProviderUnavailable,
+    ServerUnreachable,
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.http_flows import AnswerPlace, Meaning, Pointer
 
 #: Where services write a reason, the most usual first.
-_MEMBERS = ("message", "error", "detail", "reason", "description")
+_MEMBERS = ("message", "error", "detail", "reason", "description", "text")
 #: How a flow's server passes on that its model's server does not take the key, or has no quota left, or is away.
 _KEY_REFUSED = re.compile(
     r"\b(?:error|status) code\W{0,3}40[13]\b|\bincorrect api key\b|\binvalid[ _]api[ _]key\b", re.IGNORECASE
@@ -35,7 +35,8 @@ _KEY_REFUSED = re.compile(
 _USED_UP = re.compile(r"\binsufficient_quota\b|\bexceeded your current quota\b", re.IGNORECASE)
 _AWAY = re.compile(
     r"\b(?:error|status) code\W{0,3}(?:408|429|5\d\d)\b|\brate limit reached\b|\btoo many requests\b|\boverloaded\b"
-    r"|\bconnection error\b|\bsocket hang up\b|\bE(?:CONNREFUSED|CONNRESET|TIMEDOUT|PIPE|AI_AGAIN|HOSTUNREACH)\b",
+    r"|\bconnection error\b|\bpeer closed connection\b|\bsocket hang up\b"
+    r"|\bE(?:CONNREFUSED|CONNRESET|TIMEDOUT|PIPE|AI_AGAIN|HOSTUNREACH)\b",
     re.IGNORECASE,
 )
 

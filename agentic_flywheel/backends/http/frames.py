@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.frames import FrameCutter
-from agentic_flywheel.errors import ServerUnreachable, FlowProtocolError
+from agentic_flywheel.errors import FlowProtocolError, ServerUnreachable
 
 #: The name of a server-sent event that has none (HTML Living Standard, 9.2.6).
 UNNAMED = "message"

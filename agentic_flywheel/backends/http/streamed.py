@@ -11,7 +11,7 @@ from agentic_flywheel.backends.http.frames import StreamFrame
 from agentic_flywheel.backends.http.pointers import NOTHING, Nothing, at, is_meant
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import AnswerTooLong, ServerUnreachable, FlowProtocolError
+from agentic_flywheel.errors import AnswerTooLong, FlowProtocolError, ServerUnreachable
 from agentic_flywheel.http_flows import AnswerPlace, StreamRule
 from agentic_flywheel.models import EventKind
 

@@ -14,6 +14,7 @@ from agentic_flywheel.addresses import holds_login, is_address
 from agentic_flywheel.catalog import KEYS_OF_BACKENDS, Flow
 from agentic_flywheel.registry.derive import domain_for, takes_questions, ttl_for
 from agentic_flywheel.registry.document import Where
+from agentic_flywheel.registry.http_flow import http_faults
 from agentic_flywheel.registry.sections import Entry
 from agentic_flywheel.servers import BackendName, FlowServer
 from agentic_flywheel.written import as_text
@@ -60,13 +61,13 @@ MEANING = {
     "model": "the name of a model, as the server has it",
     "system": "text",
     "sampling": "a mapping of settings such as temperature and max_tokens",
-    "request": "a mapping: `path`, `method`, `body`",
+    "request": "a mapping that says what is sent",
     "answer": "a mapping that says where in the response the answer stands",
 }
 
 _SCHEMES = ("http://", "https://")
 #: What a flow of each backend cannot be without.
-NEEDED: dict[BackendName, tuple[str, ...]] = {"flowise": (), "openai": ("model",), "http": ("request",)}
+NEEDED: dict[BackendName, tuple[str, ...]] = {"flowise": (), "openai": ("model",), "http": ()}
 #: Keys whose text may look like a number, such as a flow named 2024: it is the text that was written.
 _TEXTS = ("model", "system", "name", "description", "purpose", "session_format", "domain", "fallback")
 _LISTS = ("intent_keywords", "examples")
@@ -151,7 +152,11 @@ def _on_server(values: dict[str, Any], entry: Entry, servers: Mapping[str, FlowS
     for name in NEEDED[kind]:
         if values.get(name) is None:
             yield (*entry.where, name), f"is missing: {MEANING[name]}"
-    if values.get("form"):
+    if kind == "http":
+        if wrong := [*http_faults(values, entry.where)]:
+            yield from wrong
+            values |= {"request": None, "answer": None}
+    elif values.get("form"):
         yield (*entry.where, "form"), f"is a key of `backend: flowise`, and this flow is of `{kind}`"
 
 

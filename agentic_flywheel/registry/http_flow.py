@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -56,18 +56,19 @@ _LATER = frozenset({"chat_id", "flow_id"})
 Fault = tuple[Where, str]
 
 
-def http_faults(request: Any, answer: Any, where: Where) -> Iterator[Fault]:
-    """Yield the faults of both as a registry has them; ``where`` is the flow's place in it."""
+def http_faults(given: Mapping[str, Any], where: Where) -> Iterator[Fault]:
+    """Yield the faults of a flow's own keys as a registry has them; ``where`` is the flow's place in it."""
     read: dict[str, Any] = {}
-    for name, model, given in (("request", RequestTemplate, request), ("answer", AnswerPlace, answer)):
-        if given is None:
-            yield (*where, name), f"is missing: {_MEANING[name]}"
-            continue
+    if given.get("request") is None:
+        yield (*where, "request"), f"is missing: {_MEANING['request']}"
+    for name, model in (("request", RequestTemplate), ("answer", AnswerPlace)):
         try:
-            read[name] = model.model_validate(given)
+            read[name] = None if given.get(name) is None else model.model_validate(given[name])
         except ValidationError as refused:
             yield from _unread(refused, (*where, name))
     if isinstance(template := read.get("request"), RequestTemplate):
+        if given.get("form") and not any(name.startswith("form") for name in names_in(template)):
+            yield (*where, "form"), "is filled in for nothing: the `request` has no {{form}} and no {{form.NAME}}"
         yield from _of_request(template, (*where, "request"))
         if template.abort is not None:
             yield from _of_request(template.abort, (*where, "request", "abort"), known=_LATER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
 from random import Random
 from typing import ClassVar, Protocol, TypeVar
@@ -53,6 +53,9 @@ NOISE = (
 class Dialect(Protocol):
     """How a kind of server speaks."""
 
+    #: What it answers to other requests than questions, by a part of their path.
+    beside: ClassVar[Mapping[str, Scene]]
+
     def backend(self, address: str) -> FlowBackend:
         """Return a backend that asks the server at this address."""
         ...
@@ -82,7 +85,7 @@ class Promises:
     # What is answered
 
     async def test_a_plain_answer_is_returned_and_the_question_was_sent(self) -> None:
-        async with serving(self.dialect.plain("Because.")) as server:
+        async with self.serving(self.dialect.plain("Because.")) as server:
             answer = await self.asked(server, question="Why, in 中文?")
 
         assert answer.text == "Because."
@@ -98,7 +101,7 @@ class Promises:
         for size in (1, 7, len(whole)):
             cut = [whole[at : at + size] for at in range(0, len(whole), size)]
             told: list[FlowNews] = []
-            async with serving(Scene(cut, scene.kind)) as server:
+            async with self.serving(Scene(cut, scene.kind)) as server:
                 answer = await self.asked(server, stream=True, told=told)
 
             tokens = [str(news.data["text"]) for news in told if news.kind is EventKind.TOKEN]
@@ -110,7 +113,7 @@ class Promises:
         scene = self.dialect.streamed(["Be", "cause."])
         *begun, _ = scene.parts
         for ends in ("cut", "whole"):
-            async with serving(Scene(begun, scene.kind, ends=ends)) as server:
+            async with self.serving(Scene(begun, scene.kind, ends=ends)) as server:
                 failed = await self.failure(server, ServerUnreachable, stream=True)
 
             assert failed.sent
@@ -118,7 +121,7 @@ class Promises:
             assert "broke" in str(failed)
 
     async def test_an_empty_answer_is_none(self) -> None:
-        async with serving(self.dialect.plain("")) as server:
+        async with self.serving(self.dialect.plain("")) as server:
             failed = await self.failure(server, FlowError)
 
         assert "answered with nothing" in str(failed)
@@ -126,7 +129,7 @@ class Promises:
     # Time
 
     async def test_a_server_that_does_not_answer_is_left_in_time(self) -> None:
-        async with serving(Scene(ends="silent")) as server:
+        async with self.serving(Scene(ends="silent")) as server:
             failed = await self.failure(server, FlowTimeout, timeout=0.2)
             await asyncio.wait_for(server.gone.wait(), 10)
 
@@ -136,7 +139,7 @@ class Promises:
 
     async def test_an_answer_that_falls_silent_is_left_in_time(self) -> None:
         scene = self.dialect.streamed(["Be", "cause."])
-        async with serving(Scene([*scene.parts][:1], scene.kind, ends="never")) as server:
+        async with self.serving(Scene([*scene.parts][:1], scene.kind, ends="never")) as server:
             failed = await self.failure(server, FlowTimeout, stream=True, idle_timeout=0.2)
             await asyncio.wait_for(server.gone.wait(), 10)
 
@@ -147,7 +150,7 @@ class Promises:
         scene = self.dialect.streamed(["Be", "cause."])
         heard = asyncio.Event()
         begun = Scene([*scene.parts][:-1], scene.kind, ends="never")
-        async with serving(begun) as server, self.backend(server) as (backend, flow):
+        async with self.serving(begun) as server, self.backend(server) as (backend, flow):
             call = FlowCall(flow=flow, question="Why?", stream=True)
             asking = asyncio.create_task(backend.ask(call, on_news=lambda _: heard.set()))
             await asyncio.wait_for(heard.wait(), 10)
@@ -160,7 +163,7 @@ class Promises:
 
     async def test_a_key_that_is_refused_is_permanent_and_not_quoted(self) -> None:
         for status in (401, 403):
-            async with serving(self.dialect.failed(status, f"no such key: Bearer {KEY}")) as server:
+            async with self.serving(self.dialect.failed(status, f"no such key: Bearer {KEY}")) as server:
                 failed = await self.failure(server, FlowUnauthorized)
 
             assert not failed.transient
@@ -168,13 +171,13 @@ class Promises:
 
     async def test_a_secret_is_not_quoted_whatever_failed(self) -> None:
         for status in (400, 422, 500):
-            async with serving(self.dialect.failed(status, f"cannot do this with {KEY}")) as server:
+            async with self.serving(self.dialect.failed(status, f"cannot do this with {KEY}")) as server:
                 failed = await self.failure(server, FlowError)
 
             assert "cannot do this with ***" in str(failed)
 
     async def test_a_key_that_no_header_can_carry_is_not_sent(self) -> None:
-        async with serving(self.dialect.plain("Because.")) as server:
+        async with self.serving(self.dialect.plain("Because.")) as server:
             failed = await self.failure(server, FlowUnauthorized, key=f"{KEY}\r\nHost: elsewhere")
 
         assert "no header can carry" in str(failed)
@@ -183,7 +186,7 @@ class Promises:
     async def test_a_server_that_is_busy_says_for_how_long_it_is_left_alone(self) -> None:
         for header, seconds in (("7", 7.0), ("1e9", 3600.0), ("0", 1.0)):
             scene = self.dialect.failed(429, "too many requests")
-            async with serving(Scene(scene.parts, scene.kind, 429, {"Retry-After": header})) as server:
+            async with self.serving(Scene(scene.parts, scene.kind, 429, {"Retry-After": header})) as server:
                 failed = await self.failure(server, FlowRateLimited)
 
             assert failed.retry_after == seconds
@@ -192,20 +195,20 @@ class Promises:
 
     async def test_a_gateway_without_a_server_is_transient(self) -> None:
         for status in (502, 503, 504):
-            async with serving(Scene([PAGE], "text/html", status)) as server:
+            async with self.serving(Scene([PAGE], "text/html", status)) as server:
                 failed = await self.failure(server, ServerUnreachable)
 
             assert failed.transient
             assert str(status) in str(failed)
 
     async def test_a_flow_that_is_not_there_is_permanent(self) -> None:
-        async with serving(self.dialect.failed(404, "there is none of this name")) as server:
+        async with self.serving(self.dialect.failed(404, "there is none of this name")) as server:
             failed = await self.failure(server, FlowError)
 
         assert not failed.transient or not isinstance(failed, FlowNotFound)
 
     async def test_no_connection_says_that_nothing_was_sent(self) -> None:
-        async with serving(Scene()) as server:
+        async with self.serving(Scene()) as server:
             pass
         failed = await self.failure(server, ServerUnreachable)
 
@@ -214,16 +217,16 @@ class Promises:
         assert "could not be reached" in str(failed)
 
     async def test_a_connection_that_ends_before_an_answer_says_that_the_flow_may_have_run(self) -> None:
-        async with serving(Scene([b"{"], ends="cut")) as server:
+        async with self.serving(Scene([b"{"], ends="cut")) as server:
             failed = await self.failure(server, ServerUnreachable)
 
         assert failed.sent
         assert failed.transient
 
     async def test_a_redirect_is_not_followed(self) -> None:
-        async with serving(self.dialect.plain("Elsewhere.")) as elsewhere:
+        async with self.serving(self.dialect.plain("Elsewhere.")) as elsewhere:
             for status in (301, 302, 307, 308):
-                async with serving(Scene(status=status, headers={"Location": elsewhere.address})) as server:
+                async with self.serving(Scene(status=status, headers={"Location": elsewhere.address})) as server:
                     failed = await self.failure(server, FlowError)
 
                 assert str(status) in str(failed)
@@ -233,12 +236,12 @@ class Promises:
 
     async def test_a_page_is_no_answer(self) -> None:
         for stream in (False, True):
-            async with serving(Scene([PAGE], "text/html")) as server:
+            async with self.serving(Scene([PAGE], "text/html")) as server:
                 await self.failure(server, FlowProtocolError, stream=stream)
 
     async def test_noise_is_no_answer_and_ends_in_an_error_of_ours(self) -> None:
         for stream, noise in itertools.product((False, True), (*NOISE, Random(7).randbytes(5_000))):
-            async with serving(Scene([noise] if noise else [], self._kind(stream))) as server:
+            async with self.serving(Scene([noise] if noise else [], self._kind(stream))) as server:
                 failed = await self.failure(server, FlowError, stream=stream)
 
             assert len(str(failed)) < 1_000
@@ -247,7 +250,7 @@ class Promises:
         for name in ("connection.MAX_ANSWER", "frames.MAX_FRAME", "frames.MAX_STREAM"):
             monkeypatch.setattr(f"agentic_flywheel.backends.{name}", MB)
         for stream in (False, True):
-            async with serving(Scene(itertools.repeat(b" " * 65_536), self._kind(stream))) as server:
+            async with self.serving(Scene(itertools.repeat(b" " * 65_536), self._kind(stream))) as server:
                 failed = await self.failure(server, AnswerTooLong, stream=stream)
 
             assert not failed.transient
@@ -255,7 +258,7 @@ class Promises:
 
     async def test_an_error_without_end_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("agentic_flywheel.backends.connection.MAX_ERROR", MB)
-        async with serving(Scene(itertools.repeat(b" " * 65_536), status=500)) as server:
+        async with self.serving(Scene(itertools.repeat(b" " * 65_536), status=500)) as server:
             failed = await self.failure(server, FlowError)
 
         assert len(str(failed)) < 1_000
@@ -263,19 +266,22 @@ class Promises:
     # Beside questions
 
     async def test_a_late_answer_that_is_not_there_is_none(self) -> None:
-        async with serving(Scene([b"[]"])) as server, self.backend(server) as (backend, flow):
+        async with self.serving(Scene([b"[]"])) as server, self.backend(server) as (backend, flow):
             if not backend.abilities(flow).late_answers:
                 assert await backend.find(flow, "attempt-1") is None
                 assert server.asked == []
 
     async def test_a_probe_says_that_a_server_is_away(self) -> None:
-        async with serving(Scene()) as server:
+        async with self.serving(Scene()) as server:
             pass
         async with self.backend(server) as (backend, flow):
             with pytest.raises(ServerUnreachable, match="could not be reached"):
                 await backend.probe(flow)
 
     # How they are asked
+
+    def serving(self, scene: Scene) -> contextlib.AbstractAsyncContextManager[SceneServer]:
+        return serving(scene, beside=self.dialect.beside)
 
     def _kind(self, stream: bool) -> str:
         return self.dialect.streamed([]).kind if stream else self.dialect.plain("").kind

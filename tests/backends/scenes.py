@@ -36,6 +36,8 @@ class SceneServer:
     """A listening server. The last of its scenes is played for every further request."""
 
     scenes: Sequence[Scene]
+    #: Answers to requests whose path holds the name; these are played besides, and not remembered.
+    beside: Mapping[str, Scene] = field(default_factory=dict)
     address: str = ""
     asked: list[Asked] = field(default_factory=list)
     #: Set once a client has closed its connection while it was left to wait.
@@ -43,8 +45,12 @@ class SceneServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            self.asked.append(await _request(reader))
-            await self._play(self.scenes[min(len(self.asked), len(self.scenes)) - 1], reader, writer)
+            asked = await _request(reader)
+            scene = next((scene for name, scene in self.beside.items() if name in asked.path), None)
+            if scene is None:
+                self.asked.append(asked)
+                scene = self.scenes[min(len(self.asked), len(self.scenes)) - 1]
+            await self._play(scene, reader, writer)
         writer.close()
 
     async def _play(self, scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,9 +80,9 @@ async def _request(reader: asyncio.StreamReader) -> Asked:
 
 
 @contextlib.asynccontextmanager
-async def serving(*scenes: Scene) -> AsyncIterator[SceneServer]:
+async def serving(*scenes: Scene, beside: Mapping[str, Scene] | None = None) -> AsyncIterator[SceneServer]:
     """Play these scenes, one for each request."""
-    server = SceneServer(scenes)
+    server = SceneServer(scenes, beside or {})
     async with await asyncio.start_server(server._serve, "127.0.0.1", 0) as listening:
         server.address = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         yield server

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import aiohttp
-from pydantic import JsonValue, SecretStr
+from pydantic import SecretStr
 
 from agentic_flywheel.backends.clock import CallClock
 from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, Failed, read_body, secret_of
@@ -19,12 +19,13 @@ from agentic_flywheel.backends.http.failure import failure_of
 from agentic_flywheel.backends.http.pointers import at, holds
 from agentic_flywheel.backends.http.reading import AnswerReading, is_answer
 from agentic_flywheel.backends.http.template import Prepared, ValueOf, Values, filled, prepared, values_of_attempt
-from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
-from agentic_flywheel.backends.protocol import Abilities, ListedFlow, Probe
+from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews, overridden
+from agentic_flywheel.backends.protocol import Abilities, FlowBackend, Probe
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowFailed, FlowNotFound, FlowProtocolError, FlowRefused, FlowTimeout
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.http_flows import AnswerPlace, HttpRequest, RequestTemplate, names_in
+from agentic_flywheel.secret_values import without_secret_values
 from agentic_flywheel.servers import FlowServer
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ T = TypeVar("T")
 _ANYTHING = AnswerPlace(format="text", statuses=dict.fromkeys(range(200, 502), "answer"))
 
 
-class HttpBackend:
+class HttpBackend(FlowBackend):
     """Calls flows of one server over HTTP."""
 
     def __init__(self, server: FlowServer, *, session: aiohttp.ClientSession | None = None) -> None:
@@ -42,19 +43,26 @@ class HttpBackend:
         self._connection = Connection(failure_of, session=session, headers=server.headers, ca_file=server.ca_file)
 
     def abilities(self, flow: Flow) -> Abilities:
-        """What the registry has put into the flow's request, and where it looks for an answer."""
-        if flow.request is None or flow.answer is None:
-            return Abilities()
-        used = {name.partition(".")[0] for name in names_in(flow.request)}
+        """Return what the registry puts into the flow's request, and where it looks for an answer."""
+        template, place = _described(flow)
+        used = {name.partition(".")[0] for name in names_in(template)}
         return Abilities(
-            stream=flow.answer.stream is not None and flow.answer.stream.token is not None,
+            stream=place.stream is not None and place.stream.token is not None,
             session="session_id" in used,
             history="history" in used,
             uploads="uploads" in used,
             form="form" in used,
             overrides="config" in used,
-            late_answers=flow.answer.late is not None,
+            late_answers=place.late is not None,
         )
+
+    async def prepare(self, call: FlowCall, *, api_key: SecretStr | None = None) -> FlowCall:
+        flow, names = call.flow, names_in(_described(call.flow)[0])
+        given = overridden(flow.config, call.config)
+        used = {name: value for name, value in given.items() if names & {"config", f"config.{name}"}}
+        unsent = ", ".join(sorted(given.keys() - used.keys()))
+        warnings = (f"The flow's request has no place for {unsent}: it was not sent.",) if unsent else ()
+        return call.model_copy(update={"config_used": without_secret_values(used), "warnings": warnings})
 
     async def ask(
         self,
@@ -67,7 +75,7 @@ class HttpBackend:
         flow = call.flow
         template, place = _described(flow)
         self._refuse_unsent(call)
-        config = {**flow.config, **call.config}
+        config = overridden(flow.config, {**call.config, **call.carried})
         chat_id = call.chat_id or uuid.uuid4().hex
         values = Values(call, chat_id, config)
         request = prepared(
@@ -86,8 +94,7 @@ class HttpBackend:
                 answer = await self._exchange(request, flow, api_key, partial(reading.read, on_news=on_news))
         except TimeoutError:
             raise clock.late from None
-        told = {"chat_id": chat_id, "session_id": call.session_id, "config_used": _used(config, template)}
-        return answer.model_copy(update=told)
+        return answer.model_copy(update={"chat_id": chat_id, "session_id": call.session_id})
 
     async def find(self, flow: Flow, chat_id: str, *, api_key: SecretStr | None = None) -> FlowAnswer | None:
         """Return the answer of this very attempt, where the server keeps answers and has got it."""
@@ -110,7 +117,7 @@ class HttpBackend:
                 return answer.model_copy(update={"chat_id": chat_id})
         return None
 
-    async def abort(self, flow: Flow, chat_id: str, *, api_key: SecretStr | None = None) -> None:
+    async def abort(self, flow: Flow, chat_id: str, *, stopped: bool = False, api_key: SecretStr | None = None) -> None:
         """Ask for the end of a call, where the registry says how; a closed connection alone ends many."""
         template, _ = _described(flow)
         if template.abort is not None:
@@ -132,10 +139,6 @@ class HttpBackend:
                 told = at(document_of(flow.key, AnswerPlace(text=""), body), template.probe.version)
                 version = str(told) if isinstance(told, str | int | float) else ""
         return Probe(version, timedelta(seconds=now() - started))
-
-    async def list_flows(self, *, api_key: SecretStr | None = None) -> tuple[ListedFlow, ...]:
-        """Return nothing: each server of this kind would tell it in its own way."""
-        return ()
 
     async def close(self) -> None:
         """Close what was opened."""
@@ -199,9 +202,8 @@ class HttpBackend:
 
 
 def _described(flow: Flow) -> tuple[RequestTemplate, AnswerPlace]:
-    if flow.request is None or flow.answer is None:
-        raise FlowRefused(flow.key, "the registry says neither how it is asked nor where its answer stands")
-    return flow.request, flow.answer
+    """Return how a flow is asked and where its answer stands: where nothing is said, the whole body is the answer."""
+    return flow.request or RequestTemplate(), flow.answer or AnswerPlace(format="text")
 
 
 def _with_headers(request: HttpRequest, of: RequestTemplate) -> HttpRequest:
@@ -214,9 +216,3 @@ def _places_key(flow: Flow | None) -> bool:
     asked = [] if flow is None else [flow.request, flow.request and flow.request.abort]
     asked += [flow.answer.late.request] if flow and flow.answer and flow.answer.late else []
     return any("key" in names_in(each) for each in asked if each is not None)
-
-
-def _used(config: dict[str, JsonValue], template: RequestTemplate) -> dict[str, JsonValue]:
-    """Return the part of a configuration that the request sends."""
-    names = names_in(template)
-    return {name: value for name, value in config.items() if "config" in names or f"config.{name}" in names}

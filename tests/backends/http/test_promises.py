@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from agentic_flywheel.backends.http import HttpBackend
 from agentic_flywheel.catalog import Flow
@@ -15,6 +16,8 @@ from backends.scenes import Scene
 
 class Service:
     """A service of one's own: JSON, and a stream of lines of JSON."""
+
+    beside: ClassVar[Mapping[str, Scene]] = {}
 
     def backend(self, address: str) -> HttpBackend:
         return HttpBackend(FlowServer(address=address, backend="http"))

@@ -17,7 +17,7 @@ from agentic_flywheel.catalog import Duration, Flow, PositiveDuration, Rate
 from agentic_flywheel.endpoint import checked_broker, read_endpoint
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.given import MAX_QUERY_BYTES
-from agentic_flywheel.servers import FlowServer
+from agentic_flywheel.servers import VARIABLE, FlowServer
 
 
 def _plain_or_flywheel(name: str) -> AliasChoices:
@@ -29,8 +29,6 @@ def _off_is_none(value: object) -> object:
 
 
 Url = Annotated[str, Field(pattern=r"^[a-z+]+://")]
-#: An environment variable in the value of a header.
-_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 #: What a stopping worker needs to hand back what it could not finish, and to close its connections.
 HANDING_BACK = timedelta(seconds=5)
 
@@ -295,7 +293,7 @@ def header_values(headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str
         secrets.append(value)
         return value
 
-    return {name: _VARIABLE.sub(value_of, text) for name, text in headers.items()}, tuple(secrets)
+    return {name: VARIABLE.sub(value_of, text) for name, text in headers.items()}, tuple(secrets)
 
 
 def child_environment(**changes: str) -> dict[str, str]:

@@ -174,7 +174,7 @@ class Connection:
 
         ``secrets``: what no error may quote. ``heard`` is called for every part that comes.
         """
-        body = await read_body(response, flow.key if flow else ANY_FLOW, heard, good=response.status == 200)
+        body = await read_body(response, flow.key if flow else ANY_FLOW, heard)
         # A wrong path or method often gets a 200 with a page.
         if response.status == 200 and (any_type or response.content_type == "application/json"):
             return body
@@ -288,17 +288,14 @@ def _is_this_machine(host: str) -> bool:
 
 
 async def read_body(
-    response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None = None, *, good: bool
+    response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None = None, *, begun: bytes = b""
 ) -> bytes:
-    """Return a response's body; of one that is not ``good``, the beginning. Raises AnswerTooLong.
-
-    ``heard`` is called for every part that comes.
-    """
+    """Return a body, of an error its beginning. ``begun``: what was read of it before. Raises AnswerTooLong."""
     # Counted as it is unpacked: a few packed bytes can stand for gigabytes, and `read` would unpack them all.
-    body = bytearray()
+    body = bytearray(begun)
     async for chunk in response.content.iter_any():
         body += chunk
-        if not good and len(body) > MAX_ERROR:
+        if response.status >= 300 and len(body) > MAX_ERROR:
             break
         if len(body) > MAX_ANSWER:
             raise AnswerTooLong(flow, f"it is larger than {MAX_ANSWER >> 20} MB")

@@ -41,7 +41,7 @@ class FlowiseBackend(FlowBackend):
 
     def __init__(self, server: FlowServer) -> None:
         """Raises InvalidSetting where the server's address is none."""
-        self.client = FlowiseClient(server.address)
+        self.client = FlowiseClient(server.address, headers=server.headers, ca_file=server.ca_file)
 
     def abilities(self, flow: Flow) -> Abilities:
         return _ABILITIES

@@ -170,7 +170,7 @@ class HttpBackend(FlowBackend):
 
         async def read(response: aiohttp.ClientResponse) -> bytes:
             good = is_answer(response.status, place)
-            body = await read_body(response, key, good=good)
+            body = await read_body(response, key)
             if good:
                 return body
             failed = Failed(response.status, response.content_type, response.headers, body)

@@ -21,6 +21,7 @@ from agentic_flywheel.errors import (
     FlowRefused,
     FlowUnauthorized,
     ProviderUnavailable,
+    QuotaUsedUp,
     ServerUnreachable,
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
@@ -69,7 +70,7 @@ def failure_of(
 def failure_of_reason(flow: str, reason: str) -> FlowError:
     """Return the error that a flow's own words stand for."""
     if _USED_UP.search(reason):
-        return FlowFailed(flow, reason)
+        return QuotaUsedUp(flow, reason)
     if _KEY_REFUSED.search(reason):
         return FlowUnauthorized(flow, reason)
     return ProviderUnavailable(flow, reason) if _AWAY.search(reason) else FlowFailed(flow, reason)

@@ -35,7 +35,7 @@ class AnswerReading:
         if good and self._place.stream is not None:
             answer = await self._stream(response, self._place.stream, on_news)
         else:
-            body = await read_body(response, self._flow.key, self._clock.heard, good=good)
+            body = await read_body(response, self._flow.key, self._clock.heard)
             if not good:
                 failed = Failed(response.status, response.content_type, response.headers, body)
                 raise failure_of(self._flow, failed, self._secrets, place=self._place)

@@ -22,6 +22,7 @@ from agentic_flywheel.errors import (
     FlowRateLimited,
     FlowUnauthorized,
     ProviderUnavailable,
+    QuotaUsedUp,
 )
 from agentic_flywheel.models import EventKind
 from agentic_flywheel.servers import FlowServer
@@ -140,7 +141,7 @@ async def test_langflow_tells_the_tokens_used() -> None:
         ("agent-stream", "n8n", "agent_stream_drop", FlowFailed, "Original error: TypeError"),
         ("helper", "langflow", "fail", FlowFailed, "deliberate failure: one two three"),
         ("helper", "langflow", "openai_429", ProviderUnavailable, "Error code: 429"),
-        ("helper", "langflow", "openai_quota", FlowFailed, "You exceeded your current quota"),
+        ("helper", "langflow", "openai_quota", QuotaUsedUp, "You exceeded your current quota"),
         ("helper", "langflow", "openai_401", FlowUnauthorized, "Error code: 401"),
         ("helper", "langflow", "key_wrong", FlowUnauthorized, "Invalid or missing API key"),
         ("helper", "langflow", "err_unknown_flow", FlowNotFound, "7ce0d8e9"),

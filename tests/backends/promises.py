@@ -109,6 +109,14 @@ class Promises:
             assert answer.first_token is not None
             assert timedelta() < answer.first_token <= answer.elapsed
 
+    async def test_a_character_that_was_cut_in_two_is_joined(self) -> None:
+        told: list[FlowNews] = []
+        async with self.serving(self.dialect.streamed(["a\ud83d", "\ude00b"])) as server:
+            answer = await self.asked(server, stream=True, told=told)
+
+        assert answer.text == "a😀b"
+        assert "".join(str(news.data["text"]) for news in told if news.kind is EventKind.TOKEN) == "a😀b"
+
     async def test_a_stream_that_breaks_off_is_no_answer(self) -> None:
         scene = self.dialect.streamed(["Be", "cause."])
         *begun, _ = scene.parts

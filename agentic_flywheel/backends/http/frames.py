@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from agentic_flywheel.backends.decoding import decode_json
+from agentic_flywheel.backends.decoding import parse_json
 from agentic_flywheel.backends.frames import FrameCutter
 from agentic_flywheel.errors import FlowProtocolError, ServerUnreachable
 
@@ -58,7 +58,7 @@ class LineDecoder:
 
     def _decoded(self, data: bytes) -> Any:
         try:
-            return decode_json(data)
+            return parse_json(data)
         except ValueError:
             if data.startswith(b"{"):
                 raise FlowProtocolError(self._flow, "a frame of the stream is not JSON") from None

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agentic_flywheel.backends.decoding import whole
 from agentic_flywheel.backends.http.answer import answer_of
 from agentic_flywheel.backends.http.failure import reason_from
 from agentic_flywheel.backends.http.frames import StreamFrame
 from agentic_flywheel.backends.http.pointers import NOTHING, Nothing, at, is_meant
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
+from agentic_flywheel.backends.streamed_text import StreamedText
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import AnswerTooLong, FlowProtocolError, ServerUnreachable
+from agentic_flywheel.errors import FlowProtocolError, ServerUnreachable
 from agentic_flywheel.http_flows import AnswerPlace, StreamRule
 from agentic_flywheel.models import EventKind
-
-#: Characters of an answer that is streamed.
-MAX_TEXT = 8_000_000
 
 
 class StreamedAnswer:
@@ -24,8 +23,7 @@ class StreamedAnswer:
 
     def __init__(self, flow: Flow, place: AnswerPlace, rule: StreamRule) -> None:
         self._flow, self._place, self._rule = flow.key, place, rule
-        self._tokens: list[str] = []
-        self._length = 0
+        self._text = StreamedText(flow.key)
         self._whole: Any | Nothing = NOTHING
         self._ended = self._heard = False
         #: Why the flow failed, where it did.
@@ -41,27 +39,18 @@ class StreamedAnswer:
         event, document = frame
         rule, self._heard = self._rule, True
         if rule.error is not None and is_meant(rule.error, event, document):
-            self.failure = reason_from(at(document, rule.error.at)) or "no reason given"
+            self.failure = reason_from(whole(at(document, rule.error.at))) or "no reason given"
             return []
         if rule.whole is not None and is_meant(rule.whole, event, document):
-            self._whole = at(document, rule.whole.at)
+            self._whole = whole(at(document, rule.whole.at))
         if rule.instead is not None and is_meant(rule.instead, event, document):
-            self._tokens, self._length = [], 0
-            self._take(at(document, rule.instead.at))
+            self._text = StreamedText(self._flow)
+            self._text.add(_text(at(document, rule.instead.at)))
         told = ""
         if rule.token is not None and is_meant(rule.token, event, document):
-            told = self._take(at(document, rule.token.at))
+            told = self._text.add(_text(at(document, rule.token.at)))
         self._ended = self._ended or is_meant(rule.end, event, document)
         return [FlowNews(EventKind.TOKEN, {"text": told})] if told else []
-
-    def _take(self, found: Any) -> str:
-        if not isinstance(found, str) or not found:
-            return ""
-        self._length += len(found)
-        if self._length > MAX_TEXT:
-            raise AnswerTooLong(self._flow, f"it is longer than {MAX_TEXT:,} characters")
-        self._tokens.append(found)
-        return found
 
     def answer(self) -> FlowAnswer:
         """Return the whole answer.
@@ -73,4 +62,8 @@ class StreamedAnswer:
                 raise FlowProtocolError(self._flow, "it is no stream of server-sent events or lines of JSON")
             raise ServerUnreachable(self._flow, "the stream broke off before the answer was whole")
         document = None if self._whole is NOTHING else self._whole
-        return answer_of(self._flow, self._place, document, told="".join(self._tokens) if self._rule.token else None)
+        return answer_of(self._flow, self._place, document, told=str(self._text) if self._rule.token else None)
+
+
+def _text(found: Any) -> str:
+    return found if isinstance(found, str) else ""

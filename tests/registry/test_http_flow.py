@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentic_flywheel.registry.document import document_of
 from agentic_flywheel.registry.http_flow import http_faults
+from agentic_flywheel.registry.reading import reading_of
 
 GOOD_REQUEST: dict[str, Any] = {"path": "/ask", "body": {"q": "{{question}}", "id": "{{chat_id}}"}}
 GOOD_ANSWER: dict[str, Any] = {"text": "/answer"}
@@ -162,3 +165,49 @@ def test_every_fault_is_told_at_once() -> None:
     found = faults({"path": "ask", "method": "FETCH"}, {"text": "answer", "error": "e"})
 
     assert set(found) == {"request.path", "request.method", "answer.text", "answer.error"}
+
+
+REGISTRY = """\
+servers:
+  mine: {address: "http://127.0.0.1:8000", backend: http}
+operational_flows:
+  good:
+    server: mine
+    request: {path: /ask, body: {q: "{{question}}"}}
+  bad:
+    server: mine
+    request:
+      path: /ask
+      body:
+        q: "{{question}}"
+        who: "{{owner}}"
+    answer:
+      text: answer
+  filled-in:
+    server: mine
+    form: [{name: size}]
+    request: {path: /ask, body: {q: "{{question}}"}}
+"""
+
+
+def test_a_registry_names_the_line_of_each_fault() -> None:
+    reading = reading_of(document_of(Path("flows.yaml"), REGISTRY.encode()))
+
+    assert [(each.line, each.key) for each in reading.faults] == [
+        (13, "operational_flows.bad.request.body.who"),
+        (15, "operational_flows.bad.answer.text"),
+        (18, "operational_flows.filled-in.form"),
+    ]
+    assert "{{owner}}, which stands for nothing here" in reading.faults[0].message
+    assert "should be a JSON pointer" in reading.faults[1].message
+    assert "is filled in for nothing" in reading.faults[2].message
+
+
+def test_a_flow_over_http_needs_no_more_than_a_request() -> None:
+    text = REGISTRY[: REGISTRY.index("  bad:")]
+    reading = reading_of(document_of(Path("flows.yaml"), text.encode()))
+
+    assert reading.faults == ()
+    assert reading.catalog is not None
+    flow = reading.catalog.flows["good"]
+    assert (flow.id, flow.backend, flow.answer) == ("good", "http", None)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from ruamel.yaml import YAML
 
 from agentic_flywheel.backends.http import HttpBackend
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
@@ -25,6 +25,8 @@ from agentic_flywheel.errors import (
     QuotaUsedUp,
 )
 from agentic_flywheel.models import EventKind
+from agentic_flywheel.registry.document import document_of
+from agentic_flywheel.registry.reading import RegistryReading, reading_of
 from agentic_flywheel.servers import FlowServer
 from backends.scenes import Scene, SceneServer, serving
 
@@ -33,17 +35,18 @@ RECORDINGS = Path(__file__).parent / "recordings"
 KEY = "k-4711"
 
 
-def recipes() -> dict[str, dict[str, Any]]:
-    """Return the flows of the page, by their keys."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    read = (YAML(typ="safe").load(each) for each in blocks)
-    return {key: flow for each in read for key, flow in (each.get("operational_flows") or {}).items()}
+def recipes() -> Iterator[RegistryReading]:
+    """Yield each registry of the page, as it is read."""
+    for text in re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL):
+        yield reading_of(document_of(PAGE, text.encode()))
 
 
 def flow_of(recipe: str) -> Flow:
-    fields = recipes()[recipe]
-    known = {name: fields[name] for name in ("id", "domain", "request", "answer") if name in fields}
-    return Flow.model_validate({"id": recipe, **known, "key": recipe, "backend": "http"})
+    return next(each.catalog.flows[recipe] for each in recipes() if each.catalog and recipe in each.catalog.flows)
+
+
+def test_the_registry_takes_every_recipe() -> None:
+    assert [reading.faults for reading in recipes() if reading.faults] == []
 
 
 def recorded(server: str, name: str) -> Scene:

@@ -17,7 +17,7 @@ from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, Fail
 from agentic_flywheel.backends.http.answer import answer_of, document_of
 from agentic_flywheel.backends.http.failure import failure_of
 from agentic_flywheel.backends.http.pointers import at, holds
-from agentic_flywheel.backends.http.reading import AnswerReading, is_answer
+from agentic_flywheel.backends.http.reading import ResponseReading, is_answer
 from agentic_flywheel.backends.http.template import Prepared, ValueOf, Values, filled, prepared, values_of_attempt
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews, overridden
 from agentic_flywheel.backends.protocol import Abilities, FlowBackend, Probe
@@ -88,7 +88,7 @@ class HttpBackend(FlowBackend):
             mark=values.mark,
         )
         clock = CallClock(flow.key, flow.timeout.total_seconds(), flow.idle_timeout.total_seconds())
-        reading = AnswerReading(flow, place, clock, self._connection.secrets(api_key, config))
+        reading = ResponseReading(flow, place, clock, self._connection.secrets(api_key, config))
         try:
             async with clock.limit:
                 answer = await self._exchange(request, flow, api_key, partial(reading.read, on_news=on_news))

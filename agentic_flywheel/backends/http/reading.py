@@ -12,7 +12,7 @@ from agentic_flywheel.backends.http.answer import answer_of, document_of
 from agentic_flywheel.backends.http.failure import failure_of, failure_of_reason, reason_from
 from agentic_flywheel.backends.http.frames import LineDecoder
 from agentic_flywheel.backends.http.pointers import NOTHING, at
-from agentic_flywheel.backends.http.streamed import StreamedAnswer
+from agentic_flywheel.backends.http.streamed import CollectedStream
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.backends.reasons import clean
 from agentic_flywheel.catalog import Flow
@@ -21,7 +21,7 @@ from agentic_flywheel.http_flows import AnswerPlace, StreamRule
 from agentic_flywheel.models import EventKind
 
 
-class AnswerReading:
+class ResponseReading:
     """Reads the answer of one call where the registry says that it stands."""
 
     def __init__(self, flow: Flow, place: AnswerPlace, clock: CallClock, secrets: Collection[str]) -> None:
@@ -55,7 +55,7 @@ class AnswerReading:
     async def _stream(
         self, response: aiohttp.ClientResponse, rule: StreamRule, on_news: Callable[[FlowNews], None] | None
     ) -> FlowAnswer:
-        lines, collected = LineDecoder(self._flow.key), StreamedAnswer(self._flow, self._place, rule)
+        lines, collected = LineDecoder(self._flow.key), CollectedStream(self._flow, self._place, rule)
         async for chunk in response.content.iter_any():
             for frame in lines.feed(chunk):
                 self._tell(collected.add(frame), on_news)

@@ -18,7 +18,7 @@ from agentic_flywheel.http_flows import AnswerPlace, StreamRule
 from agentic_flywheel.models import EventKind
 
 
-class StreamedAnswer:
+class CollectedStream:
     """Collects a stream's frames until the answer is whole. ``add`` returns what is to be told of one."""
 
     def __init__(self, flow: Flow, place: AnswerPlace, rule: StreamRule) -> None:

@@ -16,7 +16,7 @@ from agentic_flywheel.registry.derive import domain_for, takes_questions, ttl_fo
 from agentic_flywheel.registry.document import Where
 from agentic_flywheel.registry.http_flow import http_faults
 from agentic_flywheel.registry.sections import Entry
-from agentic_flywheel.servers import BackendName, FlowServer
+from agentic_flywheel.servers import BACKENDS, BackendName, FlowServer
 from agentic_flywheel.written import as_text
 
 #: A fault and the way to it.
@@ -57,7 +57,7 @@ MEANING = {
     "`uploads`",
     "api_key_env": "the NAME of an environment variable (A-Z, 0-9, _), never the key itself",
     "server": "the name of one of the `servers`, or an address that begins with http:// or https://",
-    "backend": "flowise, openai or http",
+    "backend": BACKENDS,
     "model": "the name of a model, as the server has it",
     "system": "text",
     "sampling": "a mapping of settings such as temperature and max_tokens",
@@ -67,7 +67,7 @@ MEANING = {
 
 _SCHEMES = ("http://", "https://")
 #: What a flow of each backend cannot be without.
-NEEDED: dict[BackendName, tuple[str, ...]] = {"flowise": (), "openai": ("model",), "http": ()}
+NEEDED: dict[BackendName, tuple[str, ...]] = {"openai": ("model",)}
 #: Keys whose text may look like a number, such as a flow named 2024: it is the text that was written.
 _TEXTS = ("model", "system", "name", "description", "purpose", "session_format", "domain", "fallback")
 _LISTS = ("intent_keywords", "examples")
@@ -149,7 +149,7 @@ def _on_server(values: dict[str, Any], entry: Entry, servers: Mapping[str, FlowS
         yield (*entry.where, "server"), f"is missing: {MEANING['server']}"
     elif not is_address(str(values["server"])):
         yield (*entry.where, "server"), f"should be {MEANING['server']} and names a host, without `?` and `#`"
-    for name in NEEDED[kind]:
+    for name in NEEDED.get(kind, ()):
         if values.get(name) is None:
             yield (*entry.where, name), f"is missing: {MEANING[name]}"
     if kind == "http":

@@ -9,12 +9,13 @@ import aiohttp
 from agentic_flywheel.backends.clock import CallClock
 from agentic_flywheel.backends.connection import Failed, read_body
 from agentic_flywheel.backends.http.answer import answer_of, document_of
-from agentic_flywheel.backends.http.failure import failure_of, failure_of_reason, reason_from
+from agentic_flywheel.backends.http.failure import failure_of
 from agentic_flywheel.backends.http.frames import LineDecoder
 from agentic_flywheel.backends.http.pointers import NOTHING, at
 from agentic_flywheel.backends.http.streamed import CollectedStream
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.backends.reasons import clean
+from agentic_flywheel.backends.statuses import failure_of_reason, reason_from
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
 from agentic_flywheel.http_flows import AnswerPlace, StreamRule

@@ -7,10 +7,10 @@ from typing import Any
 
 from agentic_flywheel.backends.decoding import whole
 from agentic_flywheel.backends.http.answer import answer_of
-from agentic_flywheel.backends.http.failure import reason_from
 from agentic_flywheel.backends.http.frames import StreamFrame
 from agentic_flywheel.backends.http.pointers import NOTHING, Nothing, at, is_meant
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
+from agentic_flywheel.backends.statuses import reason_from
 from agentic_flywheel.backends.streamed_text import StreamedText
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowProtocolError, ServerUnreachable

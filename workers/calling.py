@@ -112,9 +112,11 @@ def _lack(call: FlowCall, context: Context, abilities: Abilities) -> str:
         return "cannot go on with a person's decision"
     if call.history and not abilities.history:
         return "takes no earlier messages; set the flow's `memory: none`, or ask without a session"
-    if (call.config or call.carried) and not abilities.overrides:
-        names = ", ".join(sorted({**call.config, **call.carried}))
-        return f"takes no configuration with a question ({names})"
+    given = {**call.config, **call.carried}
+    # What the registry says of the flow itself is for whoever wrote it.
+    added = sorted(name for name, value in given.items() if call.flow.config.get(name) != value)
+    if added and not abilities.overrides:
+        return f"takes no configuration with a question ({', '.join(added)})"
     return ""
 
 

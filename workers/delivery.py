@@ -177,7 +177,8 @@ class Delivery:
         if found.action is not None:
             return await self._stop(found, begun.attempts)
         answer = self.assignment.answer(self.execution, self.journal.route, found, self.context, begun.attempts)
-        await self._end(success(answer, (self.flow, self.query.asker)), answer=answer)
+        end = success(answer, (self.flow, self.query.asker))._replace(pause=found.pause)
+        await self._end(end, answer=answer)
         return None
 
     async def _stop(self, found: FlowAnswer, attempts: int) -> FlywheelError | None:

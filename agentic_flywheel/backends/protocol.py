@@ -124,6 +124,7 @@ class FlowBackend(Protocol):
 
         ``stopped``: whether it is one that stopped to ask a person.
         """
+        return None
 
     @abstractmethod
     async def probe(self, flow: Flow | None = None, *, api_key: SecretStr | None = None) -> Probe:

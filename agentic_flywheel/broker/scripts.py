@@ -763,6 +763,7 @@ async def finish(
     all_most: int,
     failure_ms: int,
     transient: bool,
+    throttled_ms: int,
     server: str,
     at_once: int,
     heard: str,
@@ -790,6 +791,7 @@ async def finish(
     ``all_most``: bytes of all cached answers.
     ``failure_ms``: for how long a permanent failure is remembered; 0 for not at all.
     ``transient``: whether the failure says nothing about the question.
+    ``throttled_ms``: for how long the flow asks not to be called, with its answer.
     ``server``: where the flow is.
     ``at_once``: calls of that server at once, of all its flows.
     ``heard``: what the call says of its server: up, down, or '' for nothing.
@@ -819,6 +821,7 @@ async def finish(
         all_most,
         failure_ms,
         int(transient),
+        throttled_ms,
         server,
         at_once,
         heard,

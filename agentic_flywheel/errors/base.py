@@ -18,7 +18,7 @@ RETRY_UNAVAILABLE = 120.0
 RETRY_NEVER = 0.0
 
 #: Names that older versions gave to classes of errors. Records and events outlive an upgrade.
-FORMER_NAMES = {"FlowiseUnreachable": "ServerUnreachable"}
+FORMER_NAMES = {"ServerUnreachable": "ServerUnreachable"}
 
 
 def name_of_today(error_type: str) -> str:

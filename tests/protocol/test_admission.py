@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from redis.asyncio import Redis
 
@@ -67,10 +69,10 @@ async def places(client: Redis) -> int:
     return int(await client.zcard(wire.serving_key(SERVER)))
 
 
-async def ended(transitions: Transitions, execution: Execution) -> None:
+async def ended(transitions: Transitions, execution: Execution, *, pause: timedelta = timedelta()) -> None:
     assert execution.flow is not None
     answer = Answer(query_id=execution.query_id, text="a", flow=execution.flow_key, domain=execution.domain)
-    end = ExecutionEnd(State.SUCCEEDED, answer.model_dump_json(), heard="up")
+    end = ExecutionEnd(State.SUCCEEDED, answer.model_dump_json(), heard="up", pause=pause)
     await transitions.finish(execution, end, queue=wire.domain_queue(execution.domain))
 
 
@@ -125,6 +127,21 @@ async def test_failures_to_reach_a_named_server_count_for_all_its_flows(transiti
 
     assert len(await running(transitions, one, other, other)) == 1
     assert len(await running(transitions, ELSEWHERE, ELSEWHERE)) == 2
+
+
+async def test_an_answer_that_asks_for_a_pause_is_followed_by_no_call_of_its_flow(transitions: Transitions) -> None:
+    one, other = FLOWS.values()
+    first, second = await running(transitions, one, one)
+    await ended(transitions, first, pause=timedelta(seconds=30))
+
+    _, reply = await begun(transitions, one)
+    assert isinstance(reply, scripts.BeginPark)
+    assert reply.reason == "rate"
+    assert len(await running(transitions, other)) == 1
+
+    # The limit has calls left again.
+    await ended(transitions, second)
+    assert len(await running(transitions, one)) == 1
 
 
 async def test_a_flow_may_have_fewer_calls_than_its_server(transitions: Transitions) -> None:

@@ -2038,12 +2038,12 @@ async def sweep(
     worker: str,
     traces: bool,
     reads: str,
-    at_once: int,
     flows: Sequence[str],
     domains: Sequence[str],
     concurrencies: Sequence[int],
     rates: Sequence[float],
     servers: Sequence[str],
+    at_once: Sequence[int],
 ) -> SweepReply:
     """Expire overdue queries and those that no person has decided, requeue due retries, put parked messages back,
     move what plain Celery clients sent with a priority into the queues, and take over the traces of dead workers.
@@ -2052,12 +2052,12 @@ async def sweep(
     ``worker``: who sweeps.
     ``traces``: whether it sends traces.
     ``reads``: the queues that it reads, one a line.
-    ``at_once``: calls of a server at once.
     ``flows``: those of the registry.
     ``domains``: the domain of each flow.
     ``concurrencies``: the limit of each flow.
     ``rates``: the limit of each flow.
     ``servers``: where each flow is.
+    ``at_once``: calls at once of the server of each flow, of all its flows.
     """
     reply = await batch.run(
         _SWEEP,
@@ -2065,7 +2065,6 @@ async def sweep(
         worker,
         int(traces),
         reads,
-        at_once,
         len(flows),
         *flows,
         len(domains),
@@ -2076,6 +2075,8 @@ async def sweep(
         *rates,
         len(servers),
         *servers,
+        len(at_once),
+        *at_once,
     )
     match reply:
         case ["swept", ended, next_ms, faults]:

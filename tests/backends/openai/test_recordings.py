@@ -131,15 +131,42 @@ async def test_a_quota_that_is_used_up_is_not_waited_for() -> None:
 async def test_models_are_listed_and_those_that_answer_no_questions_are_told() -> None:
     async with playing(scene("models")) as (backend, server):
         listed = await backend.list_flows(api_key=KEY)
-        probed = await backend.probe(flow(model="mock"), api_key=KEY)
-        with pytest.raises(FlowNotFound, match="'nope'"):
-            await backend.probe(flow(model="nope"), api_key=KEY)
+        probed = await backend.probe(flow(model="of-a-pattern"), api_key=KEY)
 
     assert listed[0] == ListedFlow("mock")
     assert [each for each in listed if each.unusable] == [ListedFlow("mock-embed", "", "it is a model for embedding")]
     assert timedelta() < probed.elapsed
     assert {(each.method, each.path) for each in server.asked} == {("GET", "/v1/models")}
     assert {each.headers["authorization"] for each in server.asked} == {"Bearer sk-master"}
+
+
+@pytest.mark.parametrize(
+    ("model", "problems", "remarks"),
+    [
+        ("mock", (), ()),
+        ("mock-embed", ("it is a model for embedding",), ()),
+        ("mok", (), ("the server does not list the model 'mok'; it lists 9, such as mock",)),
+        (
+            "up-fake",  # it answers nevertheless: the proxy takes a pattern that it does not list
+            (),
+            ("the server does not list the model 'up-fake'; it lists 9, such as mock, mock-429, mock-500",),
+        ),
+    ],
+)
+async def test_a_model_that_is_not_listed_is_remarked_since_it_may_answer(
+    model: str, problems: tuple[str, ...], remarks: tuple[str, ...]
+) -> None:
+    async with playing(scene("models")) as (backend, _):
+        report = await backend.examine(flow(model=model), api_key=KEY)
+
+    assert (report.problems, report.remarks, report.streams) == (problems, remarks, True)
+
+
+async def test_a_server_that_cannot_be_asked_is_a_problem_of_the_flow() -> None:
+    async with playing(scene("models_nokey")) as (backend, _):
+        report = await backend.examine(flow())
+
+    assert report.problems == ("The key for flow 'f' was refused: Authentication Error, No api key passed in.",)
 
 
 async def test_a_server_that_takes_no_key_says_so_when_it_is_probed() -> None:

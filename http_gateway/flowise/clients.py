@@ -5,8 +5,7 @@ from __future__ import annotations
 from agentic_flywheel.backends.flowise import FlowiseBackend, FlowiseClient
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowUnable
-from agentic_flywheel.servers import FlowServer
-from agentic_flywheel.settings import flowise_address
+from agentic_flywheel.settings import usual_server
 from http_gateway.gateway import Gateway
 
 
@@ -20,6 +19,6 @@ def client_of(gateway: Gateway, flow: Flow) -> FlowiseClient:
 
 def usual_client(gateway: Gateway) -> FlowiseClient:
     """Return the client of the Flowise that the settings name. Raises InvalidSetting where none is set."""
-    backend = gateway.bridge.backends.at(FlowServer(address=flowise_address(gateway.settings)))
+    backend = gateway.bridge.backends.at(usual_server(gateway.settings))
     assert isinstance(backend, FlowiseBackend)
     return backend.client

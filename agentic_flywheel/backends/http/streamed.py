@@ -9,9 +9,9 @@ from agentic_flywheel.backends.decoding import whole
 from agentic_flywheel.backends.http.answer import answer_of
 from agentic_flywheel.backends.http.frames import StreamFrame
 from agentic_flywheel.backends.http.pointers import NOTHING, Nothing, at, is_meant
+from agentic_flywheel.backends.joined_text import JoinedText
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.backends.statuses import reason_from
-from agentic_flywheel.backends.streamed_text import StreamedText
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowProtocolError, ServerUnreachable
 from agentic_flywheel.http_flows import AnswerPlace, StreamRule
@@ -23,7 +23,7 @@ class CollectedStream:
 
     def __init__(self, flow: Flow, place: AnswerPlace, rule: StreamRule) -> None:
         self._flow, self._place, self._rule = flow.key, place, rule
-        self._text = StreamedText(flow.key)
+        self._text = JoinedText(flow.key)
         self._whole: Any | Nothing = NOTHING
         self._ended = self._heard = False
         #: Why the flow failed, where it did.
@@ -44,7 +44,7 @@ class CollectedStream:
         if rule.whole is not None and is_meant(rule.whole, event, document):
             self._whole = whole(at(document, rule.whole.at))
         if rule.instead is not None and is_meant(rule.instead, event, document):
-            self._text = StreamedText(self._flow)
+            self._text = JoinedText(self._flow)
             self._text.add(_text(at(document, rule.instead.at)))
         told = ""
         if rule.token is not None and is_meant(rule.token, event, document):

@@ -154,6 +154,14 @@ class Promises:
         assert failed.silent
         assert "fell silent amid its answer, for 0.2 s" in str(failed)
 
+    async def test_an_answer_that_goes_on_is_not_cut(self) -> None:
+        scene = self.dialect.streamed(["a"] * 12)
+        async with self.serving(Scene(scene.parts, scene.kind, pause=0.12)) as server:
+            answer = await self.asked(server, stream=True, idle_timeout=1)
+
+        assert answer.text == "a" * 12
+        assert answer.elapsed > timedelta(seconds=1)
+
     async def test_whoever_is_cancelled_closes_the_connection(self) -> None:
         scene = self.dialect.streamed(["Be", "cause."])
         heard = asyncio.Event()

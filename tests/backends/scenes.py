@@ -27,6 +27,8 @@ class Scene:
     kind: str = "application/json"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: Seconds before each part.
+    pause: float = 0.0
     #: ``cut``: the connection ends before the body does; ``never``: nothing more comes; ``silent``: not even a head.
     ends: Literal["whole", "cut", "never", "silent"] = "whole"
 
@@ -61,6 +63,7 @@ class SceneServer:
             head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
             writer.write(f"HTTP/1.1 {scene.status} Told\r\n{head}\r\n".encode())
             for part in scene.parts:
+                await asyncio.sleep(scene.pause)
                 writer.write(b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()
         if scene.ends == "whole":

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 PAGE = Path(__file__).parents[2] / "docs" / "backends.md"
-_BACKEND, _TESTS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+_BACKEND, _TESTS, *_ = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def _module(name: str, source: str) -> ModuleType:

@@ -211,6 +211,9 @@ class Connection:
             headers |= {"Content-Type": body.content_type, "Content-Length": str(body.length)}
         elif body is not None:
             headers["Content-Type"] = "application/json"
+        login = {} if proxy is None else _login(proxy, "Proxy-Authorization")
+        if url.scheme == "http":
+            headers |= login  # the proxy reads the request itself; of TLS it reads only whereto
         # A redirect would carry the key elsewhere; servers of flows send none.
         return await self._opened(flow).request(
             method,
@@ -219,7 +222,7 @@ class Connection:
             headers=headers,
             allow_redirects=False,
             proxy=None if proxy is None else proxy.with_user(None),
-            proxy_headers=None if proxy is None else _login(proxy, "Proxy-Authorization"),
+            proxy_headers=None if proxy is None else login,
         )
 
     def _headers(self, url: URL, secret: str | None, flow: str) -> dict[str, str]:

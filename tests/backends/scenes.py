@@ -42,6 +42,8 @@ class SceneServer:
     beside: Mapping[str, Scene] = field(default_factory=dict)
     address: str = ""
     asked: list[Asked] = field(default_factory=list)
+    #: Set once a request has come.
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     #: Set once a client has closed its connection while it was left to wait.
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,6 +53,7 @@ class SceneServer:
             scene = next((scene for name, scene in self.beside.items() if name in asked.path), None)
             if scene is None:
                 self.asked.append(asked)
+                self.called.set()
                 scene = self.scenes[min(len(self.asked), len(self.scenes)) - 1]
             await self._play(scene, reader, writer)
         writer.close()

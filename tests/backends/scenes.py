@@ -65,7 +65,8 @@ class SceneServer:
             )
             head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
             writer.write(f"HTTP/1.1 {scene.status} Told\r\n{head}\r\n".encode())
-            for part in scene.parts:
+            # An empty part would be the end of the body.
+            for part in filter(None, scene.parts):
                 await asyncio.sleep(scene.pause)
                 writer.write(b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()

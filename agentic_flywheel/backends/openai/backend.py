@@ -108,7 +108,6 @@ class OpenAIBackend(FlowBackend):
                 flow=flow.key, key="refused" if api_key else "missing", streams=True, problems=(error.message,)
             )
         except FlowProtocolError as error:
-            # Azure lists nothing below a deployment's address, and answers questions there.
             remark = f"the server does not list its models: {error.reason}"
             return FlowReport(flow=flow.key, streams=True, remarks=(remark,))
         except FlywheelError as error:
@@ -134,7 +133,7 @@ class OpenAIBackend(FlowBackend):
         return tuple(_model(each) for each in listed[:MOST_MODELS])
 
     def _url(self, path: str) -> URL:
-        return self._base.joinpath(path).with_query(self._base.query)
+        return self._base.joinpath(path)
 
 
 def api_address(address: str) -> URL:
@@ -144,7 +143,7 @@ def api_address(address: str) -> URL:
     except ValueError:
         raise InvalidSetting("address", "this is no address") from None
     path = url.raw_path.rstrip("/").removesuffix(f"/{_COMPLETIONS}") or "/v1"
-    return url.with_path(path, encoded=True, keep_query=True)
+    return url.with_path(path, encoded=True)
 
 
 def _model(told: dict[str, Any]) -> ListedFlow:

@@ -75,7 +75,7 @@ class HttpDecision(HttpBody):
 
     decision: Decision
     feedback: Annotated[str | None, Field(max_length=8_000, description="What the person says to it.")] = None
-    stop: Annotated[int | None, Field(ge=1, description="Which of `asks`, if there are several.")] = None
+    stop: Annotated[int | None, Field(ge=1, description="Which of `asks`: needed after the query's first stop.")] = None
 
 
 class Elsewhere(HttpBody):

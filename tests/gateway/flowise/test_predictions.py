@@ -196,11 +196,19 @@ async def test_a_persons_decision_lets_a_flow_go_on(alice: httpx2.AsyncClient, w
     decision = {"type": "proceed", "startNodeId": action["data"]["nodeId"], "feedback": ""}
 
     again = dict(await asked(alice, "approval", question="Proceed", chatId="h", humanInput=decision))
-    end = await plain(alice, "approval", question="Proceed", chatId="h", humanInput=decision)
-    none = await asked(alice, "approval", question="Proceed", chatId="h", humanInput=decision)
+    later = {**decision, "startNodeId": again["action"]["data"]["nodeId"]}
+    # Its client has not had the reply and sends it again: that is no decision of what is asked by now.
+    repeated = await asked(alice, "approval", question="Proceed", chatId="h", humanInput=decision)
+    nameless = await asked(alice, "approval", chatId="h", humanInput={"type": "proceed"})
+    elsewhere = await asked(alice, "poet", question="Proceed", chatId="h", humanInput=later)
+    end = await plain(alice, "approval", question="Proceed", chatId="h", humanInput=later)
+    none = await asked(alice, "approval", question="Proceed", chatId="h", humanInput=later)
 
     assert [each["label"] for each in action["elements"]] == ["Proceed", "Reject"]
     assert again["action"]["id"] != action["id"]
+    assert "nothing was decided: the chat asks at 'humanInputAgentflow_1#2' now" in repeated[0][1]
+    assert "the chat asks at 'humanInputAgentflow_1#2' now" in nameless[0][1]
+    assert "another flow waits for a decision in this chat" in elsewhere[0][1]
     assert (end["text"], "action" in end) == ("approved", False)
     assert "no flow waits for a decision" in none[0][1]
 

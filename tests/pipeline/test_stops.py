@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -306,3 +307,26 @@ async def test_the_trace_says_for_how_long_a_person_was_waited_for(producer: Asy
 
     assert seen["output"] == "proceed"
     assert "a secret" not in str(seen)
+
+
+async def test_the_flow_that_asked_is_told_although_the_registry_has_another_id_for_it_by_now(
+    producer: AsyncProducer, house: House
+) -> None:
+    waits = await stopped(producer, fresh("Delete the database?"))
+    before = house.registry.read_text()
+    house.registry.write_text(before.replace(APPROVAL, BRIEF))
+    try:
+        async with asyncio.timeout(20):
+            question = fresh("Are you new?")
+            while not (told := house.sent(question)) or told[0]["flow"] != BRIEF:
+                question = fresh("Are you new?")
+                with suppress(InputRequired):
+                    await producer.ask(question, flow="approval", wait=20)
+        await producer.resume(waits.query_id, "proceed")
+        answer = await producer.wait(waits.query_id, timeout=20)
+    finally:
+        house.registry.write_text(before)
+
+    assert answer.text == "approved"
+    (told,) = [each for each in house.latest(5) if "humanInput" in each]
+    assert told["flow"] == APPROVAL

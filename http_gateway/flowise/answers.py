@@ -63,7 +63,7 @@ def action_of(query_id: str, stop: Stop) -> Json:
     labels = {"proceed": stop.choices.get("proceed", "Proceed"), "reject": stop.choices.get("reject", "Reject")}
     buttons = (("proceed", "agentflowv2-approve-button"), ("reject", "agentflowv2-reject-button"))
     return {
-        "id": str(uuid.uuid5(uuid.UUID(query_id), str(stop.number))),
+        "id": str(uuid.uuid5(uuid.UUID(message_id_of(query_id)), str(stop.number))),
         "mapping": {"approve": labels["proceed"], "reject": labels["reject"]},
         "elements": [{"type": kind, "label": labels[decision]} for decision, kind in buttons],
         "data": {

@@ -10,13 +10,14 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic_core import PydanticCustomError
 
 from agentic_flywheel.given import Form, JsonObject, Text
+from agentic_flywheel.ids import QUERY_ID
 from agentic_flywheel.models import CachePolicy, Identifier, Message, Priority, Slug
 from agentic_flywheel.stops import Decision
 
 #: Seconds for which one request waits at most: proxies cut what is silent for a minute.
 LONGEST_WAIT = 55.0
 
-QueryId = Annotated[str, Path(pattern=r"^[0-9a-f-]{32,36}$", description="As it was returned.")]
+QueryId = Annotated[str, Path(pattern=f"^{QUERY_ID.pattern}$", description="As it was returned.")]
 Wait = Annotated[
     float,
     Query(

@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from celery import Celery
 from processes import wait_for
 
+from agentic_flywheel.broker import wire
 from gateway.flowise.house import APPROVAL, BROKEN, NARROW, POET, READING, SEEING, WidgetHouse, asked, chat, text_of
 from gateway.house import gateway_client
 
@@ -187,6 +189,18 @@ async def test_a_client_that_goes_away_does_not_stop_its_query(alice: httpx2.Asy
     assert [each["role"] for each in messages] == ["userMessage", "apiMessage"]
     assert messages[0]["content"] == "a poem for nobody"
     assert (await alice.get("/api/v1/chatmessage/poet?chatId=left&order=DESC")).json() == messages[::-1]
+
+
+async def test_a_turn_of_a_plain_client_that_has_named_it_stands_in_its_chat(
+    alice: httpx2.AsyncClient, widgets: WidgetHouse
+) -> None:
+    client = Celery(broker=widgets.broker.url, backend=widgets.broker.url)
+    question = {"question": "Write a poem about tin", "flow": "poet", "owner": "alice", "session_id": "celery-chat"}
+    sent = client.send_task(wire.CLASSIFY, [question], queue=wire.CLASSIFY_QUEUE, task_id="poem:1")
+    answer = await asyncio.to_thread(sent.get, timeout=20)
+    told = await alice.get("/api/v1/chatmessage/poet?chatId=celery-chat")
+
+    assert [each["content"] for each in told.json()] == [question["question"], answer["text"]], told.text
 
 
 async def test_a_persons_decision_lets_a_flow_go_on(alice: httpx2.AsyncClient, widgets: WidgetHouse) -> None:

@@ -13,6 +13,7 @@ from agentic_flywheel.ids import QUERY_ID
 from agentic_flywheel.models import CachePolicy, Slug
 from agentic_flywheel.models import Identifier as _Identifier
 from agentic_flywheel.once import GivenTwice, once
+from agentic_flywheel.weighing import TOO_MANY, divided
 
 #: Seconds. Hosts cut a call at about a minute; a wait must end well before.
 LONGEST_WAIT = 45.0
@@ -51,6 +52,8 @@ def _read(arguments: type[BaseModel], name: str, value: Any) -> Any:
     """
     field = arguments.model_fields.get(name)
     if field is not None and isinstance(value, str) and _holds_values(field.annotation):
+        if divided(value.encode("utf-8", "surrogatepass")) is None:
+            raise InvalidQuery(name, TOO_MANY)
         try:
             value = json.loads(value, object_pairs_hook=once)
         except GivenTwice as twice:

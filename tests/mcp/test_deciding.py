@@ -79,9 +79,8 @@ async def test_a_query_is_followed_and_decided_by_the_name_that_a_plain_client_g
     sent = client.send_task(wire.CLASSIFY, [asked], queue=wire.CLASSIFY_QUEUE, task_id=named)
     async with asyncio.timeout(20):
         while True:
-            told = (await raw.modern("tools/call", {"name": "flowise_poll", "arguments": {"query_id": named}}))[
-                "result"
-            ]
+            poll = {"name": "flowise_poll", "arguments": {"query_id": named}}
+            told = (await raw.modern("tools/call", poll))["result"]
             if not told["isError"] and told["structuredContent"]["state"] == "input_required":
                 break
             assert not told["isError"] or error_of(told)["error_type"] == "UnknownQuery"

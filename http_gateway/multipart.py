@@ -43,7 +43,6 @@ class ReceivedFile:
 class ReceivedForm:
     """A form that has come whole."""
 
-    #: The first text of each name.
     fields: dict[str, str] = field(default_factory=dict)
     files: list[ReceivedFile] = field(default_factory=list)
 
@@ -166,8 +165,10 @@ class _Receiving:
 
     def _end(self) -> None:
         if self._file is None:
+            if self._part in self._form.fields:
+                raise InvalidQuery(self._part, "it is given twice")
             try:
-                self._form.fields.setdefault(self._part, self._text.decode())
+                self._form.fields[self._part] = self._text.decode()
             except UnicodeDecodeError:
                 raise InvalidQuery(self._part, "it is no text in UTF-8") from None
             return

@@ -257,6 +257,18 @@ async def test_a_query_is_asked_again_elsewhere_and_rated(alice: httpx2.AsyncCli
     assert (nowhere.status_code, nowhere.json()["error"]["error_type"]) == (422, "UnknownFlow")
 
 
+async def test_an_answer_tells_how_long_each_step_took_as_everywhere(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    gateway_house.build(SLOW, style="agent")
+    body = {"question": "What is 6*7?", "flow": "slow"}
+    told = (await alice.post("/v1/queries", params={"wait": 30}, json=body)).json()
+
+    steps = told["answer"]["steps"]
+    assert [type(each["elapsed_ms"]) for each in steps] == [float] * len(steps)
+    assert steps
+
+
 async def test_a_failed_query_tells_its_error(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
     gateway_house.behave(BROKEN, fault="error_500")
     body = {"question": "This breaks", "flow": "broken"}

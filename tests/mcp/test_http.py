@@ -116,6 +116,22 @@ async def test_an_argument_of_text_holds_no_more_values_than_a_message(bridge_ho
             assert "it has more than 30,000 values" in error["error"]
 
 
+async def test_what_is_refused_is_not_told_back_at_any_length(bridge_house: BridgeHouse) -> None:
+    long, many = "x" * 1_000_000, {f"k{number}": 1 for number in range(20_000)}
+    async with Raw(bridge_house.url) as raw:
+        await raw.open_session()
+        told = [
+            await raw.legacy("tools/call", {"name": "flowise_query", "arguments": many}),
+            await raw.legacy("tools/call", {"name": "flowise_query", "arguments": {long: 1}}),
+            await raw.legacy("tools/call", {"name": long, "arguments": {}}),
+            await raw.legacy("resources/read", {"uri": f"flowise://query/{long}"}),
+            await raw.legacy("prompts/get", {"name": long}),
+        ]
+
+    assert max(len(json.dumps(each)) for each in told) < 8000
+    assert "k0: there is no field of this name" in told[0]["result"]["content"][0]["text"]
+
+
 async def test_a_key_that_is_given_twice_in_an_argument_of_text_is_refused(bridge_house: BridgeHouse) -> None:
     async with Raw(bridge_house.url) as raw:
         for name in ("config", "form"):

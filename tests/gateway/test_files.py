@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -115,6 +117,26 @@ async def test_a_form_without_a_usable_boundary_is_refused(alice: httpx2.AsyncCl
     told = await alice.post("/v1/queries", content=b"x", headers={"Content-Type": kind})
 
     assert told.status_code == 422
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process's files")
+async def test_a_file_that_the_disk_does_not_take_is_refused_until_there_is_room(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    pid = gateway_house.doors[0].pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    files = {"file": ("large.txt", b"x" * 8_000_000, "text/plain")}
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4_000_000, hard))
+    try:
+        native = await alice.post("/v1/queries", data={"question": "How full?"}, files=files)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    again = await alice.post("/v1/queries", data={"question": "How full?"}, files=files)
+
+    error = native.json()["error"]
+    assert (native.status_code, error["error_type"], again.status_code) == (503, "UploadNotKept", 202)
+    assert error["error"] == "There is no room for the file now; try again in 60 s"
+    assert native.headers["retry-after"] == "60"
 
 
 async def test_a_large_file_is_never_held_whole(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:

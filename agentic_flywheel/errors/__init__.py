@@ -71,6 +71,7 @@ from agentic_flywheel.errors.openai import (
     UnsupportedParameter,
 )
 from agentic_flywheel.errors.producer import GreenThreads, IdempotencyConflict, LoopInUse, ProducerClosed
+from agentic_flywheel.errors.provider import ContentFiltered, PromptTooLong, QuotaUsedUp
 from agentic_flywheel.errors.queue import (
     BrokerRefused,
     BrokerUnavailable,
@@ -128,6 +129,7 @@ __all__ = [
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
+    "ContentFiltered",
     "ContextTooLong",
     "DeadlineExceeded",
     "DecisionUnderWay",
@@ -173,12 +175,14 @@ __all__ = [
     "PackageMissing",
     "ProducerClosed",
     "ProfileNotServed",
+    "PromptTooLong",
     "ProviderUnavailable",
     "QueryCancelled",
     "QueryFailed",
     "QueryLost",
     "QueryRemoved",
     "QueueFull",
+    "QuotaUsedUp",
     "RecordUnreadable",
     "RecordingMissing",
     "RequestFailed",

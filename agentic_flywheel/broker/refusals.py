@@ -63,6 +63,9 @@ SHUT_OUT = frozenset({"NOPERM", "NOAUTH", "WRONGPASS", "NOPROTO", "DENIED"})
 #: Stands for every refusal that is not in the table.
 UNKNOWN = Refusal("ERR", Remedy.PERSON, "it does not take a call of ours")
 
+#: The code of a reply that is not UTF-8. The server refuses nothing: another program has written what is read.
+UNDECODABLE = "UNDECODABLE"
+
 _BY_CODE = {each.code: each for each in REFUSALS}
 #: Refusals with the general code ERR, by their text.
 _BY_TEXT = {

@@ -34,8 +34,8 @@ class Refusal(NamedTuple):
 
 
 REFUSALS = (
-    Refusal("OOM", Remedy.WAIT, "its memory is full (`maxmemory` with `noeviction`)"),
-    Refusal("MISCONF", Remedy.WAIT, "it cannot write its data to disk"),
+    Refusal("OOM", Remedy.WAIT, "its memory is full (`maxmemory` with `noeviction`): give it more"),
+    Refusal("MISCONF", Remedy.WAIT, "it cannot write its data to disk: make room there, see its log"),
     Refusal("NOREPLICAS", Remedy.WAIT, "too few replicas are connected"),
     Refusal("BUSY", Remedy.WAIT, "a script occupies it"),
     Refusal("LOADING", Remedy.WAIT, "it reads its data after a start"),

@@ -26,7 +26,8 @@ import redis
 import uvloop
 from rich.console import Console
 
-from agentic_flywheel.flowise import FlowCall, FlowiseClient
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.models import FlowCall
 from agentic_flywheel.registry import load_catalog
 from benchmarks.lab.measure import closed_loop, open_loop, quantile
 from benchmarks.lab.parts import Lab, LabProcess, flow_calls, lab, wait_until

@@ -14,7 +14,7 @@ from producer import AsyncProducer
 from producer.connections import SUBMIT_PATIENCE
 
 if TYPE_CHECKING:
-    from agentic_flywheel.flowise import FlowiseClient
+    from agentic_flywheel.backends.flowise import FlowiseClient
     from agentic_flywheel.routing import FittedRouter, RouterSlot
 
 #: Producers that are kept, one for each asker; with one more, all are made again.
@@ -91,7 +91,7 @@ class Bridge:
         """The client of the Flowise in use; None where none is known."""
         if self._flowise is None and self.settings.flowise_base_url is not None:
             # Imported when it is needed: a client waits for its bridge to start, and most never ask for this.
-            from agentic_flywheel.flowise import FlowiseClient
+            from agentic_flywheel.backends.flowise import FlowiseClient
 
             self._flowise = FlowiseClient(self.settings.flowise_base_url)
         return self._flowise

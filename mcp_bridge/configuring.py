@@ -19,7 +19,7 @@ from mcp_bridge.arguments import Anything, Arguments, FlowKey, Object, ObjectTex
 from mcp_bridge.tool import SETS, Call, tool
 
 if TYPE_CHECKING:
-    from agentic_flywheel.flowise.models import Chatflow
+    from agentic_flywheel.backends.flowise.models import Chatflow
 
 #: As a profile: the session is to carry none.
 _NO_PROFILE = "-"

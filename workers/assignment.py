@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.executions import Execution
 from agentic_flywheel.broker.messages import answer_parcel
@@ -12,7 +13,6 @@ from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.persistence import generate_cache_key
 from agentic_flywheel.broker.sessions import life_of, recent_turns
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, Query, RouteDecision, Turn
 from agentic_flywheel.profiles import Profile, briefing
 from workers.context import Context, compose
@@ -56,8 +56,9 @@ class Assignment:
 
     async def compose(self) -> Context:
         """Return what the flow is told. Raises BrokerUnavailable."""
-        in_flowise = self.query.session_id is not None and self.flow.memory == "flowise"
-        life = await life_of(self.runtime.batch, self.query_id) if in_flowise else ""
+        # A flow whose server remembers nothing is sent the turns, as if its `memory` were `history`.
+        there = self.flow.memory == "flowise" and self.runtime.backends.abilities(self.flow).session
+        life = await life_of(self.runtime.batch, self.query_id) if there and self.query.session_id is not None else ""
         return compose(self.query, self.flow, await self._turns(), briefing(self.profile, self.query), life)
 
     def execution(self, context: Context) -> Execution:

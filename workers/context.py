@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field, JsonValue
 
 from agentic_flywheel.asker import Asker
+from agentic_flywheel.backends.models import overridden
 from agentic_flywheel.broker.persistence import history_digest
 from agentic_flywheel.broker.sessions import flowise_session
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.flowise.request import overridden
 from agentic_flywheel.given import Form
 from agentic_flywheel.models import Message, Model, Query, Turn
 from agentic_flywheel.profiles import Briefing, ContextType, injected

@@ -8,6 +8,7 @@ import json
 import logging
 from typing import assert_never
 
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker import scripts
 from agentic_flywheel.broker.executions import About, Execution, ExecutionEnd
 from agentic_flywheel.broker.messages import answer_parcel
@@ -20,17 +21,16 @@ from agentic_flywheel.errors import (
     BrokerUnavailable,
     CircuitOpen,
     FlowError,
-    FlowiseUnreachable,
     FlowTimeout,
     FlywheelError,
     OwnerLimitReached,
     QueryFailed,
+    ServerUnreachable,
     TooManyAsk,
     UnknownFlow,
     UploadLost,
     UploadRefused,
 )
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, WaitReason
 from agentic_flywheel.stops import Decided
 from workers.assignment import Assignment
@@ -157,7 +157,7 @@ class Delivery:
             found = await self._ask(begun.attempts, self.given_up, telling)
         except FlowError as error:
             telling.discard()
-            if isinstance(error, FlowTimeout | FlowiseUnreachable) and not self.decided:
+            if isinstance(error, FlowTimeout | ServerUnreachable) and not self.decided:
                 self.given_up += (begun.fence,)
             return await self._recover(error, begun.attempts)
         except (UploadLost, UploadRefused) as lost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentic_flywheel.flowise import FlowAnswer
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.models import FlowStep, ToolUse
 from agentic_flywheel.tracing import Trace
 from agentic_flywheel.tracing.observation import STEP, TOOL, new_span_id

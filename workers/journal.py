@@ -12,12 +12,12 @@ from typing import Self
 
 from pydantic import JsonValue
 
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.executions import About, Execution
 from agentic_flywheel.broker.persistence import age_of
 from agentic_flywheel.broker.stored import read_stored
 from agentic_flywheel.errors import FlowError, FlywheelError
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.models import Answer, Query, Record, Route, RouteDecision, State
 from agentic_flywheel.stops import Decided
 from agentic_flywheel.tracing import EndedQuery

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from agentic_flywheel import errors
 from agentic_flywheel.asker import Asker
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker.executions import Execution, ExecutionEnd
 from agentic_flywheel.broker.persistence import cache_entry
 from agentic_flywheel.broker.records import DeadLetter
@@ -16,14 +17,13 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     ErrorInfo,
     FlowError,
-    FlowiseUnreachable,
     FlowTimeout,
     FlywheelError,
     InvalidQuery,
     OwnerLimitReached,
+    ServerUnreachable,
     rebuild,
 )
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Query, RouteDecision, State
 from workers.context import Context
@@ -138,7 +138,7 @@ def failure(error: FlywheelError, execution: Execution, query: Query, attempts: 
 
 def heard_of(error: FlywheelError) -> Heard:
     """Return what a call's failure says of its server."""
-    if isinstance(error, FlowiseUnreachable):
+    if isinstance(error, ServerUnreachable):
         return "down"
     return "up" if isinstance(error, FlowError) and not isinstance(error, FlowTimeout) else ""
 

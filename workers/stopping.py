@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from agentic_flywheel.backends.models import FlowAnswer, HumanInput
 from agentic_flywheel.broker.executions import Execution, chat_id
-from agentic_flywheel.flowise import FlowAnswer
-from agentic_flywheel.flowise.models import HumanInput
 from agentic_flywheel.stops import MAX_ASKED, AskedPerson, Decided, Decision
 
 #: How Flowise names the decisions in what an AgentFlow puts out as its action.

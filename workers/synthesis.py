@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from pydantic import JsonValue
 
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.executions import Execution, of_no_cache, without_flow
 from agentic_flywheel.broker.messages import synthesis_parcel
@@ -16,7 +17,6 @@ from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.records import attempts_of, load_records
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, rebuild
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import (
     Answer,

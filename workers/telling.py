@@ -8,11 +8,11 @@ import logging
 from itertools import groupby
 from typing import assert_never
 
+from agentic_flywheel.backends.models import FlowNews
 from agentic_flywheel.broker import scripts
 from agentic_flywheel.broker.executions import Execution
 from agentic_flywheel.broker.transitions import Transitions
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable
-from agentic_flywheel.flowise import FlowNews
 from agentic_flywheel.models import EventKind
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.backends.flowise.models import Chatflow, ServerRate
 from agentic_flywheel.catalog import Catalog, Flow
-from agentic_flywheel.flowise.models import Chatflow, ServerRate
 from agentic_flywheel.given import Slug
 from agentic_flywheel.registry.derive import domain_for, slug
 from agentic_flywheel.texts import fault_in, fault_in_name, is_blank

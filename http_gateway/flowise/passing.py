@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from agentic_flywheel.access.grant import Scope
+from agentic_flywheel.backends.bodies import FileContent, form_of_files
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.flowise.widget import StoredFile
 from agentic_flywheel.broker.records import load_record
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, UnknownQuery
-from agentic_flywheel.flowise import FlowiseClient
-from agentic_flywheel.flowise.bodies import FileContent, form_of_files
-from agentic_flywheel.flowise.widget import StoredFile
 from agentic_flywheel.models import Identifier
 from agentic_flywheel.settings import flowise_address, key_of
 from agentic_flywheel.uploads import Upload, pieces_of, type_of

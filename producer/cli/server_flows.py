@@ -7,19 +7,19 @@ import asyncio
 from pydantic import SecretStr
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.flowise.models import Chatflow
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
-    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRefused,
     FlowUnauthorized,
     InvalidSetting,
     ServerUnavailable,
+    ServerUnreachable,
 )
-from agentic_flywheel.flowise import FlowiseClient
-from agentic_flywheel.flowise.models import Chatflow
 from agentic_flywheel.registry.importing import Listed, is_slug
 
 #: Flows of which it is asked at once whether they stream.
@@ -43,7 +43,7 @@ async def flows_of(url: str, api_key: SecretStr | None) -> list[Listed]:
         reason = f"{shown} does not answer as Flowise does: {other.message}"
         raise InvalidSetting("FLOWISE_BASE_URL", reason) from None
     except FlowError as away:
-        reason = away.reason if isinstance(away, FlowiseUnreachable) else away.message
+        reason = away.reason if isinstance(away, ServerUnreachable) else away.message
         raise ServerUnavailable(shown, reason) from None
 
 

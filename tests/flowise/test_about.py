@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentic_flywheel.flowise.about import FlowPurpose
-from agentic_flywheel.flowise.listing import read_chatflow
+from agentic_flywheel.backends.flowise.about import FlowPurpose
+from agentic_flywheel.backends.flowise.listing import read_chatflow
 
 
 def about(*nodes: dict[str, Any], **found: Any) -> FlowPurpose:

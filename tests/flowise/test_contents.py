@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from agentic_flywheel.backends.contents import MAX_ENTRIES, MAX_ENTRY, MAX_KIND
+from agentic_flywheel.backends.flowise.answer import plain_answer, stored_answer
+from agentic_flywheel.backends.flowise.frames import EXECUTED, FrameParser, StreamEvent
+from agentic_flywheel.backends.flowise.news import MAX_NEWS, MAX_NEWS_TEXT
+from agentic_flywheel.backends.flowise.streamed import StreamedAnswer
+from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.flowise import FlowAnswer, FlowNews
-from agentic_flywheel.flowise.answer import plain_answer, stored_answer
-from agentic_flywheel.flowise.contents import MAX_ENTRIES, MAX_ENTRY, MAX_KIND
-from agentic_flywheel.flowise.frames import EXECUTED, FrameParser, StreamEvent
-from agentic_flywheel.flowise.news import MAX_NEWS, MAX_NEWS_TEXT
-from agentic_flywheel.flowise.streamed import StreamedAnswer
 from agentic_flywheel.models import Artifact, EventKind, FlowStep, ToolUse, Usage
 from flowise.recordings import RECORDINGS
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from agentic_flywheel.backends.flowise.forms import form_of
+from agentic_flywheel.backends.flowise.request import prediction_body
+from agentic_flywheel.backends.models import FlowCall
 from agentic_flywheel.catalog import Flow, FormField
-from agentic_flywheel.flowise import FlowCall
-from agentic_flywheel.flowise.forms import form_of
-from agentic_flywheel.flowise.request import prediction_body
 
 
 def start_node(**inputs: Any) -> dict[str, Any]:

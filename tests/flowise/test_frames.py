@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentic_flywheel.backends import frames
+from agentic_flywheel.backends.flowise.frames import FrameParser, StreamEvent
+from agentic_flywheel.backends.flowise.streamed import StreamedAnswer
+from agentic_flywheel.backends.models import FlowNews
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowProtocolError
-from agentic_flywheel.flowise import frames
-from agentic_flywheel.flowise.frames import FrameParser, StreamEvent
-from agentic_flywheel.flowise.models import FlowNews
-from agentic_flywheel.flowise.streamed import StreamedAnswer
 from agentic_flywheel.models import EventKind
 from flowise.recordings import RECORDINGS
 

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from agentic_flywheel.backends.bodies import FileContent, FlowUpload, form_of_files
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.flowise.about import FlowPurpose
+from agentic_flywheel.backends.flowise.models import Chatflow, Feedback, UploadsAccepted
+from agentic_flywheel.backends.flowise.request import prediction_body
+from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews, HumanInput
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlowNotFound, FlowRefused, FlowTimeout, FlowUnauthorized
-from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient, FlowNews
-from agentic_flywheel.flowise.about import FlowPurpose
-from agentic_flywheel.flowise.bodies import FileContent, FlowUpload, form_of_files
-from agentic_flywheel.flowise.models import Chatflow, Feedback, HumanInput, UploadsAccepted
-from agentic_flywheel.flowise.request import prediction_body
 from agentic_flywheel.models import EventKind, FlowStep, Message
 from flowise.outcomes import ANSWERS, FAILURES, NO_FLOW, NOT_BUILT, OTHER_CALLS, SILENT, STEPS
 from flowise.recordings import NAMES, RECORDINGS, Recording, replaying

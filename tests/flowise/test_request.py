@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from agentic_flywheel.backends.flowise import request as building
+from agentic_flywheel.backends.flowise.request import encoded, prediction_body
+from agentic_flywheel.backends.models import FlowCall, HumanInput
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowRefused
-from agentic_flywheel.flowise import FlowCall
-from agentic_flywheel.flowise import request as building
-from agentic_flywheel.flowise.models import HumanInput
-from agentic_flywheel.flowise.request import encoded, prediction_body
 from agentic_flywheel.models import Message
 
 FLOW = Flow(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker.executions import Execution
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.flowise import FlowAnswer
 from agentic_flywheel.stops import MAX_ASKED, Decided
 from workers.stopping import asked_by, human_input
 

@@ -16,6 +16,7 @@ from celery import Celery
 from processes import wait_for
 from pydantic import ValidationError
 
+from agentic_flywheel.backends.bodies import FlowUpload, with_uploads
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.control import pause, resume
 from agentic_flywheel.broker.large_files import LargeFiles
@@ -30,7 +31,6 @@ from agentic_flywheel.errors import (
     UploadsFull,
 )
 from agentic_flywheel.figures.health import read_health
-from agentic_flywheel.flowise.bodies import FlowUpload, with_uploads
 from agentic_flywheel.models import Query, State
 from agentic_flywheel.uploads import Upload
 from pipeline.house import House

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from agentic_flywheel.flowise.listing import read_chatflow
+from agentic_flywheel.backends.flowise.listing import read_chatflow
 from agentic_flywheel.registry import load_catalog
 from agentic_flywheel.settings import Settings
 from flowise_sandbox.behaviour import Behaviour, RateLimit

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentic_flywheel.backends.flowise.about import FlowPurpose
+from agentic_flywheel.backends.flowise.models import Chatflow, ServerRate
 from agentic_flywheel.catalog import Catalog, Flow, FormField
 from agentic_flywheel.errors import InvalidRegistry
-from agentic_flywheel.flowise.about import FlowPurpose
-from agentic_flywheel.flowise.models import Chatflow, ServerRate
 from agentic_flywheel.registry import bundled_registry, import_flows, load_catalog
 from agentic_flywheel.registry.importing import FlowProposal, Listed, proposals, selected
 from agentic_flywheel.texts import fault_in

@@ -14,9 +14,10 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.models import FlowAnswer, FlowCall
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowRateLimited, FlowRefused, InvalidSetting, RecordingMissing, ResultsUnreadable
-from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
 from flowise_sandbox import Behaviour, RateLimit, Sandbox, SandboxFlow, Style
 from producer.replay.cassettes.cassette import Cassette
 from producer.replay.cassettes.exchange import read_request, read_response, with_ids

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.models import FlowAnswer, FlowCall
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
-from agentic_flywheel.flowise import FlowAnswer, FlowCall, FlowiseClient
 from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox
 from flowise_sandbox import chats as remembering
 from flowise_sandbox import counts as counting

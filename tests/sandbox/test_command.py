@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.models import FlowCall
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowUnauthorized, InvalidRegistry
-from agentic_flywheel.flowise import FlowCall, FlowiseClient
 from flowise_sandbox.__main__ import main
 from flowise_sandbox.flows import BUNDLED, read_flows
 

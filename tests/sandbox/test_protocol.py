@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from flowise.recordings import NAMES, RECORDINGS, Recording
 
-from agentic_flywheel.flowise.failure import failure_of_message
+from agentic_flywheel.backends.flowise.failure import failure_of_message
 from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
 
 MANAGEMENT_KEY = "lGPq1HH-management"

@@ -26,9 +26,11 @@ VALUES = {*State, *WaitReason, *EventKind, *wire.QueryStage}
 OTHER_WORDS = {
     ("agentic_flywheel.broker.records", "routed"): "a field of a record",
     ("agentic_flywheel.broker.records", "started"): "a field of a record",
-    ("agentic_flywheel.flowise.streamed", "token"): "an event of Flowise",
+    ("agentic_flywheel.backends.flowise.streamed", "token"): "an event of Flowise",
     ("agentic_flywheel.registry.entry", "concurrency"): "a key of the registry",
+    ("agentic_flywheel.registry.entry", "answer"): "a key of the registry",
     ("agentic_flywheel.registry.entry", "rate"): "a key of the registry",
+    ("agentic_flywheel.registry.servers", "concurrency"): "a key of the registry",
     ("agentic_flywheel.routing.signals", "session"): "what a route is decided by",
     ("workers.delivery", "retry"): "what is decided after a failure",
     ("workers.journal", "failed"): "a reply of a script",

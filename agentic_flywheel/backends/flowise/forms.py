@@ -1,0 +1,39 @@
+"""Read the form with which an AgentFlow begins from the flow's own data, as Flowise stores it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentic_flywheel.backends.decoding import objects_in, part_of
+from agentic_flywheel.catalog import FormField
+
+#: Kinds of fields that Flowise 3.1 has; any other is filled in with a text.
+_KINDS = ("string", "number", "boolean", "options")
+
+
+def form_of(flow_data: Any) -> tuple[FormField, ...]:
+    """Return the fields of the form with which a flow begins; empty where it begins otherwise.
+
+    ``flow_data`` is a chatflow's ``flowData``, as JSON or decoded. Every field is required, since Flowise leaves
+    ``{{ $form.name }}`` in a prompt where a field is missing.
+    """
+    starts = [part_of(node.get("inputs")) for node in nodes_of(flow_data) if node.get("name") == "startAgentflow"]
+    forms = [start.get("formInputTypes") for start in starts if start.get("startInputType") == "formInput"]
+    return tuple(_field(each) for form in forms for each in objects_in(form) if _text(each.get("name")))
+
+
+def nodes_of(flow_data: Any) -> list[dict[str, Any]]:
+    """Return name and inputs of a flow's nodes, from its ``flowData``."""
+    return [part_of(node.get("data")) for node in objects_in(part_of(flow_data).get("nodes"))]
+
+
+def _field(given: dict[str, Any]) -> FormField:
+    kind = given.get("type") if given.get("type") in _KINDS else "string"
+    options = [_text(each.get("option")) for each in objects_in(given.get("addOptions"))] if kind == "options" else []
+    return FormField.model_validate(
+        {"name": _text(given.get("name"))[:128], "type": kind, "options": list(filter(None, options))}
+    )
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""

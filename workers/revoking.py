@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from agentic_flywheel.errors import FlywheelError
+from workers.engine.loops import shared_loop
 from workers.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def cancel_revoked(runtime: Runtime, names: Sequence[str]) -> set[str]:
     It blocks, for two seconds at most; what is not known by then is left to Celery.
     """
     try:
-        return runtime.wait_for(_cancel(runtime, names), _PATIENCE)
+        return shared_loop.get().submit(_cancel(runtime, names)).result(_PATIENCE)
     except (FlywheelError, TimeoutError) as failure:
         logger.warning("what was revoked is not yet cancelled: %s", failure or "the broker does not answer")
         return set()

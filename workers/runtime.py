@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import SecretStr
 from redis.exceptions import RedisError
@@ -44,8 +44,6 @@ from workers.readiness import Readiness
 from workers.roots import OwedRoots
 
 logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 #: How long a worker repeats a call while the broker is away. Its messages are safe meanwhile.
 PATIENCE = timedelta(hours=1)
@@ -149,10 +147,6 @@ class Runtime:
     def soon(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work beside the tasks. Any thread may call it; it does not block."""
         self._loop.call_soon_threadsafe(self._later, work)
-
-    def wait_for(self, work: Coroutine[Any, Any, _T], seconds: float) -> _T:
-        """Return what work on the loop returns; another thread calls this. Raises TimeoutError: the work goes on."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -37,7 +37,7 @@ from http_gateway.problems import status_of
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
 from mcp_bridge.door import PATH as MCP
-from mcp_bridge.door import TooSlow, bearer_of, header_of, in_time
+from mcp_bridge.door import TooSlow, bearer_of, fault_in_headers, header_of, in_time
 from mcp_bridge.visits import Visits
 
 #: Set in a request whose fault the client was told of and the log has.
@@ -70,7 +70,7 @@ class Entrance:
         path = scope["path"]
         # RFC 9110, 5.5: white space around a header's value is none of it. Not every parser takes it away.
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
-        fault = fault_in_host(scope)
+        fault = fault_in_host(scope) or fault_in_headers(scope)
         if path.rstrip("/") == MCP and fault is None:
             await self._gateway.mcp(scope, receive, send)
             return

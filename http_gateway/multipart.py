@@ -6,6 +6,7 @@ The files have no name there: whatever becomes of this process, nothing of them 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -20,10 +21,12 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.errors import InvalidQuery, NoRoomToReceive
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS, OpenFile, Upload
+
+logger = logging.getLogger(__name__)
 
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w-]*)'[^']*'([^\s;\"]*)", re.IGNORECASE)
 #: Most parts of a form, and most bytes of those that are no files.
@@ -43,7 +46,7 @@ class ReceivedFile:
 class ReceivedForm:
     """A form that has come whole."""
 
-    #: The first text of each name.
+    #: One text of each name.
     fields: dict[str, str] = field(default_factory=dict)
     files: list[ReceivedFile] = field(default_factory=list)
 
@@ -69,6 +72,15 @@ def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None
         return None
     charset = "iso-8859-1" if found[1].lower() == b"iso-8859-1" else "utf-8"
     return unquote_to_bytes(found[2]).decode(charset, "replace")
+
+
+def _put_aside(parser: MultipartParser, piece: bytes) -> None:
+    """Have the parser take a piece, and write to disk what belongs to a file. Raises NoRoomToReceive."""
+    try:
+        parser.write(piece)
+    except OSError as fault:
+        logger.error("a file that comes cannot be written into %s: %s", tempfile.gettempdir(), fault)
+        raise NoRoomToReceive(fault.strerror or "its disk refuses them") from None
 
 
 def _upload(file: ReceivedFile) -> Upload:
@@ -112,7 +124,7 @@ class _Receiving:
                 },
             )
             async for piece in request.stream():
-                parser.write(piece)
+                _put_aside(parser, piece)
             parser.finalize()
         except FormParserError:
             raise InvalidQuery("body", "it is no form of the kind multipart/form-data") from None
@@ -166,8 +178,10 @@ class _Receiving:
 
     def _end(self) -> None:
         if self._file is None:
+            if self._part in self._form.fields:
+                raise InvalidQuery(self._part, "the form has more than one part of this name")
             try:
-                self._form.fields.setdefault(self._part, self._text.decode())
+                self._form.fields[self._part] = self._text.decode()
             except UnicodeDecodeError:
                 raise InvalidQuery(self._part, "it is no text in UTF-8") from None
             return

@@ -67,6 +67,7 @@ _STATUS: dict[str, int] = {
             errors.FlowiseUnreachable,
             errors.GatewayStopping,
             errors.InvalidRegistry,
+            errors.NoRoomToReceive,
             errors.ProviderUnavailable,
             errors.QueryLost,
             errors.QueueFull,

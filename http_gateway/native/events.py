@@ -12,7 +12,7 @@ from starlette.types import Scope as AsgiScope
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.events import read_events
-from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidRequest
 from agentic_flywheel.models import EventKind, Record
 from http_gateway.callers import CallerOf, GatewayCaller
 from http_gateway.discretion import outward, outward_event
@@ -47,7 +47,7 @@ async def follow(
     goes on behind the event with the id in `Last-Event-ID`, also after a restart of the gateway."""
     place = last_event_id or after or "-"
     if not _is_place(place):
-        raise InvalidQuery(
+        raise InvalidRequest(
             "Last-Event-ID" if last_event_id else "after", "it should be the id of an event of this query"
         )
     record = await caller.producer.status(query_id)

@@ -140,6 +140,8 @@ def _ask_of(fields: dict[str, str]) -> HttpAsk:
     given: Any = {name: text for name, text in fields.items() if name != _WHOLE}
     if _WHOLE in fields:
         whole = read_json(fields[_WHOLE], name=_WHOLE)
+        if isinstance(whole, dict) and (twice := sorted(given.keys() & whole.keys())):
+            raise InvalidQuery(twice[0], "it stands in the form twice: in the part `query`, and in one of its own")
         given = {**whole, **given} if isinstance(whole, dict) else whole
     return _read_ask(given)
 

@@ -12,7 +12,8 @@ import pytest
 from bridge_house import SLOW
 
 from agentic_flywheel.uploads import MOST_UPLOADS
-from gateway.house import GatewayHouse, gateway_client
+from gateway.house import GatewayHouse, gateway_client, served
+from http_gateway import multipart
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
@@ -69,7 +70,17 @@ async def test_the_same_file_under_a_key_is_the_same_query(alice: httpx2.AsyncCl
             + b"--b--\r\n",
             "at most 10 files",
         ),
-        (b'--b\r\nContent-Disposition: form-data; name="q"\r\n\r\nx\r\n' * 101 + b"--b--\r\n", "more than 100 parts"),
+        (
+            b"".join(b'--b\r\nContent-Disposition: form-data; name="%d"\r\n\r\nx\r\n' % n for n in range(101))
+            + b"--b--\r\n",
+            "more than 100 parts",
+        ),
+        (b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\nx\r\n' * 2 + b"--b--\r\n", "more than one part"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\nx\r\n'
+            b'--b\r\nContent-Disposition: form-data; name="query"\r\n\r\n{"question": "y"}\r\n--b--\r\n',
+            "stands in the form twice",
+        ),
         (
             b'--b\r\nContent-Disposition: form-data; name="q"\r\n\r\n' + b"x" * 2**21 + b"\r\n--b--\r\n",
             "bytes together",
@@ -121,6 +132,24 @@ async def test_a_file_beyond_the_limit_is_refused(alice: httpx2.AsyncClient) -> 
 
     assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidQuery")
     assert "more than 10,485,760 bytes" in told.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/queries", "/api/v1/prediction/auto", "/api/v1/attachments/auto/chat"])
+async def test_a_full_disk_is_no_fault_of_ours(
+    gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    # Each write there fails, as on a disk without room.
+    monkeypatch.setattr(multipart.tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb", buffering=0))
+    async with (
+        served(gateway_house, monkeypatch) as port,
+        gateway_client(f"http://127.0.0.1:{port}", None) as client,
+    ):
+        told = await client.post(path, data={"question": "Is there room?"}, files={"files": ("a.txt", b"hello")})
+
+    assert (told.status_code, told.headers["retry-after"]) == (503, "30"), told.text
+    assert "cannot receive files at the moment: No space left on device" in told.text
+    assert "NoRoomToReceive" in told.text
+    assert "TMPDIR" in told.text
 
 
 async def test_a_killed_gateway_leaves_nothing_of_a_form_on_the_disk(

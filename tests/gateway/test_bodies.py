@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from typing import Any
 
@@ -57,6 +58,25 @@ async def test_who_has_no_token_is_told_so_before_the_body_comes(
         told = await answer_to_begun(port, method, path, kind)
 
     assert told.startswith(b"HTTP/1.1 401 "), told
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_who_wants_the_connection_closed_is_told_why_a_large_body_is_refused(
+    gateway_house: GatewayHouse, version: str
+) -> None:
+    """As Python's urllib does, and a proxy in front."""
+    port, size = int(gateway_house.url.rpartition(":")[2]), 8 * 2**20
+    head = f"POST /v1/queries HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+
+    def answer() -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(head.encode() + b"x" * size)
+            return b"".join(iter(lambda: client.recv(2**16), b""))
+
+    told = await asyncio.to_thread(answer)
+
+    assert told.startswith(b"HTTP/1.1 401 "), told
+    assert b"TokenNeeded" in told
 
 
 @pytest.mark.parametrize("path", ["/api/v1/prediction/auto", "/api/v1/attachments/auto/chat", "/v1/queries"])

@@ -75,7 +75,10 @@ async def test_the_same_file_under_a_key_is_the_same_query(alice: httpx2.AsyncCl
             + b"--b--\r\n",
             "more than 100 parts",
         ),
-        (b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\nx\r\n' * 2 + b"--b--\r\n", "more than one part"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\nx\r\n' * 2 + b"--b--\r\n",
+            "more than one part",
+        ),
         (
             b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\nx\r\n'
             b'--b\r\nContent-Disposition: form-data; name="query"\r\n\r\n{"question": "y"}\r\n--b--\r\n',

@@ -240,7 +240,11 @@ async def test_a_query_is_asked_again_elsewhere_and_rated(alice: httpx2.AsyncCli
 
 @pytest.mark.parametrize(
     ("score", "field"),
-    [({"value": 5, "comment": "a\0b"}, "comment"), ({"value": "a\x1bb"}, "value"), ({"value": 5, "name": "a\0"}, "name")],
+    [
+        ({"value": 5, "comment": "a\0b"}, "comment"),
+        ({"value": "a\x1bb"}, "value"),
+        ({"value": 5, "name": "a\0"}, "name"),
+    ],
 )
 async def test_a_score_has_texts_that_can_be_kept_and_shown(
     alice: httpx2.AsyncClient, score: dict[str, Any], field: str

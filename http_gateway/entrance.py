@@ -33,6 +33,7 @@ from http_gateway.cors import (
 from http_gateway.discretion import outward
 from http_gateway.gateway import Gateway
 from http_gateway.outgoing import OutgoingResponse
+from http_gateway.path_names import routed_path
 from http_gateway.problems import status_of
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
@@ -67,7 +68,7 @@ class Entrance:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path = scope["path"]
+        path = scope["path"] = routed_path(scope)
         # RFC 9110, 5.5: white space around a header's value is none of it. Not every parser takes it away.
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
         fault = fault_in_host(scope) or fault_in_headers(scope)

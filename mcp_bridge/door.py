@@ -30,9 +30,9 @@ from mcp_bridge.visits import Visits
 
 PATH = "/mcp"
 #: Who asks, for whom, and what it is: of two values one would be passed over, and a proxy may have added the other.
-_ONCE = frozenset(
-    (b"authorization", b"origin", b"content-type", USER_HEADER, b"flywheel-session", b"idempotency-key")
-    + (b"last-event-id", b"x-openwebui-user-id", b"x-openwebui-chat-id", b"x-stainless-retry-count")
+_ONCE = (
+    *(b"authorization", b"origin", b"content-type", USER_HEADER, b"flywheel-session", b"idempotency-key"),
+    *(b"last-event-id", b"x-openwebui-user-id", b"x-openwebui-chat-id", b"x-stainless-retry-count"),
 )
 #: Answers while the bridge serves; needs no token and tells nothing else.
 HEALTH = "/healthz"

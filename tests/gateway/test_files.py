@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -142,7 +143,8 @@ async def test_a_full_disk_is_no_fault_of_ours(
     gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     # Each write there fails, as on a disk without room.
-    monkeypatch.setattr(multipart.tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb", buffering=0))
+    full = partial(Path("/dev/full").open, "wb", buffering=0)
+    monkeypatch.setattr(multipart.tempfile, "TemporaryFile", lambda **_: full())
     async with (
         served(gateway_house, monkeypatch) as port,
         gateway_client(f"http://127.0.0.1:{port}", None) as client,

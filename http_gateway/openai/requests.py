@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
@@ -13,6 +14,8 @@ from http_gateway.openai.messages import MOST_MESSAGES, ChatMessage, Conversatio
 from http_gateway.openai.parameters import check_parameters
 from http_gateway.openai.side_calls import program_of
 
+#: In the name of a fault behind the number of a part, what kind of part it was read as: the client sent no such field.
+_KIND_OF_PART = re.compile(r"(?<=\d)\.(?:text|refusal|image_url)(?=\.)")
 #: The model that stands for the flow that fits best.
 AUTO = "auto"
 
@@ -72,4 +75,5 @@ def _body_of(given: dict[str, Any]) -> ChatBody:
     try:
         return ChatBody.model_validate(given)
     except ValidationError as refused:
-        raise InvalidQuery(*fault_of(refused)) from None
+        name, reason = fault_of(refused)
+        raise InvalidQuery(_KIND_OF_PART.sub("", name), reason) from None

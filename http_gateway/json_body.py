@@ -96,8 +96,9 @@ def _weigh(raw: bytes, name: str, most: int | None, content: int) -> None:
         raise InvalidQuery(name, f"it has more than {MOST_VALUES:,} values")
     if most is None:
         return
-    if len(raw) - sum(len(each) for each in pieces[1::2] if len(each) > content or each[:5] == b"data:") > most:
-        raise RequestTooLarge(most)
+    size = len(raw) - sum(len(each) for each in pieces[1::2] if len(each) > content or each[:5] == b"data:")
+    if size > most:
+        raise RequestTooLarge(most, size)
 
 
 def values_in(value: Any) -> int:

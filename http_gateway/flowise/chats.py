@@ -94,11 +94,13 @@ async def messages(
     order: Annotated[Literal["ASC", "DESC"], Query()] = "ASC",
 ) -> Response:
     """Return what was said in a chat of the caller, the oldest first."""
-    guest, named = _own_chat(request, name, session or chat, "GET /api/v1/chatmessage")
     try:
+        guest, named = _own_chat(request, name, session or chat, "GET /api/v1/chatmessage")
         turns = await guest.producer.history(named, limit=_MOST_TURNS)
     except UnknownSession:
         turns = []
+    except FlywheelError as error:
+        return refused(error, streamed=False, discreet=not is_member(request))
     told = [message for turn in turns for message in _messages(turn, guest, named, chat or named)]
     return JSONResponse(told[::-1] if order == "DESC" else told)
 
@@ -111,9 +113,12 @@ async def delete(
     session: Annotated[Identifier | None, Query(alias="sessionId")] = None,
 ) -> Response:
     """Forget a chat of the caller: here and in Flowise, with its queries, traces and files. It takes a while."""
-    guest, named = _own_chat(request, name, session or chat, "DELETE /api/v1/chatmessage")
-    producer = guest.producer
-    gone = await forget(producer.settings, producer.catalog, Person(producer.asker, named))
+    try:
+        guest, named = _own_chat(request, name, session or chat, "DELETE /api/v1/chatmessage")
+        producer = guest.producer
+        gone = await forget(producer.settings, producer.catalog, Person(producer.asker, named))
+    except FlywheelError as error:
+        return refused(error, streamed=False, discreet=not is_member(request))
     return JSONResponse({"raw": [], "affected": sum(gone.deleted.values()), "left": list(gone.left)})
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.errors import ContextTooLong, InvalidQuery, RequestTooLarge
 from agentic_flywheel.given import Identifier, fault_of
 from http_gateway.json_body import QUESTION_BODY, read_json
 from http_gateway.openai.messages import MOST_MESSAGES, ChatMessage, Conversation, conversation_of
@@ -55,7 +55,11 @@ class ChatRequest(NamedTuple):
 def read_request(raw: bytes) -> ChatRequest:
     """Return the request of a body. Raises InvalidQuery, RequestTooLarge, UnsupportedParameter,
     ContextTooLong."""
-    given = read_json(raw, most=QUESTION_BODY)
+    try:
+        given = read_json(raw, most=QUESTION_BODY)
+    except RequestTooLarge as large:
+        # Chat programs know this one, and send less.
+        raise ContextTooLong("The conversation", large.size or len(raw), large.most, "bytes") from None
     if not isinstance(given, dict):
         raise InvalidQuery("body", "it should be a JSON object")
     body = _body_of(given)

@@ -184,7 +184,9 @@ async def test_the_bytes_of_a_conversation_are_bounded_beside_its_files(alice: h
     history = [{"role": "userMessage", "content": "y" * 1000}] * 3000
     old = await alice.post("/api/v1/prediction/auto", json={"question": "x", "history": history})
 
-    assert (large.status_code, old.status_code) == (413, 413)
+    assert (large.status_code, large.json()["error"]["code"]) == (400, "context_length_exceeded"), large.text
+    assert "at most 1,048,576 are accepted" in large.json()["error"]["message"]
+    assert old.status_code == 413
     assert with_image.json()["error"]["code"] == "model_not_found", with_image.text
 
 

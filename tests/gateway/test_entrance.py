@@ -552,6 +552,7 @@ def test_a_command_that_cannot_serve_says_why(gateway_house: GatewayHouse, capsy
     said = capsys.readouterr().err
 
     assert (ended.returncode, nowhere) == (2, 2)
-    assert "cannot listen at 192.0.2.1" in ended.stderr
+    assert "flywheel serve cannot listen there: 192.0.2.1:0" in ended.stderr
+    assert "Choose another port" in ended.stderr
     assert "--folder" in said
     assert "65535" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,6 @@ from bridge_house import SLOW
 
 from agentic_flywheel.uploads import MOST_UPLOADS
 from gateway.house import GatewayHouse, gateway_client, served
-from http_gateway import multipart
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
@@ -144,7 +144,7 @@ async def test_a_full_disk_is_no_fault_of_ours(
 ) -> None:
     # Each write there fails, as on a disk without room.
     full = partial(Path("/dev/full").open, "wb", buffering=0)
-    monkeypatch.setattr(multipart.tempfile, "TemporaryFile", lambda **_: full())
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full())
     async with (
         served(gateway_house, monkeypatch) as port,
         gateway_client(f"http://127.0.0.1:{port}", None) as client,

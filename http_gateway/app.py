@@ -24,7 +24,6 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.figures.metrics import Exposition
 from agentic_flywheel.given import reason_of
 from http_gateway.described import described
-from http_gateway.discretion import outward
 from http_gateway.entrance import TOLD, Entrance
 from http_gateway.flowise import FLOWISE
 from http_gateway.gateway import Gateway
@@ -34,6 +33,7 @@ from http_gateway.problems import status_of
 from http_gateway.standing import router as standing
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
+from mcp_bridge.discretion import outward
 
 logger = logging.getLogger(__name__)
 

@@ -30,13 +30,13 @@ from http_gateway.cors import (
     preflight,
     sharing,
 )
-from http_gateway.discretion import outward
 from http_gateway.gateway import Gateway
 from http_gateway.outgoing import OutgoingResponse
 from http_gateway.path_names import routed_path
 from http_gateway.problems import status_of
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
+from mcp_bridge.discretion import outward
 from mcp_bridge.door import PATH as MCP
 from mcp_bridge.door import TooSlow, bearer_of, fault_in_headers, header_of, in_time
 from mcp_bridge.visits import Visits

@@ -15,10 +15,10 @@ from agentic_flywheel.broker.events import read_events
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidRequest
 from agentic_flywheel.models import EventKind, Record
 from http_gateway.callers import CallerOf, GatewayCaller
-from http_gateway.discretion import outward, outward_event
 from http_gateway.native.bodies import QueryId
 from http_gateway.native.shown import record_shown
 from http_gateway.streams import event_stream, frame
+from mcp_bridge.discretion import outward, outward_event
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstr
 from agentic_flywheel.errors import UnknownDomain, UnknownFlow
 from agentic_flywheel.http_flows import AnswerPlace, RequestTemplate
 from agentic_flywheel.models import Model, Probability, Slug
+from agentic_flywheel.openai_flows import Sampling
 from agentic_flywheel.servers import BackendName, FlowServer
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -165,9 +166,9 @@ class Flow(Model):
     #: The protocol that it is asked by.
     backend: BackendName = "flowise"
     #: Of `openai`: the model, what it is told before the conversation, and settings such as `temperature`.
-    model: Phrase | None = None
-    system: str = ""
-    sampling: dict[str, JsonValue] = {}
+    model: Annotated[Phrase, Field(max_length=200)] | None = None
+    system: Annotated[str, Field(max_length=1_000_000)] = ""
+    sampling: Sampling = {}
     #: Of `http`: what is sent, and where in the response the answer stands.
     request: RequestTemplate | None = None
     answer: AnswerPlace | None = None

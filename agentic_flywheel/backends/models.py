@@ -85,3 +85,5 @@ class FlowAnswer(Model):
     #: From sending to the first token; None where nothing was streamed.
     first_token: timedelta | None = None
     elapsed: timedelta = timedelta()
+    #: For how long the server asks not to be called again: its limit is used up.
+    pause: timedelta = timedelta()

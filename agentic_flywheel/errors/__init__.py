@@ -73,6 +73,7 @@ from agentic_flywheel.errors.openai import (
     UnsupportedParameter,
 )
 from agentic_flywheel.errors.producer import GreenThreads, IdempotencyConflict, LoopInUse, ProducerClosed
+from agentic_flywheel.errors.provider import ContentFiltered, PromptTooLong, QuotaUsedUp
 from agentic_flywheel.errors.queue import (
     BrokerRefused,
     BrokerUnavailable,
@@ -131,6 +132,7 @@ __all__ = [
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
+    "ContentFiltered",
     "ContextTooLong",
     "DeadlineExceeded",
     "DecisionUnderWay",
@@ -177,12 +179,14 @@ __all__ = [
     "PackageMissing",
     "ProducerClosed",
     "ProfileNotServed",
+    "PromptTooLong",
     "ProviderUnavailable",
     "QueryCancelled",
     "QueryFailed",
     "QueryLost",
     "QueryRemoved",
     "QueueFull",
+    "QuotaUsedUp",
     "RecordUnreadable",
     "RecordingMissing",
     "RequestFailed",

@@ -58,7 +58,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.include_router(standing)
     for surface in SURFACES:
         for router in surface.routers:
-            app.include_router(router)
+            app.include_router(router, dependencies=surface.dependencies)
     app.add_exception_handler(FlywheelError, _refused)
     app.add_exception_handler(RequestValidationError, _not_acceptable)
     app.add_exception_handler(HTTPException, _not_found)

@@ -12,6 +12,7 @@ from agentic_flywheel.access.grant import LOCAL_GRANT, Grant
 from agentic_flywheel.errors import (
     ErrorInfo,
     FlywheelError,
+    InvalidRequest,
     MalformedRequest,
     OriginRefused,
     RequestFailed,
@@ -147,6 +148,8 @@ class Entrance:
 
     def _bounded(self, surface: Surface, scope: Scope, receive: Receive) -> Receive:
         """Return ``receive`` with limits on the time and the bytes of the body. It raises what a client is told."""
+        if (header_of(scope, b"content-encoding") or "identity").lower() != "identity":
+            raise InvalidRequest("Content-Encoding", "a body is taken as it is, not compressed")
         form = surface.takes_form is not None and surface.takes_form.fullmatch(scope["path"].rstrip("/")) is not None
         form = form and (header_of(scope, b"content-type") or "").lower().startswith("multipart/form-data")
         most = MOST_UPLOADS * LARGEST + _BESIDE_FILES if form else surface.most_body

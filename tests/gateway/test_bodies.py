@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import time
@@ -46,6 +47,15 @@ async def answer_to_begun(port: int, method: str, path: str, kind: str, *, token
         return await reader.read(2000)
     finally:
         writer.close()
+
+
+@pytest.mark.parametrize(("method", "path"), BODIED)
+async def test_a_compressed_body_is_refused_for_what_it_is(alice: httpx2.AsyncClient, method: str, path: str) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    told = await alice.request(method, path, content=gzip.compress(b'{"question": "x"}'), headers=headers)
+
+    assert told.status_code in (400, 422), told.text
+    assert "a body is taken as it is, not compressed" in told.text
 
 
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
@@ -246,6 +256,15 @@ def test_half_a_character_is_named_where_it_stands() -> None:
         ),
         ("GET", f"/v1/queries/{'0' * 32}?wait=nan", "", "InvalidRequest", "wait: it should be a finite number"),
         ("GET", "/v1/queries?limit=0", "", "InvalidRequest", "limit: "),
+        (
+            "GET",
+            "/v1/queries?stat=failed",
+            "",
+            "InvalidRequest",
+            "stat: there is no parameter of this name; ",
+        ),
+        ("POST", "/v1/queries?Wait=5", '{"question": "x"}', "InvalidRequest", "Wait: there is no parameter"),
+        ("POST", "/v1/route?x=", '{"question": "x"}', "InvalidRequest", "x: there is no parameter of this name"),
         ("GET", "/v1/queries?cursor=x", "", "InvalidRequest", "cursor: "),
         ("GET", "/v1/queries/no", "", "InvalidRequest", "query_id: it does not have the form"),
         ("GET", "/api/v1/chatmessage/auto", "", "InvalidRequest", "chatId: it should name the chat"),

@@ -22,11 +22,15 @@ _KEPT = re.compile(rb"%(?=2[fF5])")
 
 
 def routed_path(scope: Scope) -> str:
-    """Return the path by which the route of a request is found: decoded, but for `%2F` and `%25`."""
+    """Return the path by which the route of a request is found: decoded, but for `%2F` and `%25`.
+
+    Two slashes at its beginning are one: the address that a client was given ends with the other.
+    """
+    path: str = scope["path"]
     raw: bytes | None = scope.get("raw_path")
-    if raw is None or not _KEPT.search(raw):
-        return str(scope["path"])
-    return unquote(_KEPT.sub(b"%25", raw).decode("ascii"))
+    if raw is not None and _KEPT.search(raw):
+        path = unquote(_KEPT.sub(b"%25", raw).decode("ascii"))
+    return f"/{path.lstrip('/')}" if path.startswith("//") else path
 
 
 class _Name(Convertor[str]):

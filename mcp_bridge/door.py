@@ -152,9 +152,18 @@ def header_of(scope: Scope, named: bytes) -> str | None:
 
 def fault_in_headers(scope: Scope) -> str | None:
     """Return why the headers of a request cannot be understood in one way only; None: they can."""
-    named = [name for name, _ in scope["headers"] if name in _ONCE]
-    twice = next((name for name in named if named.count(name) > 1), None)
-    return None if twice is None else f"it has the header {twice.decode()} more than once"
+    seen = set[bytes]()
+    for name, value in scope["headers"]:
+        if name not in _ONCE:
+            continue
+        if name in seen:
+            return f"it has the header {name.decode()} more than once"
+        seen.add(name)
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return f"its header {name.decode()} is not in UTF-8"
+    return None
 
 
 def bearer_of(scope: Scope) -> str:

@@ -29,8 +29,8 @@ Wait = Annotated[
 
 
 def _in_utf8(header: Any) -> Any:
-    """Return a header's value as it was sent: the framework takes it for ISO 8859-1."""
-    return header.encode("latin-1").decode("utf-8", "surrogateescape") if isinstance(header, str) else header
+    """Return a header's value as it was sent, in UTF-8: the framework takes it for ISO 8859-1."""
+    return header.encode("latin-1").decode() if isinstance(header, str) else header
 
 
 IdempotencyKey = Annotated[

@@ -336,6 +336,12 @@ async def test_headers_are_in_utf_8(alice: httpx2.AsyncClient, gateway_house: Ga
 
     assert asked[0].status_code == 202, asked[0].text
     assert asked[0].json()["query_id"] == asked[1].json()["query_id"]
+    for path in ("/v1/queries", "/v1/chat/completions", "/api/v1/prediction/auto", "/mcp"):
+        told = await alice.post(
+            path, headers=[(b"Flywheel-User", "Zoë".encode("latin-1"))], json={"question": "Whose?"}
+        )
+        assert told.status_code == 400, told.text
+        assert "its header flywheel-user is not in UTF-8" in told.text
 
 
 async def test_a_user_of_the_header_is_the_only_one(gateway_house: GatewayHouse) -> None:

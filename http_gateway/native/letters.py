@@ -121,7 +121,7 @@ async def remove(caller: Asker, query_id: QueryId, everyone: Everyone = False) -
 
 def _check(caller: GatewayCaller, everyone: bool) -> None:
     if everyone:
-        caller.needs(Scope.ADMIN, "Dead letters of other owners")
+        caller.needs(Scope.ADMIN, "everyone=true")
 
 
 async def _letter(caller: GatewayCaller, query_id: str, everyone: bool) -> DeadLetter:

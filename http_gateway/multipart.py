@@ -6,11 +6,10 @@ The files have no name there: whatever becomes of this process, nothing of them 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 from urllib.parse import unquote_to_bytes
@@ -21,12 +20,10 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from agentic_flywheel.errors import InvalidQuery, NoRoomToReceive
+from agentic_flywheel.errors import InvalidQuery, UploadNotKept
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS, OpenFile, Upload
-
-logger = logging.getLogger(__name__)
 
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w-]*)'[^']*'([^\s;\"]*)", re.IGNORECASE)
 #: Most parts of a form, and most bytes of those that are no files.
@@ -46,7 +43,6 @@ class ReceivedFile:
 class ReceivedForm:
     """A form that has come whole."""
 
-    #: One text of each name.
     fields: dict[str, str] = field(default_factory=dict)
     files: list[ReceivedFile] = field(default_factory=list)
 
@@ -57,10 +53,20 @@ class ReceivedForm:
 
 @asynccontextmanager
 async def received_form(request: Request, settings: Settings) -> AsyncIterator[ReceivedForm]:
-    """Receive a request's form; its files are there during the block. Raises InvalidQuery."""
+    """Receive a request's form; its files are there during the block. Raises InvalidQuery,
+    UploadNotKept."""
     most = settings.upload_bytes if settings.uploads_url is None else max(settings.upload_bytes, LARGEST)
     with ExitStack() as files:
         yield await _Receiving(files, most).form(request)
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    """Raise UploadNotKept where the disk is full, or takes nothing."""
+    try:
+        yield
+    except OSError as refused:
+        raise UploadNotKept("TMPDIR", refused.strerror or str(refused)) from None
 
 
 def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None:
@@ -72,15 +78,6 @@ def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None
         return None
     charset = "iso-8859-1" if found[1].lower() == b"iso-8859-1" else "utf-8"
     return unquote_to_bytes(found[2]).decode(charset, "replace")
-
-
-def _put_aside(parser: MultipartParser, piece: bytes) -> None:
-    """Have the parser take a piece, and write to disk what belongs to a file. Raises NoRoomToReceive."""
-    try:
-        parser.write(piece)
-    except OSError as fault:
-        logger.error("a file that comes cannot be written into %s: %s", tempfile.gettempdir(), fault)
-        raise NoRoomToReceive(fault.strerror or "its disk refuses them") from None
 
 
 def _upload(file: ReceivedFile) -> Upload:
@@ -105,7 +102,7 @@ class _Receiving:
         self._whole = False
 
     async def form(self, request: Request) -> ReceivedForm:
-        """Return the form when all of it has come. Raises InvalidQuery."""
+        """Return the form when all of it has come. Raises InvalidQuery, UploadNotKept."""
         _, options = parse_options_header(request.headers.get("content-type"))
         if not (boundary := options.get(b"boundary")):
             raise InvalidQuery("body", "its content type names no boundary")
@@ -124,7 +121,7 @@ class _Receiving:
                 },
             )
             async for piece in request.stream():
-                _put_aside(parser, piece)
+                parser.write(piece)
             parser.finalize()
         except FormParserError:
             raise InvalidQuery("body", "it is no form of the kind multipart/form-data") from None
@@ -161,7 +158,8 @@ class _Receiving:
         if len(self._form.files) == MOST_UPLOADS:
             raise InvalidQuery(self._part, f"at most {MOST_UPLOADS} files are accepted")
         self._name = name
-        received = tempfile.TemporaryFile(prefix="flywheel-form-")  # noqa: SIM115 - it is closed with the form
+        with _on_disk():
+            received = tempfile.TemporaryFile(prefix="flywheel-form-")  # noqa: SIM115 - it is closed with the form
         self._file = self._files.enter_context(received)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -174,18 +172,20 @@ class _Receiving:
         self._size += end - start
         if self._size > self._most:
             raise InvalidQuery(self._part, f"a file has more than {self._most:,} bytes, no larger one is accepted")
-        self._file.write(data[start:end])
+        with _on_disk():
+            self._file.write(data[start:end])
 
     def _end(self) -> None:
         if self._file is None:
             if self._part in self._form.fields:
-                raise InvalidQuery(self._part, "the form has more than one part of this name")
+                raise InvalidQuery(self._part, "it is given twice")
             try:
                 self._form.fields[self._part] = self._text.decode()
             except UnicodeDecodeError:
                 raise InvalidQuery(self._part, "it is no text in UTF-8") from None
             return
-        self._file.flush()
+        with _on_disk():
+            self._file.flush()
         self._form.files.append(ReceivedFile(self._part, self._name, self._file))
         self._file = None
 

@@ -44,7 +44,6 @@ from agentic_flywheel.errors.gateway import (
     HeadTooLarge,
     InvalidRequest,
     MalformedRequest,
-    NoRoomToReceive,
     NothingThere,
     OriginRefused,
     RequestFailed,
@@ -113,7 +112,7 @@ from agentic_flywheel.errors.stack import (
 )
 from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
 from agentic_flywheel.errors.stored import RecordUnreadable
-from agentic_flywheel.errors.uploads import UploadLost, UploadRefused, UploadsFull
+from agentic_flywheel.errors.uploads import UploadLost, UploadNotKept, UploadRefused, UploadsFull
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -171,7 +170,6 @@ __all__ = [
     "LoopInUse",
     "MalformedRequest",
     "MissingScope",
-    "NoRoomToReceive",
     "NothingThere",
     "NothingToDecide",
     "OriginRefused",
@@ -217,6 +215,7 @@ __all__ = [
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",
+    "UploadNotKept",
     "UploadRefused",
     "UploadsFull",
     "VersionNotServed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agentic_flywheel.errors.base import RETRY_CONNECTION, FlywheelError
+from agentic_flywheel.errors.base import FlywheelError
 
 
 @dataclass(eq=False)
@@ -127,28 +127,6 @@ class RequestTooLarge(FlywheelError):
     @property
     def message(self) -> str:
         return f"The body has more than {self.most:,} bytes"
-
-
-@dataclass(eq=False)
-class NoRoomToReceive(FlywheelError):
-    """The gateway cannot put a file aside while it comes: its disk is full, or may not be written to.
-
-    Nothing was accepted.
-    """
-
-    reason: str
-
-    transient = True
-    retry_hint = RETRY_CONNECTION
-    suggestions = (
-        "Send the request again after `retry_after` seconds; nothing of it was kept.",
-        "Ask without the file meanwhile, or give an image by its address.",
-        "Whoever runs the gateway: make room in the folder for temporary files, or name another with TMPDIR.",
-    )
-
-    @property
-    def message(self) -> str:
-        return f"The gateway cannot receive files at the moment: {self.reason}"
 
 
 @dataclass(eq=False)

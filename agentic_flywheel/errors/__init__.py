@@ -52,6 +52,7 @@ from agentic_flywheel.errors.gateway import (
     TokenNeeded,
 )
 from agentic_flywheel.errors.given import (
+    CannotListen,
     InvalidProfile,
     InvalidQuery,
     InvalidRegistry,
@@ -126,6 +127,7 @@ __all__ = [
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",
+    "CannotListen",
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",

@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.prefixes import prefix_of, without
 
 #: A ``Redis`` that decodes. redis-py declares every reply as text or bytes, whichever was asked for.
 Client = Any
@@ -59,10 +60,12 @@ async def read_keys(client: Client) -> Keys:
     """Return all keys that are read. Raises redis' own errors."""
     ours: dict[wire.Family, list[str]] = {family: [] for family, _ in _READ.values()}
     queues: set[str] = set()
+    prefix = prefix_of(client)
     spoilt: dict[str, tuple[str, str]] = {}
     # A scan for each type: to ask the type of each key takes several times as long.
     for kind in _TYPES:
-        async for key in client.scan_iter(count=_SCANNED, _type=kind):
+        async for told in client.scan_iter(count=_SCANNED, _type=kind):
+            (key,) = without(prefix, [told])
             start = _START.match(key)
             family, usual = _READ[start[0]] if start else (None, SINGLE.get(key) or ("list" if _is_ours(key) else kind))
             if kind != usual:

@@ -1,0 +1,275 @@
+"""Two installations on one server and database, each below a prefix of its own: docs/redis.md."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from bridge_house import client_of
+from celery import Celery
+from pipeline.house import APPROVAL, House
+from processes import REPOSITORY, Process, wait_for
+from redis import ResponseError
+from stack.test_brokers import everybody_reaches
+
+from agentic_flywheel.broker import prefixes, rights, wire
+from agentic_flywheel.broker.audit import audit
+from agentic_flywheel.broker.batch import Batch, connect
+from agentic_flywheel.broker.declaration import Script, scripts_in
+from agentic_flywheel.broker.scanning import keys_of
+from agentic_flywheel.broker.wrappers import MODULES
+from agentic_flywheel.errors import BrokerRightsMissing, InvalidSetting, UnknownQuery
+from agentic_flywheel.models import State
+from agentic_flywheel.settings import Settings, load_settings
+from producer import AsyncProducer
+
+BLUE, GREEN = "blue:", "green:"
+SCRIPTS = [script for folder in MODULES for script in scripts_in(folder)]
+#: Commands that the check of rights asks for, and that nothing of ours sends.
+UNUSED = {"XINFO", "XREAD"}
+#: What docs/redis.md prints for a user of one of two installations, with database 0.
+RULES = "~blue:* &blue:* &blue:/0.celery.pidbox &blue:/0.celeryev/* +@all -@dangerous +info"
+
+
+def grant(house: House, prefix: str) -> str:
+    """Give a user the rights to one prefix. Returns the address with that user."""
+    name = prefix.rstrip(":")
+    rules = RULES.replace(BLUE, prefix).split()
+    house.client.execute_command("ACL", "SETUSER", name, "reset", "on", ">secret", *rules)  # type: ignore[no-untyped-call]
+    return f"redis://{name}:secret@127.0.0.1:{house.broker.port}/0"
+
+
+def refused(house: House) -> set[tuple[str, str]]:
+    """Return what the server has refused its users, but for what `doctor` does without."""
+    return {(each["reason"], each["object"]) for each in house.client.acl_log()} - {("command", "config|get")}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    yield house
+    house.stop()
+
+
+class Installation:
+    """One of the installations in a house: its own user of the broker, its own worker."""
+
+    def __init__(self, house: House, prefix: str) -> None:
+        self.house, self.url, self.prefix = house, grant(house, prefix), prefix
+        self.settings = house.settings.model_copy(update={"redis_url": self.url, "key_prefix": prefix})
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What its processes find in their environment."""
+        return {
+            "REDIS_URL": self.url,
+            "FLYWHEEL_KEY_PREFIX": self.prefix,
+            "FLYWHEEL_REGISTRY": str(self.house.registry),
+            "FLYWHEEL_HOME": str(self.house.folder / "home"),
+            "FLOWISE_BASE_URL": self.house.flowise_url,
+            "PATH": os.environ["PATH"],
+        }
+
+    async def command(self, *arguments: str) -> list[dict[str, Any]]:
+        """Return the objects that a command of ``flywheel`` prints."""
+        command = [str(Path(sys.executable).with_name("flywheel")), *arguments, "--json"]
+        done = await asyncio.create_subprocess_exec(*command, env=self.env, stdout=subprocess.PIPE)
+        out, _ = await asyncio.wait_for(done.communicate(), 60)
+        assert done.returncode == 0, out
+        return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.timeout(120)
+async def test_every_process_stays_below_the_prefix_of_its_installation(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = grant(house, BLUE)
+    house.client.acl_log_reset()
+
+    await everybody_reaches(house, url, monkeypatch, prefix=BLUE)
+
+    assert refused(house) == set()  # the user may touch nothing else, in no script either
+    assert {str(key).partition(":")[0] for key in house.client.scan_iter()} == {"blue"}
+
+
+@pytest.mark.timeout(180)
+async def test_two_installations_on_one_server_see_nothing_of_each_other(house: House) -> None:
+    blue, green = (Installation(house, prefix) for prefix in (BLUE, GREEN))
+    house.client.acl_log_reset()
+    house.build(APPROVAL, style="approval")
+    for each in (blue, green):
+        await asyncio.to_thread(house.worker, redis_url=each.url, FLYWHEEL_KEY_PREFIX=each.prefix)
+    question = "How do I keep two python databases apart?"
+
+    async with AsyncProducer(blue.settings) as one, AsyncProducer(green.settings) as other:
+        answers = [await producer.ask(question, wait=30) for producer in (one, other)]
+        again = await other.ask(question, wait=30)
+        with pytest.raises(UnknownQuery):
+            await other.status(answers[0].query_id)
+        seen = [{each.query_id for each in await producer.recent()} for producer in (one, other)]
+        # In both, queries that wait: for a person, and for a paused domain.
+        waiting = []
+        for producer in (one, other):
+            asked = await producer.submit("May this be paid?", flow="approval")
+            await blue.command("pause", "--domain", "creative")
+            await green.command("pause", "--domain", "creative")
+            paused = await producer.submit("Write a poem about two gardens", domain="creative", session_id="garden")
+            waiting.append((asked.query_id, paused.query_id))
+        await _until(one, waiting[0][0], State.INPUT_REQUIRED)
+        await _until(other, waiting[1][0], State.INPUT_REQUIRED)
+        await blue.command("cancel", "--all")
+        cancelled = [(await one.status(each)).state for each in waiting[0]]
+        kept = [(await other.status(each)).state for each in waiting[1]]
+        usage = [await each.command("usage", "--by", "flow") for each in (blue, green)]
+        audited = [await audit(each.settings) for each in (blue, green)]
+        await blue.command("forget", "--owner", "local")
+        with pytest.raises(UnknownQuery):
+            await one.status(answers[0].query_id)
+        left = await other.status(answers[1].query_id)
+        await green.command("resume", "--domain", "creative")
+        poem = await other.wait(waiting[1][1], timeout=30)
+        await other.resume(waiting[1][0], "proceed")
+        paid = await other.wait(waiting[1][0], timeout=30)
+
+    assert [answers[0].cached, answers[1].cached, again.cached] == [False, False, True]
+    assert answers[0].query_id in seen[0] - seen[1]
+    assert answers[1].query_id in seen[1] - seen[0]
+    assert cancelled == [State.CANCELLED, State.CANCELLED]
+    assert State.CANCELLED not in kept
+    assert left.state == State.SUCCEEDED
+    assert poem.text
+    assert paid.text
+    assert usage[0] != usage[1]
+    assert [each.offenders for each in audited] == [(), ()]
+    assert refused(house) == set()
+    assert {str(key).partition(":")[0] for key in house.client.scan_iter()} == {"blue", "green"}
+
+
+@pytest.mark.timeout(120)
+async def test_the_gateway_and_a_plain_celery_client_reach_a_prefixed_installation(house: House) -> None:
+    blue = Installation(house, BLUE)
+    house.client.acl_log_reset()
+    await asyncio.to_thread(house.worker, redis_url=blue.url, FLYWHEEL_KEY_PREFIX=BLUE)
+    question = "Write a poem about two gardens"
+    command = [sys.executable, "-m", "http_gateway", "--port", "0", "--log-level", "INFO"]
+    gateway = Process(command, log=house.folder / "gateway.log", env=blue.env)
+    try:
+        told = await asyncio.to_thread(
+            wait_for, lambda: re.search(r"serves (\S+)", gateway.log), within=60, what="the gateway serves"
+        )
+        async with httpx2.AsyncClient(base_url=told[1], timeout=40) as http:
+            answered = (await http.post("/v1/queries?wait=30", json={"question": question})).json()
+        async with client_of(f"{told[1]}/mcp") as bridge:
+            by_tool = await bridge.call_tool("flowise_query", {"question": question})
+    finally:
+        gateway.terminate(within=20)
+
+    def by_celery() -> dict[str, Any]:
+        with Celery(broker=blue.url, backend=blue.url, set_as_current=False) as app:
+            app.conf.update(
+                broker_transport_options={"global_keyprefix": BLUE},
+                result_backend_transport_options={"global_keyprefix": BLUE},
+            )
+            asked = app.signature("flywheel.classify", args=[question], queue="classify", priority=6)
+            answer: dict[str, Any] = asked.apply_async().get(timeout=30)
+            return answer
+
+    by_client = await asyncio.to_thread(by_celery)
+
+    text = answered["answer"]["text"]
+    assert text
+    assert by_tool.structured_content is not None
+    assert (by_client["text"], by_client["cached"]) == (text, True)
+    assert refused(house) == set()
+    assert {str(key).partition(":")[0] for key in house.client.scan_iter()} == {"blue"}
+
+
+async def test_a_user_of_one_prefix_who_lacks_a_rule_is_told_which(house: House) -> None:
+    url = grant(house, BLUE)
+    await rights.check_broker(url, BLUE)  # raises where one is missing
+
+    with pytest.raises(BrokerRightsMissing) as lacking:
+        await rights.check_broker(url, GREEN)
+
+    green = {rule.replace(BLUE, GREEN) for rule in RULES.split() if rule[0] in "~&"}
+    assert set(lacking.value.rules) == green
+    assert "~green:*" in lacking.value.message
+
+
+async def test_keys_of_a_prefix_are_scanned_without_it(broker_url: str) -> None:
+    own, plain = Batch(connect(broker_url, prefix=BLUE)), Batch(connect(broker_url))
+    try:
+        await plain.call("FLUSHDB")
+        await plain.call("SET", wire.letter_key("plain"), "x")
+        await own.call("SET", wire.letter_key("own"), "x")
+
+        found = [key async for key in keys_of(own, wire.letter_key("*"))]
+        everything = [key async for key in keys_of(plain, "*")]
+        copied = await own.call("COPY", wire.letter_key("own"), wire.letter_key("copy"))
+        there = await own.call("EXISTS", wire.letter_key("own"), wire.letter_key("copy"), wire.letter_key("plain"))
+    finally:
+        await own.close()
+        await plain.close()
+
+    assert found == [wire.letter_key("own")]
+    assert sorted(everything) == [f"{BLUE}{wire.letter_key('own')}", wire.letter_key("plain")]
+    assert (copied, there) == (1, 2)
+
+
+def test_the_prefix_goes_where_the_server_finds_keys(house: House) -> None:
+    table = f"{rights._ON_KEYS};{rights._WITHOUT_KEYS}".replace("\n", ";")
+    calls = [call.split() for call in table.split(";") if call.strip()]
+    client: Any = house.client
+    wrong = []
+    for name, *words in calls:
+        if name in UNUSED or name == "SCAN":
+            continue
+        sent = prefixes.below(BLUE, (name, *words))
+        try:
+            keys = client.execute_command("COMMAND GETKEYS", *sent)
+        except ResponseError:  # it has none
+            keys = []
+        if keys != [word for word in sent[1:] if word.startswith(BLUE)]:
+            wrong.append(sent)
+
+    assert len(calls) > 80
+    assert wrong == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.path)
+async def test_a_script_below_no_prefix_is_the_same_and_below_one_can_be_read(batch: Batch, script: Script) -> None:
+    assert script.source_below("") == script.source
+    assert script.source_below(BLUE).replace(prefixes.lua_below(BLUE), "") == script.source
+    assert await batch.call("SCRIPT", "LOAD", script.source_below(BLUE))
+
+
+@pytest.mark.parametrize("prefix", ["blue", ":", "a:b:", "a*:", "flywheel:", "ä:", "a b:", "x" * 64 + ":"])
+def test_what_is_no_prefix_is_refused_at_the_start(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_KEY_PREFIX", prefix)
+
+    with pytest.raises(InvalidSetting, match="with a colon at the end, such as `blue:`"):
+        load_settings()
+
+
+@pytest.mark.parametrize("prefix", ["blue:", "shop-2.test_a:", ""])
+def test_a_prefix_is_a_name_and_a_colon(prefix: str) -> None:
+    assert Settings(key_prefix=prefix).key_prefix == prefix
+
+
+def test_the_docs_print_the_rules_of_a_prefix() -> None:
+    assert f">PASSWORD {RULES}\n" in (REPOSITORY / "docs" / "redis.md").read_text()
+
+
+async def _until(producer: AsyncProducer, query_id: str, state: State) -> None:
+    async with asyncio.timeout(20):
+        while (await producer.status(query_id)).state != state:
+            await asyncio.sleep(0.05)

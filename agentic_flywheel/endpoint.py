@@ -122,7 +122,7 @@ def checked_broker(address: str) -> str:
 
 def checked_prefix(prefix: str) -> str:
     """Return a prefix as it stands; '' is none. Raises ValueError."""
-    if prefix and (not _PREFIX.fullmatch(prefix) or prefix == "flywheel:"):
+    if prefix and (not _PREFIX.fullmatch(prefix) or prefix[:-1] == "flywheel"):
         raise ValueError(
             "should be letters, digits, dots, dashes and underscores with a colon at the end, such as `blue:`, "
             "64 at most, and not `flywheel:`"

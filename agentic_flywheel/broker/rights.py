@@ -15,6 +15,8 @@ from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.endpoint import read_endpoint
 from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing, InvalidSetting
 
+#: With what all keys and channels of ours begin, behind a prefix.
+_OURS = wire.PREFIX
 #: A key of ours that nobody sets.
 _KEY = wire.record_key("rights")
 #: The calls on keys, each as it has to be written: the server looks for keys in it.
@@ -44,7 +46,7 @@ def key_rules(prefix: str = "") -> dict[str, str]:
     if prefix:
         return {f"~{prefix}*": f"{prefix}{_KEY}"}
     return {
-        f"~{wire.PREFIX}*": _KEY,
+        f"~{_OURS}*": _KEY,
         f"~{wire.CLASSIFY_QUEUE}*": wire.CLASSIFY_QUEUE,
         f"~{wire.SYNTHESIS_QUEUE}*": wire.SYNTHESIS_QUEUE,
         "~domain.*": wire.domain_queue("rights"),
@@ -62,7 +64,7 @@ def channel_rules(database: int, prefix: str = "") -> dict[str, str]:
     ours = (
         {f"&{prefix}*": publish}
         if prefix
-        else {f"&{wire.PREFIX}*": publish, "&celery-task-meta-*": f"PUBLISH {wire.result_key('rights')} 0"}
+        else {f"&{_OURS}*": publish, "&celery-task-meta-*": f"PUBLISH {wire.result_key('rights')} 0"}
     )
     # A pattern that is subscribed to has to be allowed as it stands.
     patterns = (f"{prefix}/{database}.celery.pidbox", f"{prefix}/{database}.celeryev/*")

@@ -41,7 +41,7 @@ TRIAL, PRODUCTION, WORKERS = (CHART / "ci" / f"{name}-values.yaml" for name in (
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 #: Settings that the chart has values of its own for, or that would be wrong in a pod.
 OF_THE_CHART = {
-    *("REDIS_URL", "FLOWISE_BASE_URL", "FLOWISE_API_KEY"),
+    *("REDIS_URL", "FLYWHEEL_KEY_PREFIX", "FLOWISE_BASE_URL", "FLOWISE_API_KEY"),
     *("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"),
     *("FLYWHEEL_REGISTRY", "FLYWHEEL_PROFILES", "FLYWHEEL_GRACE"),
     *("FLYWHEEL_METRICS_HOST", "FLYWHEEL_METRICS_PORT", "FLYWHEEL_MCP_TOKENS"),
@@ -110,6 +110,12 @@ def test_every_variable_of_a_pod_is_a_setting_and_the_other_way_round(made: list
     assert told - NOT_SETTINGS <= VARIABLES
     assert may_be_set - NOT_SETTINGS | OF_THE_CHART | NOT_IN_A_POD == VARIABLES
     assert not may_be_set & (OF_THE_CHART | NOT_IN_A_POD | SECRETS)
+
+
+def test_every_process_at_the_broker_is_told_the_prefix_of_its_keys() -> None:
+    told = [variables(each) for _, each in containers(objects(PRODUCTION))]
+
+    assert {each.get("FLYWHEEL_KEY_PREFIX") for each in told if "REDIS_URL" in each} == {"blue:"}
 
 
 def test_a_secret_is_in_the_secret_alone() -> None:
@@ -328,6 +334,7 @@ def test_commands_that_a_person_is_shown_name_objects_that_exist(
         ({"existingSecret": None, "secret": {}}, "REDIS_URL is missing"),
         ({"existingSecret": "one", "secret": {"REDIS_URL": "redis://x"}}, "existingSecret and secret are both set"),
         ({"secret.REDIS_PASSWORD": "x"}, "Additional property REDIS_PASSWORD is not allowed"),
+        ({"keyPrefix": "blue"}, "keyPrefix"),
         ({"sandbox.enabled": False}, "flowise.url"),
         ({"flowise.url": "https://other"}, "one of them answers"),
         ({"flowise.url": "https://user:pw@flowise"}, "Does not match pattern"),

@@ -66,6 +66,8 @@ async def read_keys(client: Client) -> Keys:
     for kind in _TYPES:
         async for told in client.scan_iter(count=_SCANNED, _type=kind):
             (key,) = without(prefix, [told])
+            if not prefix and _is_anothers(key):
+                continue
             start = _START.match(key)
             family, usual = _READ[start[0]] if start else (None, SINGLE.get(key) or ("list" if _is_ours(key) else kind))
             if kind != usual:
@@ -75,6 +77,12 @@ async def read_keys(client: Client) -> Keys:
             elif kind == "list" and not key.startswith(_NO_QUEUE) and not key.endswith(".pidbox"):
                 queues.add(key)
     return Keys({family: sorted(set(names)) for family, names in ours.items()}, sorted(queues), spoilt)
+
+
+def _is_anothers(key: str) -> bool:
+    """Whether a key is one of an installation that has a prefix, while we have none."""
+    _, mark, name = key.partition(":")
+    return bool(mark) and not key.startswith(_NO_QUEUE) and (name.startswith(_NO_QUEUE) or _is_ours(name))
 
 
 def _is_ours(queue: str) -> bool:

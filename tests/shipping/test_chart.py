@@ -29,6 +29,8 @@ from shipping.chart import (
     variables,
 )
 
+from agentic_flywheel.access.file import new_token
+from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.access.tokens import Tokens
 from agentic_flywheel.settings import Settings
 from http_gateway.__main__ import _parser as gateway_parser
@@ -44,12 +46,12 @@ OF_THE_CHART = {
     *("REDIS_URL", "FLYWHEEL_KEY_PREFIX", "FLOWISE_BASE_URL", "FLOWISE_API_KEY"),
     *("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"),
     *("FLYWHEEL_REGISTRY", "FLYWHEEL_PROFILES", "FLYWHEEL_GRACE"),
-    *("FLYWHEEL_METRICS_HOST", "FLYWHEEL_METRICS_PORT", "FLYWHEEL_MCP_TOKENS"),
+    *("FLYWHEEL_METRICS_HOST", "FLYWHEEL_METRICS_PORT", "FLYWHEEL_MCP_TOKENS", "FLYWHEEL_TOKENS_FILE"),
 }
 #: Files and folders in a pod, which goes: a log is what the container writes, state is in the broker.
 NOT_IN_A_POD = {
     *("FLYWHEEL_HOME", "FLYWHEEL_LOG_FILE", "FLYWHEEL_LOG_BYTES", "FLYWHEEL_LOG_FILES"),
-    *("FLYWHEEL_TOKENS_FILE", "FLYWHEEL_MCP_TOKENS_FILE"),
+    "FLYWHEEL_MCP_TOKENS_FILE",
 }
 NOT_SETTINGS = {"FLOWER_BASIC_AUTH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 
@@ -215,8 +217,9 @@ def test_whatever_selects_pods_finds_them_and_only_those_of_one_deployment(made:
     for monitor in of_kind(made, "ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"]
         (service,) = [each for each in of_kind(made, "Service") if selects(wanted, each["metadata"]["labels"])]
-        # The alert rules name the job so.
-        assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "flywheel"
+        # The alert rules name the workers' job so.
+        job = "flywheel-gateway" if "gateway" in monitor["metadata"]["name"] else "flywheel"
+        assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == job
         ports = {each["name"] for each in service["spec"]["ports"]}
         assert {each["port"] for each in monitor["spec"]["endpoints"]} <= ports
 
@@ -263,7 +266,52 @@ def test_the_gateway_is_started_with_what_its_command_takes_and_asked_where_it_a
     asked = {found[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
     shown = set(re.findall(r"127\.0\.0\.1:8080(/[\w/]+)", notes(tmp_path, PRODUCTION)))
     assert shown == {"/v1/queries"}
-    assert asked | shown <= paths
+    (scraped,) = (
+        each
+        for monitor in of_kind(objects(PRODUCTION), "ServiceMonitor")
+        for each in monitor["spec"]["endpoints"]
+        if each["port"] == "http"
+    )
+    assert asked | shown | {scraped["path"]} <= paths
+    # The gateway lets nobody see its figures without one.
+    assert scraped["authorization"] == {"credentials": {"name": "prometheus-token", "key": "token"}}
+
+
+def test_whoever_reads_the_figures_reaches_the_gateway_too() -> None:
+    def reaching(values: dict[str, Any]) -> list[Any]:
+        (policy,) = (
+            each
+            for each in of_kind(objects(PRODUCTION, values=values), "NetworkPolicy")
+            if each["metadata"]["name"].endswith("-gateway")
+        )
+        peers: list[Any] = policy["spec"]["ingress"][0]["from"]
+        return [each["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for each in peers]
+
+    assert reaching({}) == ["ingress-nginx", "monitoring"]
+    assert reaching({"monitoring.gatewayTokenSecret": ""}) == ["ingress-nginx"]
+
+
+def test_tokens_come_from_a_secret_as_a_file_that_is_read_where_kubernetes_puts_it(tmp_path: Path) -> None:
+    gateway = dict(containers(objects(PRODUCTION)))["gateway"]
+    (volume,) = (each for each in pods(objects(PRODUCTION))["gateway"]["spec"]["volumes"] if "secret" in each)
+    (mount,) = (each for each in gateway["volumeMounts"] if each["name"] == volume["name"])
+    assert volume["secret"]["secretName"] == "flywheel-tokens"
+    assert variables(gateway)["FLYWHEEL_TOKENS_FILE"] == f"{mount['mountPath']}/tokens.json"
+    assert variables(gateway)["FLYWHEEL_MCP_TOKENS"]["secretKeyRef"]["optional"] is True
+
+    # What a person has made elsewhere is linked into the folder, and read by its group alone.
+    made = new_token(tmp_path / "tokens.json", "alice", (Scope.READ,))
+    data, folder = tmp_path / "..2026", tmp_path / "mounted"
+    data.mkdir()
+    folder.mkdir()
+    (tmp_path / "tokens.json").rename(data / "tokens.json")
+    (data / "tokens.json").chmod(volume["secret"]["defaultMode"])
+    (folder / "..data").symlink_to(data)
+    (folder / "tokens.json").symlink_to(Path("..data", "tokens.json"))
+    found = Tokens(folder / "tokens.json").find(made.text)
+
+    assert found is not None
+    assert found.owner == "alice"
 
 
 def test_workers_are_scaled_by_figures_that_are_measured_of_their_own_queues() -> None:

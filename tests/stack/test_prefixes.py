@@ -16,7 +16,8 @@ import httpx2
 import pytest
 from bridge_house import client_of
 from celery import Celery
-from pipeline.house import APPROVAL, House
+from pipeline.house import APPROVAL, BACKUP, NARROW, House
+from pipeline.test_uploads import SEEING
 from processes import REPOSITORY, Process, wait_for
 from stack.test_brokers import everybody_reaches
 
@@ -24,6 +25,7 @@ from agentic_flywheel.broker import prefixes, rights, wire
 from agentic_flywheel.broker.audit import audit
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.broker.declaration import Script, scripts_in
+from agentic_flywheel.broker.key_types import read_keys
 from agentic_flywheel.broker.scanning import keys_of
 from agentic_flywheel.broker.wrappers import MODULES
 from agentic_flywheel.errors import BrokerRightsMissing, InvalidSetting, UnknownQuery
@@ -78,16 +80,56 @@ class Installation:
             "PATH": os.environ["PATH"],
         }
 
-    async def command(self, *arguments: str) -> list[dict[str, Any]]:
+    async def command(self, *arguments: str, check: bool = True) -> list[dict[str, Any]]:
         """Return the objects that a command of ``flywheel`` prints."""
         command = [str(Path(sys.executable).with_name("flywheel")), *arguments, "--json"]
         done = await asyncio.create_subprocess_exec(*command, env=self.env, stdout=subprocess.PIPE)
         out, _ = await asyncio.wait_for(done.communicate(), 60)
-        assert done.returncode == 0, out
+        assert done.returncode == 0 or not check, out
         return [json.loads(line) for line in out.splitlines()]
 
 
-@pytest.mark.timeout(120)
+async def everything_is_used(blue: Installation) -> None:
+    """Queries of every kind and commands of every kind do their work."""
+    house, picture = blue.house, blue.house.folder / "a picture.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n picture")
+    house.build(SEEING, style="chat", images=True)
+    house.build(APPROVAL, style="approval")
+    async with AsyncProducer(blue.settings, user="ann") as producer, asyncio.timeout(60):
+        answers = [
+            await producer.ask("Which clause covers liability?", session_id="talk", wait=20),
+            await producer.ask("And who signs?", session_id="talk", wait=20),
+            await producer.ask("Which index does this join need? Which clause of the contract covers it?", wait=20),
+            await producer.ask("What does it say?", flow="seeing", uploads=[picture], wait=20),
+            await producer.ask("Why is it so?", flow="shaky", wait=20),
+            await producer.ask("Paint a python", flow="prose", wait=20),
+        ]
+        identical = await asyncio.gather(*(producer.ask("Same?", flow="narrow", wait=20) for _ in range(5)))
+        house.behave(BACKUP, fault="error_500")
+        failed = (await producer.submit("What fails?", flow="backup")).query_id
+        await _until(producer, failed, State.FAILED)
+        asked = (await producer.submit("May this be paid?", flow="approval")).query_id
+        await _until(producer, asked, State.INPUT_REQUIRED)
+        await producer.resume(asked, "proceed")
+        await producer.wait(asked, timeout=20)
+        house.behave(NARROW, latency=30)
+        running = (await producer.submit("What is cut?", flow="narrow")).query_id
+        await _until(producer, running, State.RUNNING)
+        await producer.cancel(running)
+        await producer.score(answers[0].query_id, 8)
+        await producer.reroute(answers[0].query_id, "prose")
+        assert len(await producer.history("talk")) >= 2
+    house.reset()
+    assert all(each.text for each in (*answers, *identical))
+    for together in (
+        ("status", "health", "usage", "cache stats", "dead-letters list", "learn", "sessions list --user ann"),
+        ("pause --flow prose", "dead-letters retry --all", "replay records --dry-run"),
+        ("resume --flow prose", "cache clear", "forget --owner local --user ann"),
+    ):
+        await asyncio.gather(*(blue.command(*each.split(), check=False) for each in together))
+
+
+@pytest.mark.timeout(240)
 async def test_every_process_stays_below_the_prefix_of_its_installation(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +137,7 @@ async def test_every_process_stays_below_the_prefix_of_its_installation(
     house.client.acl_log_reset()
 
     await everybody_reaches(house, url, monkeypatch, prefix=BLUE)
+    await everything_is_used(Installation(house, BLUE))
 
     assert refused(house) == set()  # the user may touch nothing else, in no script either
     assert {str(key).partition(":")[0] for key in house.client.scan_iter()} == {"blue"}
@@ -222,6 +265,16 @@ async def test_keys_of_a_prefix_are_scanned_without_it(broker_url: str) -> None:
     assert found == [wire.letter_key("own")]
     assert sorted(everything) == [f"{BLUE}{wire.letter_key('own')}", wire.letter_key("plain")]
     assert (copied, there) == (1, 2)
+
+
+async def test_an_installation_without_a_prefix_takes_no_list_of_another_for_its_queue(batch: Batch) -> None:
+    ours, plain_clients = wire.domain_queue("technical"), "shop:orders"
+    for key in (ours, plain_clients, f"{BLUE}{ours}", f"{BLUE}{wire.turns_key('a')}", f"{BLUE}celery-task-meta-1"):
+        await batch.call("RPUSH", key, "x")
+
+    found = await read_keys(batch.client)
+
+    assert found.queues == [ours, plain_clients]
 
 
 def test_the_prefix_goes_where_the_server_finds_keys(house: House) -> None:

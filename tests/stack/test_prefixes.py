@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 from bridge_house import client_of
-from celery import Celery
+from celery import Celery, chord
 from pipeline.house import APPROVAL, BACKUP, NARROW, House
 from pipeline.test_uploads import SEEING
 from processes import REPOSITORY, Process, wait_for
@@ -215,24 +215,32 @@ async def test_the_gateway_and_a_plain_celery_client_reach_a_prefixed_installati
     finally:
         gateway.terminate(within=20)
 
-    def by_celery() -> dict[str, Any]:
+    theirs = [sys.executable, "-m", "celery", "-A", "pipeline.their_app", "worker", "--pool", "solo", "-l", "INFO"]
+    env = {"THEIR_BROKER": house.broker.url, "THEIR_PREFIX": BLUE}
+    worker = Process(theirs, log=house.folder / "theirs.log", env=env)
+
+    def by_celery() -> tuple[dict[str, Any], int]:
         with Celery(broker=blue.url, backend=blue.url, set_as_current=False) as app:
             app.conf.update(
                 broker_transport_options={"global_keyprefix": BLUE},
                 result_backend_transport_options={"global_keyprefix": BLUE},
             )
             asked = app.signature("flywheel.classify", args=[question], queue="classify", priority=6)
-            answer: dict[str, Any] = asked.apply_async().get(timeout=30)
-            return answer
+            both = chord([asked, asked.clone()], app.signature("their.gather", args=["notes"])).apply_async()
+            return asked.apply_async().get(timeout=30), both.get(timeout=30)
 
-    by_client = await asyncio.to_thread(by_celery)
+    try:
+        by_client, gathered = await asyncio.to_thread(by_celery)
+    finally:
+        worker.kill()
 
     text = answered["answer"]["text"]
     assert text
     assert by_tool.structured_content is not None
-    assert (by_client["text"], by_client["cached"]) == (text, True)
+    assert (by_client["text"], by_client["cached"], gathered) == (text, True, 2)
     assert refused(house) == set()
-    assert {str(key).partition(":")[0] for key in house.client.scan_iter()} == {"blue"}
+    # The notes of the client's own task are its own.
+    assert {str(key).partition(":")[0] for key in house.client.scan_iter()} == {"blue", "theirs"}
 
 
 async def test_a_user_of_one_prefix_who_lacks_a_rule_is_told_which(house: House) -> None:

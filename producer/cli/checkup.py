@@ -187,6 +187,8 @@ async def _broker(settings: Settings) -> list[Check]:
         return [failed_by("broker", error_of(address, failure))]
     finally:
         await client.aclose()
+    if settings.key_prefix:
+        address = f"{address} (prefix {settings.key_prefix})"
     return [_version_of(address, about), _memory_of(about), *kept]
 
 

@@ -59,6 +59,7 @@ async def everybody_reaches(house: House, url: str, monkeypatch: pytest.MonkeyPa
     assert kinds[-1] == EventKind.FINAL
     assert {"classify", "domain.technical", "synthesis.low"} <= set(queues)
     assert checks["broker"].state == "ok", checks["broker"]
+    assert (f"(prefix {prefix})" in checks["broker"].found) is bool(prefix)
     assert checks["workers"].state == "ok", checks["workers"]
     assert not audited.offenders
     for log in (worker.log, process.log):

@@ -27,11 +27,11 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     AnswerTooLong,
     FlowError,
-    FlowiseUnreachable,
     FlowProtocolError,
     FlowTimeout,
     FlowUnauthorized,
     InvalidSetting,
+    ServerUnreachable,
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.secret_values import secret_texts
@@ -143,18 +143,18 @@ class Connection:
             async with await self._send(method, url, api_key, body, key) as response:
                 return await read(response)
         except aiohttp.ConnectionTimeoutError:
-            raise FlowiseUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
+            raise ServerUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
         except aiohttp.ClientPayloadError:
-            raise FlowiseUnreachable(key, "the connection broke before the answer was whole") from None
+            raise ServerUnreachable(key, "the connection broke before the answer was whole") from None
         except aiohttp.ClientHttpProxyError as refused:
-            raise FlowiseUnreachable(key, f"the proxy answered with status {refused.status}", sent=False) from None
+            raise ServerUnreachable(key, f"the proxy answered with status {refused.status}", sent=False) from None
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as refused:
             raise FlowProtocolError(key, clean(f"no HTTP: {type(refused).__name__}")) from None
         except (aiohttp.ClientError, ConnectionError) as broken:
             if isinstance(body, StreamedBody) and body.failed is not None:
                 raise body.failed from None
             sent = not isinstance(broken, aiohttp.ClientConnectorError)
-            raise FlowiseUnreachable(key, clean(str(broken)) or type(broken).__name__, sent=sent) from None
+            raise ServerUnreachable(key, clean(str(broken)) or type(broken).__name__, sent=sent) from None
 
     async def read_answer(
         self,
@@ -169,7 +169,7 @@ class Connection:
 
         ``secrets``: what no error may quote. ``heard`` is called for every part that comes.
         """
-        body = await _read(response, flow.key if flow else ANY_FLOW, heard)
+        body = await read_body(response, flow.key if flow else ANY_FLOW, heard)
         # A wrong path or method often gets a 200 with a page.
         if response.status == 200 and (any_type or response.content_type == "application/json"):
             return body
@@ -253,7 +253,7 @@ def _trusting(ca_file: str, flow: str) -> ssl.SSLContext:
         trusted.load_verify_locations(ca_file)
     except OSError as unreadable:  # an SSLError is one
         reason = f"its server's file of authorities {ca_file!r} cannot be read: {unreadable.strerror or unreadable}"
-        raise FlowiseUnreachable(flow, reason, sent=False) from None
+        raise ServerUnreachable(flow, reason, sent=False) from None
     return trusted
 
 
@@ -264,7 +264,7 @@ def _proxy_of(url: URL, flow: str) -> URL | None:
         return None
     proxy = URL(address if "://" in address else f"http://{address}")
     if proxy.scheme not in ("http", "https"):
-        raise FlowiseUnreachable(flow, f"the environment names a proxy of the kind {proxy.scheme}", sent=False)
+        raise ServerUnreachable(flow, f"the environment names a proxy of the kind {proxy.scheme}", sent=False)
     return proxy
 
 
@@ -275,9 +275,12 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
-async def _read(response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None) -> bytes:
+async def read_body(
+    response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None, *, begun: bytes = b""
+) -> bytes:
+    """Return a body, of an error its beginning. ``begun``: what was read of it before. Raises AnswerTooLong."""
     # Counted as it is unpacked: a few packed bytes can stand for gigabytes, and `read` would unpack them all.
-    body = bytearray()
+    body = bytearray(begun)
     async for chunk in response.content.iter_any():
         body += chunk
         if response.status != 200 and len(body) > MAX_ERROR:

@@ -15,13 +15,13 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
-    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
     FlowRefused,
     FlowUnauthorized,
     ProviderUnavailable,
+    ServerUnreachable,
 )
 
 JSON, HTML = "application/json", "text/html"
@@ -99,8 +99,8 @@ def test_whose_key_was_refused_is_said(message: str, said: str, first: str) -> N
         (500, HTML, b"<html>Internal Server Error</html>", FlowProtocolError),
         (500, JSON, b"not json", FlowProtocolError),
         (500, JSON, b"[1]", FlowProtocolError),
-        (502, HTML, b"<html>bad gateway</html>", FlowiseUnreachable),
-        (504, JSON, b'{"message":"timeout"}', FlowiseUnreachable),
+        (502, HTML, b"<html>bad gateway</html>", ServerUnreachable),
+        (504, JSON, b'{"message":"timeout"}', ServerUnreachable),
         (200, JSON, b'{"error":"odd"}', FlowProtocolError),
     ],
 )

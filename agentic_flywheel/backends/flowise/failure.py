@@ -13,13 +13,13 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
-    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
     FlowRefused,
     FlowUnauthorized,
     ProviderUnavailable,
+    ServerUnreachable,
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
 
@@ -77,7 +77,7 @@ def failure_of(flow: Flow | None, failed: Failed, secrets: Collection[str] = ())
         return FlowUnauthorized(key, clean(told, secrets=secrets) or f"status {status}")
     if status in (502, 503, 504):
         # Flowise itself never sends these: something in front of it does.
-        return FlowiseUnreachable(key, f"a gateway answered with status {status}")
+        return ServerUnreachable(key, f"a gateway answered with status {status}")
     if message is None:
         return FlowProtocolError(key, f"status {status} with {content_type or 'nothing'} that is no error of Flowise's")
     if status >= 500:

@@ -22,7 +22,7 @@ NO_KEY = frozenset(
 )
 
 #: What stands before a script. A command's keys are found as in ``below``; scripts scan no keys.
-_LUA = """
+_WRITTEN = """
 local redis = (function(server)
   local prefix = 'PREFIX'
   local function all(...)
@@ -50,7 +50,8 @@ _KEYS_OF = ", ".join(
     for kind, names in (("all", ALL_KEYS), ("two", TWO_KEYS), ("none", NO_KEY))
     for name in sorted(names)
 )
-_LUA = " ".join(_LUA.replace("KEYS_OF", _KEYS_OF).split()) + "\n"
+#: The same on one line, so that the lines of a script keep their distance in what the server says of a fault.
+_LUA = " ".join(_WRITTEN.replace("KEYS_OF", _KEYS_OF).split()) + "\n"
 
 
 def below(prefix: str, command: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -22,9 +22,8 @@ from agentic_flywheel.errors import (
     RequestFailed,
 )
 from agentic_flywheel.figures.metrics import Exposition
-from agentic_flywheel.given import reason_of
+from agentic_flywheel.given import reason_of, told_together
 from http_gateway.described import described
-from http_gateway.discretion import outward
 from http_gateway.entrance import TOLD, Entrance
 from http_gateway.flowise import FLOWISE
 from http_gateway.gateway import Gateway
@@ -34,6 +33,7 @@ from http_gateway.problems import status_of
 from http_gateway.standing import router as standing
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
+from mcp_bridge.discretion import outward
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.include_router(standing)
     for surface in SURFACES:
         for router in surface.routers:
-            app.include_router(router)
+            app.include_router(router, dependencies=surface.dependencies)
     app.add_exception_handler(FlywheelError, _refused)
     app.add_exception_handler(RequestValidationError, _not_acceptable)
     app.add_exception_handler(HTTPException, _not_found)
@@ -91,10 +91,9 @@ async def _not_acceptable(request: Request, refused: Exception) -> Response:
         # The first part says where it stood: in the body, the query string, the path.
         name = ".".join(map(str, each["loc"][1:])) or str(each["loc"][0])
         faults.setdefault(name, reason_of(each))
-    said = "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults.items())
     # Beside a body nothing is asked: what is wrong is the request.
     kind = InvalidQuery if refused.errors()[0]["loc"][0] == "body" else InvalidRequest
-    return _shown(request, kind(", ".join(faults)[:500], said[:2000]))
+    return _shown(request, kind(*told_together(faults)))
 
 
 async def _gone(request: Request, gone: Exception) -> Response:

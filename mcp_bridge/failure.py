@@ -9,6 +9,8 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import ValidationError
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
+from agentic_flywheel.given import reason_of, told_together
+from mcp_bridge.discretion import told
 
 #: What a model can do next, before what a person can do.
 _ADVICE: dict[str, tuple[str, ...]] = {
@@ -36,10 +38,10 @@ def failure_result(error: FlywheelError | ErrorInfo) -> CallToolResult:
     Not as structured content too: clients compare that with the tool's output schema, and report the difference instead
     of the error.
     """
-    info = error if isinstance(error, ErrorInfo) else error.describe()
+    info = told(error)
     advice = _ADVICE.get(info.error_type, ())
-    told = info.model_copy(update={"recovery_suggestions": (*advice, *info.recovery_suggestions)})
-    value = told.model_dump(mode="json")
+    shown = info.model_copy(update={"recovery_suggestions": (*advice, *info.recovery_suggestions)})
+    value = shown.model_dump(mode="json")
     return CallToolResult(content=[TextContent(type="text", text=json.dumps(value, ensure_ascii=False))], is_error=True)
 
 
@@ -47,17 +49,15 @@ def told_error(result: CallToolResult) -> dict[str, Any]:
     """Return the error object that a failed result tells; empty where it tells none."""
     text = next((each.text for each in result.content if isinstance(each, TextContent)), "")
     try:
-        told = json.loads(text)
+        shown = json.loads(text)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return shown if isinstance(shown, dict) else {}
 
 
 def refused_arguments(refused: ValidationError) -> InvalidQuery:
     """Return the error for arguments that do not fit; it names every one of them, and no value."""
-    faults = [
-        (".".join(map(str, fault["loc"])) or "arguments", fault["msg"].removeprefix("Value error, "))
-        for fault in refused.errors(include_input=False, include_url=False)
-    ]
-    names = ", ".join(dict.fromkeys(name for name, _ in faults))
-    return InvalidQuery(names, "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults))
+    faults = dict[str, str]()
+    for fault in refused.errors(include_input=False, include_url=False):
+        faults.setdefault(".".join(map(str, fault["loc"])) or "arguments", reason_of(fault))
+    return InvalidQuery(*told_together(faults))

@@ -39,6 +39,8 @@ async def resume(caller: Caller, query_id: str, decision: Decision, feedback: st
         case scripts.ResumeDecided():
             raise AlreadyDecided(query_id, number, decided.decision)
         case scripts.ResumeNever():
+            if record.stops:
+                raise InvalidQuery("stop", f"the query has none of this number; it asks for {_asked(record)}")
             raise NothingToDecide(query_id, record.state)
         case scripts.ResumeUnknown():
             raise UnknownQuery(query_id)
@@ -54,12 +56,19 @@ async def waiting(caller: Caller, limit: int) -> list[Record]:
 
 
 def _the_stop(record: Record) -> int:
-    """Return the number of the stop that is meant where none is named: the open one, else the last decided one."""
-    numbers = [stop.number for stop in record.stops]
-    if len(numbers) > 1:
-        asked = ", ".join(f"{stop.number} ({stop.flow})" for stop in record.stops)
-        raise InvalidQuery("stop", f"several flows of the query ask a person; name one of {asked}")
-    return numbers[0] if numbers else record.last_stop
+    """Return the number of the stop that is meant where none is named: the first one, else the last decided one.
+
+    A later one has to be named: a decision that is sent again, because its reply was lost, must not be taken for one of
+    which nobody was told.
+    """
+    if record.stops and record.last_stop > 1:
+        said = f"the query asks for more than one decision; name the one that is meant: {_asked(record)}"
+        raise InvalidQuery("stop", said)
+    return record.last_stop
+
+
+def _asked(record: Record) -> str:
+    return ", ".join(f"{stop.number} ({stop.flow})" for stop in record.stops)
 
 
 def _feedback(given: Any) -> str:

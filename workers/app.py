@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 
-from agentic_flywheel.broker import parcels, wire
+from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.records import load_result
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
+from agentic_flywheel.ids import QUERY_ID
 from agentic_flywheel.stack import stack_settings
 from workers.answering import answer_query
 from workers.classification import classify_query, refuse_id
@@ -27,6 +28,7 @@ from workers.query_events import QueryEvents
 from workers.queues import WorkerQueues
 from workers.readiness import Readiness
 from workers.reconciling import keep_reconciling
+from workers.revoking import cancel_revoked
 from workers.runtime import Runtime
 from workers.synthesis import synthesize_query
 from workers.wishes import Wishes, take_wishes
@@ -45,6 +47,10 @@ def _on_newer(message: NewerMessage) -> None:
         _runtime.soon(hand_back(_runtime, message))
 
 
+def _on_revoked(names: Sequence[str]) -> set[str]:
+    return set() if _runtime is None else cancel_revoked(_runtime, names)
+
+
 #: Most tasks that a worker has in hand besides those whose flow it waits for. It needs some tens of them to be busy;
 #: each further one has had its turn, and yet waits.
 WORKED_ON = 300
@@ -59,6 +65,7 @@ configure(
     on_unreadable=_on_unreadable,
     version=wire.VERSION,
     on_newer=_on_newer,
+    on_revoked=_on_revoked,
     worked_on=WORKED_ON,
 )
 app.conf.update(
@@ -116,7 +123,7 @@ async def classify(self: Any, *args: Any, **kwargs: Any) -> None:
     """Decide where a query goes: its JSON object, or only the question, or a query's fields by name."""
     given = args[0] if len(args) == 1 and not kwargs else kwargs.get("query", kwargs) if not args else list(args)
     query_id, wishes = self.request.id, Wishes()
-    if parcels.ACCEPTABLE_ID.fullmatch(query_id):
+    if QUERY_ID.fullmatch(query_id):
         wishes = take_wishes(self.request)
         work = classify_query(_open_runtime(), query_id, given, wishes, _version_in(self.request))
     else:

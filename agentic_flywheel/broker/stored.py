@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from agentic_flywheel.broker.refusals import UNDECODABLE
 from agentic_flywheel.errors import BrokerRefused, RecordUnreadable
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.models import Model
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 #: What reading a damaged value raises: wrong JSON, a missing or wrong field, a number that is none.
 DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+#: Refusals that tell of one damaged key, by their codes.
+_OF_A_KEY = {"WRONGTYPE": "its key holds something of another type", UNDECODABLE: "it is not UTF-8"}
 
 _M = TypeVar("_M", bound=Model)
 
@@ -39,9 +43,9 @@ def reading(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except BrokerRefused as refused:
-        if refused.code != "WRONGTYPE":
+        if refused.code not in _OF_A_KEY:
             raise
-        raise RecordUnreadable(kind, name, "its key holds something of another type") from None
+        raise RecordUnreadable(kind, name, _OF_A_KEY[refused.code]) from None
     except DAMAGE as damage:
         raise RecordUnreadable(kind, name, _fault(damage)) from None
 

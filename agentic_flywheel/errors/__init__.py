@@ -52,6 +52,7 @@ from agentic_flywheel.errors.gateway import (
     TokenNeeded,
 )
 from agentic_flywheel.errors.given import (
+    CannotListen,
     InvalidProfile,
     InvalidQuery,
     InvalidRegistry,
@@ -111,7 +112,7 @@ from agentic_flywheel.errors.stack import (
 )
 from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
 from agentic_flywheel.errors.stored import RecordUnreadable
-from agentic_flywheel.errors.uploads import UploadLost, UploadRefused, UploadsFull
+from agentic_flywheel.errors.uploads import UploadLost, UploadNotKept, UploadRefused, UploadsFull
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -126,6 +127,7 @@ __all__ = [
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",
+    "CannotListen",
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
@@ -213,6 +215,7 @@ __all__ = [
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",
+    "UploadNotKept",
     "UploadRefused",
     "UploadsFull",
     "VersionNotServed",

@@ -10,13 +10,14 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic_core import PydanticCustomError
 
 from agentic_flywheel.given import Form, JsonObject, Text
+from agentic_flywheel.ids import QUERY_ID
 from agentic_flywheel.models import CachePolicy, Identifier, Message, Priority, Slug
 from agentic_flywheel.stops import Decision
 
 #: Seconds for which one request waits at most: proxies cut what is silent for a minute.
 LONGEST_WAIT = 55.0
 
-QueryId = Annotated[str, Path(pattern=r"^[0-9a-f-]{32,36}$", description="As it was returned.")]
+QueryId = Annotated[str, Path(pattern=f"^{QUERY_ID.pattern}$", description="As it was returned.")]
 Wait = Annotated[
     float,
     Query(
@@ -26,8 +27,16 @@ Wait = Annotated[
         description="Seconds to wait for the answer; then the query goes on.",
     ),
 ]
+
+
+def _in_utf8(header: Any) -> Any:
+    """Return a header's value as it was sent, in UTF-8: the framework takes it for ISO 8859-1."""
+    return header.encode("latin-1").decode() if isinstance(header, str) else header
+
+
 IdempotencyKey = Annotated[
     str | None,
+    BeforeValidator(_in_utf8),
     Header(alias="Idempotency-Key", description="The same body with the same key is one query, also when repeated."),
 ]
 
@@ -75,7 +84,7 @@ class HttpDecision(HttpBody):
 
     decision: Decision
     feedback: Annotated[str | None, Field(max_length=8_000, description="What the person says to it.")] = None
-    stop: Annotated[int | None, Field(ge=1, description="Which of `asks`, if there are several.")] = None
+    stop: Annotated[int | None, Field(ge=1, description="Which of `asks`: needed after the query's first stop.")] = None
 
 
 class Elsewhere(HttpBody):

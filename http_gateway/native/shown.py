@@ -8,10 +8,11 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, JsonValue
 from starlette.responses import Response
 
+from agentic_flywheel.doings import step_object
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, ToolUse, Usage
-from http_gateway.discretion import outward
+from mcp_bridge.discretion import outward
 from producer import Submission
 
 JSON = "application/json"
@@ -128,7 +129,7 @@ def answer_shown(answer: Answer) -> HttpAnswer:
         artifacts=tuple(_plain(each) for each in answer.artifacts),
         follow_ups=answer.follow_ups,
         tools=answer.tools,
-        steps=tuple(_plain(each) for each in answer.steps),
+        steps=tuple(map(step_object, answer.steps)),
         parts=tuple(
             HttpPart(
                 flow=each.flow, domain=each.domain, text=each.text, cached=each.cached, error=told_outside(each.error)

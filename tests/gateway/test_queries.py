@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from bridge_house import BROKEN, SLOW
+from celery import Celery
 from processes import free_port
 
 from agentic_flywheel.broker import wire
@@ -165,7 +166,7 @@ async def test_a_place_that_is_none_is_refused(alice: httpx2.AsyncClient, place:
     asked = (await alice.post("/v1/queries", json={"question": "Where?"})).json()
     told = await alice.get(asked["links"]["events"], params={"after": place})
 
-    assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidQuery")
+    assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidRequest")
 
 
 async def test_a_list_has_filters_and_goes_on_with_its_cursor(
@@ -224,6 +225,24 @@ async def test_a_person_decides(alice: httpx2.AsyncClient, gateway_house: Gatewa
     assert (other.status_code, other.json()["error"]["error_type"]) == (409, "AlreadyDecided")
 
 
+async def test_a_query_is_found_and_decided_by_the_name_that_a_plain_client_gave_it(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    gateway_house.build(SLOW, style="approval")
+    client = Celery(broker=gateway_house.broker.url, backend=gateway_house.broker.url)
+    named, asked = "order:17.a", {"question": "Delete the order?", "flow": "slow", "owner": "alice"}
+    sent = client.send_task(wire.CLASSIFY, [asked], queue=wire.CLASSIFY_QUEUE, task_id=named)
+    async with asyncio.timeout(20):
+        while (found := (await alice.get(f"/v1/queries/{named}")).json()).get("state") != "input_required":
+            assert found.get("state") or found["error"]["error_type"] == "UnknownQuery"
+            await asyncio.sleep(0.05)
+    decided = await alice.post(found["links"]["resume"], json={"decision": "proceed"})
+
+    assert decided.status_code == 202
+    assert (await asyncio.to_thread(sent.get, timeout=20))["text"] == "approved"
+    assert (await alice.get("/v1/queries/a b")).json()["error"]["details"]["field_name"] == "query_id"
+
+
 async def test_a_query_is_asked_again_elsewhere_and_rated(alice: httpx2.AsyncClient) -> None:
     asked = (await alice.post("/v1/queries", params={"wait": 30}, json={"question": "Write a poem about rain"})).json()
     again = await alice.post(asked["links"]["reroute"], json={"flow": "document-qa"})
@@ -236,6 +255,36 @@ async def test_a_query_is_asked_again_elsewhere_and_rated(alice: httpx2.AsyncCli
     assert (rated.status_code, rated.json()["value"]) == (201, 7)
     assert (wrong.status_code, wrong.json()["error"]["error_type"]) == (422, "InvalidScore")
     assert (nowhere.status_code, nowhere.json()["error"]["error_type"]) == (422, "UnknownFlow")
+
+
+@pytest.mark.parametrize(
+    ("score", "field"),
+    [
+        ({"value": 5, "comment": "a\0b"}, "comment"),
+        ({"value": "a\x1bb"}, "value"),
+        ({"value": 5, "name": "a\0"}, "name"),
+    ],
+)
+async def test_a_score_has_texts_that_can_be_kept_and_shown(
+    alice: httpx2.AsyncClient, score: dict[str, Any], field: str
+) -> None:
+    asked = (await alice.post("/v1/queries", params={"wait": 30}, json={"question": "How good?"})).json()
+    told = await alice.post(asked["links"]["scores"], json=score)
+
+    assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidScore"), told.text
+    assert told.json()["error"]["details"]["field_name"] == field
+
+
+async def test_an_answer_tells_how_long_each_step_took_as_everywhere(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    gateway_house.build(SLOW, style="agent")
+    body = {"question": "What is 6*7?", "flow": "slow"}
+    told = (await alice.post("/v1/queries", params={"wait": 30}, json=body)).json()
+
+    steps = told["answer"]["steps"]
+    assert [type(each["elapsed_ms"]) for each in steps] == [float] * len(steps)
+    assert steps
 
 
 async def test_a_failed_query_tells_its_error(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
@@ -295,6 +344,35 @@ async def test_what_does_not_fit_is_named(alice: httpx2.AsyncClient, body: bytes
 
     assert told.headers["content-type"] == "application/problem+json"
     assert (told.status_code, told.json()["error"]["details"]["field_name"]) == (status, field), told.text
+
+
+@pytest.mark.parametrize("path", ["/v1/queries", "/v1/chat/completions", "/api/v1/prediction/auto", "/mcp"])
+@pytest.mark.parametrize("name", ["Flywheel-User", "Idempotency-Key", "Authorization", "X-OpenWebUI-User-Id"])
+async def test_no_header_that_says_who_asks_comes_twice(alice: httpx2.AsyncClient, path: str, name: str) -> None:
+    told = await alice.post(path, headers=[(name, "ann"), (name, "ben")], json={"question": "Whose?"})
+
+    assert told.status_code == 400, told.text
+    assert f"it has the header {name.lower()} more than once" in told.text
+
+
+async def test_headers_are_in_utf_8(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
+    asked = [
+        await alice.post(
+            "/v1/queries",
+            headers=[(b"Idempotency-Key", "ключ".encode()), (b"Flywheel-User", "Zoë".encode())],
+            json={"question": "Whose?", "user": "Zoë"},
+        )
+        for _ in range(2)
+    ]
+
+    assert asked[0].status_code == 202, asked[0].text
+    assert asked[0].json()["query_id"] == asked[1].json()["query_id"]
+    for path in ("/v1/queries", "/v1/chat/completions", "/api/v1/prediction/auto", "/mcp"):
+        told = await alice.post(
+            path, headers=[(b"Flywheel-User", "Zoë".encode("latin-1"))], json={"question": "Whose?"}
+        )
+        assert told.status_code == 400, told.text
+        assert "its header flywheel-user is not in UTF-8" in told.text
 
 
 async def test_a_user_of_the_header_is_the_only_one(gateway_house: GatewayHouse) -> None:

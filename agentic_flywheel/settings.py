@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agentic_flywheel.addresses import holds_login, without_secrets
 from agentic_flywheel.catalog import Duration, Flow, PositiveDuration, Rate
-from agentic_flywheel.endpoint import checked_broker, read_endpoint
+from agentic_flywheel.endpoint import checked_broker, checked_prefix, read_endpoint
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.given import MAX_QUERY_BYTES
 from agentic_flywheel.servers import VARIABLE, FlowServer
@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(checked_broker)] = Field(
         "redis://127.0.0.1:6379/0", validation_alias=_plain_or_flywheel("REDIS_URL")
     )
+    #: What all keys and channels of this installation begin with, such as `blue:`; where several share a server.
+    key_prefix: Annotated[str, AfterValidator(checked_prefix)] = ""
     flowise_base_url: Url | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_BASE_URL"))
     flowise_api_key: SecretStr | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_API_KEY"))
     #: The registry file. None: `.agentic_flywheel/flow-registry.yaml` in the working folder, else in the home folder,

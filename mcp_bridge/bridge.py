@@ -9,7 +9,7 @@ from agentic_flywheel.access.limits import OwnLimits
 from agentic_flywheel.asker import LOCAL, Asker
 from agentic_flywheel.given import asker_of
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.stack import stack_settings
+from agentic_flywheel.stack import PLACES, stack_settings
 from producer import AsyncProducer
 from producer.connections import SUBMIT_PATIENCE
 
@@ -76,7 +76,7 @@ class Bridge:
         A client starts its bridge when it starts itself, often before the stack; and a stack may come back elsewhere.
         """
         found = stack_settings(self._given)
-        if (found.redis_url, found.flowise_base_url) == (self.settings.redis_url, self.settings.flowise_base_url):
+        if all(getattr(found, name) == getattr(self.settings, name) for name in PLACES):
             return False
         old, backends = self._root, self._backends
         self._root = AsyncProducer(self._given, client="mcp", patience=SUBMIT_PATIENCE)

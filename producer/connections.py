@@ -48,10 +48,10 @@ class _LoopConnections:
     def __init__(self, settings: Settings) -> None:
         self.process, self.loop = os.getpid(), asyncio.get_running_loop()
         mind(self.loop)
-        self.batch = Batch(connect(settings.redis_url))
+        self.batch = Batch(connect(settings.redis_url, prefix=settings.key_prefix))
         self.transitions = Transitions(self.batch, settings)
         self.blobs = Blobs(self.batch, settings)
-        self.listener = Listener(settings.redis_url)
+        self.listener = Listener(settings.redis_url, settings.key_prefix)
         #: The eight hex digits with which the ids of this process's queries begin.
         self.prefix = secrets.token_hex(4)
 

@@ -45,7 +45,7 @@ async def forget(settings: Settings, catalog: Catalog, person: Person) -> Forgot
 
     Raises BrokerUnavailable, BrokerRefused.
     """
-    batch = Batch(connect(settings.redis_url, undecodable="replace"))
+    batch = Batch(connect(settings.redis_url, prefix=settings.key_prefix, undecodable="replace"))
     try:
         return await _forget(batch, settings, catalog, person)
     finally:

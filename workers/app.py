@@ -59,6 +59,7 @@ app = Celery("flywheel")
 configure(
     app,
     broker_url=settings.redis_url,
+    key_prefix=settings.key_prefix,
     visibility_timeout=settings.visibility_timeout,
     grace=settings.finishing,
     on_unreadable=_on_unreadable,

@@ -25,6 +25,7 @@ from agentic_flywheel import texts
 from agentic_flywheel.broker import exchange
 from agentic_flywheel.broker.clients import client_of, place_of
 from agentic_flywheel.broker.declaration import Script
+from agentic_flywheel.broker.prefixes import below, prefix_of, without
 from agentic_flywheel.broker.refusals import UNDECODABLE, UNKNOWN, Refusal, Remedy, refusal_of
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError, InvalidQuery
 
@@ -37,9 +38,16 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 def connect(
-    url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3, undecodable: str = "strict"
+    url: str,
+    *,
+    prefix: str = "",
+    timeout: timedelta = timedelta(seconds=5),
+    protocol: int = 3,
+    undecodable: str = "strict",
 ) -> Redis:
     """Return a client whose calls end within ``timeout`` and are not retried by redis-py.
+
+    ``prefix``: of all its keys: see ``prefixes``.
 
     ``undecodable``: what is made of what is not UTF-8, as ``bytes.decode`` takes it.
 
@@ -49,6 +57,7 @@ def connect(
     seconds = timeout.total_seconds()
     return client_of(
         url,
+        prefix=prefix,
         seconds=seconds,
         connect_seconds=min(seconds, 2.0),
         encoding_errors=undecodable,
@@ -97,6 +106,8 @@ class Batch:
         self.client = client
         self.patience = patience.total_seconds()
         self.address = place_of(client)
+        #: What all keys have before the names that calls give.
+        self.prefix = prefix_of(client)
         self._waiting: deque[_Call] = deque()
         #: Calls that the server refused for a while. They are sent again after a pause.
         self._refused: list[_Call] = []
@@ -120,23 +131,29 @@ class Batch:
         seconds = self.patience if patience is None else patience
         reply = asyncio.get_running_loop().create_future()
         give_up = time.monotonic() + seconds if seconds else 0.0
-        call = _Call(_packed(command), reply, give_up, is_script=command[0] == "EVALSHA")
+        sent = below(self.prefix, command) if self.prefix else command
+        call = _Call(_packed(sent), reply, give_up, is_script=command[0] == "EVALSHA")
         self._waiting.append(call)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
         elif not seconds:
             self._hurry.set()
-        return await reply
+        replied = await reply
+        return [replied[0], without(self.prefix, replied[1])] if command[0] == "SCAN" else replied
 
     async def run(self, script: Script, *args: str | int | float, patience: float | None = None) -> Any:
         """Return the reply of a script; ``patience`` as for ``call``. Raises BrokerUnavailable, BrokerRefused."""
-        if not script.digest:
-            script.digest = await self.call("SCRIPT", "LOAD", script.source, patience=patience)
+        digest = script.digests.get(self.prefix) or await self._load(script, patience)
         while True:
             try:
-                return await self.call("EVALSHA", script.digest, 0, *args, patience=patience)
+                return await self.call("EVALSHA", digest, 0, *args, patience=patience)
             except NoScriptError:
-                await self.call("SCRIPT", "LOAD", script.source, patience=patience)
+                await self._load(script, patience)
+
+    async def _load(self, script: Script, patience: float | None) -> str:
+        digest: str = await self.call("SCRIPT", "LOAD", script.source_below(self.prefix), patience=patience)
+        script.digests[self.prefix] = digest
+        return digest
 
     @property
     def silent_for(self) -> float:

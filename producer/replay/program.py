@@ -121,7 +121,8 @@ class Replay:
         if options.local:
             self._starter()
         if not (options.local or options.dry_run):
-            batch = Batch(connect(stack_settings(self._settings).redis_url))
+            here = stack_settings(self._settings)
+            batch = Batch(connect(here.redis_url, prefix=here.key_prefix))
             try:
                 await batch.call("PING")
             finally:

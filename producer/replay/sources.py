@@ -103,7 +103,8 @@ async def _whole(source: Source, settings: Settings) -> AsyncIterator[Read]:
                 yield read
             return
         case "records" | "dead-letters":
-            batch = Batch(connect(stack_settings(settings).redis_url))
+            here = stack_settings(settings)
+            batch = Batch(connect(here.redis_url, prefix=here.key_prefix))
             try:
                 async for item in (read_records if source.kind == "records" else read_letters)(batch, source.wanted):
                     yield item

@@ -31,6 +31,7 @@ def configure(
     app: Any,
     *,
     broker_url: str,
+    key_prefix: str = "",
     visibility_timeout: timedelta = timedelta(seconds=15),
     grace: timedelta | None = None,
     on_unreadable: OnUnreadable | None = None,
@@ -41,6 +42,7 @@ def configure(
 ) -> None:
     """Set up an app. Call this before its first task is declared. Raises EngineUnsupported.
 
+    ``key_prefix``: of all keys and channels.
     ``visibility_timeout``: a message whose lease was not renewed for this long goes to another worker.
     ``grace``: how long a stopping worker may finish its tasks before it hands them back; None: as long as they take.
     ``on_unreadable``: called when the message of a task cannot be read, so that nobody will run it: with what the
@@ -60,15 +62,16 @@ def configure(
     revocations.install(on_revoked)
     at_work.most = worked_on
     newer_messages.version, newer_messages.on_newer = version, on_newer
-    app.conf.update(_broker(broker_url, visibility_timeout))
+    app.conf.update(_broker(broker_url, key_prefix, visibility_timeout))
     app.conf.update(_settings(grace))
 
 
-def _broker(address: str, visibility_timeout: timedelta) -> dict[str, Any]:
+def _broker(address: str, prefix: str, visibility_timeout: timedelta) -> dict[str, Any]:
     """Return the settings by which Celery reaches the broker, in whichever form its address is."""
     where, plain = read_endpoint(address), celery_address(address)
     told = celery_settings(
         address,
+        prefix,
         visibility_timeout=visibility_timeout.total_seconds(),
         unacked_key=wire.UNACKED,
         unacked_index_key=wire.UNACKED_INDEX,
@@ -81,7 +84,7 @@ def _broker(address: str, visibility_timeout: timedelta) -> dict[str, Any]:
     )
     # The hub must not wait long for a broker that does not answer: the task goes back to its queue instead.
     retry = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-    told["result_backend_transport_options"] = {"retry_policy": retry}
+    told["result_backend_transport_options"]["retry_policy"] = retry
     if where.scheme == "sentinel":
         told["broker_url"] = plain.partition(";")[0]
         told["broker_transport_options"]["sentinels"] = list(where.hosts)

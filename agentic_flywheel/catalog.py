@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstr
 from agentic_flywheel.errors import UnknownDomain, UnknownFlow
 from agentic_flywheel.http_flows import AnswerPlace, RequestTemplate
 from agentic_flywheel.models import Model, Probability, Slug
+from agentic_flywheel.prices import Prices
 from agentic_flywheel.servers import BackendName
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -224,6 +225,8 @@ class Catalog(Model):
 
     flows: dict[str, Flow]
     policy: Policy = Policy()
+    #: What the models cost that answer the flows' questions.
+    prices: Prices = Prices()
     #: Where it was read from, for messages.
     source: str = ""
     revision: str = ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
-from pydantic import Field, PlainSerializer
+from pydantic import Field, PlainSerializer, ValidationError
 
 from agentic_flywheel.base import Model
 
@@ -55,6 +55,15 @@ def rounded(cost: Cost) -> str:
     return f"{cost.amount:,.{places}f} {cost.currency}".rstrip()
 
 
+def cost_told(text: object) -> Cost | None:
+    """Return the sum that ``str`` made a text of; None where it is none."""
+    amount, _, currency = str(text).partition(" ")
+    try:
+        return Cost(amount=Decimal(amount), currency=currency)
+    except (InvalidOperation, ValidationError):
+        return None
+
+
 #: What an answer costs for which no flow was called.
 FREE = Cost(amount=Decimal(0))
 
@@ -89,12 +98,12 @@ class Prices(Model):
         return self.models.get(model) or self.models.get(_VERSION.sub("", model))
 
     def cost(self, model: str | None, *, input_tokens: int, cached: int, output_tokens: int) -> Cost | None:
-        """Return what a call cost; None where the model is not known or has no price.
+        """Return what a call cost; None where the model is not known or has no price, or no token was counted.
 
         ``cached``: how many of ``input_tokens`` the model's server had kept.
         """
         price = self.of(model) if model else None
-        if price is None:
+        if price is None or not (input_tokens or output_tokens):  # a server that counts none does not know
             return None
         kept = price.input if price.cached_input is None else price.cached_input
         whole = (input_tokens - cached) * price.input + cached * kept + output_tokens * price.output

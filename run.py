@@ -6,6 +6,7 @@ Readable by Python 3.6 on purpose (no newer syntax, annotations quoted), so that
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -38,6 +39,9 @@ CHECKS = (
     # Most tests wait for processes of their own: four at a time keep two cores busy. In the order of tests/conftest.py.
     ("pytest", "-n", "4", "--no-loadscope-reorder", "--cov", "--cov-report=term"),
 )
+#: Of at most so many failed tests it is looked whether they pass alone: with four at a time on two cores, a wait that
+#: is long enough otherwise may be too short. More are no accident.
+FEW = 10
 
 
 def digest() -> str:
@@ -129,10 +133,31 @@ def test() -> int:
     """Lint, type-check and test with coverage; return the first status that is not 0."""
     for check in CHECKS:
         print("+ " + " ".join(check), file=sys.stderr, flush=True)
-        status = subprocess.call([str(PYTHON), "-m", *check], cwd=str(ROOT))
+        status = call(*check)
+        if status == 1 and check[0] == "pytest":
+            status = alone()
         if status:
             return status
     return 0
+
+
+def call(*check: str) -> int:
+    return subprocess.call([str(PYTHON), "-m", *check], cwd=str(ROOT))
+
+
+def alone() -> int:
+    """Run the tests that have just failed once more, one at a time; return the first status that is not 0."""
+    noted = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
+    failed = sorted(json.loads(noted.read_text())) if noted.exists() else []
+    if not 0 < len(failed) <= FEW:
+        return 1
+    print("+ pytest --last-failed", file=sys.stderr, flush=True)
+    # The bound of coverage, which the failures have hidden, is that of the whole run.
+    status = call("pytest", "--last-failed", "--last-failed-no-failures=none") or call("coverage", "report")
+    if not status:
+        names = "\n  ".join(failed)
+        print(f"Passed alone, failed beside others (why is above):\n  {names}", file=sys.stderr, flush=True)
+    return status
 
 
 def keep_bytecode() -> None:

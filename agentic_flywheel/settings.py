@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +28,8 @@ def _off_is_none(value: object) -> object:
 
 
 Url = Annotated[str, Field(pattern=r"^[a-z+]+://")]
+#: An environment variable in the value of a header.
+_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 #: What a stopping worker needs to hand back what it could not finish, and to close its connections.
 HANDING_BACK = timedelta(seconds=5)
 
@@ -251,6 +255,22 @@ def key_of(flow: Flow, settings: Settings) -> SecretStr | None:
     """Return the API key of a flow: its own, else that of the settings, unless its own server's address has a login."""
     of_server = flow.server is not None and holds_login(flow.server)
     return flow_key(flow.api_key_env, None if of_server else settings.flowise_api_key)
+
+
+def header_values(headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return headers with the values of variables in place of ``${NAME}``, and these values, which are secret.
+
+    Raises InvalidSetting where a variable is not set.
+    """
+    secrets: list[str] = []
+
+    def value_of(named: re.Match[str]) -> str:
+        if not (value := os.environ.get(named[1])):
+            raise InvalidSetting(named[1], "a server's header in the registry names it, and it is not set")
+        secrets.append(value)
+        return value
+
+    return {name: _VARIABLE.sub(value_of, text) for name, text in headers.items()}, tuple(secrets)
 
 
 def child_environment(**changes: str) -> dict[str, str]:

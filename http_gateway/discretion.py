@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
+from agentic_flywheel.errors.base import name_of_today
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 _SAID = {
     "BrokerUnavailable": "The queue is away; try again in {retry_after:g} s",
     "BrokerRefused": "The queue refuses to work until whoever runs it has changed something",
-    "FlowiseUnreachable": "The Flowise server could not be reached",
+    "ServerUnreachable": "The flow's server could not be reached",
     "InvalidProfile": "The profile cannot be used until whoever runs the gateway has mended it",
     "InvalidRegistry": "The registry of flows cannot be used until whoever runs the gateway has mended it",
 }
@@ -46,6 +47,6 @@ def outward(error: FlywheelError | ErrorInfo, query_id: str | None = None) -> Er
 def outward_event(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an event tells, such as why a call is made again, as it is told over HTTP."""
     kind = data.get("error_type")
-    if not isinstance(kind, str) or kind not in _SAID:
+    if not isinstance(kind, str) or name_of_today(kind) not in _SAID:
         return dict(data)
     return {**data, "error": outward(ErrorInfo(error="", error_type=kind)).error}

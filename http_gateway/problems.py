@@ -64,7 +64,7 @@ _STATUS: dict[str, int] = {
             errors.BrokerUnavailable,
             errors.CircuitOpen,
             errors.FlowRateLimited,
-            errors.FlowiseUnreachable,
+            errors.ServerUnreachable,
             errors.GatewayStopping,
             errors.InvalidRegistry,
             errors.ProviderUnavailable,

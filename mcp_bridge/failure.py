@@ -23,7 +23,7 @@ _ADVICE: dict[str, tuple[str, ...]] = {
     "QueryRemoved": ("Call the tool again with the same question, unless the user has had the query removed.",),
     "QueueFull": ("Wait for retry_after seconds, then call the tool again.",),
     "DeadlineExceeded": ("Ask again with a larger timeout_s, or with none.",),
-    "FlowiseUnreachable": ("Call flowise_flow_health to see which flows answer; another flow may.",),
+    "ServerUnreachable": ("Call flowise_flow_health to see which flows answer; another flow may.",),
     "FlowTimeout": ("Call flowise_flow_health to see which flows answer; another flow may.",),
     "CircuitOpen": ("Ask another flow meanwhile: flow_override takes a flow_key of flowise_list_flows.",),
     "QueryCancelled": ("Nothing is lost: call flowise_query with the same question to ask again.",),

@@ -18,7 +18,7 @@ from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.broker.forgetting import PersonQuery
 from agentic_flywheel.catalog import Catalog, Flow
-from agentic_flywheel.errors import FlowError, FlowiseUnreachable, FlowTimeout, FlowUnauthorized
+from agentic_flywheel.errors import FlowError, FlowTimeout, FlowUnauthorized, ServerUnreachable
 from agentic_flywheel.settings import Settings, key_of, server_of
 
 #: Longest wait for chats that may still be written, in seconds.
@@ -28,7 +28,7 @@ _PAUSE = 1.0
 #: Chats that are deleted at once.
 _AT_ONCE = 16
 #: Failures that every other chat of this server and key would meet.
-_OF_THE_SERVER = (FlowiseUnreachable, FlowTimeout, FlowUnauthorized)
+_OF_THE_SERVER = (ServerUnreachable, FlowTimeout, FlowUnauthorized)
 
 
 class Chat(NamedTuple):

@@ -56,8 +56,8 @@ class Listener:
         """Yield a bell that is set when ``channel`` publishes ``key``; with no key, at every message.
 
         The first line of a message is its key; the lines behind it become the bell's ``told``. The subscription is in
-        force when the block starts. If the broker is away, the block starts after two seconds without it, and the bell
-        is set when the broker is back.
+        force when the block starts. If the broker is away, the block starts without it, after two seconds at most, and
+        the bell is set when the broker is back.
         """
         bell = Bell()
         bells = self._bells.setdefault(channel, {})
@@ -143,6 +143,7 @@ class Listener:
                 with suppress(Exception):
                     await client.aclose()
             for confirmed in self._confirmed.values():
+                confirmed.set()  # whoever waits for it goes on at once: what it does next tells it what is wrong
                 confirmed.clear()
             await asyncio.sleep(random.uniform(0.1, 0.5))
 

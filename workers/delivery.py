@@ -21,11 +21,11 @@ from agentic_flywheel.errors import (
     BrokerUnavailable,
     CircuitOpen,
     FlowError,
-    FlowiseUnreachable,
     FlowTimeout,
     FlywheelError,
     OwnerLimitReached,
     QueryFailed,
+    ServerUnreachable,
     TooManyAsk,
     UnknownFlow,
     UploadLost,
@@ -157,7 +157,7 @@ class Delivery:
             found = await self._ask(begun.attempts, self.given_up, telling)
         except FlowError as error:
             telling.discard()
-            if isinstance(error, FlowTimeout | FlowiseUnreachable) and not self.decided:
+            if isinstance(error, FlowTimeout | ServerUnreachable) and not self.decided:
                 self.given_up += (begun.fence,)
             return await self._recover(error, begun.attempts)
         except (UploadLost, UploadRefused) as lost:

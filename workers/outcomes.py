@@ -17,11 +17,11 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     ErrorInfo,
     FlowError,
-    FlowiseUnreachable,
     FlowTimeout,
     FlywheelError,
     InvalidQuery,
     OwnerLimitReached,
+    ServerUnreachable,
     rebuild,
 )
 from agentic_flywheel.ids import trace_id_of
@@ -147,7 +147,7 @@ def failure(error: FlywheelError, execution: Execution, query: Query, attempts: 
 
 def heard_of(error: FlywheelError) -> Heard:
     """Return what a call's failure says of its server."""
-    if isinstance(error, FlowiseUnreachable):
+    if isinstance(error, ServerUnreachable):
         return "down"
     return "up" if isinstance(error, FlowError) and not isinstance(error, FlowTimeout) else ""
 

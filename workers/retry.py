@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Literal
 
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError, FlowiseUnreachable, FlowRateLimited, FlywheelError, ProviderUnavailable
+from agentic_flywheel.errors import FlowError, FlowRateLimited, FlywheelError, ProviderUnavailable, ServerUnreachable
 from agentic_flywheel.models import Model
 
 #: Most attempts at a flow whose provider is down: Flowise itself tries it seven times before it reports the failure,
@@ -42,7 +42,7 @@ def decide(error: FlywheelError, attempt: int, flow: Flow, draw: random.Random) 
         return RetryDecision(
             action="retry", delay=asked + timedelta(seconds=draw.uniform(0, 0.5)), counted=False, throttled=asked
         )
-    counted = not isinstance(error, FlowiseUnreachable) or error.sent
+    counted = not isinstance(error, ServerUnreachable) or error.sent
     if isinstance(error, ProviderUnavailable) and (flow.fallback or attempt >= _PROVIDER_ATTEMPTS):
         return given_up
     if counted and attempt >= flow.attempts:

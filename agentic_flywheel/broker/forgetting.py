@@ -19,6 +19,7 @@ from agentic_flywheel.broker.executions import chat_id
 from agentic_flywheel.broker.persistence import metadata_of
 from agentic_flywheel.broker.scanning import PAGE, keys_of, members_of, noted, number_in, pages_of, text_in
 from agentic_flywheel.broker.stored import DAMAGE, asker_counted, read_stored
+from agentic_flywheel.errors.base import FORMER_NAMES
 from agentic_flywheel.models import TERMINAL, Query, State
 
 _FIELDS = (
@@ -27,7 +28,7 @@ _FIELDS = (
 
 #: States of queries whose call was cut, and errors after which Flowise may go on with a call.
 _GIVEN_UP = (State.CANCELLED, State.EXPIRED)
-_UNHEARD = ("FlowTimeout", "FlowiseUnreachable")
+_UNHEARD = ("FlowTimeout", "ServerUnreachable", *FORMER_NAMES)
 
 
 class Person(NamedTuple):

@@ -27,7 +27,6 @@ from agentic_flywheel.errors.flow import (
     CircuitOpen,
     FlowError,
     FlowFailed,
-    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
@@ -36,6 +35,7 @@ from agentic_flywheel.errors.flow import (
     FlowUnauthorized,
     ProviderUnavailable,
     ServerUnavailable,
+    ServerUnreachable,
 )
 from agentic_flywheel.errors.gateway import (
     GatewayStopping,
@@ -144,7 +144,6 @@ __all__ = [
     "FlowRefused",
     "FlowTimeout",
     "FlowUnauthorized",
-    "FlowiseUnreachable",
     "FlywheelError",
     "GatewayStopping",
     "GreenThreads",
@@ -183,6 +182,7 @@ __all__ = [
     "RequestTooSlow",
     "ResultsUnreadable",
     "ServerUnavailable",
+    "ServerUnreachable",
     "ServiceFailed",
     "SideCallRefused",
     "StackRunning",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from agentic_flywheel.addresses import without_secrets
 
@@ -17,6 +17,14 @@ RETRY_RATE_LIMIT = 60.0
 RETRY_UNAVAILABLE = 120.0
 RETRY_NEVER = 0.0
 
+#: Names that older versions gave to classes of errors. Records and events outlive an upgrade.
+FORMER_NAMES = {"FlowiseUnreachable": "ServerUnreachable"}
+
+
+def name_of_today(error_type: str) -> str:
+    """Return the name that a class of errors has now."""
+    return FORMER_NAMES.get(error_type, error_type)
+
 
 class ErrorInfo(BaseModel):
     """An error as an object: the same in the CLI, the producer, MCP results, records and dead letters."""
@@ -24,7 +32,7 @@ class ErrorInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     error: str
-    error_type: str
+    error_type: Annotated[str, AfterValidator(name_of_today)]
     details: dict[str, Any] = {}
     recovery_suggestions: tuple[str, ...] = ()
     #: Seconds after which a retry makes sense; 0: a retry without a change fails again.

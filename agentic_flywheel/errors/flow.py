@@ -38,7 +38,7 @@ class FlowError(FlywheelError):
 
 
 @dataclass(eq=False)
-class FlowiseUnreachable(FlowError):
+class ServerUnreachable(FlowError):
     """No connection to the Flowise server, or the connection broke before the whole answer had arrived."""
 
     reason: str = ""

@@ -235,16 +235,25 @@ def lab() -> Iterator[Lab]:
 def interruptible() -> Iterator[None]:
     """Have SIGTERM and SIGINT raise KeyboardInterrupt, also where a shell has its background ignore SIGINT."""
     is_inner = signal.getsignal(signal.SIGALRM) is _as_ctrl_c
+    usual = sys.unraisablehook
+
+    def told(ignored: sys.UnraisableHookArgs) -> None:
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):  # which comes again
+            usual(ignored)
+
     with _signals(signal.default_int_handler), _signals(_as_ctrl_c, signal.SIGTERM, signal.SIGALRM):
+        sys.unraisablehook = told
         try:
             yield
         finally:
+            sys.unraisablehook = usual
             if not is_inner:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _as_ctrl_c(*_: object) -> None:
-    # Raised in a weak reference's callback, the exception is ignored: it is raised again until the block has ended.
+    # Raised in a finalizer or a weak reference's callback, the exception is ignored: it is raised again until the block
+    # has ended.
     signal.setitimer(signal.ITIMER_REAL, _AGAIN)
     # By the handler that is in force: an event loop has its own, which cancels what runs on it.
     signal.raise_signal(signal.SIGINT)

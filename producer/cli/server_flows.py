@@ -12,13 +12,13 @@ from agentic_flywheel.backends.flowise.models import Chatflow
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
-    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRefused,
     FlowUnauthorized,
     InvalidSetting,
     ServerUnavailable,
+    ServerUnreachable,
 )
 from agentic_flywheel.registry.importing import Listed, is_slug
 
@@ -43,7 +43,7 @@ async def flows_of(url: str, api_key: SecretStr | None) -> list[Listed]:
         reason = f"{shown} does not answer as Flowise does: {other.message}"
         raise InvalidSetting("FLOWISE_BASE_URL", reason) from None
     except FlowError as away:
-        reason = away.reason if isinstance(away, FlowiseUnreachable) else away.message
+        reason = away.reason if isinstance(away, ServerUnreachable) else away.message
         raise ServerUnavailable(shown, reason) from None
 
 

@@ -175,7 +175,7 @@ def test_a_server_that_is_away_or_is_no_flowise_is_answered_in_a_sentence(
 
 
 def test_a_silent_server_is_given_up(bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch, apart: Path) -> None:
-    from agentic_flywheel.backends.flowise import connection
+    from agentic_flywheel.backends import connection
 
     monkeypatch.setattr(connection.Connection.fetch_json, "__kwdefaults__", {"body": None, "timeout": 0.3})
     with socket.create_server(("127.0.0.1", 0)) as silent:

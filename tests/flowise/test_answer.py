@@ -19,7 +19,7 @@ from agentic_flywheel.backends.flowise.listing import read_chatflow, read_chatfl
 from agentic_flywheel.backends.flowise.streamed import StreamedAnswer
 from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowFailed, FlowiseUnreachable, FlowProtocolError
+from agentic_flywheel.errors import FlowFailed, FlowProtocolError, ServerUnreachable
 from agentic_flywheel.models import Usage
 
 FLOW = Flow(key="f", id="f-1", domain="tests")
@@ -85,7 +85,7 @@ def test_follow_up_questions_are_decoded(told: Any, expected: tuple[str, ...]) -
 
 
 def test_a_stream_that_broke_off_is_no_answer() -> None:
-    with pytest.raises(FlowiseUnreachable):
+    with pytest.raises(ServerUnreachable):
         streamed(("start", ""), ("token", "half an ans")).answer()
 
 

@@ -14,8 +14,8 @@ from random import Random
 
 import pytest
 
+from agentic_flywheel.backends.connection import new_session
 from agentic_flywheel.backends.flowise import FlowiseClient
-from agentic_flywheel.backends.flowise.connection import new_session
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import AnswerTooLong, FlowError, FlowFailed, FlowProtocolError, FlowTimeout
@@ -69,8 +69,8 @@ async def asked(
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Bounds of a megabyte, and a test that fails where much more was taken."""
-    for name in ("connection.MAX_ANSWER", "frames.MAX_FRAME", "frames.MAX_STREAM", "streamed.MAX_TEXT"):
-        monkeypatch.setattr(f"agentic_flywheel.backends.flowise.{name}", MB)
+    for name in ("connection.MAX_ANSWER", "frames.MAX_FRAME", "frames.MAX_STREAM", "flowise.streamed.MAX_TEXT"):
+        monkeypatch.setattr(f"agentic_flywheel.backends.{name}", MB)
     tracemalloc.start()
     yield
     _, peak = tracemalloc.get_traced_memory()
@@ -121,7 +121,7 @@ async def test_what_has_no_end_is_cut(little_memory: None, kind: str, parts: Ite
 
 
 async def test_the_lines_of_a_stream_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentic_flywheel.backends.flowise.frames.MAX_LINES", 1000)
+    monkeypatch.setattr("agentic_flywheel.backends.frames.MAX_LINES", 1000)
 
     async with server(STREAM, itertools.repeat(TOKEN)) as address:
         with pytest.raises(FlowProtocolError, match="1,000 lines"):
@@ -130,7 +130,7 @@ async def test_the_lines_of_a_stream_are_counted(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("kind", "frame"), [(PLAIN, b"%b"), (STREAM, b'data:{"event":"token","data":%b}\n\n')])
 async def test_millions_of_tiny_values_are_not_built(monkeypatch: pytest.MonkeyPatch, kind: str, frame: bytes) -> None:
-    monkeypatch.setattr("agentic_flywheel.backends.flowise.decoding.MAX_VALUES", 10_000)
+    monkeypatch.setattr("agentic_flywheel.backends.decoding.MAX_VALUES", 10_000)
 
     async with server(kind, [frame % (b"[" + b"[]," * 20_000 + b"[]]")]) as address:
         with pytest.raises(FlowProtocolError):

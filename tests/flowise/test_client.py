@@ -16,14 +16,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
+from agentic_flywheel.backends.connection import new_session
 from agentic_flywheel.backends.flowise import FlowiseClient
-from agentic_flywheel.backends.flowise.connection import new_session
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews, HumanInput
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
-    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
@@ -31,6 +30,7 @@ from agentic_flywheel.errors import (
     FlowUnauthorized,
     InvalidSetting,
     ProviderUnavailable,
+    ServerUnreachable,
 )
 from agentic_flywheel.models import EventKind, Message
 from flowise.recordings import RECORDINGS, replaying
@@ -91,7 +91,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_call_that_concerns_no_flow_names_none() -> None:
     async with FlowiseClient("http://127.0.0.1:9") as client:
-        with pytest.raises(FlowiseUnreachable) as refused:
+        with pytest.raises(ServerUnreachable) as refused:
             await client.ping()
 
     assert refused.value.message.startswith("Flowise could not be reached: ")
@@ -239,10 +239,10 @@ FAULTS: list[tuple[Fault, type[FlowError]]] = [
     (Fault.PROVIDER_LIMIT, ProviderUnavailable),
     (Fault.PROVIDER_DOWN, ProviderUnavailable),
     (Fault.PROVIDER_CUT, ProviderUnavailable),
-    (Fault.DROP, FlowiseUnreachable),
+    (Fault.DROP, ServerUnreachable),
     (Fault.HANG, FlowTimeout),
     (Fault.PAGE, FlowProtocolError),
-    (Fault.GATEWAY, FlowiseUnreachable),
+    (Fault.GATEWAY, ServerUnreachable),
     (Fault.EMPTY, FlowFailed),
 ]
 
@@ -267,7 +267,7 @@ async def test_a_fault_gets_its_name(
 async def test_a_broken_stream_has_passed_its_tokens_on(client: FlowiseClient, new_flow: Maker) -> None:
     news: list[FlowNews] = []
 
-    with pytest.raises(FlowiseUnreachable, match="before the answer was whole"):
+    with pytest.raises(ServerUnreachable, match="before the answer was whole"):
         await client.predict(call_of(new_flow(fault=Fault.DROP), stream=True), on_news=news.append)
 
     assert text_of(news)
@@ -353,9 +353,9 @@ async def test_no_server_is_unreachable_at_once(unused_tcp_port: int) -> None:
     flow = Flow(key="f", id=str(uuid.uuid4()), domain="tests")
 
     async with FlowiseClient(f"http://127.0.0.1:{unused_tcp_port}") as client:
-        with pytest.raises(FlowiseUnreachable, match="Cannot connect"):
+        with pytest.raises(ServerUnreachable, match="Cannot connect"):
             await asyncio.wait_for(client.predict(call_of(flow)), timeout=3)
-        with pytest.raises(FlowiseUnreachable):
+        with pytest.raises(ServerUnreachable):
             await client.ping()
 
 
@@ -367,7 +367,7 @@ async def test_a_server_that_speaks_no_http_is_named(unused_tcp_port: int) -> No
 
     server = await asyncio.start_server(shout, "127.0.0.1", unused_tcp_port)
     async with server, FlowiseClient(f"http://127.0.0.1:{unused_tcp_port}") as client:
-        with pytest.raises((FlowProtocolError, FlowiseUnreachable)):
+        with pytest.raises((FlowProtocolError, ServerUnreachable)):
             await asyncio.wait_for(client.version(), timeout=3)
 
 
@@ -394,7 +394,7 @@ async def test_a_wrong_path_is_no_answer(sandbox: Sandbox, new_flow: Maker) -> N
 async def test_an_answer_without_bound_is_cut(
     client: FlowiseClient, new_flow: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentic_flywheel.backends.flowise.connection.MAX_ANSWER", 100)
+    monkeypatch.setattr("agentic_flywheel.backends.connection.MAX_ANSWER", 100)
 
     with pytest.raises(FlowProtocolError, match="larger"):
         await client.predict(call_of(new_flow()))

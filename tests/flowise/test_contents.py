@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from agentic_flywheel.backends.contents import MAX_ENTRIES, MAX_ENTRY, MAX_KIND
 from agentic_flywheel.backends.flowise.answer import plain_answer, stored_answer
-from agentic_flywheel.backends.flowise.contents import MAX_ENTRIES, MAX_ENTRY, MAX_KIND
 from agentic_flywheel.backends.flowise.frames import EXECUTED, FrameParser, StreamEvent
 from agentic_flywheel.backends.flowise.news import MAX_NEWS, MAX_NEWS_TEXT
 from agentic_flywheel.backends.flowise.streamed import StreamedAnswer

@@ -7,20 +7,26 @@ from email.utils import format_datetime
 
 import pytest
 
-from agentic_flywheel.backends.flowise.failure import clean, failure_of_message, failure_of_response, seconds_to_wait
+from agentic_flywheel.backends.connection import Failed
+from agentic_flywheel.backends.flowise.failure import failure_of, failure_of_message
+from agentic_flywheel.backends.pauses import seconds_to_wait
+from agentic_flywheel.backends.reasons import clean
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
-    FlowiseUnreachable,
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
     FlowRefused,
     FlowUnauthorized,
     ProviderUnavailable,
+    ServerUnreachable,
 )
 
 JSON, HTML = "application/json", "text/html"
+
+FLOW = Flow(key="f", id="id", domain="d")
 
 
 def named(message: str) -> FlowError:
@@ -93,13 +99,13 @@ def test_whose_key_was_refused_is_said(message: str, said: str, first: str) -> N
         (500, HTML, b"<html>Internal Server Error</html>", FlowProtocolError),
         (500, JSON, b"not json", FlowProtocolError),
         (500, JSON, b"[1]", FlowProtocolError),
-        (502, HTML, b"<html>bad gateway</html>", FlowiseUnreachable),
-        (504, JSON, b'{"message":"timeout"}', FlowiseUnreachable),
+        (502, HTML, b"<html>bad gateway</html>", ServerUnreachable),
+        (504, JSON, b'{"message":"timeout"}', ServerUnreachable),
         (200, JSON, b'{"error":"odd"}', FlowProtocolError),
     ],
 )
 def test_a_response_names_its_failure(status: int, content_type: str, body: bytes, expected: type[FlowError]) -> None:
-    failure = failure_of_response("f", "id", status=status, content_type=content_type, body=body)
+    failure = failure_of(FLOW, Failed(status, content_type, {}, body))
 
     assert type(failure) is expected
     assert "<html" not in failure.message

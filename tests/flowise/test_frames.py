@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentic_flywheel.backends.flowise import frames
+from agentic_flywheel.backends import frames
 from agentic_flywheel.backends.flowise.frames import FrameParser, StreamEvent
 from agentic_flywheel.backends.flowise.streamed import StreamedAnswer
 from agentic_flywheel.backends.models import FlowNews

@@ -13,8 +13,9 @@ import pytest
 from aiohttp import http_writer
 from pydantic import SecretStr
 
-from agentic_flywheel.backends.flowise import FlowiseClient, post
-from agentic_flywheel.backends.flowise.connection import new_session
+from agentic_flywheel.backends import post
+from agentic_flywheel.backends.connection import new_session
+from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.models import FlowCall
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
@@ -133,7 +134,7 @@ async def test_a_call_that_is_cut_leaves_no_connection_to_the_next() -> None:
         for _ in range(2):
             with pytest.raises(FlowError):
                 await client.predict(FlowCall(flow=flow(), question="Is it?"), timeout=0.1)
-        connector = client._connection._opened().connector
+        connector = client._connection._opened("f").connector
         assert connector is not None
         assert not connector._conns
         assert not connector._acquired

@@ -12,10 +12,10 @@ import http_gateway
 from agentic_flywheel.errors import (
     BrokerRefused,
     BrokerUnavailable,
-    FlowiseUnreachable,
     FlywheelError,
     InvalidProfile,
     InvalidRegistry,
+    ServerUnreachable,
     UnknownQuery,
 )
 from gateway.house import GatewayHouse, gateway_client, served
@@ -52,7 +52,7 @@ async def test_no_api_says_where_the_broker_is(
     [
         BrokerUnavailable("redis://10.1.2.3/0", "10.1.2.3 is deaf"),
         BrokerRefused("redis://10.1.2.3/0", "OOM", "10.1.2.3 is full"),
-        FlowiseUnreachable("poet", "Cannot connect to host 10.1.2.3:3000"),
+        ServerUnreachable("poet", "Cannot connect to host 10.1.2.3:3000"),
         InvalidRegistry("/home/10.1.2.3/registry.yaml", 3, "flows", "no"),
         InvalidProfile("/home/10.1.2.3/profile.yaml", 3, "name", "no"),
     ],
@@ -67,12 +67,12 @@ def test_an_error_of_the_house_is_told_without_its_places(error: FlywheelError) 
 
 
 def test_an_event_of_a_retry_is_told_without_places() -> None:
-    data = {"error_type": "FlowiseUnreachable", "error": "Cannot connect to host 10.1.2.3:3000", "attempt": 1}
+    data = {"error_type": "ServerUnreachable", "error": "Cannot connect to host 10.1.2.3:3000", "attempt": 1}
     other = {"error_type": "FlowFailed", "error": "It raised", "attempt": 1}
 
     assert outward_event(data) == {**data, "error": "The Flowise server could not be reached"}
     assert outward_event(other) == other
-    assert outward_event({"text": "FlowiseUnreachable"}) == {"text": "FlowiseUnreachable"}
+    assert outward_event({"text": "ServerUnreachable"}) == {"text": "ServerUnreachable"}
 
 
 def test_any_other_error_keeps_its_words() -> None:

@@ -8,6 +8,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -103,9 +104,17 @@ async def all_end_once(house: House, kept: Kept, patience: float) -> None:
     for query_id, ended in kept.ended.items():
         found = house.client.hget(f"flywheel:query:{query_id}", "finished"), finals_of(house.client, query_id)
         assert found == ended
-    for query_id in kept.continued - continued_in(house.client, COLLECTED):  # a link follows success only
-        assert house.client.hget(f"flywheel:query:{query_id}", "state") != "succeeded", f"{query_id} is not followed"
+    to_follow = set(filter(partial(has_succeeded, house), kept.continued))  # a link follows success only
+
+    def are_followed() -> bool:
+        return to_follow <= continued_in(house.client, COLLECTED)
+
+    await asyncio.to_thread(wait_for, are_followed, within=patience, what="the links of what succeeded are followed")
     assert (await audit(house.settings)).offenders == ()
+
+
+def has_succeeded(house: House, query_id: str) -> bool:
+    return house.client.hget(f"flywheel:query:{query_id}", "state") == "succeeded"
 
 
 def all_over(house: House, kept: Kept) -> bool:

@@ -22,13 +22,13 @@ from agentic_flywheel.broker.sessions import flowise_session
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import (
     FlowFailed,
-    FlowiseUnreachable,
     FlowRateLimited,
     FlowTimeout,
     FlowUnauthorized,
     FlywheelError,
     ProviderUnavailable,
     QueryFailed,
+    ServerUnreachable,
     rebuild,
 )
 from agentic_flywheel.models import Message, Query, Turn, Usage
@@ -74,7 +74,7 @@ def test_attempts_are_counted_and_pauses_grow_within_their_bound() -> None:
 
 
 def test_what_never_reached_the_flow_uses_up_no_attempt() -> None:
-    decision = decide(FlowiseUnreachable("f", "refused", sent=False), 99, FLOW, DRAW)
+    decision = decide(ServerUnreachable("f", "refused", sent=False), 99, FLOW, DRAW)
 
     assert decision.action == "retry"
     assert not decision.counted

@@ -127,20 +127,25 @@ async def waits_of(producer: AsyncProducer, queue: str, later: timedelta = timed
 async def test_what_waits_is_counted_and_its_age_told_also_behind_a_turn_of_its_session(
     producer: AsyncProducer, house: House
 ) -> None:
+    technical = domain_queue("technical")
+
+    async def both(later: timedelta = timedelta()) -> tuple[QueueWait, QueueWait]:
+        return await waits_of(producer, technical, later), await waits_of(producer, CLASSIFY_QUEUE, later)
+
+    async def nothing_waits() -> bool:
+        return all(each.open == 0 for each in await both())
+
+    await until(nothing_waits)  # of an earlier test
     house.behave(TECHNICAL, latency=2.0)
-    session, technical = f"s-{uuid.uuid4().hex}", domain_queue("technical")
+    session = f"s-{uuid.uuid4().hex}"
     turns = [await producer.submit(fresh(f"python database {n}"), session_id=session) for n in range(3)]
 
-    async def all_are_routed_or_in_line() -> bool:
-        return (await waits_of(producer, technical)).open + (await waits_of(producer, CLASSIFY_QUEUE)).open >= 3
+    async def all_are_told() -> bool:
+        routed, in_line = await both(later=timedelta(hours=1))
+        oldest = max(routed.oldest, in_line.oldest)
+        return routed.open + in_line.open == 3 and timedelta(hours=1) < oldest < timedelta(hours=1, minutes=1)
 
-    await until(all_are_routed_or_in_line)
-
-    async def the_oldest_is_told() -> bool:
-        hour_on = [await waits_of(producer, queue, timedelta(hours=1)) for queue in (technical, CLASSIFY_QUEUE)]
-        return timedelta(hours=1) < max(each.oldest for each in hour_on) < timedelta(hours=1, minutes=1)
-
-    await until(the_oldest_is_told)
+    await until(all_are_told)
 
     for each in turns:
         await producer.wait(each.query_id, 30)

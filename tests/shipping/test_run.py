@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -105,6 +106,41 @@ def test_checks_stop_at_the_first_that_fails(checkout: Checkout) -> None:
 
     assert done.returncode == 7
     assert done.stdout == "python -m ruff check .\n"
+
+
+#: Stands for Python: its pytest notes which tests have failed, and passes when it is called again.
+PYTHON = """#!/bin/sh
+shift
+echo "$@" | cut -c -24
+[ "$1" = pytest ] || exit 0
+[ "$2" = --last-failed ] && exit "$ALONE"
+mkdir -p .pytest_cache/v/cache
+printf '%s' "$FAILED" > .pytest_cache/v/cache/lastfailed
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("failed", "alone", "status", "called"),
+    [
+        ({"tests/a.py::b": True}, "0", 0, ["pytest --last-failed --l", "coverage report"]),
+        ({"tests/a.py::b": True}, "1", 1, ["pytest --last-failed --l"]),
+        ({f"tests/a.py::b{n}": True for n in range(11)}, "0", 1, []),
+        ({}, "0", 1, []),
+    ],
+    ids=["it passes alone", "it fails alone too", "there are many", "none has failed: coverage is too low"],
+)
+def test_what_fails_beside_others_is_tried_alone(
+    checkout: Checkout, failed: dict[str, bool], alone: str, status: int, called: list[str]
+) -> None:
+    checkout.run("demo")
+    (Path(checkout.env["FLYWHEEL_VENV"]) / "bin" / "python").write_text(PYTHON)
+
+    done = checkout.run("test", FAILED=json.dumps(failed), ALONE=alone)
+
+    assert done.returncode == status
+    assert [line for line in done.stdout.splitlines()[5:] if not line.startswith("pytest -n")] == called
+    assert ("Passed alone" in done.stderr and "tests/a.py::b\n" in done.stderr) is (status == 0)
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])

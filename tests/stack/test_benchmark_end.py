@@ -47,7 +47,8 @@ class Lost:
 
 def test_an_interrupt_that_python_has_ignored_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_AGAIN", 0.2)
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    ignored = list[object]()
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
     held = [Lost()]
     reference = weakref.ref(held[0], lambda _: signal.raise_signal(signal.SIGTERM))
 
@@ -61,3 +62,5 @@ def test_an_interrupt_that_python_has_ignored_comes_again(monkeypatch: pytest.Mo
         work()
 
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert ignored == []
+    assert sys.unraisablehook == ignored.append

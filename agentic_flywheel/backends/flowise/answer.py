@@ -8,24 +8,20 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from agentic_flywheel.backends.contents import bounded_source, decoded, kept_of, name_of, objects
+from agentic_flywheel.backends.decoding import decode_json, instant
 from agentic_flywheel.backends.flowise.contents import (
     Timed,
     artifacts_of,
-    bounded_source,
-    decoded,
-    kept_of,
     model_of,
-    name_of,
-    objects,
     output_of,
     step_of_agent,
     step_of_node,
     tool_of,
     usage_of,
 )
-from agentic_flywheel.backends.flowise.decoding import decode_json, instant
-from agentic_flywheel.backends.flowise.failure import clean
 from agentic_flywheel.backends.models import FlowAnswer
+from agentic_flywheel.backends.reasons import clean
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowFailed, FlowProtocolError
 from agentic_flywheel.models import FlowStep

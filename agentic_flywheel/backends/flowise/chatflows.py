@@ -8,16 +8,11 @@ from functools import partial
 from pydantic import SecretStr
 from yarl import URL
 
-from agentic_flywheel.backends.flowise.connection import (
-    SHORT_TIMEOUT,
-    Connection,
-    ExpectedForm,
-    flow_address,
-    secret_of,
-)
+from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, ExpectedForm, secret_of
+from agentic_flywheel.backends.flowise.addresses import flow_address
 from agentic_flywheel.backends.flowise.listing import page_of, read_accepted, read_chatflow, read_chatflows
 from agentic_flywheel.backends.flowise.models import Chatflow, UploadsAccepted
-from agentic_flywheel.backends.flowise.remembered import Remembered
+from agentic_flywheel.backends.remembered import Remembered
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
 from agentic_flywheel.errors.flow import ANY_FLOW

@@ -12,24 +12,19 @@ import aiohttp
 from pydantic import SecretStr
 
 from agentic_flywheel.backends.bodies import FlowUpload, StreamedBody
+from agentic_flywheel.backends.clock import CallClock
+from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, ExpectedForm
+from agentic_flywheel.backends.decoding import decode_json
+from agentic_flywheel.backends.flowise.addresses import api_address, flow_address, server_root
 from agentic_flywheel.backends.flowise.answer import refuse_empty, stopped_run, stored_answer
 from agentic_flywheel.backends.flowise.chatflows import Chatflows
-from agentic_flywheel.backends.flowise.connection import (
-    SHORT_TIMEOUT,
-    Connection,
-    ExpectedForm,
-    api_address,
-    flow_address,
-    secrets_of,
-    server_root,
-)
-from agentic_flywheel.backends.flowise.decoding import decode_json
-from agentic_flywheel.backends.flowise.failure import clean
+from agentic_flywheel.backends.flowise.failure import failure_of
 from agentic_flywheel.backends.flowise.reading import AnswerReading
 from agentic_flywheel.backends.flowise.request import effective_config, encoded
 from agentic_flywheel.backends.flowise.verdicts import Verdicts
 from agentic_flywheel.backends.flowise.widget import Widget
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
+from agentic_flywheel.backends.reasons import clean
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowProtocolError
 from agentic_flywheel.errors.flow import ANY_FLOW
@@ -48,7 +43,7 @@ class FlowiseClient:
         Raises InvalidSetting where the address is none.
         """
         self._base = api_address(base_url)
-        self._connection = Connection(session)
+        self._connection = Connection(failure_of, session=session)
         self.chatflows = Chatflows(self._base, self._connection)
         self.verdicts = Verdicts(self._base, self._connection)
         self.widget = Widget(self._base, self._connection)
@@ -79,24 +74,25 @@ class FlowiseClient:
 
         ``timeout``: seconds after which the call is cut; ``idle_timeout``: seconds of silence after which an answer
         that has begun is cut, heartbeats are none. Both are the flow's own by default. Raises a FlowError; after
-        FlowTimeout or FlowiseUnreachable the flow may still run: look with ``find_answer`` before asking again.
+        FlowTimeout or ServerUnreachable the flow may still run: look with ``find_answer`` before asking again.
         """
         flow = call.flow
         body = encoded(call)
-        reading = AnswerReading(
-            call,
+        clock = CallClock(
+            flow.key,
             flow.timeout.total_seconds() if timeout is None else timeout,
             flow.idle_timeout.total_seconds() if idle_timeout is None else idle_timeout,
         )
-        secrets = secrets_of(api_key, effective_config(call))
+        secrets = self._connection.secrets(api_key, effective_config(call))
+        reading = AnswerReading(call, self._connection, clock)
         read = partial(reading.read, on_news=on_news, secrets=secrets)
         try:
-            async with reading.limit:
+            async with clock.limit:
                 answer = await self._connection.exchange(
                     "POST", flow_address(self._base, flow, "prediction"), flow, api_key, body, read
                 )
         except TimeoutError:
-            raise reading.late from None
+            raise clock.late from None
         return refuse_empty(flow.key, answer)
 
     async def attach(
@@ -164,7 +160,7 @@ class FlowiseClient:
         """Return how long the server took to say ``pong``."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        body = await self._connection.fetch("GET", self._base / "ping")
+        body = await self._connection.fetch("GET", self._base / "ping", any_type=True)
         if body.strip() != b"pong":
             raise FlowProtocolError(ANY_FLOW, f"no pong but {clean(body[:600].decode(errors='replace'))}")
         return timedelta(seconds=loop.time() - started)

@@ -1,4 +1,4 @@
-"""Read what a flow did for its answer: tools, steps, artifacts, sources. Each is bounded; what is cut is said."""
+"""Read what a flow did for its answer: tools, steps, artifacts, times."""
 
 from __future__ import annotations
 
@@ -6,31 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from pydantic import BaseModel
-
-from agentic_flywheel.backends.flowise.decoding import decode_json
-from agentic_flywheel.backends.flowise.failure import without_keys
-from agentic_flywheel.cutting import cut, cut_value, written_length
+from agentic_flywheel.backends.contents import MAX_ENTRY, MAX_NAME, Json, discreet, name_of, text_of
+from agentic_flywheel.cutting import cut
 from agentic_flywheel.doings import RUNNING, Artifact, FlowStep, ToolUse, Usage
 from agentic_flywheel.secret_values import without_secrets_in
-
-Json = dict[str, Any]
-T = TypeVar("T")
-
-#: Tools, steps, artifacts or sources of one answer. Flowise ends an agent after 100 rounds of its own accord.
-MAX_ENTRIES = 200
-#: Characters of one text of an entry: as many as a trace keeps of a text.
-MAX_ENTRY = 16_384
-#: Characters of all entries of one kind. An answer is stored up to four times: result, cache, part, whole.
-MAX_KIND = 262_144
-#: Characters of a text that is looked into where it is JSON, and of the longest secret that is expected in one.
-MAX_DECODED = 4 * MAX_ENTRY
-MAX_SECRET = 4096
-#: Characters of a name, a kind, a status.
-MAX_NAME = 200
 
 _STORED = "FILE-STORAGE::"
 _DATA_URL = re.compile(r"data:([\w.+/-]*)[^,]*,")
@@ -38,75 +20,13 @@ _DATA_URL = re.compile(r"data:([\w.+/-]*)[^,]*,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\r\n]{256}")
 
 
-class Kept(NamedTuple):
-    """What is kept of a flow's answer beside its text, and a sentence for each kind that was cut."""
-
-    tools: tuple[ToolUse, ...]
-    steps: tuple[FlowStep, ...]
-    artifacts: tuple[Artifact, ...]
-    sources: tuple[Json, ...]
-    follow_ups: tuple[str, ...]
-    cut: tuple[str, ...]
-
-
-def kept_of(
-    *,
-    tools: Sequence[ToolUse],
-    steps: Sequence[FlowStep],
-    artifacts: Sequence[Artifact],
-    sources: Sequence[Json],
-    follow_ups: Sequence[str],
-) -> Kept:
-    """Return what is kept within the bounds."""
-    said: list[str] = []
-
-    def within(kind: str, found: Sequence[T]) -> tuple[T, ...]:
-        size = kept = 0
-        for each in found[:MAX_ENTRIES]:
-            size += len(each.model_dump_json()) if isinstance(each, BaseModel) else written_length(each)
-            if size > MAX_KIND:
-                break
-            kept += 1
-        if kept < len(found):
-            said.append(f"Of the flow's {len(found):,} {kind}, the first {kept:,} are kept: the rest is too much.")
-        return tuple(found[:kept])
-
-    return Kept(
-        tools=within("tools", tools),
-        steps=within("steps", steps),
-        artifacts=within("artifacts", artifacts),
-        sources=within("sources", sources),
-        follow_ups=within("follow-up questions", follow_ups),
-        cut=tuple(said),
-    )
-
-
-def objects(value: Any) -> tuple[Json, ...]:
-    """Return the objects of a list, of lists within it too. Stored messages keep lists as JSON text."""
-    value = decoded(value)
-    if not isinstance(value, list):
-        return ()
-    flat = (inner for each in value for inner in (each if isinstance(each, list) else (each,)))
-    return tuple(each for each in flat if isinstance(each, dict))
-
-
-def decoded(value: Any) -> Any:
-    """Return the value of a JSON text, None where it is none; what is no text, unchanged."""
-    if isinstance(value, str):
-        try:
-            return decode_json(value)
-        except ValueError:
-            return None
-    return value
-
-
 def tool_of(told: Mapping[str, Any], step: str = "") -> ToolUse:
     """Return one use of a tool. Secrets in what it was given and gave are hidden."""
     error = told.get("error")
     return ToolUse(
         name=name_of(told.get("tool")) or "a tool without a name",
-        input=_discreet(told.get("toolInput")),
-        output=_discreet(told.get("toolOutput")),
+        input=discreet(told.get("toolInput")),
+        output=discreet(told.get("toolOutput")),
         error=text_of(error) if error else None,
         step=step,
     )
@@ -158,11 +78,6 @@ def artifacts_of(
     return tuple(_artifact(kind, content, name, flow_id, chat_id) for kind, content, name in found)
 
 
-def bounded_source(source: Json) -> Json:
-    """Return a source document with each of its texts, and each object in it, cut."""
-    return {name_of(name): cut_value(value, MAX_ENTRY) for name, value in source.items()}
-
-
 class Timed(NamedTuple):
     """When a step began, and how long it took; None where that is not known."""
 
@@ -207,11 +122,6 @@ def status_of(told: Any) -> str:
     return RUNNING if status == "inprogress" else status or "finished"
 
 
-def name_of(value: Any) -> str:
-    """Return a name on one line; empty where there is none."""
-    return " ".join(value[: 2 * MAX_NAME].split())[:MAX_NAME] if isinstance(value, str) else ""
-
-
 def _label(kind: Any) -> str:
     return name_of(kind).lower() or "file"
 
@@ -231,34 +141,6 @@ def _artifact(kind: str, content: Any, name: str, flow_id: str, chat_id: str | N
         return Artifact(type=kind, name=name, bytes_left_out=len(text) * 3 // 4)
     left_out = len(text[MAX_ENTRY:].encode(errors="replace")) if len(text) > MAX_ENTRY else None
     return Artifact(type=kind, name=name, text=cut(text, MAX_ENTRY), bytes_left_out=left_out)
-
-
-def _discreet(value: Any) -> Any:
-    """Return what a tool was given, or gave, without secrets and cut."""
-    if isinstance(value, str):
-        # Often JSON in a text: only decoded its names tell which of its values are secret.
-        inner = decoded(value) if value[:1] in ("{", "[") and len(value) <= MAX_DECODED else None
-        if inner is None or (hidden := without_secrets_in(inner)) == inner:
-            return text_of(value)
-        value = hidden
-    value = cut_value(without_secrets_in(value), MAX_ENTRY)
-    return text_of(value) if isinstance(value, str) else _without_keys_in(value)
-
-
-def _without_keys_in(value: Any) -> Any:
-    if isinstance(value, str):
-        return without_keys(value)
-    if isinstance(value, dict):
-        return {name: _without_keys_in(each) for name, each in value.items()}
-    return [_without_keys_in(each) for each in value] if isinstance(value, list) else value
-
-
-def text_of(value: Any) -> str:
-    """Return a text, or a value as JSON, without secrets and cut. A secret at the cut is looked for whole."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    head = without_keys(str(without_secrets_in(text[: MAX_ENTRY + MAX_SECRET])))
-    more = len(text) - MAX_ENTRY
-    return head if more <= 0 else f"{head[:MAX_ENTRY]}… [{more} characters more]"
 
 
 def _reasoning(told: Any) -> str:

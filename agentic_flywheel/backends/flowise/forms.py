@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentic_flywheel.backends.flowise.decoding import objects_in, part_of
+from agentic_flywheel.backends.decoding import objects_in, part_of
 from agentic_flywheel.catalog import FormField
 
 #: Kinds of fields that Flowise 3.1 has; any other is filled in with a text.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from agentic_flywheel.backends.decoding import instant, objects_in, part_of
 from agentic_flywheel.backends.flowise.about import read_about
-from agentic_flywheel.backends.flowise.decoding import instant, objects_in, part_of
 from agentic_flywheel.backends.flowise.forms import form_of, nodes_of
 from agentic_flywheel.backends.flowise.models import Chatflow, Feedback, ServerRate, UploadsAccepted
 

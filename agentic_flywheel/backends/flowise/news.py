@@ -7,19 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from agentic_flywheel.backends.flowise.contents import (
-    Json,
-    Timed,
-    artifacts_of,
-    name_of,
-    objects,
-    status_of,
-    step_of_agent,
-    text_of,
-    tool_of,
-    usage_of,
-)
-from agentic_flywheel.backends.flowise.decoding import whole
+from agentic_flywheel.backends.contents import Json, name_of, objects, text_of
+from agentic_flywheel.backends.decoding import whole
+from agentic_flywheel.backends.flowise.contents import Timed, artifacts_of, status_of, step_of_agent, tool_of, usage_of
 from agentic_flywheel.backends.models import FlowNews
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.cutting import cut, cut_value

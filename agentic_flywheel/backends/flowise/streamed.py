@@ -6,14 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from agentic_flywheel.backends.contents import Json, objects
+from agentic_flywheel.backends.decoding import decode_json, whole
 from agentic_flywheel.backends.flowise.answer import answer_of_fields
-from agentic_flywheel.backends.flowise.contents import Json, objects, output_of, usage_of
-from agentic_flywheel.backends.flowise.decoding import decode_json, whole
+from agentic_flywheel.backends.flowise.contents import output_of, usage_of
 from agentic_flywheel.backends.flowise.frames import EXECUTED, StreamEvent
 from agentic_flywheel.backends.flowise.news import NewsDesk
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import AnswerTooLong, FlowiseUnreachable, FlowProtocolError
+from agentic_flywheel.errors import AnswerTooLong, FlowProtocolError, ServerUnreachable
 from agentic_flywheel.models import EventKind
 
 #: Characters of an answer that is streamed.
@@ -90,11 +91,11 @@ class StreamedAnswer:
     def answer(self) -> FlowAnswer:
         """Return the whole answer.
 
-        Raises FlowiseUnreachable where the stream broke off, FlowProtocolError where it ended without an answer.
+        Raises ServerUnreachable where the stream broke off, FlowProtocolError where it ended without an answer.
         """
         if not self._described:
             if not self._ended:
-                raise FlowiseUnreachable(self._flow.key, "the stream broke off before the answer was whole")
+                raise ServerUnreachable(self._flow.key, "the stream broke off before the answer was whole")
             raise FlowProtocolError(self._flow.key, "the stream ended without an answer")
         nodes = objects(_data_of(self._executed))
         text = "".join(self._tokens) or _last_content(nodes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import SecretStr
 from yarl import URL
 
-from agentic_flywheel.backends.flowise.connection import Connection, ExpectedForm, flow_address, server_root
+from agentic_flywheel.backends.connection import Connection, ExpectedForm
+from agentic_flywheel.backends.flowise.addresses import flow_address, server_root
 from agentic_flywheel.backends.flowise.listing import read_feedback
 from agentic_flywheel.backends.flowise.models import Feedback, Rating
 from agentic_flywheel.catalog import Flow

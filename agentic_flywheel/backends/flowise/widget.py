@@ -11,14 +11,9 @@ from pydantic import SecretStr
 from yarl import URL
 
 from agentic_flywheel.backends.bodies import StreamedBody
-from agentic_flywheel.backends.flowise.connection import (
-    SHORT_TIMEOUT,
-    Connection,
-    ExpectedForm,
-    flow_address,
-    server_root,
-)
-from agentic_flywheel.backends.flowise.decoding import decode_json
+from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, ExpectedForm
+from agentic_flywheel.backends.decoding import decode_json
+from agentic_flywheel.backends.flowise.addresses import flow_address, server_root
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowProtocolError, FlowTimeout
 from agentic_flywheel.errors.flow import ANY_FLOW

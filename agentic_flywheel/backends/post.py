@@ -79,7 +79,7 @@ def prepared_post(session: aiohttp.ClientSession, url: URL, headers: dict[str, s
     try:
         return Post(session, url, headers)
     except (AttributeError, KeyError, TypeError) as other:
-        logger.warning("aiohttp %s: %r; calls of Flowise cost more than they could", aiohttp.__version__, other)
+        logger.warning("aiohttp %s: %r; calls of flows cost more than they could", aiohttp.__version__, other)
         return None
 
 
@@ -105,7 +105,7 @@ def missing_part() -> str | None:
         if written != b"POST / HTTP/1.1\r\nHost: a\r\n\r\n":
             raise ValueError("the head of a request is written in another way")
     except (ImportError, AttributeError, TypeError, ValueError) as other:
-        logger.warning("aiohttp %s: %s; calls of Flowise cost more than they could", aiohttp.__version__, other)
+        logger.warning("aiohttp %s: %s; calls of flows cost more than they could", aiohttp.__version__, other)
         return str(other)
     return None
 

@@ -1,0 +1,63 @@
+"""The clock of one call: when it is cut, and what was measured."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import aiohttp
+
+from agentic_flywheel.errors import FlowTimeout
+
+#: Seconds that a settled stream may take to close, so that its connection can be used again.
+DRAIN_TIMEOUT = 0.2
+
+
+class CallClock:
+    """Measures a call and cuts it: the call runs within ``limit``, and says when it hears something."""
+
+    def __init__(self, flow: str, timeout: float, idle_timeout: float) -> None:
+        """``timeout``: seconds of the whole call; ``idle_timeout``: of silence after an answer has begun."""
+        self._flow = flow
+        self._timeout, self._idle_timeout = timeout, idle_timeout
+        self._now = asyncio.get_running_loop().time
+        self._started = self._now()
+        self._first_token: float | None = None
+        self._settled: float | None = None
+        self.limit = asyncio.timeout_at(self._started + timeout)
+
+    @property
+    def late(self) -> FlowTimeout:
+        """The error of a call that was cut now."""
+        if self._now() < self._started + self._timeout:
+            return FlowTimeout(self._flow, self._idle_timeout, silent=True)
+        return FlowTimeout(self._flow, self._timeout)
+
+    def heard(self) -> None:
+        """Something came. Before it a flow may think for its whole time; from now on it may pause for less."""
+        self.limit.reschedule(min(self._started + self._timeout, self._now() + self._idle_timeout))
+
+    def token(self) -> None:
+        """A part of the answer's text came."""
+        if self._first_token is None:
+            self._first_token = self._now()
+
+    async def settle(self, response: aiohttp.ClientResponse) -> None:
+        """The answer is there: only its connection is at stake. Read what is left, for a moment."""
+        self._settled = self._now()
+        self.limit.reschedule(None)
+        with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                async for _ in response.content.iter_any():
+                    pass
+
+    @property
+    def elapsed(self) -> timedelta:
+        """From sending to the end of the answer."""
+        return timedelta(seconds=(self._settled or self._now()) - self._started)
+
+    @property
+    def first_token(self) -> timedelta | None:
+        """From sending to the first part of a text; None where none came."""
+        return None if self._first_token is None else timedelta(seconds=self._first_token - self._started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -14,8 +15,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstr
 from agentic_flywheel.errors import UnknownDomain, UnknownFlow
 from agentic_flywheel.http_flows import AnswerPlace, RequestTemplate
 from agentic_flywheel.models import Model, Probability, Slug
+from agentic_flywheel.openai_flows import Sampling
 from agentic_flywheel.prices import Prices
-from agentic_flywheel.servers import BackendName
+from agentic_flywheel.servers import BackendName, FlowServer
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
@@ -96,14 +98,22 @@ class PublicAccess(Model):
         return "*" in self.origins or origin in self.origins
 
 
+#: Keys of a flow that one backend alone reads.
+KEYS_OF_BACKENDS: dict[BackendName, tuple[str, ...]] = {
+    "flowise": (),
+    "openai": ("system", "sampling"),
+    "http": ("request", "answer"),
+}
+
+
 class Flow(Model):
-    """One Flowise chatflow as the registry describes it. Unknown keys are kept for a rewrite of the file, not here."""
+    """One flow as the registry describes it. Unknown keys are kept for a rewrite of the file, not here."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     #: The flow's name in the registry, commands and answers.
     key: Slug
-    #: The chatflow's uuid in Flowise; safe in the path of an address.
+    #: The chatflow's uuid in Flowise, safe in the path of an address. Other backends need none: it is the key there.
     id: Slug
     name: str = ""
     description: str = ""
@@ -150,14 +160,17 @@ class Flow(Model):
     api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
     #: Who may ask it over HTTP without a token, where FLYWHEEL_HTTP_VISITORS is on; None: nobody.
     public: PublicAccess | None = None
-    #: Address of another Flowise than FLOWISE_BASE_URL.
+    #: Address of its server; None: of the Flowise at FLOWISE_BASE_URL. The registry may give the name of one instead.
     server: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    #: What the registry says of that server under its name; None where it gives the address alone.
+    served_by: Annotated[FlowServer | None, Field(exclude=True)] = None
     #: The protocol that it is asked by.
     backend: BackendName = "flowise"
-    #: Of `openai`: the model, what it is told before the conversation, and settings such as `temperature`.
-    model: Phrase | None = None
-    system: str = ""
-    sampling: dict[str, JsonValue] = {}
+    #: Of `openai`: the model. Of others: the one whose price their tokens have, where their server tells no model.
+    model: Annotated[Phrase, Field(max_length=200)] | None = None
+    #: Of `openai`: what the model is told before the conversation, and settings such as `temperature`.
+    system: Annotated[str, Field(max_length=1_000_000)] = ""
+    sampling: Sampling = {}
     #: Of `http`: what is sent, and where in the response the answer stands.
     request: RequestTemplate | None = None
     answer: AnswerPlace | None = None
@@ -165,15 +178,17 @@ class Flow(Model):
     @cached_property
     def revision(self) -> str:
         """Hash of what determines this flow's answers; a change invalidates its cached answers by construction."""
-        return _digest(
-            {
-                "id": self.id,
-                "config": self.config,
-                "memory": self.memory,
-                "injection": self.injection,
-                "server": self.server,
-            }
-        )
+        common = {
+            "id": self.id,
+            "config": self.config,
+            "memory": self.memory,
+            "injection": self.injection,
+            "server": self.server,
+        }
+        if self.backend == "flowise":
+            return _digest(common)
+        own = {"backend", *KEYS_OF_BACKENDS[self.backend], *(("model",) if self.backend == "openai" else ())}
+        return _digest(common | self.model_dump(mode="json", include=own))
 
     @property
     def title(self) -> str:
@@ -224,6 +239,8 @@ class Catalog(Model):
     """All flows of one registry, with the revision that names this very content."""
 
     flows: dict[str, Flow]
+    #: Those that have a name, by it.
+    servers: dict[str, FlowServer] = {}
     policy: Policy = Policy()
     #: What the models cost that answer the flows' questions.
     prices: Prices = Prices()
@@ -283,12 +300,13 @@ class Catalog(Model):
             raise UnknownDomain(domain, sorted(self.domains)) from None
 
 
-def revision_of(flows: dict[str, Flow], policy: Policy) -> str:
+def revision_of(flows: Mapping[str, Flow], policy: Policy, servers: Mapping[str, FlowServer]) -> str:
     """Return the hash of everything that routing and answering read from a registry."""
     return _digest(
         {
             "flows": {key: flow.model_dump(mode="json") for key, flow in flows.items()},
             "policy": policy.model_dump(mode="json"),
+            "servers": {name: server.model_dump(mode="json") for name, server in servers.items()},
         }
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
@@ -14,18 +15,24 @@ BackendName = Literal["flowise", "openai", "http"]
 KeyVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
+#: A variable in the value of a header.
+VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$")]
+HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=8_000)]
+
+
 class FlowServer(Model):
     """A server of flows. What its flows share is said here once."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: Where it is, such as ``https://api.openai.com/v1``.
     address: Annotated[str, Field(pattern=r"^https?://")]
     backend: BackendName = "flowise"
     #: Name of the environment variable that holds the key of its flows, where a flow names no own one.
     api_key_env: KeyVariable | None = None
-    #: Sent with every request. A value may name one environment variable that holds a secret: ``${NAME}``.
-    headers: dict[str, str] = {}
+    #: Sent with every request. ``${NAME}`` in a value stands for what that environment variable holds: a secret.
+    headers: dict[HeaderName, HeaderValue] = {}
     #: A file of certificates of authorities that are trusted beside the usual ones.
     ca_file: str | None = None
     #: Calls at once of all its flows together, over all workers; None: as many as it takes.

@@ -17,6 +17,7 @@ from agentic_flywheel.catalog import Duration, Flow, PositiveDuration, Rate
 from agentic_flywheel.endpoint import checked_broker, read_endpoint
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.given import MAX_QUERY_BYTES
+from agentic_flywheel.servers import VARIABLE, FlowServer
 
 
 def _plain_or_flywheel(name: str) -> AliasChoices:
@@ -28,8 +29,6 @@ def _off_is_none(value: object) -> object:
 
 
 Url = Annotated[str, Field(pattern=r"^[a-z+]+://")]
-#: An environment variable in the value of a header.
-_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 #: What a stopping worker needs to hand back what it could not finish, and to close its connections.
 HANDING_BACK = timedelta(seconds=5)
 
@@ -87,7 +86,8 @@ class Settings(BaseSettings):
     #: From a worker's SIGTERM to its end: what a container's, a pod's or a unit's stop time-out has to be. It finishes
     #: what it has, and in the last seconds hands the rest back. The default covers a flow's default time-out.
     grace: Duration = timedelta(seconds=130)
-    #: Most calls at once of one Flowise server, of all workers together. A flow may have fewer.
+    #: Most calls at once of one server, of all workers together, where the registry says nothing of it. A flow may have
+    #: fewer.
     flowise_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 16
     #: Most open queries, of all domains together and of each domain.
     queue_limit: Annotated[int, Field(ge=1)] = 100_000
@@ -245,6 +245,25 @@ def server_of(flow: Flow | None, settings: Settings) -> str:
     return without_secrets(address.rstrip("/").removesuffix("/api/v1"))
 
 
+def flow_server(flow: Flow, settings: Settings) -> FlowServer:
+    """Return the server of a flow. Raises InvalidSetting where it is the Flowise that the settings name, and none is.
+
+    What a name in the registry says goes with the flow: it needs no look into the registry.
+    """
+    if flow.served_by is not None:
+        return flow.served_by
+    address = flow.server if flow.server is not None else flowise_address(settings)
+    if not address.startswith(("http://", "https://")):
+        raise InvalidSetting("FLOWISE_BASE_URL", "an address begins with http:// or https:// and names a host")
+    return FlowServer(address=address, backend=flow.backend)
+
+
+def calls_at_once(flow: Flow | None, settings: Settings) -> int:
+    """Return how many calls the server of a flow is given at once, of all its flows together."""
+    server = flow.served_by if flow else None
+    return (server.concurrency if server else None) or settings.flowise_concurrency
+
+
 def flow_key(variable: str | None, default: SecretStr | None) -> SecretStr | None:
     """Return the API key in the environment variable ``variable``; where there is none, ``default``."""
     value = os.environ.get(variable) if variable else None
@@ -252,9 +271,13 @@ def flow_key(variable: str | None, default: SecretStr | None) -> SecretStr | Non
 
 
 def key_of(flow: Flow, settings: Settings) -> SecretStr | None:
-    """Return the API key of a flow: its own, else that of the settings, unless its own server's address has a login."""
-    of_server = flow.server is not None and holds_login(flow.server)
-    return flow_key(flow.api_key_env, None if of_server else settings.flowise_api_key)
+    """Return the API key of a flow: its own, else its server's, else that of the settings.
+
+    The last is Flowise's alone, and goes to no server whose own address has a login.
+    """
+    others = flow.backend != "flowise" or (flow.server is not None and holds_login(flow.server))
+    of_server = flow_key(flow.served_by.api_key_env, None) if flow.served_by else None
+    return flow_key(flow.api_key_env, of_server or (None if others else settings.flowise_api_key))
 
 
 def header_values(headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -270,7 +293,7 @@ def header_values(headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str
         secrets.append(value)
         return value
 
-    return {name: _VARIABLE.sub(value_of, text) for name, text in headers.items()}, tuple(secrets)
+    return {name: VARIABLE.sub(value_of, text) for name, text in headers.items()}, tuple(secrets)
 
 
 def child_environment(**changes: str) -> dict[str, str]:

@@ -38,6 +38,11 @@ class Fault(StrEnum):
     GATEWAY = "gateway_502"
     EMPTY = "empty"  # an answer without text
     TOOL = "tool_error"  # the tool of its agent raises; a chatflow answers nevertheless
+    # Of chat completions alone:
+    QUOTA = "insufficient_quota"
+    CONTEXT = "context_length_exceeded"
+    FILTER = "content_filter"
+    UNFINISHED = "unfinished"  # a stream ends with [DONE], and without a reason
 
 
 class RateLimit(Model):

@@ -38,7 +38,7 @@ class Control:
 
     async def set_behaviour(self, request: web.Request) -> web.Response:
         flow_id = request.match_info["flow"]
-        if flow_id not in self._installation.flows:
+        if flow_id not in self._installation.flows and flow_id not in self._installation.models:
             return json_response({"error": f"no flow {flow_id}"}, status=404)
         try:
             behaviour = Behaviour.model_validate(await json_body(request))

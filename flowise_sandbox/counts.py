@@ -23,8 +23,13 @@ def _summary(upload: dict[str, Any]) -> dict[str, Any]:
     data = str(upload.get("data", ""))
     if not data.startswith("data:"):
         return upload
-    content = base64.b64decode(data.partition(",")[2])
-    return {**upload, "data": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+    return {**upload, "data": digest_of(data.partition(",")[2])}
+
+
+def digest_of(data: str) -> dict[str, Any]:
+    """Return the size and the SHA-256 of what is in a text of base64."""
+    content = base64.b64decode(data)
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 class Counts:
@@ -36,7 +41,7 @@ class Counts:
         #: Number of calls by question. Where there are too many, the one asked longest ago is dropped.
         self.questions: OrderedDict[str, int] = OrderedDict()
         self.recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
-        #: The chats whose runs were to be aborted.
+        #: The chats whose runs were to be aborted, and the questions of completions whose clients left their stream.
         self.aborted: deque[str] = deque(maxlen=MAX_RECENT)
         #: Who people said that they are, the latest last.
         self.leads: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)

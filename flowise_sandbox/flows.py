@@ -95,6 +95,9 @@ BUNDLED = (
     ),
 )
 
+#: What chat completions have beside them.
+MODELS = (SandboxFlow(id="sandbox-1", name="sandbox-1", style=Style.LLM, voice=Voice.GENERAL),)
+
 _SECTIONS = ("operational_flows", "routing_flows", "flows")
 
 

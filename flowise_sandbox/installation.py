@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from flowise_sandbox.behaviour import Behaviour, Conduct
 from flowise_sandbox.chats import Chats
 from flowise_sandbox.counts import Counts
-from flowise_sandbox.flows import BUNDLED, SandboxFlow
+from flowise_sandbox.flows import BUNDLED, MODELS, SandboxFlow
 from flowise_sandbox.script import FlowRun
 
 
@@ -49,6 +49,8 @@ class Installation:
     def reset(self) -> None:
         """Drop all state but the flows that were given at the start."""
         self.flows = dict(self._given_flows)
+        #: What only chat completions have, by the model's name.
+        self.models = {model.id: model for model in MODELS}
         self.chats = Chats()
         self.counts = Counts()
         self._conducts: dict[str, Conduct] = {}

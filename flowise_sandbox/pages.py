@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -58,3 +59,26 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError("Unexpected end of JSON input") from None
     return found if isinstance(found, dict) else {}
+
+
+def gone(request: web.Request) -> bool:
+    """Return whether the client has left."""
+    return request.transport is None or request.transport.is_closing()
+
+
+def broken(request: web.Request) -> web.Response:
+    """Break the connection."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=503)
+
+
+async def silence(request: web.Request, closing: asyncio.Event) -> web.Response:
+    """Send nothing until the client leaves or the server closes."""
+    while not (gone(request) or closing.is_set()):
+        try:
+            async with asyncio.timeout(0.25):
+                await closing.wait()
+        except TimeoutError:
+            pass
+    return web.Response(status=503)

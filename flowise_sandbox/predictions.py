@@ -19,7 +19,7 @@ from flowise_sandbox.behaviour import OVERRIDABLE, VARIABLES, Fault, Window
 from flowise_sandbox.chats import message, now_text
 from flowise_sandbox.flows import SandboxFlow, Style, is_uuid
 from flowise_sandbox.installation import Installation, Live
-from flowise_sandbox.pages import PAGE, encode, given_key, json_body, json_response, problem
+from flowise_sandbox.pages import PAGE, broken, encode, given_key, gone, json_body, json_response, problem, silence
 from flowise_sandbox.script import Drop, FlowRun, Pause, ScriptStep, SentEvent
 from flowise_sandbox.uploads import refusal_of_uploads
 
@@ -65,7 +65,7 @@ class Predictions:
         if flow is None:
             if streamed:
                 # Flowise never answers here: it loses the error before it opens the stream.
-                return await self._silence(request)
+                return await silence(request, self._installation.closing)
             if not is_uuid(flow_id):
                 return problem(400, "Invalid Chatflow ID")
             return problem(404, f"Chatflow {flow_id} not found in the database!")
@@ -76,7 +76,7 @@ class Predictions:
         if fault is Fault.GATEWAY:
             return web.Response(status=502, text="<html>502 Bad Gateway</html>", content_type="text/html")
         if fault is Fault.HANG and not streamed:
-            return await self._silence(request)
+            return await silence(request, self._installation.closing)
         run, refused = self._begun(flow, body, fault, given_key(request))
         steps = script.refusal(run, script.BUILD + refused) if refused else self._script(run)
         streamed = streamed and flow.style.streams
@@ -174,7 +174,7 @@ class Predictions:
                 if step.seconds:
                     await live.pause(step.seconds, interruptible=step.interruptible)
             elif isinstance(step, Drop):
-                return _broken(request)
+                return broken(request)
         if run.failure is not None:
             return problem(500, run.failure, headers)
         self._store(run, began)
@@ -188,7 +188,7 @@ class Predictions:
         line = _Line(response, live)
         await line.open(request)
         if run.fault is Fault.HANG:
-            while not (_gone(request) or self._installation.closing.is_set()):
+            while not (gone(request) or self._installation.closing.is_set()):
                 await asyncio.sleep(min(run.behaviour.heartbeat, 0.25))
                 await line.send(HEARTBEAT)
             return response
@@ -197,7 +197,7 @@ class Predictions:
                 line.add(step)
             elif isinstance(step, Drop):
                 await line.flush()
-                return _broken(request)
+                return broken(request)
             elif step.seconds:
                 await line.flush()
                 await self._wait(live, step, line)
@@ -206,7 +206,7 @@ class Predictions:
         if run.failure is None:
             self._store(run, began)
         if live.superseded:
-            return await self._silence(request)
+            return await silence(request, self._installation.closing)
         return response
 
     async def _wait(self, live: Live, step: Pause, line: _Line) -> None:
@@ -216,17 +216,6 @@ class Predictions:
             await line.send(HEARTBEAT)
             left -= every
         await live.pause(left, interruptible=step.interruptible)
-
-    async def _silence(self, request: web.Request) -> web.Response:
-        """Send nothing until the client leaves or the server closes."""
-        closing = self._installation.closing
-        while not (_gone(request) or closing.is_set()):
-            try:
-                async with asyncio.timeout(0.25):
-                    await closing.wait()
-            except TimeoutError:
-                pass
-        return web.Response(status=503)
 
     # After a run
 
@@ -285,16 +274,6 @@ class _Line:
             await self._response.write(data)
         except ConnectionError:
             self._gone = True
-
-
-def _gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
-def _broken(request: web.Request) -> web.Response:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=503)
 
 
 def _form(body: Json) -> Json:

@@ -8,6 +8,7 @@ from typing import Self
 from aiohttp import web
 
 from flowise_sandbox.behaviour import Behaviour
+from flowise_sandbox.completions import Completions
 from flowise_sandbox.control import Control
 from flowise_sandbox.counts import Counts
 from flowise_sandbox.fallback import Fallback
@@ -25,10 +26,25 @@ KEEPALIVE = 5.0
 MAX_BODY = 50 * 1024 * 1024
 #: Seconds for which calls under way may go on when the server closes.
 SHUTDOWN = 0.3
+#: What is answered. Fallback is last, because it answers every path that the others do not.
+_CALLS = (
+    Predictions,
+    Completions,
+    Control,
+    Listing,
+    Messages,
+    FeedbackCalls,
+    Uploads,
+    WidgetCalls,
+    Fallback,
+)
 
 
 class Sandbox:
-    """A Flowise for experiments. ``async with Sandbox() as sandbox`` serves it at ``sandbox.url``."""
+    """A Flowise for experiments, whose flows answer chat completions too: at ``/v1``, as models of their ids.
+
+    ``async with Sandbox() as sandbox`` serves it at ``sandbox.url``.
+    """
 
     def __init__(
         self,
@@ -54,7 +70,17 @@ class Sandbox:
         """Begin to serve. Raises OSError where the port is taken."""
         app = web.Application(client_max_size=MAX_BODY)
         # Fallback is last, because it answers every path that the others do not.
-        for calls in (Predictions, Control, Listing, Messages, FeedbackCalls, Uploads, WidgetCalls, Fallback):
+        for calls in (
+            Predictions,
+            Completions,
+            Control,
+            Listing,
+            Messages,
+            FeedbackCalls,
+            Uploads,
+            WidgetCalls,
+            Fallback,
+        ):
             calls(self.installation).add_to(app)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=SHUTDOWN)
         await self._runner.setup()

@@ -53,11 +53,14 @@ _STATUS: dict[str, int] = {
         431: (errors.HeadTooLarge,),
         502: (
             errors.AnswerTooLong,
+            errors.ContentFiltered,
             errors.FlowFailed,
             errors.FlowNotFound,
             errors.FlowProtocolError,
             errors.FlowRefused,
             errors.FlowUnauthorized,
+            errors.PromptTooLong,
+            errors.QuotaUsedUp,
         ),
         503: (
             errors.BrokerRefused,

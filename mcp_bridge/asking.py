@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from agentic_flywheel.access.grant import Scope
-from agentic_flywheel.backends.flowise.request import overridden
+from agentic_flywheel.backends.models import overridden
 from agentic_flywheel.broker.clarifications import awaits_choice, successor_of
 from agentic_flywheel.broker.sessions import session_config
 from agentic_flywheel.catalog import Catalog

@@ -24,8 +24,10 @@ def main() -> int:
     try:
         settings = stack_settings()
         keep_log(settings)
-        flowise_address(settings)
-        bases = _queues(given, load_catalog(find_registry(settings.registry)))
+        catalog = load_catalog(find_registry(settings.registry))
+        if any(flow.server is None for flow in catalog.active.values()):
+            flowise_address(settings)
+        bases = _queues(given, catalog)
         with suppress(BrokerUnavailable, BrokerRefused):  # a worker waits for its broker
             asyncio.run(check_broker(settings.redis_url))
         from workers.app import app, queues, readiness

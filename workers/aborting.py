@@ -1,4 +1,4 @@
-"""Tell Flowise, as well as that goes, that nobody waits for a call any more. Nobody waits for this either."""
+"""Tell a flow's server, as well as that goes, that nobody waits for a call any more. Nobody waits for this either."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import SecretStr
 
-from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.opened import Backends
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.executions import chat_id
 from agentic_flywheel.catalog import Catalog, Flow
-from agentic_flywheel.errors import FlowError
+from agentic_flywheel.errors import FlywheelError
 
-#: Seconds that Flowise has to take note of one.
+#: Seconds that a server has to take note of one.
 _WITHIN = 2.0
 #: Calls that one worker aborts at once.
 _AT_ONCE = 16
@@ -24,9 +24,9 @@ _AT_ONCE = 16
 class Aborting:
     """Aborts calls, a few at a time."""
 
-    def __init__(self, flowise: FlowiseClient, batch: Batch, key_of: Callable[[Flow], SecretStr | None]) -> None:
+    def __init__(self, backends: Backends, batch: Batch, key_of: Callable[[Flow], SecretStr | None]) -> None:
         """``key_of``: returns the API key for a flow."""
-        self._flowise, self._batch, self._key_of = flowise, batch, key_of
+        self._backends, self._batch, self._key_of = backends, batch, key_of
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
     async def chats(self, flow: Flow, chats: Iterable[str]) -> None:
@@ -34,11 +34,8 @@ class Aborting:
         await asyncio.gather(*(self._abort(flow, chat) for chat in chats))
 
     async def stopped(self, flow: Flow, chat: str) -> None:
-        """End a run that waits for a person. Where there is no key that may, it waits in Flowise and is not resumed."""
-        await self._abort(flow, chat)
-        with contextlib.suppress(FlowError, TimeoutError):
-            async with self._turn, asyncio.timeout(_WITHIN):
-                await self._flowise.terminate(flow, chat, api_key=self._key_of(flow))
+        """End a run that waits for a person, as well as its server can do that."""
+        await self._abort(flow, chat, stopped=True)
 
     async def queries(self, query_ids: Sequence[str], catalog: Catalog) -> None:
         """Abort what was called for queries that have ended, unless others wait for it. Raises BrokerUnavailable."""
@@ -57,7 +54,8 @@ class Aborting:
                 end = self.stopped if stops else self._abort
                 await end(catalog.flows[key], chat_id(query_id, fence))
 
-    async def _abort(self, flow: Flow, chat: str) -> None:
-        with contextlib.suppress(FlowError, TimeoutError):
-            async with self._turn, asyncio.timeout(_WITHIN):
-                await self._flowise.abort(flow, chat)
+    async def _abort(self, flow: Flow, chat: str, *, stopped: bool = False) -> None:
+        with contextlib.suppress(FlywheelError, TimeoutError):
+            async with self._turn, asyncio.timeout(_WITHIN * (1 + stopped)):
+                backend = self._backends.of(flow)
+                await backend.abort(flow, chat, stopped=stopped, api_key=self._key_of(flow))

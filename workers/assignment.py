@@ -56,8 +56,9 @@ class Assignment:
 
     async def compose(self) -> Context:
         """Return what the flow is told. Raises BrokerUnavailable."""
-        in_flowise = self.query.session_id is not None and self.flow.memory == "flowise"
-        life = await life_of(self.runtime.batch, self.query_id) if in_flowise else ""
+        # A flow whose server remembers nothing is sent the turns, as if its `memory` were `history`.
+        there = self.flow.memory == "flowise" and self.runtime.backends.abilities(self.flow).session
+        life = await life_of(self.runtime.batch, self.query_id) if there and self.query.session_id is not None else ""
         return compose(self.query, self.flow, await self._turns(), briefing(self.profile, self.query), life)
 
     def execution(self, context: Context) -> Execution:

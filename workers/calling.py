@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
-from pydantic import JsonValue
-
-from agentic_flywheel.backends.flowise.models import Chatflow
-from agentic_flywheel.backends.flowise.overrides import honoured, ignored
-from agentic_flywheel.backends.flowise.request import effective_config
-from agentic_flywheel.backends.models import FlowAnswer, FlowCall
+from agentic_flywheel.backends import Abilities, FlowAnswer, FlowCall
 from agentic_flywheel.broker.executions import Execution, chat_id
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError, FlowRefused, FlowTimeout
-from agentic_flywheel.forms import UnfitForm, fitted
-from agentic_flywheel.given import FormScalar
-from agentic_flywheel.secret_values import without_secret_values
+from agentic_flywheel.errors import DecisionUnderWay, FlowError, FlowTimeout, FlowUnable, ServerUnreachable
 from agentic_flywheel.stops import Decided
 from workers.context import Context
 from workers.engine.at_work import at_work
@@ -28,8 +21,6 @@ from workers.stopping import human_input
 from workers.telling import Telling
 from workers.uploading import flow_uploads
 
-#: In Flowise's refusal of a decision: an earlier call has told it, and the flow is carrying it out.
-_STILL_RUNS = "'INPROGRESS'"
 #: Seconds between two looks for such a call's answer.
 _PAUSE = 1.0
 
@@ -51,16 +42,19 @@ async def ask_flow(
 
     ``decided``: what a person has decided, with which the flow goes on instead of being asked.
     """
-    key = runtime.key_of(flow)
+    backend, key = runtime.backends.of(flow), runtime.key_of(flow)
+    abilities = backend.abilities(flow)
     chats = [execution.chat_id] if decided else [chat_id(execution.query_id, fence) for fence in previous]
 
     async def late(*chats: str) -> FlowAnswer | None:
         # A time-out does not stop a flow: an attempt may have got its answer after it was given up.
+        if not abilities.late_answers:
+            return None
         return next(filter(None, await asyncio.gather(*map(look, chats))), None)
 
     async def look(chat: str) -> FlowAnswer | None:
         with contextlib.suppress(FlowError):
-            found = await runtime.flowise.find_answer(flow, chat, api_key=key)
+            found = await backend.find(flow, chat, api_key=key)
             # What was asked is not the answer to the decision.
             if found and not (decided and found.message_id == decided.asked.message_id):
                 return found
@@ -73,42 +67,62 @@ async def ask_flow(
             form={} if decided else context.form,
             chat_id=execution.chat_id,
             session_id=context.session_id,
-            config={**context.config, **context.carried},
+            config=context.config,
+            carried=context.carried,
             history=() if decided else context.history,
             human_input=human_input(decided) if decided else None,
+            stream=flow.streaming and abilities.stream,
         )
-        config = effective_config(call)
-        asks = config or context.form or flow.form
-        known = await runtime.flowise.chatflows.known(flow, api_key=key) if asks else None
-        seen.config_used = without_secret_values(honoured({**flow.config, **context.config}, known)) if known else {}
-        seen.warnings = (*context.warnings, *_warnings(config, known))
-        if known is not None and not decided:
-            call = call.model_copy(update={"form": _fitted(call, known)})
+        if lack := _lack(call, context, abilities):
+            raise FlowUnable(flow.key, lack)
+        call = await backend.prepare(call, api_key=key)
+        seen.config_used, seen.warnings = call.config_used, (*context.warnings, *call.warnings)
         found = await late(*chats)
         if found is not None:
             return seen.answered(found, late=True)
         if not decided:
-            given = await flow_uploads(runtime, flow, execution.chat_id, context.asker, context.uploads)
+            given = await flow_uploads(runtime, context.asker, context.uploads)
             call = call.model_copy(update={"uploads": given})
-        if flow.streaming and await runtime.flowise.chatflows.can_stream(flow):
-            call = call.model_copy(update={"stream": True})
         try:
-            found = await runtime.flowise.predict(call, api_key=key, on_news=telling.push if telling else None)
+            found = await backend.ask(call, api_key=key, on_news=telling.push if telling else None)
         except FlowError as failed:
             # A decision is told once: where a lost call has done so, the flow refuses it now, and its answer is there.
             if not (isinstance(failed, FlowTimeout) or decided):
-                raise
+                raise _lost(failed, abilities) from None
             found = await late(*{*chats, execution.chat_id})
-            if found is None and decided and isinstance(failed, FlowRefused) and _STILL_RUNS in failed.reason:
+            if found is None and isinstance(failed, DecisionUnderWay):
                 found = await _soon(partial(late, execution.chat_id), flow)
             if found is None:
-                raise
+                raise _lost(failed, abilities) from None
             found = seen.answered(found, late=True)
         else:
             found = seen.answered(found)
         if telling is not None:
             await telling.close()
         return found
+
+
+def _lack(call: FlowCall, context: Context, abilities: Abilities) -> str:
+    """Return what a call needs that its flow's server cannot do; empty where it can do all of it."""
+    if context.uploads and not abilities.uploads:
+        return "takes no files"
+    if call.form and not abilities.form:
+        return "takes no forms"
+    if call.human_input is not None and not abilities.human_input:
+        return "cannot go on with a person's decision"
+    if call.history and not abilities.history:
+        return "takes no earlier messages; set the flow's `memory: none`, or ask without a session"
+    if (call.config or call.carried) and not abilities.overrides:
+        names = ", ".join(sorted({**call.config, **call.carried}))
+        return f"takes no configuration with a question ({names})"
+    return ""
+
+
+def _lost(failed: FlowError, abilities: Abilities) -> FlowError:
+    """Return the error of a call that was cut, with word that its answer is lost where its server keeps none."""
+    if isinstance(failed, FlowTimeout | ServerUnreachable) and not abilities.late_answers:
+        return replace(failed, lost=isinstance(failed, FlowTimeout) or failed.sent)
+    return failed
 
 
 async def _soon(look: Callable[[], Awaitable[FlowAnswer | None]], flow: Flow) -> FlowAnswer:
@@ -121,28 +135,3 @@ async def _soon(look: Callable[[], Awaitable[FlowAnswer | None]], flow: Flow) ->
                     return found
     except TimeoutError:
         raise FlowTimeout(flow.key, flow.timeout.total_seconds()) from None
-
-
-def _fitted(call: FlowCall, known: Chatflow) -> dict[str, FormScalar]:
-    """Return a call's form as the server's flow takes it. Raises FlowRefused where it is none that it begins with."""
-    if known.start != "formInput":
-        if call.form:
-            raise FlowRefused(call.flow.key, "there it begins with no form; ask it a question")
-        return {}
-    optional = {field.name for field in call.flow.form if not field.required}
-    fields = [each.model_copy(update={"required": each.name not in optional}) for each in known.form]
-    try:
-        return fitted(call.form, fields)
-    except UnfitForm as unfit:
-        raise FlowRefused(call.flow.key, str(unfit)) from None
-
-
-def _warnings(config: Mapping[str, JsonValue], known: Chatflow | None) -> tuple[str, ...]:
-    """Return what is to be said of a configuration that was sent."""
-    if not config:
-        return ()
-    if known is None:
-        names = ", ".join(sorted(config))
-        return (f"It is not known whether Flowise used {names}: it says so to an API key only.",)
-    names = ", ".join(ignored(config, known))
-    return (f"Flowise ignored {names}: overriding it is not enabled in the flow's configuration.",) if names else ()

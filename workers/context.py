@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, JsonValue
 
 from agentic_flywheel.asker import Asker
-from agentic_flywheel.backends.flowise.request import overridden
+from agentic_flywheel.backends.models import overridden
 from agentic_flywheel.broker.persistence import history_digest
 from agentic_flywheel.broker.sessions import flowise_session
 from agentic_flywheel.catalog import Flow

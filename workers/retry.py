@@ -7,12 +7,22 @@ from datetime import timedelta
 from typing import Literal
 
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError, FlowRateLimited, FlywheelError, ProviderUnavailable, ServerUnreachable
+from agentic_flywheel.errors import (
+    FlowError,
+    FlowRateLimited,
+    FlowTimeout,
+    FlywheelError,
+    ProviderUnavailable,
+    ServerUnreachable,
+)
 from agentic_flywheel.models import Model
 
 #: Most attempts at a flow whose provider is down: Flowise itself tries it seven times before it reports the failure,
 #: which takes minutes.
 _PROVIDER_ATTEMPTS = 2
+#: Most attempts that are cut at a flow whose server keeps no answer for which nobody waits: each was paid for, and
+#: nothing can be found of it.
+_LOST_ATTEMPTS = 2
 #: First and longest pause before a retry, in seconds, by error.
 _PAUSES: dict[type[FlywheelError], tuple[float, float]] = {ProviderUnavailable: (5.0, 60.0)}
 _USUAL_PAUSE = (0.5, 8.0)
@@ -45,8 +55,12 @@ def decide(error: FlywheelError, attempt: int, flow: Flow, draw: random.Random) 
     counted = not isinstance(error, ServerUnreachable) or error.sent
     if isinstance(error, ProviderUnavailable) and (flow.fallback or attempt >= _PROVIDER_ATTEMPTS):
         return given_up
-    if counted and attempt >= flow.attempts:
+    if counted and attempt >= min(flow.attempts, _LOST_ATTEMPTS if _is_lost(error) else flow.attempts):
         return given_up
     first, longest = _PAUSES.get(type(error), _USUAL_PAUSE)
     bound = min(first * 2 ** min(attempt - 1, 16), longest)
     return RetryDecision(action="retry", delay=timedelta(seconds=draw.uniform(first / 4, bound)), counted=counted)
+
+
+def _is_lost(error: FlywheelError) -> bool:
+    return isinstance(error, FlowTimeout | ServerUnreachable) and error.lost

@@ -1,4 +1,4 @@
-"""The resources of one worker process (broker, catalog, router, Flowise) and its background loops."""
+"""The resources of one worker process (broker, catalog, router, servers of flows) and its background loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
-from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.opened import Backends
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.broker.blobs import Blobs
@@ -33,7 +33,7 @@ from agentic_flywheel.profiles import Profile, ProfileWatch
 from agentic_flywheel.registry import CatalogWatch
 from agentic_flywheel.routing import FittedRouter, RouterSlot, strong_encoder
 from agentic_flywheel.routing.naming import names_in
-from agentic_flywheel.settings import Settings, flowise_address, key_of
+from agentic_flywheel.settings import Settings, key_of
 from agentic_flywheel.tracing import Tracer
 from workers.aborting import Aborting
 from workers.leases import Leases
@@ -77,8 +77,8 @@ class Runtime:
         self.upkeep = Upkeep(self.batch, self.settings, worker=worker, traces=tracing)
         self.blobs = Blobs(self.batch, self.settings)
         self.leases = Leases(self.transitions)
-        self.flowise = FlowiseClient(flowise_address(self.settings))
-        self.aborting = Aborting(self.flowise, self.batch, self.key_of)
+        self.backends = Backends(self.settings)
+        self.aborting = Aborting(self.backends, self.batch, self.key_of)
         loops: list[Callable[[], Awaitable[None]]] = [
             self._sweep,
             self.leases.keep,
@@ -99,7 +99,7 @@ class Runtime:
             await asyncio.wait(self._working, timeout=1)
         if self._metrics is not None:
             await self._metrics.close()
-        await self.flowise.close()
+        await self.backends.close()
         await asyncio.to_thread(self.tracer.close, 1.0)
         with suppress(BrokerUnavailable, TimeoutError):
             async with asyncio.timeout(0.5):

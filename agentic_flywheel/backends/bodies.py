@@ -11,7 +11,7 @@ from typing import Literal
 
 from agentic_flywheel.errors import FlywheelError
 
-UploadType = Literal["file", "url", "audio", "file:full"]
+UploadType = Literal["file", "url", "audio", "document", "file:full"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,10 @@ class FileContent:
 
 @dataclass(frozen=True)
 class FlowUpload:
-    """An upload as Flowise takes it: with an address or a text as ``data``, or with a file's bytes."""
+    """An upload: with an address or a text as ``data``, or with a file's bytes.
+
+    A ``file`` is an image, ``file:full`` the text of a document that the flow's server has read, in Flowise's words.
+    """
 
     type: UploadType
     name: str

@@ -43,10 +43,15 @@ class CallClock:
         if self._first_token is None:
             self._first_token = self._now()
 
+    def stop(self) -> None:
+        """The answer is there: what may still come is not waited for as it was."""
+        if self._settled is None:
+            self._settled = self._now()
+        self.limit.reschedule(None)
+
     async def settle(self, response: aiohttp.ClientResponse) -> None:
         """The answer is there: only its connection is at stake. Read what is left, for a moment."""
-        self._settled = self._now()
-        self.limit.reschedule(None)
+        self.stop()
         with contextlib.suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(DRAIN_TIMEOUT):
                 async for _ in response.content.iter_any():

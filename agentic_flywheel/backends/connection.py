@@ -169,7 +169,7 @@ class Connection:
 
         ``secrets``: what no error may quote. ``heard`` is called for every part that comes.
         """
-        body = await _read(response, flow.key if flow else ANY_FLOW, heard)
+        body = await read_body(response, flow.key if flow else ANY_FLOW, heard)
         # A wrong path or method often gets a 200 with a page.
         if response.status == 200 and (any_type or response.content_type == "application/json"):
             return body
@@ -275,9 +275,12 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
-async def _read(response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None) -> bytes:
+async def read_body(
+    response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None, *, begun: bytes = b""
+) -> bytes:
+    """Return a body, of an error its beginning. ``begun``: what was read of it before. Raises AnswerTooLong."""
     # Counted as it is unpacked: a few packed bytes can stand for gigabytes, and `read` would unpack them all.
-    body = bytearray()
+    body = bytearray(begun)
     async for chunk in response.content.iter_any():
         body += chunk
         if response.status != 200 and len(body) > MAX_ERROR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
@@ -11,6 +12,13 @@ from agentic_flywheel.backends.bodies import FlowUpload
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.given import Form
 from agentic_flywheel.models import Artifact, EventKind, FlowStep, Identifier, Message, Model, ToolUse, Usage
+
+
+def overridden(config: Mapping[str, JsonValue], by: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return a configuration with another one over it; of the variables, ``vars``, each one by itself."""
+    variables, others = config.get("vars"), by.get("vars")
+    merged = {"vars": {**variables, **others}} if isinstance(variables, dict) and isinstance(others, dict) else {}
+    return {**config, **by, **merged}
 
 
 class HumanInput(Model):
@@ -30,11 +38,18 @@ class FlowCall(Model):
     session_id: Identifier | None = None
     #: Merged over the flow's own configuration; Flowise honours what the flow's owner has enabled.
     config: dict[str, JsonValue] = Field(default_factory=dict)
+    #: Merged over that. It contains a profile's text and is never recorded.
+    carried: dict[str, JsonValue] = Field(default_factory=dict)
     history: tuple[Message, ...] = ()
     form: Form = Field(default_factory=dict)
     uploads: tuple[FlowUpload, ...] = ()
     human_input: HumanInput | None = None
+    #: Whether the answer is to be told while it is made, where that can be.
     stream: bool = False
+    #: Of a call that was prepared: what the flow uses of the configuration, and what is to be said of the rest,
+    #: a sentence each.
+    config_used: dict[str, JsonValue] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class FlowNews(NamedTuple):
@@ -63,10 +78,12 @@ class FlowAnswer(Model):
     #: What a stopped AgentFlow waits for; resume it with a ``HumanInput``.
     action: dict[str, JsonValue] | None = None
     follow_ups: tuple[str, ...] = ()
-    #: The part of the configuration that the flow used.
+    #: Of the configuration, what the flow used: said by whoever prepared the call.
     config_used: dict[str, JsonValue] = Field(default_factory=dict)
-    #: What is to be said of the rest of the configuration, and of what was cut: a sentence each.
+    #: What is to be said of the answer, such as that something was cut: a sentence each.
     warnings: tuple[str, ...] = ()
     #: From sending to the first token; None where nothing was streamed.
     first_token: timedelta | None = None
     elapsed: timedelta = timedelta()
+    #: For how long the server asks not to be called again: its limit is used up.
+    pause: timedelta = timedelta()

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from agentic_flywheel.errors import RETRY_RATE_LIMIT
 
 #: Seconds. A server that asks for a longer pause is not believed.
 MAX_RETRY_AFTER = 3600.0
+
+#: A proxy of LiteLLM passes on what it was told under names that begin so.
+_PASSED_ON = "llm_provider-"
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|h|m|s)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+#: Seconds. A larger number is a point in time, of which nobody knows the unit.
+_MOST = 1e7
 
 
 def seconds_to_wait(retry_after: str | None) -> float:
@@ -29,3 +39,51 @@ def seconds_to_wait(retry_after: str | None) -> float:
         return RETRY_RATE_LIMIT
     # Nought would mean: never.
     return min(max(seconds, 1.0), MAX_RETRY_AFTER)
+
+
+def seconds_of(duration: str | None) -> float | None:
+    """Return the seconds of a duration such as ``6m0s``, ``12ms`` or ``7``; None where it is none."""
+    text = (duration or "").strip()
+    if _NUMBER.fullmatch(text):
+        return float(text) if float(text) < _MOST else None
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def pause_of_refusal(headers: Mapping[str, str]) -> float:
+    """Return the seconds for which a 429 asks to be left alone: as it says, or until the limit that is used up resets.
+
+    ``headers``: with names in any case. The usual hint where it says nothing.
+    """
+    milliseconds = seconds_of(_header(headers, "retry-after-ms"))
+    if milliseconds is not None:
+        return seconds_to_wait(str(milliseconds / 1000))
+    if (after := _header(headers, "retry-after")) is not None:
+        return seconds_to_wait(after)
+    resets = [reset for kind in ("requests", "tokens") if (reset := _reset(headers, kind)) is not None]
+    return seconds_to_wait(str(max(resets))) if resets else RETRY_RATE_LIMIT
+
+
+def pause_of_answer(headers: Mapping[str, str]) -> timedelta:
+    """Return for how long an answer asks not to be followed by another call; nothing where calls are left.
+
+    A limit of requests fills up little by little until its reset: the next one is there after its share of that time.
+    """
+    reset, limit = _reset(headers, "requests"), seconds_of(_header(headers, "x-ratelimit-limit-requests"))
+    if reset is None:
+        return timedelta()
+    return timedelta(seconds=min(reset / max(limit or 1.0, 1.0), MAX_RETRY_AFTER))
+
+
+def _reset(headers: Mapping[str, str], kind: str) -> float | None:
+    """Return the seconds until a limit resets that is used up; None where it is not, or nobody says."""
+    left = _header(headers, f"x-ratelimit-remaining-{kind}")
+    # Azure has sent -1.
+    return seconds_of(_header(headers, f"x-ratelimit-reset-{kind}")) if left in ("0", "-1") else None
+
+
+def _header(headers: Mapping[str, str], name: str) -> str | None:
+    found = headers.get(name)
+    return headers.get(_PASSED_ON + name) if found is None else found

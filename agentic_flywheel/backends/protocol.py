@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import SecretStr
 
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
-from agentic_flywheel.catalog import Flow
+from agentic_flywheel.catalog import Flow, FormField
+from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.models import Model
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a backend can do with a flow. What it cannot is done here instead, or refused before the flow is called."""
+    """What can be done with a flow. What cannot is done here instead, or refused before the flow is called."""
 
     #: Tells its answer while it makes it.
     stream: bool = False
@@ -34,8 +37,6 @@ class Abilities:
     #: Keeps an answer for which its caller did not wait: ``find`` may find it. Where not, a call that was cut is lost,
     #: and another attempt runs the flow, and pays for it, again.
     late_answers: bool = False
-    #: Says which flows it has.
-    listing: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,43 @@ class ListedFlow:
     unusable: str = ""
 
 
+class FlowReport(Model):
+    """What a server says of one flow of the registry."""
+
+    flow: str
+    #: Its name there, where that could be read.
+    name: str = ""
+    key: Literal["not needed", "accepted", "missing", "refused", "not known"] = "not known"
+    streams: bool | None = None
+    #: What its owner lets be overridden; None: not known.
+    overridable: tuple[str, ...] | None = None
+    #: Overrides of the registry that the server silently ignores.
+    ignored: tuple[str, ...] = ()
+    #: The form with which it begins there.
+    form: tuple[FormField, ...] = ()
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
 class FlowBackend(Protocol):
     """One server of flows. Every method is bounded in time and size, and raises a FlowError for every failure.
 
-    ``api_key``: the key of the flow or its server. No error, answer or news contains it.
+    ``api_key``: the key of the flow or its server. No error, answer or news contains it. A backend inherits this class,
+    and writes what it cannot leave as it is.
     """
 
-    @property
-    def abilities(self) -> Abilities:
-        """What this kind of server can do."""
-        ...
+    @abstractmethod
+    def abilities(self, flow: Flow) -> Abilities:
+        """Return what can be done with a flow. Asks nobody."""
 
+    async def prepare(self, call: FlowCall, *, api_key: SecretStr | None = None) -> FlowCall:
+        """Return a call as its flow takes it, with what is to be said of its configuration.
+
+        It is asked before ``find``, and long before ``ask``. Raises FlowRefused where the flow would not take it.
+        """
+        return call
+
+    @abstractmethod
     async def ask(
         self,
         call: FlowCall,
@@ -79,25 +106,39 @@ class FlowBackend(Protocol):
         """Ask the flow once, within its ``timeout`` and ``idle_timeout``, and return its answer.
 
         ``on_news`` is called with what is told meanwhile. Where the caller is cancelled the connection is closed.
+        Raises UploadRefused too, where the server cannot read a file.
         """
-        ...
 
     async def find(self, flow: Flow, chat_id: str, *, api_key: SecretStr | None = None) -> FlowAnswer | None:
-        """Return the answer that a call of this ``chat_id`` got after its caller had gone; None where there is none."""
-        ...
+        """Return the answer that a call of this ``chat_id`` got after its caller had gone; None where there is none.
 
-    async def abort(self, flow: Flow, chat_id: str, *, api_key: SecretStr | None = None) -> None:
-        """Ask for the end of a call for which nobody waits any more, as well as the server can do that."""
-        ...
+        It is asked only of flows with ``late_answers``.
+        """
+        return None
 
+    async def abort(self, flow: Flow, chat_id: str, *, stopped: bool = False, api_key: SecretStr | None = None) -> None:
+        """Ask for the end of a call for which nobody waits any more, as well as the server can do that.
+
+        ``stopped``: whether it is one that stopped to ask a person.
+        """
+
+    @abstractmethod
     async def probe(self, flow: Flow | None = None, *, api_key: SecretStr | None = None) -> Probe:
         """Ask whether the server, and this flow on it, is there. Runs no flow."""
-        ...
+
+    async def examine(self, flow: Flow, *, api_key: SecretStr | None = None) -> FlowReport:
+        """Return what the server says of a flow, and of what the registry says of it. Runs no flow. Raises nothing."""
+        streams = self.abilities(flow).stream
+        try:
+            await self.probe(flow, api_key=api_key)
+        except FlywheelError as error:
+            return FlowReport(flow=flow.key, streams=streams, problems=(error.message,))
+        return FlowReport(flow=flow.key, streams=streams)
 
     async def list_flows(self, *, api_key: SecretStr | None = None) -> tuple[ListedFlow, ...]:
         """Return the flows that the key may see; none where the server does not tell."""
-        ...
+        return ()
 
+    @abstractmethod
     async def close(self) -> None:
         """Close what was opened."""
-        ...

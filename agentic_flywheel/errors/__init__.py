@@ -25,6 +25,7 @@ from agentic_flywheel.errors.bridge import (
 from agentic_flywheel.errors.flow import (
     AnswerTooLong,
     CircuitOpen,
+    DecisionUnderWay,
     FlowError,
     FlowFailed,
     FlowNotFound,
@@ -32,6 +33,7 @@ from agentic_flywheel.errors.flow import (
     FlowRateLimited,
     FlowRefused,
     FlowTimeout,
+    FlowUnable,
     FlowUnauthorized,
     ProviderUnavailable,
     ServerUnavailable,
@@ -69,6 +71,7 @@ from agentic_flywheel.errors.openai import (
     UnsupportedParameter,
 )
 from agentic_flywheel.errors.producer import GreenThreads, IdempotencyConflict, LoopInUse, ProducerClosed
+from agentic_flywheel.errors.provider import ContentFiltered, PromptTooLong, QuotaUsedUp
 from agentic_flywheel.errors.queue import (
     BrokerRefused,
     BrokerUnavailable,
@@ -126,8 +129,10 @@ __all__ = [
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",
+    "ContentFiltered",
     "ContextTooLong",
     "DeadlineExceeded",
+    "DecisionUnderWay",
     "EarlierTurnAsks",
     "EmbeddingsNotOffered",
     "EncoderUnavailable",
@@ -143,6 +148,7 @@ __all__ = [
     "FlowRateLimited",
     "FlowRefused",
     "FlowTimeout",
+    "FlowUnable",
     "FlowUnauthorized",
     "FlywheelError",
     "GatewayStopping",
@@ -169,12 +175,14 @@ __all__ = [
     "PackageMissing",
     "ProducerClosed",
     "ProfileNotServed",
+    "PromptTooLong",
     "ProviderUnavailable",
     "QueryCancelled",
     "QueryFailed",
     "QueryLost",
     "QueryRemoved",
     "QueueFull",
+    "QuotaUsedUp",
     "RecordUnreadable",
     "RecordingMissing",
     "RequestFailed",

@@ -44,6 +44,8 @@ class ServerUnreachable(FlowError):
     reason: str = ""
     #: Whether the request may have reached the flow. If not, a repetition cannot run the flow twice.
     sent: bool = True
+    #: Whether it has, and its server keeps no answer for which nobody waits: a repetition is paid for again.
+    lost: bool = False
 
     transient = True
     retry_hint = RETRY_CONNECTION
@@ -85,6 +87,8 @@ class FlowTimeout(FlowError):
     seconds: float = 0.0
     #: Whether an answer had begun.
     silent: bool = False
+    #: Whether the flow's server keeps no answer for which nobody waits: a repetition is paid for again.
+    lost: bool = False
 
     transient = True
     retry_hint = RETRY_TIMEOUT
@@ -228,6 +232,28 @@ class FlowRefused(FlowError):
     @property
     def message(self) -> str:
         return f"Flowise refused the request to flow {self.flow!r}: {self.reason}"
+
+
+@dataclass(eq=False)
+class DecisionUnderWay(FlowRefused):
+    """A decision was told once more: an earlier call has told it, and the flow is carrying it out."""
+
+
+@dataclass(eq=False)
+class FlowUnable(FlowError):
+    """The flow's server cannot do what the query needs. Nothing was sent."""
+
+    lack: str = ""
+
+    suggestions = (
+        "Ask another flow, one whose server can do that: `flywheel flows list`.",
+        "Leave out what it cannot take, and ask again.",
+        "docs/backends.md says what each kind of server can do.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"The flow {self.flow!r} was not asked: its server {self.lack}"
 
 
 @dataclass(eq=False)

@@ -29,8 +29,9 @@ def changed(catalog: Catalog, changes: Iterable[TextChange]) -> Catalog:
         texts = tuple(dict.fromkeys((*texts_of(flow, change.place), *change.add)))
         flows[change.flow] = _with(flow, change.place, tuple(text for text in texts if text not in change.drop))
     # Not ``model_copy``: that would also copy the properties which the old catalog has cached.
+    revision = revision_of(flows, catalog.policy, catalog.servers)
     return Catalog(
-        flows=flows, policy=catalog.policy, source=catalog.source, revision=revision_of(flows, catalog.policy)
+        flows=flows, servers=catalog.servers, policy=catalog.policy, source=catalog.source, revision=revision
     )
 
 

@@ -100,4 +100,5 @@ def _name(questions: Sequence[str], catalog: Catalog) -> str:
 def _with_flow(catalog: Catalog, key: str, questions: Sequence[str]) -> Catalog:
     flow = Flow(key=key, id=key, name=questions[0], domain=key, examples=tuple(questions))
     flows = {**catalog.flows, key: flow}
-    return Catalog(flows=flows, policy=catalog.policy, revision=revision_of(flows, catalog.policy))
+    revision = revision_of(flows, catalog.policy, catalog.servers)
+    return Catalog(flows=flows, servers=catalog.servers, policy=catalog.policy, revision=revision)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from agentic_flywheel.addresses import holds_login
-from agentic_flywheel.catalog import Flow
+from agentic_flywheel.addresses import holds_login, is_address
+from agentic_flywheel.catalog import KEYS_OF_BACKENDS, Flow
 from agentic_flywheel.registry.derive import domain_for, takes_questions, ttl_for
 from agentic_flywheel.registry.document import Where
 from agentic_flywheel.registry.sections import Entry
+from agentic_flywheel.servers import BackendName, FlowServer
 from agentic_flywheel.written import as_text
 
 #: A fault and the way to it.
@@ -53,11 +55,20 @@ MEANING = {
     "public": "a mapping: `origins`, a list of `https://name` or `*`, and as needed `queries_a_minute`, `under_way`, "
     "`uploads`",
     "api_key_env": "the NAME of an environment variable (A-Z, 0-9, _), never the key itself",
-    "server": "an address that begins with http:// or https://",
+    "server": "the name of one of the `servers`, or an address that begins with http:// or https://",
+    "backend": "flowise, openai or http",
+    "model": "the name of a model, as the server has it; of other flows, the one whose price they have",
+    "system": "text",
+    "sampling": "a mapping of settings such as temperature and max_tokens",
+    "request": "a mapping: `path`, `method`, `body`",
+    "answer": "a mapping that says where in the response the answer stands",
 }
 
+_SCHEMES = ("http://", "https://")
+#: What a flow of each backend cannot be without.
+NEEDED: dict[BackendName, tuple[str, ...]] = {"flowise": (), "openai": ("model",), "http": ("request",)}
 #: Keys whose text may look like a number, such as a flow named 2024: it is the text that was written.
-_TEXTS = ("name", "description", "purpose", "session_format", "domain", "fallback")
+_TEXTS = ("model", "system", "name", "description", "purpose", "session_format", "domain", "fallback")
 _LISTS = ("intent_keywords", "examples")
 #: Keys that hold texts, alone or in lists.
 TEXTS = frozenset({"key", "topics", *_TEXTS, *_LISTS})
@@ -66,11 +77,17 @@ _NUMBERS = ("concurrency", "attempts", "rate", "history_turns", "history_chars")
 _TRUTH = TypeAdapter[bool](bool)
 
 
-def flow_of(entry: Entry) -> tuple[Flow | None, list[Fault]]:
-    """Return the flow that the entry describes, and the faults; with faults there is no flow."""
+def flow_of(entry: Entry, servers: Mapping[str, FlowServer | None]) -> tuple[Flow | None, list[Fault]]:
+    """Return the flow that the entry describes, and the faults; with faults there is no flow.
+
+    ``servers``: those that the registry has, by name; None for a faulty one.
+    """
     given = {name: entry.fields[name] for name in MEANING if entry.fields.get(name) is not None}
     faults = [*_unfit(given, entry.where)]
     values = given | {"key": entry.key, "active": _active(entry)}
+    faults += _on_server(values, entry, servers)
+    if not str(values.get("server", "http://")).startswith(_SCHEMES):
+        return None, faults  # its server is unknown, or faulty and says so itself
     for name in _TEXTS:
         if name in values:
             values[name] = as_text(values[name])
@@ -100,6 +117,51 @@ def flow_of(entry: Entry) -> tuple[Flow | None, list[Fault]]:
         )
         faults.append(((*entry.where, "api_key_env"), reason))
     return (None, faults) if faults else (flow, [])
+
+
+def _on_server(values: dict[str, Any], entry: Entry, servers: Mapping[str, FlowServer | None]) -> Iterator[Fault]:
+    """Yield what is wrong with a flow's server and backend, and put into ``values`` what they mean."""
+    server = values.get("server")
+    plain = values.get("backend") is None
+    if isinstance(server, str) and not server.startswith(_SCHEMES):
+        plain = False
+        if server not in servers:
+            yield (*entry.where, "server"), _unknown_server(server, servers)
+        if (named := servers.get(server)) is None:
+            return
+        values |= {"server": named.address, "served_by": named}
+        if values.setdefault("backend", named.backend) != named.backend:
+            yield (*entry.where, "backend"), f"should be {named.backend}, as that of the server {server!r} is"
+            return
+    kind = next((each for each in KEYS_OF_BACKENDS if each == values.get("backend", "flowise")), None)
+    if kind is None:
+        return  # the validator says so
+    for other, names in KEYS_OF_BACKENDS.items():
+        for name in names if other != kind else ():
+            # An older registry may have such a key for itself: of a flow that speaks of no backend it means nothing.
+            if values.pop(name, None) is not None and not plain:
+                yield (*entry.where, name), f"is a key of `backend: {other}`, and this flow is of `{kind}`"
+    if kind == "flowise":
+        model = values.get("model")
+        if plain and not (isinstance(model, str) and 0 < len(model.strip()) <= 200):
+            values.pop("model", None)  # an older registry's own
+        return
+    values.setdefault("id", entry.key)
+    if server is None:
+        yield (*entry.where, "server"), f"is missing: {MEANING['server']}"
+    elif not is_address(str(values["server"])):
+        yield (*entry.where, "server"), f"should be {MEANING['server']} and names a host, without `?` and `#`"
+    for name in NEEDED[kind]:
+        if values.get(name) is None:
+            yield (*entry.where, name), f"is missing: {MEANING[name]}"
+    if values.get("form"):
+        yield (*entry.where, "form"), f"is a key of `backend: flowise`, and this flow is of `{kind}`"
+
+
+def _unknown_server(name: str, servers: Mapping[str, FlowServer | None]) -> str:
+    near = difflib.get_close_matches(name, servers, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"should be {MEANING['server']}; `servers` has no {name!r}{hint}"
 
 
 def _field(given: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from agentic_flywheel.registry.entry import Fault, flow_of
 from agentic_flywheel.registry.policy import SECTION, policy_of
 from agentic_flywheel.registry.prices import prices_of
 from agentic_flywheel.registry.sections import Entry, Misplaced, entries_of
+from agentic_flywheel.registry.servers import servers_of
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,14 @@ def reading_of(document: Document) -> RegistryReading:
     remarks: list[Fault] = []
     flows: dict[str, Flow] = {}
     found: dict[str, Entry] = {}
+    servers, wrong = servers_of(document.data, document.path.parent)
+    faults += wrong
     broken = False
     for entry in entries_of(document.data):
         if isinstance(entry, Misplaced):
             faults.append((entry.where, entry.reason))
             continue
-        flow, wrong = flow_of(entry)
+        flow, wrong = flow_of(entry, servers)
         faults += wrong
         if flow is None:
             broken = True
@@ -102,12 +105,14 @@ def reading_of(document: Document) -> RegistryReading:
     )
     if every:
         return RegistryReading(None, tuple(sorted(every, key=lambda each: each.line)), tuple(warnings))
+    named = {name: server for name, server in servers.items() if server is not None}
     catalog = Catalog(
         flows=flows,
+        servers=named,
         policy=meant,
         prices=prices,
         source=str(document.path),
-        revision=revision_of(flows, meant),
+        revision=revision_of(flows, meant, named),
     )
     return RegistryReading(catalog, (), tuple(warnings))
 

@@ -14,6 +14,9 @@ SECTIONS = ("operational_flows", "routing_flows")
 #: Flows that are kept but take no questions.
 ARCHIVES = tuple(f"{state}_flows" for state in sorted(SHELVED))
 
+#: Keys of a flow that hold mappings.
+_MAPPINGS = frozenset({"config", "sampling", "topics", "request", "answer", "public"})
+
 #: Groups within groups; no registry is deeper.
 _DEEPEST_GROUP = 4
 
@@ -79,5 +82,12 @@ def _listed(found: list[Any], where: Where, *, shelved: bool, group: str) -> Ite
 
 
 def _is_group(fields: dict[str, Any]) -> bool:
-    """A group has flows where a flow has its id."""
-    return "id" not in fields and any(isinstance(value, dict) and "id" in value for value in fields.values())
+    """A group has flows where a flow has its id, or its server and what it asks there."""
+    if "id" in fields or _is_asked_elsewhere(fields):
+        return False
+    inner = [(name, value) for name, value in fields.items() if isinstance(value, dict)]
+    return any("id" in each or (name not in _MAPPINGS and _is_asked_elsewhere(each)) for name, each in inner)
+
+
+def _is_asked_elsewhere(fields: dict[str, Any]) -> bool:
+    return isinstance(fields.get("server"), str) and any(fields.get(name) for name in ("backend", "model", "request"))

@@ -10,13 +10,13 @@ from packaging.version import InvalidVersion, Version
 
 from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.flowise.examining import WITHOUT_KEY
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlowError, FlowUnauthorized, FlywheelError
 from agentic_flywheel.settings import Settings, key_of
 from agentic_flywheel.stack import StackInfo
 from agentic_flywheel.tracing.archive import OLDEST_LANGFUSE
 from producer.cli.check import Check, failed_by
-from producer.cli.flow_check import WITHOUT_KEY
 
 #: Bytes that are read of what a server tells of itself.
 _MOST_TOLD = 65_536

@@ -1,138 +1,27 @@
-"""Compare a registry's flows with their Flowise: is each there, can it be used, what will Flowise ignore or refuse."""
+"""Compare a registry's flows with their servers: is each there, can it be used, what will be ignored or refused."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator
-from typing import Literal
 
-from pydantic import JsonValue, SecretStr
-
-from agentic_flywheel.backends.flowise import FlowiseClient
-from agentic_flywheel.backends.flowise.models import Chatflow
-from agentic_flywheel.backends.flowise.overrides import ignored as ignored_of
-from agentic_flywheel.catalog import Catalog, Flow, FormField
-from agentic_flywheel.errors import FlowError, FlowUnauthorized, FlywheelError
-from agentic_flywheel.forms import described
-from agentic_flywheel.models import Model
+from agentic_flywheel.backends import FlowReport
+from agentic_flywheel.backends.opened import Backends
+from agentic_flywheel.catalog import Catalog, Flow
+from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.settings import Settings, key_of
-
-#: What is lost without an API key.
-WITHOUT_KEY = "an answer that comes after its time-out is not found, and nobody knows which overrides are ignored"
-#: What a way of giving context overrides.
-_INJECTED: dict[str, dict[str, JsonValue]] = {
-    "system": {"systemMessage": ""},
-    "vars": {"vars": {"profile_context": ""}},
-}
-
-
-class FlowReport(Model):
-    """What Flowise says about one flow of the registry."""
-
-    flow: str
-    #: Its name in Flowise, where that could be read.
-    name: str = ""
-    key: Literal["not needed", "accepted", "missing", "refused", "not known"] = "not known"
-    streams: bool | None = None
-    #: Overrides of the registry that Flowise silently ignores.
-    ignored: tuple[str, ...] = ()
-    #: The form with which it begins there.
-    form: tuple[FormField, ...] = ()
-    problems: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
 
 
 async def check_flows(catalog: Catalog, settings: Settings) -> list[FlowReport]:
-    """Ask Flowise about every active flow, all at once. ``settings`` name the server."""
-    async with FlowiseClient(settings.flowise_base_url or "") as client:
-        keys = {flow.key: key_of(flow, settings) for flow in catalog.active.values()}
-        return list(await asyncio.gather(*(_check(client, each, keys[each.key]) for each in catalog.active.values())))
+    """Ask the server of every active flow about it, all at once. ``settings`` name that of flows that name none."""
+    backends = Backends(settings)
 
+    async def check(flow: Flow) -> FlowReport:
+        try:
+            return await backends.of(flow).examine(flow, api_key=key_of(flow, settings))
+        except FlywheelError as error:
+            return FlowReport(flow=flow.key, problems=(error.message,))
 
-async def _check(client: FlowiseClient, flow: Flow, api_key: SecretStr | None) -> FlowReport:
     try:
-        streams = await client.chatflows.can_stream(flow)
-    except FlywheelError as error:
-        return FlowReport(flow=flow.key, problems=(error.message,))
-    try:
-        known = await client.chatflows.one(flow, api_key=api_key)
-    except FlowUnauthorized as error:
-        if api_key is not None:
-            return FlowReport(flow=flow.key, streams=streams, key="refused", problems=(error.message,))
-        remark = f"Flowise shows its settings only with a key, and without one {WITHOUT_KEY}: set FLOWISE_API_KEY"
-        return FlowReport(flow=flow.key, streams=streams, remarks=(remark,))
-    except FlowError as error:
-        return FlowReport(flow=flow.key, streams=streams, problems=(error.message,))
-    key = await _key_state(client, flow, known, api_key)
-    problems = {
-        "missing": f"it needs a key: set {flow.api_key_env or 'FLOWISE_API_KEY'}",
-        "refused": "it is bound to another key than the one that is set",
-    }
-    wanted = {**flow.config, **_INJECTED.get(flow.injection, {})}
-    ignored = ignored_of(wanted, known)
-    return FlowReport(
-        flow=flow.key,
-        name=known.name,
-        key=key,
-        streams=streams,
-        ignored=ignored,
-        form=known.form,
-        problems=tuple(filter(None, (problems.get(key), known.unusable, *_unfit(flow, known)))),
-        remarks=tuple(_remarks(flow, known, ignored)),
-    )
-
-
-def _unfit(flow: Flow, known: Chatflow) -> Iterator[str]:
-    """Yield where the registry's form is not the one with which the flow begins in Flowise."""
-    theirs, ours = {each.name: each for each in known.form}, {each.name: each for each in flow.form}
-    if known.form and not flow.form:
-        yield f"it begins with a form: give the registry `form: {_as_registry(known.form)}`"
-        return
-    if flow.form and not known.form:
-        yield "it begins with no form: take `form` out of the registry"
-        return
-    missing = [each for name, each in theirs.items() if name not in ours]
-    if missing:
-        yield f"its form has more fields than the registry's: {described(missing)}"
-    for name, field in ours.items():
-        there = theirs.get(name)
-        if there is None:
-            yield f"its form has no field `{name}`"
-        elif (there.type, set(there.options)) != (field.type, set(field.options)):
-            yield f"the field `{name}` of its form is {described([there])}, in the registry {described([field])}"
-
-
-def _as_registry(fields: tuple[FormField, ...]) -> str:
-    """Return a form as it can be written into a registry."""
-    return json.dumps([each.model_dump(exclude_defaults=True) for each in fields], ensure_ascii=False)
-
-
-def _remarks(flow: Flow, known: Chatflow, ignored: tuple[str, ...]) -> Iterator[str]:
-    if known.asks_person:
-        yield "it may stop and ask a person: `flywheel waiting` lists what waits for a decision"
-    if ignored:
-        yield f"Flowise ignores {', '.join(ignored)}: enable overriding in the flow's configuration"
-    if known.rate is not None and known.rate.period:
-        most = known.rate.calls / known.rate.period.total_seconds()
-        if flow.rate is None or flow.rate > most * 1.001:
-            ours = "the registry has no `rate`" if flow.rate is None else f"the registry allows {flow.rate:g} a second"
-            allowed = f"{known.rate.calls} calls in {known.rate.period.total_seconds():g} s"
-            instead = f"`rate: {most * 3600:.4g}/h` lets queries wait here instead"
-            yield f"Flowise refuses more than {allowed}, {ours}: {instead}"
-
-
-async def _key_state(
-    client: FlowiseClient, flow: Flow, known: Chatflow, api_key: SecretStr | None
-) -> Literal["not needed", "accepted", "missing", "refused", "not known"]:
-    if not known.keyed:
-        return "not needed"
-    if api_key is None:
-        return "missing"
-    try:
-        bound = await client.chatflows.of_key(api_key)
-    except FlowUnauthorized:
-        return "refused"
-    except FlowError:
-        return "not known"
-    return "accepted" if any(each.id == flow.id for each in bound) else "refused"
+        return list(await asyncio.gather(*map(check, catalog.active.values())))
+    finally:
+        await backends.close()

@@ -30,7 +30,7 @@ from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from producer.cli.flow_check import FlowReport
+    from agentic_flywheel.backends import FlowReport
 
 flows = options.command_group("List, check, add and import the flows of the registry.")
 flows.command()(lint)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from agentic_flywheel.access.file import read_file
+from agentic_flywheel.backends import FlowReport
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import InvalidSetting, InvalidTokens, UnknownFlow, rebuild
 from agentic_flywheel.settings import load_settings
-from producer.cli.flow_check import FlowReport
 from producer.cli.flows import show_report
 from producer.cli.screen import Screen, table_of
 

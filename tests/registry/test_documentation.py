@@ -12,9 +12,12 @@ from agentic_flywheel.catalog import Flow, Policy, parse_duration
 from agentic_flywheel.registry import bundled_registry, load_catalog, read_registry
 from agentic_flywheel.registry.document import document_of
 from agentic_flywheel.registry.reading import reading_of
+from agentic_flywheel.servers import FlowServer
 
 from .conftest import GOOD, Write
 
+#: Fields of a flow that are no keys of its entry: the key itself, and what `server` stands for.
+INNER = {"key", "served_by"}
 PAGE = (Path(__file__).parents[2] / "docs" / "registry.md").read_text("utf-8")
 
 
@@ -22,7 +25,8 @@ def test_every_key_is_documented() -> None:
     rows = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| ")]
     documented = {name for row in rows for name in re.findall(r"`([\w.]+)`", row)}
 
-    assert {field.alias or name for name, field in Flow.model_fields.items()} - {"key"} <= documented
+    assert {field.alias or name for name, field in Flow.model_fields.items()} - INNER <= documented
+    assert {f"servers.{name}" for name in FlowServer.model_fields} <= documented
     bands = {"high", "medium"}
     assert (Policy.model_fields.keys() - bands) | {f"bands.{name}" for name in bands} <= documented
 
@@ -34,7 +38,7 @@ def test_one_table_names_every_key_of_a_flow_with_its_default() -> None:
 
     assert all(len(row) == 4 for row in rows)
     assert [row[0].strip() for row in rows if not row[2].strip() or not row[3].strip()] == []
-    assert defaults.keys() == {field.alias or name for name, field in Flow.model_fields.items()} - {"key"} | {"status"}
+    assert defaults.keys() == {field.alias or name for name, field in Flow.model_fields.items()} - INNER | {"status"}
     for name, field in Flow.model_fields.items():
         said = defaults.get(field.alias or name, "").strip("`")
         if isinstance(field.default, timedelta) and name != "ttl":

@@ -10,7 +10,7 @@ from agentic_flywheel.catalog import Catalog, Flow, Policy, revision_of
 def catalog_of(*flows: Flow, **policy: Any) -> Catalog:
     keyed = {flow.key: flow for flow in flows}
     rules = Policy(**policy)
-    return Catalog(flows=keyed, policy=rules, revision=revision_of(keyed, rules))
+    return Catalog(flows=keyed, policy=rules, revision=revision_of(keyed, rules, {}))
 
 
 def flow(key: str, domain: str = "", **fields: Any) -> Flow:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Self
 
 import aiohttp
@@ -37,13 +38,21 @@ class FlowiseClient:
     what its chat widget asks beside predictions.
     """
 
-    def __init__(self, base_url: str, *, session: aiohttp.ClientSession | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        ca_file: str | None = None,
+    ) -> None:
         """Take the server's address, with or without ``/api/v1``. A given ``session`` stays the caller's to close.
 
-        Raises InvalidSetting where the address is none.
+        ``headers`` go with every request; ``ca_file``: authorities that are trusted beside the usual ones. Raises
+        InvalidSetting where the address is none.
         """
         self._base = api_address(base_url)
-        self._connection = Connection(failure_of, session=session)
+        self._connection = Connection(failure_of, session=session, headers=headers, ca_file=ca_file)
         self.chatflows = Chatflows(self._base, self._connection)
         self.verdicts = Verdicts(self._base, self._connection)
         self.widget = Widget(self._base, self._connection)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import JsonValue
 
 from agentic_flywheel.backends.bodies import StreamedBody, with_uploads
-from agentic_flywheel.backends.models import FlowCall
+from agentic_flywheel.backends.models import FlowCall, overridden
 from agentic_flywheel.errors import FlowRefused
 from agentic_flywheel.given import FormScalar
 from agentic_flywheel.models import MAX_CONTEXT, MAX_QUESTION
@@ -24,16 +23,9 @@ _LARGEST_EXACT = 2**53 - 1
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
-def overridden(config: Mapping[str, JsonValue], by: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return a configuration with another one over it; of the variables, ``vars``, each one by itself."""
-    variables, others = config.get("vars"), by.get("vars")
-    merged = {"vars": {**variables, **others}} if isinstance(variables, dict) and isinstance(others, dict) else {}
-    return {**config, **by, **merged}
-
-
 def effective_config(call: FlowCall) -> dict[str, JsonValue]:
     """Return the ``overrideConfig`` of a call without its session: the flow's own, overridden by the call's."""
-    return overridden(call.flow.config, call.config)
+    return overridden(call.flow.config, {**call.config, **call.carried})
 
 
 def prediction_body(call: FlowCall) -> dict[str, Any]:

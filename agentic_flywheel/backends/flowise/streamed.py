@@ -13,12 +13,11 @@ from agentic_flywheel.backends.flowise.contents import output_of, usage_of
 from agentic_flywheel.backends.flowise.frames import EXECUTED, StreamEvent
 from agentic_flywheel.backends.flowise.news import NewsDesk
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
+from agentic_flywheel.backends.streamed_text import StreamedText
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import AnswerTooLong, FlowProtocolError, ServerUnreachable
+from agentic_flywheel.errors import FlowProtocolError, ServerUnreachable
 from agentic_flywheel.models import EventKind
 
-#: Characters of an answer that is streamed.
-MAX_TEXT = 8_000_000
 #: Events that hold a list of a field of the answer. Each node of an AgentFlow sends its own.
 _LISTS = ("sourceDocuments", "artifacts", "fileAnnotations", "usedTools")
 
@@ -28,9 +27,7 @@ class StreamedAnswer:
 
     def __init__(self, flow: Flow, chat_id: str | None = None) -> None:
         self._flow = flow
-        self._tokens: list[str] = []
-        self._length = 0
-        self._half = ""
+        self._text = StreamedText(flow.key)
         self._fields: dict[str, Any] = {}
         self._lists: dict[str, list[Json]] = {}
         self._executed: bytes = b""
@@ -50,7 +47,7 @@ class StreamedAnswer:
         """Take one event and return the news in it. Raises FlowProtocolError where the text has no end."""
         name, data = event
         if name == "token":
-            text = self._token(data) if isinstance(data, str) and data else ""
+            text = self._text.add(data) if isinstance(data, str) else ""
             return [FlowNews(EventKind.TOKEN, {"text": text})] if text else []
         if name == EXECUTED:
             self._executed = data
@@ -76,18 +73,6 @@ class StreamedAnswer:
         elif name == "end":
             self._ended = True
 
-    def _token(self, text: str) -> str:
-        text = self._half + text
-        # The first half of a character waits for the second.
-        self._half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-        text = str(whole(text.removesuffix(self._half)))
-        self._length += len(text)
-        if self._length > MAX_TEXT:
-            raise AnswerTooLong(self._flow.key, f"it is longer than {MAX_TEXT:,} characters")
-        if text:
-            self._tokens.append(text)
-        return text
-
     def answer(self) -> FlowAnswer:
         """Return the whole answer.
 
@@ -98,7 +83,7 @@ class StreamedAnswer:
                 raise ServerUnreachable(self._flow.key, "the stream broke off before the answer was whole")
             raise FlowProtocolError(self._flow.key, "the stream ended without an answer")
         nodes = objects(_data_of(self._executed))
-        text = "".join(self._tokens) or _last_content(nodes)
+        text = str(self._text) or _last_content(nodes)
         fields = whole({**self._lists, **self._fields})
         answer = answer_of_fields(self._flow, fields, text=text, nodes=nodes, seen=self._desk.times)
         return answer.model_copy(update={"usage": answer.usage or usage_of(self._usage, model=None)})

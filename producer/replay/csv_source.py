@@ -49,7 +49,7 @@ def read_csv(file: TextIO, *, tabs: bool = False) -> Iterator[Read]:
     head = _next(lines, reader)
     if head is None or head.fault:
         raise ValueError(f"its first row cannot be read: {head.fault}" if head else "it is empty")
-    table = Table(head.cells)
+    table = Table(head.cells, separator)
     if said is None and separator != ("\t" if tabs else ","):
         one = "has one column, and nothing separates columns"
         yield Note(text=one if separator == _NONE else f"has {_SEPARATORS[separator]} between its columns")

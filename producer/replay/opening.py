@@ -271,14 +271,15 @@ def encoding_of(file: BinaryIO, *, told: str = "", only_unicode: bool = False) -
     high = len(_HIGH.findall(sample))
     if _ROW_OF_HIGH.search(sample) or high > _MOST_HIGH * (high + len(_LETTER.findall(sample))):
         raise ValueError(
-            f"from line {line} on it is neither UTF-8 nor a Western European encoding; save it as UTF-8 "
-            "(Excel: Save as, CSV UTF-8)"
+            f"from line {line} on it is neither UTF-8 nor a Western European encoding; say which, such as "
+            "`--encoding windows-1251`, or save it as UTF-8 (Excel: Save as, CSV UTF-8)"
         )
     text = sample.decode("cp1252", "ignore")
     if (found := _BROKEN_WORD.findall(text)) and len(found) > _MOST_BROKEN * high:
         raise ValueError(
             f"it is not UTF-8 (first in line {line}), and read as Windows-1252 it has words such as {found[0]!r}; "
-            "save it as UTF-8 (Excel: Save as, CSV UTF-8)"
+            "say which encoding it has, such as `--encoding windows-1250`, or save it as UTF-8 (Excel: Save as, CSV "
+            "UTF-8)"
         )
     return Encoding("cp1252", f"is not UTF-8 (first in line {line}); read as Windows-1252, which Latin-1 is a part of")
 

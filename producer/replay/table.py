@@ -15,6 +15,7 @@ from producer.replay.reads import FIELDS, NESTED, Note, Problem, Read, item_of
 
 #: Cells that give nothing: empty ones, and what PostgreSQL and MySQL write in place of nothing.
 _NOTHING = frozenset({"", "\\N"})
+_RULE = re.compile(":?-+:?")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
 
@@ -27,8 +28,11 @@ def is_header(names: Iterable[str]) -> bool:
 class Table:
     """The columns of one file. A column with the name of a field is that field, any other is kept as ``metadata``."""
 
-    def __init__(self, header: Sequence[str]) -> None:
-        """Raises ValueError where no column is named `question`, or one of a field's twice."""
+    def __init__(self, header: Sequence[str], separator: str = ",") -> None:
+        """``separator``: put between cells where a row is shown.
+
+        Raises ValueError where no column is named `question`, or one of a field's twice.
+        """
         names = [_name(each) for each in header]
         if not is_header(names):
             told = ", ".join(each for each in names if each)[:200] or "nothing"
@@ -36,7 +40,7 @@ class Table:
         twice = [name for name, count in Counter(names).items() if count > 1 and name in FIELDS]
         if twice:
             raise ValueError(f"its first row names the column {twice[0]!r} twice")
-        self._header = names
+        self._header, self._separator = names, separator
         self._order = None if "question" in names else Order()
         self.names = list(_each_once(names))
 
@@ -51,14 +55,16 @@ class Table:
             return
         if _name(row[0]) == self._header[0] and [_name(each) for each in row] == self._header:
             # Files were joined, each with a first row of its own.
-            yield Problem(number=number, reason="it repeats the first row", text=",".join(row))
+            yield Problem(number=number, reason="it repeats the first row", text=self._separator.join(row))
+        elif all(map(_RULE.fullmatch, filter(None, map(str.strip, row)))):
+            yield Note(text=f"has a line of dashes in line {number}, as tables in Markdown have; it is no question")
         else:
             if self._order is not None and (note := self._order.note(dict(zip(self.names, row, strict=False)))):
                 yield note
             yield self._of(number, row)
 
     def _of(self, number: int, row: Sequence[str]) -> Read:
-        text = ",".join(row)
+        text = self._separator.join(row)
         if len(row) > len(self.names) and any(row[len(self.names) :]):
             return Problem(number=number, reason=f"it has {len(row)} values for {len(self.names)} columns", text=text)
         if any(UNDECODABLE in value for value in row):

@@ -8,13 +8,16 @@ from decimal import Decimal
 import pytest
 
 from agentic_flywheel.asker import LOCAL
+from agentic_flywheel.backends import FlowAnswer
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.figures.metrics import Exposition
 from agentic_flywheel.figures.usage import Dimension, UsageRow, read_usage
-from agentic_flywheel.models import Answer, Usage
-from agentic_flywheel.prices import FREE, Cost
+from agentic_flywheel.models import Answer, FlowStep, Usage
+from agentic_flywheel.prices import FREE, Cost, Price, Prices, cost_told, rounded, together
 from pipeline.house import DOCUMENTS, TECHNICAL, House
 from pipeline.test_control import fresh
 from producer import AsyncProducer
+from workers.pricing import priced
 
 ASKED = "Which python database index should I plot?"
 BOTH = "Which python database index helps, and which clause of the contract covers liability?"
@@ -103,3 +106,76 @@ async def test_the_parts_of_an_answer_are_paid_one_by_one_and_the_whole_is_their
     found = await rows(producer, "flow")
     assert [found[part.flow].costs for part in answer.parts] == [(cost,) for cost in paid]
     assert (await rows(producer, "user"))[LOCAL].costs == (answer.cost,)
+
+
+PRICES = Prices(
+    currency="EUR",
+    models={
+        "big": Price(input=Decimal(10), output=Decimal(30), cached_input=Decimal(1)),
+        "small": Price(input=Decimal(1), output=Decimal(2)),
+    },
+)
+
+
+def used(tokens_in: int, tokens_out: int, model: str | None, cached: int = 0) -> Usage:
+    return Usage(
+        input_tokens=tokens_in,
+        cached_input_tokens=cached,
+        output_tokens=tokens_out,
+        total_tokens=tokens_in + tokens_out,
+        model=model,
+    )
+
+
+def step(usage: Usage | None) -> FlowStep:
+    return FlowStep(id="a", name="a", status="finished", usage=usage)
+
+
+@pytest.mark.parametrize(
+    ("usage", "steps", "cost"),
+    [
+        (used(100, 10, "big", cached=90), (), "0.00049 EUR"),
+        (used(100, 10, None), (), "0.00012 EUR"),  # the flow's own model
+        (used(100, 10, "other"), (), None),
+        (used(0, 0, "big"), (), None),  # a server that counts nothing does not know
+        (None, (), None),
+        # Two models have answered; together they have no name.
+        (used(200, 20, None), (step(used(100, 10, "big")), step(None), step(used(100, 10, "small"))), "0.00142 EUR"),
+        (used(200, 20, None), (step(used(100, 10, "big")), step(used(100, 10, "other"))), None),
+        # A part of the tokens was no step's: whose they are is not known.
+        (used(300, 30, None), (step(used(100, 10, "big")),), None),
+    ],
+)
+def test_what_a_flow_tells_is_priced_by_model_and_no_cost_is_guessed(
+    usage: Usage | None, steps: tuple[FlowStep, ...], cost: str | None
+) -> None:
+    flow = Flow(key="f", id="f", domain="d", model="small")
+
+    found = priced(FlowAnswer(text="so", usage=usage, steps=steps), flow, PRICES)
+
+    assert (str(found.usage.cost) if found.usage and found.usage.cost else None) == cost
+    assert priced(FlowAnswer(usage=usage), flow, Prices()).usage == usage
+
+
+def test_a_sum_with_an_unknown_part_or_in_two_currencies_is_unknown() -> None:
+    one, other = Cost(amount=Decimal("0.1"), currency="USD"), Cost(amount=Decimal("0.2"), currency="USD")
+
+    assert str(together([one, FREE, other])) == "0.3 USD"
+    assert together([one, None]) is None
+    assert together([one, Cost(amount=Decimal(1), currency="EUR")]) is None
+    assert together([]) is None
+    assert str(together([FREE])) == "0"
+    assert [rounded(Cost(amount=Decimal(each), currency="USD")) for each in ("0", "0.000054", "0.0999", "12.345")] == [
+        "0 USD",
+        "0.000054 USD",
+        "0.100 USD",
+        "12.34 USD",
+    ]
+    assert [cost_told(each) for each in (str(one), "0", None, "x USD", "-1 USD", "NaN USD")] == [
+        one,
+        FREE,
+        None,
+        None,
+        None,
+        None,
+    ]

@@ -76,3 +76,16 @@ def test_a_price_that_is_none_is_refused_with_its_line(
 
     assert (fault.line, fault.key) == (line, key)
     assert reason in fault.reason
+
+
+def with_model(model: str) -> str:
+    return GOOD.replace("    intent_keywords: [poem]\n", f"    intent_keywords: [poem]\n    model: {model}\n")
+
+
+def test_a_flow_of_any_backend_may_name_the_model_whose_price_it_has(write: Write) -> None:
+    flow = load_catalog(write(with_model("gpt-4.1"))).flows["poet"]
+
+    assert (flow.backend, flow.model) == ("flowise", "gpt-4.1")
+    assert flow.revision == load_catalog(write(GOOD)).flows["poet"].revision, "its kept answers stay"
+    for own in ("[a, b]", "{name: x}", "''", "x" * 201):  # an older registry may have such a key for itself
+        assert load_catalog(write(with_model(own))).flows["poet"].model is None

@@ -345,3 +345,16 @@ def test_a_file_named_for_tabs_that_has_another_separator_is_read_with_a_word(tm
     result = read(tmp_path, "id;question\n1;a?\n", "q.tsv")
 
     assert (result.questions, result.notes) == ([(2, "a?")], ["has a semicolon between its columns"])
+
+
+def test_the_line_of_dashes_of_a_markdown_table_is_no_question(tmp_path: Path) -> None:
+    found = read(tmp_path, "| question | id |\n| --- | :-: |\n| Why? | 1 |\n| --- why? | 2 |\n", name="q.md")
+
+    assert [(number, question.strip()) for number, question in found.questions] == [(3, "Why?"), (4, "--- why?")]
+    assert "has a line of dashes in line 2, as tables in Markdown have; it is no question" in found.notes
+
+
+def test_a_faulty_row_is_shown_with_the_separator_of_its_file(tmp_path: Path) -> None:
+    found = read(tmp_path, "question;id\nWhy; so?;1;2\nHow?;2\n")
+
+    assert [problem.text for problem in found.problems] == ["Why; so?;1;2"]

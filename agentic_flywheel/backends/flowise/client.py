@@ -48,8 +48,7 @@ class FlowiseClient:
     ) -> None:
         """Take the server's address, with or without ``/api/v1``. A given ``session`` stays the caller's to close.
 
-        ``headers`` go with every request; ``ca_file``: authorities that are trusted beside the usual ones. Raises
-        InvalidSetting where the address is none.
+        ``headers`` and ``ca_file``: as in ``FlowServer``. Raises InvalidSetting where the address is none.
         """
         self._base = api_address(base_url)
         self._connection = Connection(failure_of, session=session, headers=headers, ca_file=ca_file)

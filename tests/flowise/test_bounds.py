@@ -69,7 +69,7 @@ async def asked(
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Bounds of a megabyte, and a test that fails where much more was taken."""
-    for name in ("connection.MAX_ANSWER", "frames.MAX_FRAME", "frames.MAX_STREAM", "streamed_text.MAX_TEXT"):
+    for name in ("connection.MAX_ANSWER", "frames.MAX_FRAME", "frames.MAX_STREAM", "joined_text.MAX_TEXT"):
         monkeypatch.setattr(f"agentic_flywheel.backends.{name}", MB)
     tracemalloc.start()
     yield

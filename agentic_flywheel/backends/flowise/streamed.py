@@ -12,8 +12,8 @@ from agentic_flywheel.backends.flowise.answer import answer_of_fields
 from agentic_flywheel.backends.flowise.contents import output_of, usage_of
 from agentic_flywheel.backends.flowise.frames import EXECUTED, StreamEvent
 from agentic_flywheel.backends.flowise.news import NewsDesk
+from agentic_flywheel.backends.joined_text import JoinedText
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
-from agentic_flywheel.backends.streamed_text import StreamedText
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowProtocolError, ServerUnreachable
 from agentic_flywheel.models import EventKind
@@ -27,7 +27,7 @@ class StreamedAnswer:
 
     def __init__(self, flow: Flow, chat_id: str | None = None) -> None:
         self._flow = flow
-        self._text = StreamedText(flow.key)
+        self._text = JoinedText(flow.key)
         self._fields: dict[str, Any] = {}
         self._lists: dict[str, list[Json]] = {}
         self._executed: bytes = b""

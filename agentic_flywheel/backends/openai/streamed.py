@@ -9,6 +9,7 @@ from typing import Any
 
 from agentic_flywheel.backends.contents import MAX_ENTRIES, Json, name_of
 from agentic_flywheel.backends.decoding import parse_json
+from agentic_flywheel.backends.joined_text import JoinedText
 from agentic_flywheel.backends.models import FlowNews
 from agentic_flywheel.backends.openai.answer import (
     REASONING_STEP,
@@ -23,7 +24,6 @@ from agentic_flywheel.backends.openai.answer import (
     usage_of,
 )
 from agentic_flywheel.backends.openai.failure import failure_of_told, told_of
-from agentic_flywheel.backends.streamed_text import StreamedText
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.cutting import cut_value
 from agentic_flywheel.doings import RUNNING
@@ -40,9 +40,9 @@ class StreamedCompletion:
 
     def __init__(self, flow: Flow, secrets: Collection[str]) -> None:
         self._flow, self._secrets = flow, secrets
-        self._text, self._reasoning, self._refusal = (StreamedText(flow.key) for _ in range(3))
+        self._text, self._reasoning, self._refusal = (JoinedText(flow.key) for _ in range(3))
         self._calls: dict[int, ToolCall] = {}
-        self._arguments: dict[int, StreamedText] = {}
+        self._arguments: dict[int, JoinedText] = {}
         self._told = Completion()
         self._reasons_since: float | None = None
         #: For how long the model reasoned.
@@ -116,7 +116,7 @@ class StreamedCompletion:
             raise AnswerTooLong(self._flow.key, f"it asks for more than {2 * MAX_ENTRIES} tools")
         call = self._calls.setdefault(number, ToolCall())
         call.id, call.name = call.id or told.id, call.name or told.name
-        self._arguments.setdefault(number, StreamedText(self._flow.key)).add(told.arguments)
+        self._arguments.setdefault(number, JoinedText(self._flow.key)).add(told.arguments)
 
     def _called(self) -> list[ToolCall]:
         return [

@@ -9,7 +9,7 @@ from agentic_flywheel.errors import AnswerTooLong
 MAX_TEXT = 8_000_000
 
 
-class StreamedText:
+class JoinedText:
     """Joins the pieces of a text. JavaScript may cut it within a character."""
 
     def __init__(self, flow: str) -> None:

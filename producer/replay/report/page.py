@@ -103,7 +103,7 @@ def _moves(moves: Sequence[MovedFlow]) -> Markup:
         )
         for move in moves
     ]
-    return element("section", element("h2", "Flow by flow"), element("ul", *rows), class_="card")
+    return element("section", element("h2", "Flow by flow"), element("ul", *rows), class_="card moves")
 
 
 def _gate(conditions: Sequence[ConditionOutcome]) -> Markup:

@@ -252,10 +252,17 @@ def flow_server(flow: Flow, settings: Settings) -> FlowServer:
     """
     if flow.served_by is not None:
         return flow.served_by
-    address = flow.server if flow.server is not None else flowise_address(settings)
+    if flow.server is not None:
+        return FlowServer(address=flow.server, backend=flow.backend)
+    return usual_server(settings)
+
+
+def usual_server(settings: Settings) -> FlowServer:
+    """Return the Flowise of the flows that name no server. Raises InvalidSetting where the settings name none."""
+    address = flowise_address(settings)
     if not address.startswith(("http://", "https://")):
         raise InvalidSetting("FLOWISE_BASE_URL", "an address begins with http:// or https:// and names a host")
-    return FlowServer(address=address, backend=flow.backend)
+    return FlowServer(address=address)
 
 
 def calls_at_once(flow: Flow | None, settings: Settings) -> int:

@@ -85,7 +85,8 @@ class Assignment:
 
     def success(self, answer: Answer, found: FlowAnswer) -> ExecutionEnd:
         """Return the end of an execution whose flow was called: what is kept of its answer, and what the call cost."""
-        return paid(success(answer, (self.flow, self.query.asker)), found, self.runtime.catalog.prices)
+        end = success(answer, (self.flow, self.query.asker))._replace(pause=found.pause)
+        return paid(end, found, self.runtime.catalog.prices)
 
     def substitute(self, execution: Execution, route: RouteDecision) -> Answer | None:
         """Return the answer to give where the flow has failed for good; None: the query fails."""

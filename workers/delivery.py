@@ -126,7 +126,7 @@ class Delivery:
                     # A fallback has not asked what was decided: the decision waits for the flow that has.
                     if begun.reason == WaitReason.CIRCUIT and self.flow.fallback and not begun.decided:
                         attempts = await attempts_of(self.runtime.batch, self.execution.query_id, self.execution.part)
-                        opened = CircuitOpen(self.flow.key, begun.wait_ms / 1000)
+                        opened = CircuitOpen(self.flow.key, begun.wait_ms / 1000, backend=self.flow.backend)
                         return await self._fall_back(opened, attempts, transient=False)
                     await self.waiting.parked(self.execution, begun.reason)
                     return None

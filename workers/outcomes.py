@@ -168,8 +168,8 @@ def remembered_failure(error: str, failure: str) -> tuple[FlywheelError, Executi
 
 
 def discreet(error: FlowError) -> FlowError:
-    """Return an error without Flowise's own text, which may quote the profile or the question."""
-    said = {"reason": "what Flowise said is withheld, the query ran under a confidential profile"}
+    """Return an error without its server's own text, which may quote the profile or the question."""
+    said = {"reason": "what its server said is withheld, the query ran under a confidential profile"}
     return replace(error, **said) if any(each.name == "reason" for each in fields(error)) else error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal, NamedTuple, TypedDict
 
 from agentic_flywheel.broker.wire import NO_FENCE, RENEWAL, Heard
@@ -113,6 +114,8 @@ class ExecutionEnd(NamedTuple):
     #: What its call has cost, in billionths of the currency's unit; empty: not known, or no currency is named.
     spent: str = ""
     currency: str = ""
+    #: For how long the flow asks not to be called, with its answer.
+    pause: timedelta = timedelta()
 
 
 class About(NamedTuple):

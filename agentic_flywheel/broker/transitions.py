@@ -208,6 +208,7 @@ class Transitions:
             all_most=self._settings.cache_bytes,
             failure_ms=_ms(flow.failure_ttl.total_seconds()) if flow and called else 0,
             transient=end.transient,
+            throttled_ms=_ms(end.pause.total_seconds()),
             **place_of(flow, self._settings),
             heard=end.heard,
             queue=queue,

@@ -49,7 +49,7 @@ class UploadsFull(FlywheelError):
 
 @dataclass(eq=False)
 class UploadRefused(FlywheelError):
-    """Flowise could not read a file of the query. The flow was not called, and is not to blame."""
+    """The flow's server could not read a file of the query. The flow was not called, and is not to blame."""
 
     #: Of the documents that were given together: Flowise does not say which of them it could not read.
     names: str
@@ -64,4 +64,4 @@ class UploadRefused(FlywheelError):
 
     @property
     def message(self) -> str:
-        return f"Flowise could not read {self.names} for the flow {self.flow!r}: {self.reason}"
+        return f"The server of the flow {self.flow!r} could not read {self.names}: {self.reason}"

@@ -49,6 +49,8 @@ class HttpFlow(Model):
     form: tuple[HttpFormField, ...] = ()
     #: Names of its settings. Their values are for whoever may change them.
     config: tuple[str, ...] = ()
+    #: The protocol that its server speaks.
+    backend: str
     #: Whether its answers are kept for who asks the same.
     cached: bool
     fallback: str | None = None
@@ -143,6 +145,7 @@ def _shown(flow: Flow, examples: tuple[str, ...], default: bool) -> HttpFlow:
             for each in flow.form
         ),
         config=tuple(flow.config),
+        backend=flow.backend,
         cached=flow.cache != "off",
         fallback=flow.fallback,
     )

@@ -26,7 +26,7 @@ from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.access_checks import bridge_found, tokens_found
 from producer.cli.check import Check, failed_by
-from producer.cli.checkup_servers import check_flower, check_flowises, check_gateway, check_langfuse
+from producer.cli.checkup_servers import check_flower, check_gateway, check_langfuse, check_servers
 from producer.cli.durability import SETTINGS, in_replicas, on_disk
 from producer.stack.guard import ended
 
@@ -59,7 +59,7 @@ async def check_everything() -> list[Check]:
         checks.append(await _workers(settings, catalog))
         checks.append(await _accepted(settings))
     flowises, flower, gateway, langfuse, bridge = await asyncio.gather(
-        check_flowises(settings, stack, catalog),
+        check_servers(settings, stack, catalog),
         check_flower(stack),
         check_gateway(stack),
         check_langfuse(settings),

@@ -70,7 +70,7 @@ def test_an_event_of_a_retry_is_told_without_places() -> None:
     data = {"error_type": "ServerUnreachable", "error": "Cannot connect to host 10.1.2.3:3000", "attempt": 1}
     other = {"error_type": "FlowFailed", "error": "It raised", "attempt": 1}
 
-    assert outward_event(data) == {**data, "error": "The Flowise server could not be reached"}
+    assert outward_event(data) == {**data, "error": "The flow's server could not be reached"}
     assert outward_event(other) == other
     assert outward_event({"text": "ServerUnreachable"}) == {"text": "ServerUnreachable"}
 

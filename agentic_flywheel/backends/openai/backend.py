@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -21,9 +22,9 @@ from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
 from agentic_flywheel.backends.openai.failure import failure_of
 from agentic_flywheel.backends.openai.reading import CompletionReading
 from agentic_flywheel.backends.openai.request import encoded, settings_of
-from agentic_flywheel.backends.protocol import Abilities, FlowBackend, ListedFlow, Probe
+from agentic_flywheel.backends.protocol import Abilities, FlowBackend, FlowReport, ListedFlow, Probe
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowNotFound, FlowRefused, FlowTimeout, InvalidSetting
+from agentic_flywheel.errors import FlowRefused, FlowTimeout, FlywheelError, InvalidSetting
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.secret_values import without_secret_values
 from agentic_flywheel.servers import FlowServer
@@ -105,9 +106,22 @@ class OpenAIBackend(FlowBackend):
         now = asyncio.get_running_loop().time
         started = now()
         models = await self._models(flow, api_key)
-        if flow is not None and models.listed and not any(_covers(each.id, flow.model) for each in models.listed):
-            raise FlowNotFound(flow.key, flow.model or "")
         return Probe(models.version, timedelta(seconds=now() - started))
+
+    async def examine(self, flow: Flow, *, api_key: SecretStr | None = None) -> FlowReport:
+        try:
+            models = await self._models(flow, api_key)
+        except FlywheelError as error:
+            return FlowReport(flow=flow.key, streams=True, problems=(error.message,))
+        listed = next((each for each in models.listed if _covers(each.id, flow.model)), None)
+        return FlowReport(
+            flow=flow.key,
+            name=listed.name if listed else "",
+            streams=True,
+            problems=(listed.unusable,) if listed and listed.unusable else (),
+            # A proxy answers for models that it does not list, such as those of a pattern.
+            remarks=() if listed else (_unlisted(flow.model or "", models.listed),),
+        )
 
     async def list_flows(self, *, api_key: SecretStr | None = None) -> tuple[ListedFlow, ...]:
         return (await self._models(None, api_key)).listed
@@ -151,6 +165,13 @@ def _listed(told: dict[str, Any]) -> ListedFlow:
     kind = name_of(told.get("mode"))
     unusable = "" if kind in ("", "chat", "responses") else f"it is a model for {kind}"
     return ListedFlow(id=name_of(told.get("id")), name=name_of(told.get("name")), unusable=unusable)
+
+
+def _unlisted(model: str, listed: tuple[ListedFlow, ...]) -> str:
+    names = [each.id for each in listed]
+    alike = difflib.get_close_matches(model, names, n=3) or names[:3]
+    said = f"it lists {len(names)}, such as {', '.join(alike)}" if names else "it lists none"
+    return f"the server does not list the model {model!r}; {said}"
 
 
 def _covers(listed: str, model: str | None) -> bool:

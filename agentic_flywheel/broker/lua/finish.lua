@@ -19,6 +19,7 @@
 -- all_most: whole        bytes of all cached answers
 -- failure_ms: whole      for how long a permanent failure is remembered; 0 for not at all
 -- transient: flag        whether the failure says nothing about the question
+-- throttled_ms: whole    for how long the flow asks not to be called, with its answer
 -- server: text           where the flow is
 -- at_once: whole         calls of that server at once, of all its flows
 -- heard: text            what the call says of its server: up, down, or '' for nothing
@@ -48,6 +49,7 @@ if fence ~= NO_FENCE then
     return reply.late()
   end
   if state == STATE.failed and transient then call_failed(flow, 0, now) end
+  if throttled_ms > 0 then call_throttled(flow, throttled_ms, now) end
   pump(server, at_once, now)
 end
 local about = part == '' and look(id)

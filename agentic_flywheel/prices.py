@@ -98,12 +98,12 @@ class Prices(Model):
         return self.models.get(model) or self.models.get(_VERSION.sub("", model))
 
     def cost(self, model: str | None, *, input_tokens: int, cached: int, output_tokens: int) -> Cost | None:
-        """Return what a call cost; None where the model is not known or has no price, or no token was counted.
+        """Return what a call cost; None where the model is not known or has no price.
 
         ``cached``: how many of ``input_tokens`` the model's server had kept.
         """
         price = self.of(model) if model else None
-        if price is None or not (input_tokens or output_tokens):  # a server that counts none does not know
+        if price is None:
             return None
         kept = price.input if price.cached_input is None else price.cached_input
         whole = (input_tokens - cached) * price.input + cached * kept + output_tokens * price.output

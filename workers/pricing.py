@@ -29,10 +29,13 @@ def priced(found: FlowAnswer, flow: Flow, prices: Prices) -> FlowAnswer:
 
 
 def _with_cost(usage: Usage, flow: Flow, prices: Prices) -> Usage:
+    read, written = usage.input_tokens, usage.output_tokens
+    if not read or not written or read + written < usage.total_tokens:
+        return usage  # told in part: every call reads and writes, and tokens that are neither have no price
     cost = prices.cost(
         usage.model or flow.model,
-        input_tokens=usage.input_tokens,
+        input_tokens=read,
         cached=usage.cached_input_tokens,
-        output_tokens=usage.output_tokens,
+        output_tokens=written,
     )
     return usage.model_copy(update={"cost": cost})

@@ -138,6 +138,8 @@ def step(usage: Usage | None) -> FlowStep:
         (used(100, 10, None), (), "0.00012 EUR"),  # the flow's own model
         (used(100, 10, "other"), (), None),
         (used(0, 0, "big"), (), None),  # a server that counts nothing does not know
+        (used(0, 10, "big"), (), None),  # nor one that counts half of it
+        (used(100, 10, "big").model_copy(update={"total_tokens": 150}), (), None),
         (None, (), None),
         # Two models have answered; together they have no name.
         (used(200, 20, None), (step(used(100, 10, "big")), step(None), step(used(100, 10, "small"))), "0.00142 EUR"),

@@ -24,7 +24,7 @@ from agentic_flywheel.backends.openai.reading import CompletionReading
 from agentic_flywheel.backends.openai.request import encoded, settings_of
 from agentic_flywheel.backends.protocol import Abilities, FlowBackend, FlowReport, ListedFlow, Probe
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowRefused, FlowTimeout, FlywheelError, InvalidSetting
+from agentic_flywheel.errors import FlowRefused, FlowTimeout, FlowUnauthorized, FlywheelError, InvalidSetting
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.secret_values import without_secret_values
 from agentic_flywheel.servers import FlowServer
@@ -111,12 +111,17 @@ class OpenAIBackend(FlowBackend):
     async def examine(self, flow: Flow, *, api_key: SecretStr | None = None) -> FlowReport:
         try:
             models = await self._models(flow, api_key)
+        except FlowUnauthorized as error:
+            return FlowReport(
+                flow=flow.key, key="refused" if api_key else "missing", streams=True, problems=(error.message,)
+            )
         except FlywheelError as error:
             return FlowReport(flow=flow.key, streams=True, problems=(error.message,))
         listed = next((each for each in models.listed if _covers(each.id, flow.model)), None)
         return FlowReport(
             flow=flow.key,
             name=listed.name if listed else "",
+            key="accepted" if api_key else "not needed",
             streams=True,
             problems=(listed.unusable,) if listed and listed.unusable else (),
             # A proxy answers for models that it does not list, such as those of a pattern.

@@ -35,8 +35,9 @@ class CompletionReading:
         """Read an answer. Raises a FlowError, which quotes none of the secrets."""
         flow, clock = self._call.flow, self._clock
         clock.heard()
-        if response.status != 200 or not self._call.stream or response.content_type == "text/html":
-            body = await self._connection.read_answer(response, flow, secrets, heard=clock.heard)
+        page = response.content_type == "text/html"
+        if response.status != 200 or not self._call.stream or page:
+            body = await self._connection.read_answer(response, flow, secrets, any_type=not page, heard=clock.heard)
             with ExpectedForm(flow.key):
                 answer = answer_of(flow, plain_completion(flow, body, secrets))
         else:

@@ -160,12 +160,15 @@ async def test_a_model_that_is_not_listed_is_remarked_since_it_may_answer(
         report = await backend.examine(flow(model=model), api_key=KEY)
 
     assert (report.problems, report.remarks, report.streams) == (problems, remarks, True)
+    assert report.key == "accepted"
 
 
 async def test_a_server_that_cannot_be_asked_is_a_problem_of_the_flow() -> None:
     async with playing(scene("models_nokey")) as (backend, _):
         report = await backend.examine(flow())
+        refused = await backend.examine(flow(), api_key=KEY)
 
+    assert (report.key, refused.key) == ("missing", "refused")
     assert report.problems == ("The key for flow 'f' was refused: Authentication Error, No api key passed in.",)
 
 

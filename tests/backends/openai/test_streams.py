@@ -74,6 +74,14 @@ async def test_a_plain_answer_to_a_question_for_a_stream_is_one_too(kind: str) -
     assert found.usage.total_tokens == 5
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream"])
+async def test_a_plain_answer_is_told_by_what_it_is_not_by_its_content_type(kind: str) -> None:
+    (body,) = completed({"content": "Yes."}).parts
+
+    assert (await answer(Scene([body], kind))).text == "Yes."
+    assert "the answer is not JSON: no JSON" in (await failure(Scene([b"no JSON"], kind))).message
+
+
 @pytest.mark.parametrize(
     ("details", "kept"), [({"cached_tokens": 2}, 2), ({"cached_tokens": 9}, 3), ({"cached_tokens": None}, 0), (None, 0)]
 )

@@ -82,6 +82,9 @@ def _one_value(value: Any) -> Any:
     return value
 
 
+#: Characters of names and of reasons in one error. Names come from outside, and there may be thousands of them.
+_MOST_NAMES, _MOST_REASONS = 500, 2000
+
 _SLUG = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 _WITHOUT_SPACE = r"^[^\s]+$"
 
@@ -168,7 +171,13 @@ def bounded(query: _Sent, *not_sent: str) -> _Sent:
 def fault_of(refused: ValidationError) -> tuple[str, str]:
     """Return the first field that is not acceptable, and why; `query` where it is all of it."""
     first = refused.errors(include_input=False, include_url=False)[0]
-    return ".".join(map(str, first["loc"])) or "query", reason_of(first)
+    return ".".join(map(str, first["loc"]))[:_MOST_NAMES] or "query", reason_of(first)
+
+
+def told_together(faults: Mapping[str, str]) -> tuple[str, str]:
+    """Return the names of all fields that are not acceptable, and why, from the reason of each."""
+    said = "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults.items())
+    return ", ".join(faults)[:_MOST_NAMES], said[:_MOST_REASONS]
 
 
 def reason_of(fault: Mapping[str, Any]) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 
+#: Matches every id of a query: ours, and those that plain Celery clients choose. Keys and names of executions are built
+#: from ids.
+QUERY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 

@@ -20,6 +20,8 @@ class AskedPerson(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flow: str
+    #: Its id in Flowise at that time; '' where an older worker noted it.
+    flow_id: str = ""
     domain: str
     #: The question, in the flow's words.
     text: Annotated[str, Field(max_length=MAX_ASKED)]

@@ -22,7 +22,7 @@ from agentic_flywheel.errors import (
     RequestFailed,
 )
 from agentic_flywheel.figures.metrics import Exposition
-from agentic_flywheel.given import reason_of
+from agentic_flywheel.given import reason_of, told_together
 from http_gateway.described import described
 from http_gateway.discretion import outward
 from http_gateway.entrance import TOLD, Entrance
@@ -91,10 +91,9 @@ async def _not_acceptable(request: Request, refused: Exception) -> Response:
         # The first part says where it stood: in the body, the query string, the path.
         name = ".".join(map(str, each["loc"][1:])) or str(each["loc"][0])
         faults.setdefault(name, reason_of(each))
-    said = "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults.items())
     # Beside a body nothing is asked: what is wrong is the request.
     kind = InvalidQuery if refused.errors()[0]["loc"][0] == "body" else InvalidRequest
-    return _shown(request, kind(", ".join(faults)[:500], said[:2000]))
+    return _shown(request, kind(*told_together(faults)))
 
 
 async def _gone(request: Request, gone: Exception) -> Response:

@@ -20,6 +20,7 @@ _SAID = {
     "BrokerRefused": "The queue refuses to work until whoever runs it has changed something",
     "ServerUnreachable": "The flow's server could not be reached",
     "InvalidProfile": "The profile cannot be used until whoever runs the gateway has mended it",
+    "UploadNotKept": "There is no room for the file now; try again in {retry_after:g} s",
     "InvalidRegistry": "The registry of flows cannot be used until whoever runs the gateway has mended it",
 }
 _NEXT = (

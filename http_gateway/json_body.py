@@ -1,8 +1,4 @@
-"""Read a body of JSON: what it may cost is looked at before anything is made of it, large ones beside the loop.
-
-A body of one megabyte can hold some hundred thousand values, each of which becomes an object that is then checked: a
-second or more in which nobody else is served. So values are counted in the bytes, which takes a thousandth of that.
-"""
+"""Read a body of JSON: what it may cost is looked at before anything is made of it, large ones beside the loop."""
 
 from __future__ import annotations
 
@@ -18,12 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from agentic_flywheel import texts
 from agentic_flywheel.errors import InvalidQuery, RequestTooLarge
+from agentic_flywheel.once import GivenTwice, once
+from agentic_flywheel.weighing import TOO_MANY, divided
 
 _Body = TypeVar("_Body", bound=BaseModel)
 _Read = TypeVar("_Read")
 
-#: Most values in one body, lists and objects included: more than the longest batch or history has.
-MOST_VALUES = 30_000
 #: Bytes of a small body, of a feedback or a decision, and of a question, which may have six for a character of two.
 SMALL_BODY, QUESTION_BODY = 2**16, 2**20
 #: Bytes from which a body is read beside the loop.
@@ -58,9 +54,11 @@ def read_json(
     _weigh(raw, name, most, content)
     try:
         # Decoded here: `json` would also take UTF-16, in which the values were not counted.
-        given = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_number)
+        given = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_number, object_pairs_hook=once)
     except UnicodeDecodeError:
         raise InvalidQuery(name, "it should be in UTF-8") from None
+    except GivenTwice as twice:
+        raise InvalidQuery(name, str(twice)) from None
     except (ValueError, RecursionError):
         raise InvalidQuery(name, "it should be JSON") from None
     if not halves and _SURROGATE.search(raw) and (fault := _lone_surrogate_in(given)):
@@ -82,17 +80,9 @@ def _lone_surrogate_in(given: Any) -> str | None:
 
 
 def _weigh(raw: bytes, name: str, most: int | None, content: int) -> None:
-    plain = raw
-    if b"\\" in raw:
-        plain = raw.replace(b"\\\\", b"..").replace(b'\\"', b"..")
-    # Each text has a value or a name of its own. This is asked first: to divide a body of quotes alone is costly, too.
-    if plain.count(b'"') > 4 * MOST_VALUES + 2:
-        raise InvalidQuery(name, f"it has more than {MOST_VALUES:,} values")
-    pieces = plain.split(b'"')
-    # Every second piece stands between two texts.
-    between = b"".join(pieces[::2])
-    if between.count(b",") + between.count(b"[") + between.count(b"{") > MOST_VALUES:
-        raise InvalidQuery(name, f"it has more than {MOST_VALUES:,} values")
+    pieces = divided(raw)
+    if pieces is None:
+        raise InvalidQuery(name, TOO_MANY)
     if most is None:
         return
     if len(raw) - sum(len(each) for each in pieces[1::2] if len(each) > content or each[:5] == b"data:") > most:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 from urllib.parse import unquote_to_bytes
@@ -20,7 +20,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.errors import InvalidQuery, UploadNotKept
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS, OpenFile, Upload
@@ -43,7 +43,6 @@ class ReceivedFile:
 class ReceivedForm:
     """A form that has come whole."""
 
-    #: The first text of each name.
     fields: dict[str, str] = field(default_factory=dict)
     files: list[ReceivedFile] = field(default_factory=list)
 
@@ -54,10 +53,20 @@ class ReceivedForm:
 
 @asynccontextmanager
 async def received_form(request: Request, settings: Settings) -> AsyncIterator[ReceivedForm]:
-    """Receive a request's form; its files are there during the block. Raises InvalidQuery."""
+    """Receive a request's form; its files are there during the block. Raises InvalidQuery,
+    UploadNotKept."""
     most = settings.upload_bytes if settings.uploads_url is None else max(settings.upload_bytes, LARGEST)
     with ExitStack() as files:
         yield await _Receiving(files, most).form(request)
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    """Raise UploadNotKept where the disk is full, or takes nothing."""
+    try:
+        yield
+    except OSError as refused:
+        raise UploadNotKept("TMPDIR", refused.strerror or str(refused)) from None
 
 
 def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None:
@@ -93,7 +102,7 @@ class _Receiving:
         self._whole = False
 
     async def form(self, request: Request) -> ReceivedForm:
-        """Return the form when all of it has come. Raises InvalidQuery."""
+        """Return the form when all of it has come. Raises InvalidQuery, UploadNotKept."""
         _, options = parse_options_header(request.headers.get("content-type"))
         if not (boundary := options.get(b"boundary")):
             raise InvalidQuery("body", "its content type names no boundary")
@@ -149,7 +158,8 @@ class _Receiving:
         if len(self._form.files) == MOST_UPLOADS:
             raise InvalidQuery(self._part, f"at most {MOST_UPLOADS} files are accepted")
         self._name = name
-        received = tempfile.TemporaryFile(prefix="flywheel-form-")  # noqa: SIM115 - it is closed with the form
+        with _on_disk():
+            received = tempfile.TemporaryFile(prefix="flywheel-form-")  # noqa: SIM115 - it is closed with the form
         self._file = self._files.enter_context(received)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -162,16 +172,20 @@ class _Receiving:
         self._size += end - start
         if self._size > self._most:
             raise InvalidQuery(self._part, f"a file has more than {self._most:,} bytes, no larger one is accepted")
-        self._file.write(data[start:end])
+        with _on_disk():
+            self._file.write(data[start:end])
 
     def _end(self) -> None:
         if self._file is None:
+            if self._part in self._form.fields:
+                raise InvalidQuery(self._part, "it is given twice")
             try:
-                self._form.fields.setdefault(self._part, self._text.decode())
+                self._form.fields[self._part] = self._text.decode()
             except UnicodeDecodeError:
                 raise InvalidQuery(self._part, "it is no text in UTF-8") from None
             return
-        self._file.flush()
+        with _on_disk():
+            self._file.flush()
         self._form.files.append(ReceivedFile(self._part, self._name, self._file))
         self._file = None
 

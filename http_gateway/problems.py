@@ -77,6 +77,7 @@ _STATUS: dict[str, int] = {
             errors.QueueFull,
             errors.ServerUnavailable,
             errors.TooManyAsk,
+            errors.UploadNotKept,
             errors.UploadsFull,
         ),
         504: (errors.DeadlineExceeded, errors.FlowTimeout, errors.WaitTimeout),

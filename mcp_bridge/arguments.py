@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, mo
 
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import Question as _Question
+from agentic_flywheel.ids import QUERY_ID
 from agentic_flywheel.models import CachePolicy, Slug
 from agentic_flywheel.models import Identifier as _Identifier
 from agentic_flywheel.once import GivenTwice, once
+from agentic_flywheel.weighing import TOO_MANY, divided
 
 #: Seconds. Hosts cut a call at about a minute; a wait must end well before.
 LONGEST_WAIT = 45.0
@@ -50,6 +52,8 @@ def _read(arguments: type[BaseModel], name: str, value: Any) -> Any:
     """
     field = arguments.model_fields.get(name)
     if field is not None and isinstance(value, str) and _holds_values(field.annotation):
+        if divided(value.encode("utf-8", "surrogatepass")) is None:
+            raise InvalidQuery(name, TOO_MANY)
         try:
             value = json.loads(value, object_pairs_hook=once)
         except GivenTwice as twice:
@@ -98,13 +102,11 @@ Anything = Annotated[
 ]
 
 Question = Annotated[_Question, Field(description="What is asked, in the user's own words.")]
-QueryId = Annotated[str, Field(min_length=32, max_length=36, pattern=r"^[0-9a-f-]+$", description="As returned.")]
+QueryId = Annotated[str, Field(pattern=f"^{QUERY_ID.pattern}$", description="As returned.")]
 BatchId = Annotated[
     str, Field(min_length=32, max_length=32, pattern=r"^[0-9a-f]+$", description="As flowise_batch returned it.")
 ]
-TraceId = Annotated[
-    str, Field(min_length=32, max_length=36, pattern=r"^[0-9a-f-]+$", description="The trace_id or query_id.")
-]
+TraceId = Annotated[str, Field(pattern=f"^{QUERY_ID.pattern}$", description="The trace_id or query_id.")]
 SessionId = Annotated[_Identifier, Field(description="A new id begins a conversation, the same continues it.")]
 FlowKey = Annotated[Slug, Field(description="A flow_key of flowise_list_flows.")]
 #: How a question is aimed; each of the four says in one sentence what it does.

@@ -207,7 +207,7 @@ class Decide(Arguments):
     query_id: QueryId
     decision: Annotated[Decision, Field(description="The user's, not yours.")]
     feedback: Annotated[str, Field(description="What the user says to it.")] = ""
-    stop: Annotated[int | None, Field(description="Which of `asks`, if several.")] = None
+    stop: Annotated[int | None, Field(description="The `stop` of `asks`; needed from 2 on.")] = None
 
 
 @tool("Decide for a flow", DECIDES, Scope.ASK)

@@ -9,6 +9,7 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import ValidationError
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
+from agentic_flywheel.given import reason_of, told_together
 
 #: What a model can do next, before what a person can do.
 _ADVICE: dict[str, tuple[str, ...]] = {
@@ -55,9 +56,7 @@ def told_error(result: CallToolResult) -> dict[str, Any]:
 
 def refused_arguments(refused: ValidationError) -> InvalidQuery:
     """Return the error for arguments that do not fit; it names every one of them, and no value."""
-    faults = [
-        (".".join(map(str, fault["loc"])) or "arguments", fault["msg"].removeprefix("Value error, "))
-        for fault in refused.errors(include_input=False, include_url=False)
-    ]
-    names = ", ".join(dict.fromkeys(name for name, _ in faults))
-    return InvalidQuery(names, "; ".join(f"{name}: {reason}" if len(faults) > 1 else reason for name, reason in faults))
+    faults = dict[str, str]()
+    for fault in refused.errors(include_input=False, include_url=False):
+        faults.setdefault(".".join(map(str, fault["loc"])) or "arguments", reason_of(fault))
+    return InvalidQuery(*told_together(faults))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agentic_flywheel.once import GivenTwice, once
 from agentic_flywheel.texts import fault_in_value
+from agentic_flywheel.weighing import TOO_MANY, divided
 
 
 class MessageFault(NamedTuple):
@@ -30,6 +31,9 @@ class MessageFault(NamedTuple):
 
 def fault_of(raw: bytes) -> MessageFault | None:
     """Return why something is no message; None for a message."""
+    if divided(raw) is None:
+        # Not even its id is read.
+        return MessageFault(INVALID_REQUEST, f"Invalid request: {TOO_MANY}")
     try:
         found = json.loads(raw.decode(), object_pairs_hook=once, parse_constant=_no_number)
     except GivenTwice as twice:

@@ -87,9 +87,9 @@ def missing_scope(message: Any, grant: Grant) -> MissingScope | None:
 
 def _named(method: str, params: Any) -> str:
     if not isinstance(params, Mapping):
-        return method
+        return method[:100]
     name = next((str(params[each]) for each in ("name", "uri") if each in params), "")
-    return f"{method} {name[:100]}".strip()
+    return f"{method[:100]} {name[:100]}".strip()
 
 
 async def within_scopes(ctx: Context, call_next: CallNext) -> HandlerResult:

@@ -64,6 +64,8 @@ that one tool returns is what another takes. Errors say what to do next and when
 """
 
 _MINUTES = 5 * 60_000
+#: Characters of a resource's address that are read, and of a name that is told to be unknown.
+_LONGEST_URI, _LONGEST_NAME = 2000, 200
 #: What is listed depends on the token.
 _LISTED = CacheHint(ttl_ms=_MINUTES, scope="private")
 _HINTS = {
@@ -176,6 +178,8 @@ class _Served:
 
     async def read_resource(self, ctx: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
         uri = str(params.uri)
+        if len(uri) > _LONGEST_URI:
+            raise MCPError(INVALID_PARAMS, f"Resource not found: its address has more than {_LONGEST_URI} characters")
         try:
             told = await read(call_of(self._bridge, ctx), uri)
         except (UnknownQuery, UnknownSession, UnknownBatch) as unknown:
@@ -190,7 +194,7 @@ class _Served:
     async def get_prompt(self, ctx: Context, params: GetPromptRequestParams) -> GetPromptResult:
         found = await write_prompt(call_of(self._bridge, ctx), params.name, params.arguments or {})
         if found is None:
-            raise MCPError(INVALID_PARAMS, f"Unknown prompt: {params.name}")
+            raise MCPError(INVALID_PARAMS, f"Unknown prompt: {params.name[:_LONGEST_NAME]}")
         return found
 
 
@@ -201,6 +205,6 @@ def _may(scope: Scope) -> bool:
 def _no_tool(name: str) -> str:
     known = next((tool for tool in ALL_TOOLS if tool.name == name), None)
     if known is None:
-        return f"Unknown tool: {name}"
+        return f"Unknown tool: {name[:_LONGEST_NAME]}"
     needed = "--allow-changes, and --tools with it" if known.changes else "--tools with it"
     return f"Tool {name} is not offered here: the bridge was started without {needed}"

@@ -232,8 +232,8 @@ class AsyncProducer:
         """Have a query whose flow has stopped go on with a person's decision, ``proceed`` or ``reject``.
 
         ``feedback``: what the person says to the flow, at most 8,000 characters. ``stop``: the number of the stop that
-        is meant, as ``status`` tells it; without one, that at which the query waits. The query goes on under the same
-        id, and may stop again. Returns the number of the stop. The same decision twice is one.
+        is meant, as ``status`` tells it; needed once the query has asked for more than one decision. The query goes on
+        under the same id, and may stop again. Returns the number of the stop. The same decision twice is one.
 
         Raises AlreadyDecided where another decision was taken before, NothingToDecide, UnknownQuery (also where the
         query is another asker's), InvalidQuery, BrokerUnavailable: then it may have been taken, and can be repeated.

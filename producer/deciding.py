@@ -54,12 +54,15 @@ async def waiting(caller: Caller, limit: int) -> list[Record]:
 
 
 def _the_stop(record: Record) -> int:
-    """Return the number of the stop that is meant where none is named: the open one, else the last decided one."""
-    numbers = [stop.number for stop in record.stops]
-    if len(numbers) > 1:
+    """Return the number of the stop that is meant where none is named: the first one, else the last decided one.
+
+    A later one has to be named: a decision that is sent again, because its reply was lost, must not be taken for one of
+    which nobody was told.
+    """
+    if record.stops and record.last_stop > 1:
         asked = ", ".join(f"{stop.number} ({stop.flow})" for stop in record.stops)
-        raise InvalidQuery("stop", f"several flows of the query ask a person; name one of {asked}")
-    return numbers[0] if numbers else record.last_stop
+        raise InvalidQuery("stop", f"the query asks for more than one decision; name the one that is meant: {asked}")
+    return record.last_stop
 
 
 def _feedback(given: Any) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 
-from agentic_flywheel.broker import parcels, wire
+from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.records import load_result
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
+from agentic_flywheel.ids import QUERY_ID
 from agentic_flywheel.stack import stack_settings
 from workers.answering import answer_query
 from workers.classification import classify_query, refuse_id
@@ -115,7 +116,7 @@ async def classify(self: Any, *args: Any, **kwargs: Any) -> None:
     """Decide where a query goes: its JSON object, or only the question, or a query's fields by name."""
     given = args[0] if len(args) == 1 and not kwargs else kwargs.get("query", kwargs) if not args else list(args)
     query_id, wishes = self.request.id, Wishes()
-    if parcels.ACCEPTABLE_ID.fullmatch(query_id):
+    if QUERY_ID.fullmatch(query_id):
         wishes = take_wishes(self.request)
         work = classify_query(_open_runtime(), query_id, given, wishes, _version_in(self.request))
     else:

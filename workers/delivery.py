@@ -41,7 +41,7 @@ from workers.journal import Beginning, TraceJournal
 from workers.outcomes import cached_answer, discreet, failure, heard_of, remembered_failure, success, to_remember
 from workers.retry import decide
 from workers.runtime import Runtime
-from workers.stopping import asked_by, left_behind, resumed
+from workers.stopping import asked_by, flow_that_asked, left_behind, resumed
 from workers.telling import Telling
 from workers.waiting import WaitingPlaces
 
@@ -70,7 +70,8 @@ class Delivery:
 
     @property
     def flow(self) -> Flow:
-        return self.assignment.flow
+        flow = self.assignment.flow
+        return flow_that_asked(flow, self.decided) if self.decided else flow
 
     async def run(self) -> FlywheelError | None:
         """Return the error with which the query, or its part, ended; None where it was answered, waits or had ended."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from agentic_flywheel.broker import parcels, wire
+from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.messages import classify_parcel
 from agentic_flywheel.errors import UnreadableQuery
+from agentic_flywheel.ids import QUERY_ID
 from workers.ending import UNREADABLE, end_without_flow, record_unreadable, store_failure
 from workers.engine.envelope import Whose
 from workers.reconciling import rebuild
@@ -47,7 +48,7 @@ async def _mend(runtime: Runtime, whose: Whose, tag: str, reason: str) -> None:
 
 async def _end_unknown(runtime: Runtime, query_id: str, error: UnreadableQuery) -> None:
     """End a query that only its message knew."""
-    if not parcels.ACCEPTABLE_ID.fullmatch(query_id):
+    if not QUERY_ID.fullmatch(query_id):
         await store_failure(runtime, query_id, error)
         return
     await record_unreadable(runtime, query_id, classify_parcel(query_id, UNREADABLE, ""))

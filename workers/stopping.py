@@ -7,6 +7,7 @@ from typing import Any
 
 from agentic_flywheel.backends.models import FlowAnswer, HumanInput
 from agentic_flywheel.broker.executions import Execution, chat_id
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.stops import MAX_ASKED, AskedPerson, Decided, Decision
 
 #: How Flowise names the decisions in what an AgentFlow puts out as its action.
@@ -23,6 +24,7 @@ def asked_by(execution: Execution, found: FlowAnswer) -> AskedPerson:
     text = found.text if len(found.text) <= MAX_ASKED else found.text[: MAX_ASKED - len(_CUT)] + _CUT
     return AskedPerson(
         flow=execution.flow_key,
+        flow_id=execution.flow.id if execution.flow else "",
         domain=execution.domain,
         text=text,
         choices={choice: _name(mapping.get(key)) or choice.capitalize() for key, choice in _CHOICES.items()},
@@ -35,9 +37,16 @@ def asked_by(execution: Execution, found: FlowAnswer) -> AskedPerson:
     )
 
 
+def flow_that_asked(flow: Flow, decided: Decided) -> Flow:
+    """Return the flow to tell of a decision: the one that asked, whatever id the registry has for it by now."""
+    asked = decided.asked.flow_id
+    return flow.model_copy(update={"id": asked}) if asked not in ("", flow.id) else flow
+
+
 def resumed(execution: Execution, decided: Decided) -> Execution:
     """Return the execution that carries out a decision: its answer is nobody else's, and its chat goes on."""
-    return execution._replace(cache_key="", resumed_chat=decided.asked.chat_id or "")
+    flow = execution.flow and flow_that_asked(execution.flow, decided)
+    return execution._replace(flow=flow, cache_key="", resumed_chat=decided.asked.chat_id or "")
 
 
 def left_behind(fences: Iterable[str], execution: Execution, asked: AskedPerson) -> list[str]:

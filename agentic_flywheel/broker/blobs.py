@@ -19,7 +19,7 @@ from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.large_files import LargeFiles
-from agentic_flywheel.errors import InvalidQuery, InvalidSetting, PackageMissing, UploadLost, UploadsFull
+from agentic_flywheel.errors import InvalidQuery, InvalidSetting, PackageMissing, UploadLost, UploadNotKept, UploadsFull
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.uploads import Source, Upload, pieces_of
 
@@ -72,7 +72,8 @@ class Blobs:
         self.large = LargeFiles(settings.uploads_url)
 
     async def keep(self, asker: Asker, upload: Upload) -> None:
-        """Keep a file that this process has. Raises UploadLost where it has it not, UploadsFull, InvalidQuery."""
+        """Keep a file that this process has. Raises UploadLost where it has it not, UploadsFull, UploadNotKept,
+        InvalidQuery."""
         if upload.source is None or upload.digest is None:
             raise UploadLost(upload.name)
         token = secrets.token_hex(16)
@@ -82,7 +83,11 @@ class Blobs:
         await self._batch.call("RPUSH", key, size, *([token] if large else []), patience=0.0)
         await self._batch.call("EXPIRE", key, _WRITTEN_WITHIN)
         if large:
-            await asyncio.to_thread(self.large.write, token, read)
+            try:
+                await asyncio.to_thread(self.large.write, token, read)
+            except OSError as refused:
+                await self._batch.call("UNLINK", key)
+                raise UploadNotKept("FLYWHEEL_UPLOADS_URL", refused.strerror or str(refused)) from None
         else:
             for piece in read:
                 async with self._room:

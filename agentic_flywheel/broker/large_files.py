@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from typing import Any
 
 from agentic_flywheel.broker import wire
@@ -37,13 +38,18 @@ class LargeFiles:
         self._opened: tuple[Any, str] | None = None
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Write a file. Blocks."""
+        """Write a file; of one that cannot be written nothing is left. Blocks. Raises OSError."""
         folder, root = self._folder()
-        with folder.open(f"{root}/{name}", "wb", block_size=_BLOCK) as file:
-            if _is_local(folder):
-                os.chmod(f"{root}/{name}", 0o600)
-            for piece in pieces:
-                file.write(piece)
+        try:
+            with folder.open(f"{root}/{name}", "wb", block_size=_BLOCK) as file:
+                if _is_local(folder):
+                    os.chmod(f"{root}/{name}", 0o600)
+                for piece in pieces:
+                    file.write(piece)
+        except OSError:
+            with suppress(OSError):
+                self._delete(name)
+            raise
 
     async def require(self, name: str) -> None:
         """Raises FileNotFoundError where there is no such file."""

@@ -5,12 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 from collections.abc import Callable
 from typing import NamedTuple
-
-#: Matches the ids that a plain Celery client may choose. Keys and names of executions are built from ids.
-ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 #: Returns a text as a JSON string.
 quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii

@@ -110,7 +110,7 @@ from agentic_flywheel.errors.stack import (
 )
 from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
 from agentic_flywheel.errors.stored import RecordUnreadable
-from agentic_flywheel.errors.uploads import UploadLost, UploadRefused, UploadsFull
+from agentic_flywheel.errors.uploads import UploadLost, UploadNotKept, UploadRefused, UploadsFull
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -212,6 +212,7 @@ __all__ = [
     "UnusableReplay",
     "UnusableSource",
     "UploadLost",
+    "UploadNotKept",
     "UploadRefused",
     "UploadsFull",
     "VersionNotServed",

@@ -19,7 +19,8 @@ class InputRequired(FlywheelError):
     asked: str
 
     suggestions = (
-        "Decide: `flywheel resume <query_id> --proceed` or `--reject`, in MCP with `flowise_resume`.",
+        "Decide: `flywheel resume <query_id> --proceed` or `--reject`, in MCP with `flowise_resume`; after the first "
+        "stop with its number, `--stop`.",
         "See what else waits for a decision: `flywheel waiting`.",
         "Where nobody is to decide, `flywheel cancel <query_id>` ends it.",
     )

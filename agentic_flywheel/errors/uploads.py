@@ -48,6 +48,26 @@ class UploadsFull(FlywheelError):
 
 
 @dataclass(eq=False)
+class UploadNotKept(FlywheelError):
+    """A file could not be written where it is to be kept, such as to a full disk; the query was not accepted."""
+
+    #: Where it was to be kept: the setting or variable that says so.
+    where: str
+    reason: str
+
+    transient = True
+    retry_hint = 60.0
+    suggestions = (
+        "Make room where the files are kept, or name another place; then submit again.",
+        "Give images by their address, which takes up no room.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"A file cannot be kept where {self.where} says: {self.reason}"
+
+
+@dataclass(eq=False)
 class UploadRefused(FlywheelError):
     """The flow's server could not read a file of the query. The flow was not called, and is not to blame."""
 

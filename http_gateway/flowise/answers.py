@@ -63,15 +63,24 @@ def action_of(query_id: str, stop: Stop) -> Json:
     labels = {"proceed": stop.choices.get("proceed", "Proceed"), "reject": stop.choices.get("reject", "Reject")}
     buttons = (("proceed", "agentflowv2-approve-button"), ("reject", "agentflowv2-reject-button"))
     return {
-        "id": str(uuid.uuid5(uuid.UUID(query_id), str(stop.number))),
+        "id": str(uuid.uuid5(uuid.UUID(message_id_of(query_id)), str(stop.number))),
         "mapping": {"approve": labels["proceed"], "reject": labels["reject"]},
         "elements": [{"type": kind, "label": labels[decision]} for decision, kind in buttons],
         "data": {
-            "nodeId": stop.node or "",
+            "nodeId": node_of_stop(stop),
             "nodeLabel": stop.title or stop.node or "",
             "input": {"humanInputEnableFeedback": stop.feedback},
         },
     }
+
+
+def node_of_stop(stop: Stop) -> str:
+    """Return what a client is told of the node that asks, and gives back with the decision.
+
+    One node may ask again, and two flows may have nodes of one name. So a stop after a query's first one has its number
+    behind the node.
+    """
+    return (stop.node or "") if stop.number == 1 else f"{stop.node or ''}#{stop.number}"
 
 
 def made_by_flow(answer: Answer, chat: ClientChat) -> Json:

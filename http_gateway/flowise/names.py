@@ -45,8 +45,12 @@ def is_random_chat(name: str) -> bool:
 
 
 def message_id_of(query_id: str) -> str:
-    """Return the id of the message that answers a query: the query's, written as a UUID."""
-    return str(uuid.UUID(query_id))
+    """Return the id of the message that answers a query: the query's, written as a UUID; of a name that a plain Celery
+    client has chosen, a UUID that stands for it."""
+    try:
+        return str(uuid.UUID(query_id))
+    except ValueError:
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, query_id))
 
 
 def query_id_of(message_id: str) -> str | None:

@@ -14,13 +14,14 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response
 
 from agentic_flywheel.broker.events import read_events
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, InputRequired, InvalidQuery, QueryLost, RequestTooLarge
 from agentic_flywheel.given import MAX_QUERY_BYTES
 from agentic_flywheel.models import Answer, Event, EventKind, Record
 from agentic_flywheel.stops import Stop
 from agentic_flywheel.uploads import Upload
 from http_gateway.discretion import outward
-from http_gateway.flowise.answers import ClientChat, plain_answer, plain_question
+from http_gateway.flowise.answers import ClientChat, node_of_stop, plain_answer, plain_question
 from http_gateway.flowise.bodies import (
     GivenDecision,
     Prediction,
@@ -166,15 +167,28 @@ async def _decide(guest: Guest, prediction: Prediction, human: GivenDecision) ->
     if not asking:
         raise InvalidQuery("humanInput", "no flow waits for a decision in this chat")
     record = next((each for each in asking if each.stops), asking[0])
-    named = [stop for stop in record.stops if stop.node == human.start_node] or list(record.stops)
+    number = _stop_meant(record, guest.flow, human.start_node) if record.stops else None
     told = await read_events(guest.producer.batch, record.query_id)
     after = next((event.id for event in reversed(told) if event.kind is EventKind.INPUT_REQUIRED), "-")
-    await guest.producer.resume(
-        record.query_id, human.type, feedback=human.feedback or None, stop=named[0].number if named else None
-    )
+    await guest.producer.resume(record.query_id, human.type, feedback=human.feedback or None, stop=number)
     left = (await guest.producer.status(record.query_id)).stops
     chat = ClientChat(prediction.chat, prediction.session, record.query_id, prediction.question)
     return AskedChat(guest, chat, after, stop=left[0] if left else None)
+
+
+def _stop_meant(record: Record, flow: Flow | None, node: str | None) -> int:
+    """Return the number of the open stop that a client names. Raises InvalidQuery.
+
+    A decision that is sent again must not be taken for one at a later stop, of which nobody was told.
+    """
+    asking = [stop for stop in record.stops if flow is None or stop.flow == flow.key]
+    if not asking:
+        raise InvalidQuery("humanInput", "another flow waits for a decision in this chat")
+    found = next((stop for stop in asking if (node or stop.node or "") == node_of_stop(stop)), None)
+    if found is None:
+        asked = ", ".join(repr(node_of_stop(stop)) for stop in asking)
+        raise InvalidQuery("humanInput.startNodeId", f"nothing was decided: the chat asks at {asked} now")
+    return found.number
 
 
 async def _frames(exchange: AskedChat) -> AsyncGenerator[bytes]:

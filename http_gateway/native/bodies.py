@@ -10,13 +10,14 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic_core import PydanticCustomError
 
 from agentic_flywheel.given import Form, JsonObject, Text
+from agentic_flywheel.ids import QUERY_ID
 from agentic_flywheel.models import CachePolicy, Identifier, Message, Priority, Slug
 from agentic_flywheel.stops import Decision
 
 #: Seconds for which one request waits at most: proxies cut what is silent for a minute.
 LONGEST_WAIT = 55.0
 
-QueryId = Annotated[str, Path(pattern=r"^[0-9a-f-]{32,36}$", description="As it was returned.")]
+QueryId = Annotated[str, Path(pattern=f"^{QUERY_ID.pattern}$", description="As it was returned.")]
 Wait = Annotated[
     float,
     Query(
@@ -75,7 +76,7 @@ class HttpDecision(HttpBody):
 
     decision: Decision
     feedback: Annotated[str | None, Field(max_length=8_000, description="What the person says to it.")] = None
-    stop: Annotated[int | None, Field(ge=1, description="Which of `asks`, if there are several.")] = None
+    stop: Annotated[int | None, Field(ge=1, description="Which of `asks`: needed after the query's first stop.")] = None
 
 
 class Elsewhere(HttpBody):

@@ -57,6 +57,8 @@ _LOOKED_THROUGH = 1_000
 _PAGE = 100
 #: The part of a form that says what is asked, as JSON; the other parts are its files, or single fields.
 _WHOLE = "query"
+#: Fields that are JSON where they are parts of their own.
+_IN_JSON = ("form", "config", "uploads", "history", "metadata")
 _DECISION, _ELSEWHERE, _SCORE = BodyOf(HttpDecision), BodyOf(Elsewhere), BodyOf(HttpScore)
 
 
@@ -137,9 +139,15 @@ async def _json_ask(request: Request) -> HttpAsk:
 
 
 def _ask_of(fields: dict[str, str]) -> HttpAsk:
-    given: Any = {name: text for name, text in fields.items() if name != _WHOLE}
+    given: Any = {
+        name: read_json(text, name=name) if name in _IN_JSON else text
+        for name, text in fields.items()
+        if name != _WHOLE
+    }
     if _WHOLE in fields:
         whole = read_json(fields[_WHOLE], name=_WHOLE)
+        if isinstance(whole, dict) and (twice := sorted(whole.keys() & given.keys())):
+            raise InvalidQuery(twice[0], f"it is given twice: in `{_WHOLE}`, and in a part of its own")
         given = {**whole, **given} if isinstance(whole, dict) else whole
     return _read_ask(given)
 

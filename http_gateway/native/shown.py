@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, JsonValue
 from starlette.responses import Response
 
+from agentic_flywheel.doings import step_object
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Band, Choice, Cost, Model, Record, State, ToolUse, Usage
@@ -131,7 +132,7 @@ def answer_shown(answer: Answer) -> HttpAnswer:
         artifacts=tuple(_plain(each) for each in answer.artifacts),
         follow_ups=answer.follow_ups,
         tools=answer.tools,
-        steps=tuple(_plain(each) for each in answer.steps),
+        steps=tuple(map(step_object, answer.steps)),
         parts=tuple(
             HttpPart(
                 flow=each.flow, domain=each.domain, text=each.text, cached=each.cached, error=told_outside(each.error)

@@ -31,7 +31,7 @@ def resume(
     reject: Annotated[bool, typer.Option("--reject", help="Do not.")] = False,
     feedback: Annotated[str, typer.Option("--feedback", metavar="TEXT", help="Say this to the flow.")] = "",
     stop: Annotated[
-        int | None, typer.Option("--stop", metavar="NUMBER", help="Which of the query's stops is meant.")
+        int | None, typer.Option("--stop", metavar="NUMBER", help="Which of its stops: needed after the first one.")
     ] = None,
     domain: Domain = None,
     flow: Flow = None,

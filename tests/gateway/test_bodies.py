@@ -13,10 +13,11 @@ import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, RequestTooLarge
+from agentic_flywheel.weighing import MOST_VALUES
 from gateway.house import ALICE, GatewayHouse, gateway_client
 from http_gateway.app import SURFACES, build_app
 from http_gateway.gateway import Gateway
-from http_gateway.json_body import MOST_VALUES, read_json
+from http_gateway.json_body import read_json
 from http_gateway.surfaces import surface_at
 
 #: A body of 20 MB with some seven million values.
@@ -193,6 +194,11 @@ def test_what_is_no_json_in_utf_8_is_refused(raw: bytes) -> None:
         read_json(raw)
 
 
+def test_a_key_that_is_given_twice_is_refused_by_name() -> None:
+    with pytest.raises(InvalidQuery, match="form: the key 'amount' is given twice"):
+        read_json('{"amount": 1, "kind": "meal", "amount": 2}', name="form")
+
+
 def test_a_mark_at_the_beginning_is_no_part_of_the_json() -> None:
     assert read_json(b"\xef\xbb\xbf[1]") == [1]
 
@@ -225,7 +231,7 @@ def test_half_a_character_is_named_where_it_stands() -> None:
         ("GET", f"/v1/queries/{'0' * 32}?wait=nan", "", "InvalidRequest", "wait: it should be a finite number"),
         ("GET", "/v1/queries?limit=0", "", "InvalidRequest", "limit: "),
         ("GET", "/v1/queries?cursor=x", "", "InvalidRequest", "cursor: "),
-        ("GET", "/v1/queries/no", "", "InvalidRequest", "query_id: it does not have the form"),
+        ("GET", "/v1/queries/-no", "", "InvalidRequest", "query_id: it does not have the form"),
         ("GET", "/api/v1/chatmessage/auto", "", "InvalidRequest", "chatId: it should name the chat"),
         ("POST", "/api/v1/feedback/auto", '{"messageId"', "InvalidQuery", "body: it should be JSON"),
         (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -37,6 +39,29 @@ async def test_a_file_goes_with_the_question(alice: httpx2.AsyncClient, gateway_
     assert sorted(each["name"] for each in sent["uploads"]) == ["notes.txt", "picture.png"]
 
 
+async def test_a_part_of_its_own_may_be_json_and_no_field_is_given_twice(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    fields = {"question": "With parts?", "flow": "slow", "metadata": '{"case": 7}', "history": "[]"}
+    told = await alice.post("/v1/queries", params={"wait": 30}, files=_parts(fields))
+    kept = (await alice.get(told.json()["links"]["self"])).json()["query"]
+    refused = [
+        await alice.post("/v1/queries", files=[*_parts({"question": "one", **more}), *_parts({"question": "two"})])
+        for more in ({}, {"query": '{"question": "three"}'})
+    ]
+    in_both = await alice.post("/v1/queries", files=_parts({"query": '{"question": "a"}', "question": "b"}))
+    wrong = await alice.post("/v1/queries", files=_parts({"question": "x", "form": "employee=Kari"}))
+
+    assert (told.status_code, kept["metadata"]) == (200, {"case": 7}), told.text
+    assert [each.json()["error"]["error"].rpartition(": ")[2] for each in refused] == ["it is given twice"] * 2
+    assert "question: it is given twice: in `query`, and in a part of its own" in in_both.text
+    assert "form: it should be JSON" in wrong.text
+
+
+def _parts(fields: dict[str, str]) -> list[tuple[str, tuple[None, str]]]:
+    return [(name, (None, text)) for name, text in fields.items()]
+
+
 async def test_the_same_file_under_a_key_is_the_same_query(alice: httpx2.AsyncClient) -> None:
     told = [
         await alice.post(
@@ -69,7 +94,10 @@ async def test_the_same_file_under_a_key_is_the_same_query(alice: httpx2.AsyncCl
             + b"--b--\r\n",
             "at most 10 files",
         ),
-        (b'--b\r\nContent-Disposition: form-data; name="q"\r\n\r\nx\r\n' * 101 + b"--b--\r\n", "more than 100 parts"),
+        (
+            b"".join(b'--b\r\nContent-Disposition: form-data; name="q%d"\r\n\r\nx\r\n' % n for n in range(101)),
+            "more than 100 parts",
+        ),
         (
             b'--b\r\nContent-Disposition: form-data; name="q"\r\n\r\n' + b"x" * 2**21 + b"\r\n--b--\r\n",
             "bytes together",
@@ -89,6 +117,26 @@ async def test_a_form_without_a_usable_boundary_is_refused(alice: httpx2.AsyncCl
     told = await alice.post("/v1/queries", content=b"x", headers={"Content-Type": kind})
 
     assert told.status_code == 422
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process's files")
+async def test_a_file_that_the_disk_does_not_take_is_refused_until_there_is_room(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    pid = gateway_house.doors[0].pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    files = {"file": ("large.txt", b"x" * 8_000_000, "text/plain")}
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4_000_000, hard))
+    try:
+        native = await alice.post("/v1/queries", data={"question": "How full?"}, files=files)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    again = await alice.post("/v1/queries", data={"question": "How full?"}, files=files)
+
+    error = native.json()["error"]
+    assert (native.status_code, error["error_type"], again.status_code) == (503, "UploadNotKept", 202)
+    assert error["error"] == "There is no room for the file now; try again in 60 s"
+    assert native.headers["retry-after"] == "60"
 
 
 async def test_a_large_file_is_never_held_whole(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:

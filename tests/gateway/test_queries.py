@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from bridge_house import BROKEN, SLOW
+from celery import Celery
 from processes import free_port
 
 from agentic_flywheel.broker import wire
@@ -224,6 +225,24 @@ async def test_a_person_decides(alice: httpx2.AsyncClient, gateway_house: Gatewa
     assert (other.status_code, other.json()["error"]["error_type"]) == (409, "AlreadyDecided")
 
 
+async def test_a_query_is_found_and_decided_by_the_name_that_a_plain_client_gave_it(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    gateway_house.build(SLOW, style="approval")
+    client = Celery(broker=gateway_house.broker.url, backend=gateway_house.broker.url)
+    named, asked = "order:17.a", {"question": "Delete the order?", "flow": "slow", "owner": "alice"}
+    sent = client.send_task(wire.CLASSIFY, [asked], queue=wire.CLASSIFY_QUEUE, task_id=named)
+    async with asyncio.timeout(20):
+        while (found := (await alice.get(f"/v1/queries/{named}")).json()).get("state") != "input_required":
+            assert found.get("state") or found["error"]["error_type"] == "UnknownQuery"
+            await asyncio.sleep(0.05)
+    decided = await alice.post(found["links"]["resume"], json={"decision": "proceed"})
+
+    assert decided.status_code == 202
+    assert (await asyncio.to_thread(sent.get, timeout=20))["text"] == "approved"
+    assert (await alice.get("/v1/queries/a b")).json()["error"]["details"]["field_name"] == "query_id"
+
+
 async def test_a_query_is_asked_again_elsewhere_and_rated(alice: httpx2.AsyncClient) -> None:
     asked = (await alice.post("/v1/queries", params={"wait": 30}, json={"question": "Write a poem about rain"})).json()
     again = await alice.post(asked["links"]["reroute"], json={"flow": "document-qa"})
@@ -236,6 +255,18 @@ async def test_a_query_is_asked_again_elsewhere_and_rated(alice: httpx2.AsyncCli
     assert (rated.status_code, rated.json()["value"]) == (201, 7)
     assert (wrong.status_code, wrong.json()["error"]["error_type"]) == (422, "InvalidScore")
     assert (nowhere.status_code, nowhere.json()["error"]["error_type"]) == (422, "UnknownFlow")
+
+
+async def test_an_answer_tells_how_long_each_step_took_as_everywhere(
+    alice: httpx2.AsyncClient, gateway_house: GatewayHouse
+) -> None:
+    gateway_house.build(SLOW, style="agent")
+    body = {"question": "What is 6*7?", "flow": "slow"}
+    told = (await alice.post("/v1/queries", params={"wait": 30}, json=body)).json()
+
+    steps = told["answer"]["steps"]
+    assert [type(each["elapsed_ms"]) for each in steps] == [float] * len(steps)
+    assert steps
 
 
 async def test_a_failed_query_tells_its_error(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:

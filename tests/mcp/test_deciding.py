@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from bridge_house import BOB, SLOW, TOKENS, BridgeHouse, Raw, error_of, events
+from celery import Celery
 
 from agentic_flywheel.broker import wire
 
@@ -68,6 +69,27 @@ async def test_a_call_returns_what_is_asked_and_what_to_do_next(raw: Raw) -> Non
     assert resumed["structuredContent"]["query_id"] == view["query_id"]
     assert (resumed["structuredContent"]["done"], resumed["structuredContent"]["answer"]) == (True, "approved")
     assert error_of(other)["error_type"] == "AlreadyDecided"
+
+
+async def test_a_query_is_followed_and_decided_by_the_name_that_a_plain_client_gave_it(
+    raw: Raw, bridge_house: BridgeHouse
+) -> None:
+    client = Celery(broker=bridge_house.broker.url, backend=bridge_house.broker.url)
+    named, asked = f"order:17.{uuid.uuid4().hex[:8]}", {"question": "Delete it?", "flow": "slow", "owner": "alice"}
+    sent = client.send_task(wire.CLASSIFY, [asked], queue=wire.CLASSIFY_QUEUE, task_id=named)
+    async with asyncio.timeout(20):
+        while True:
+            poll = {"name": "flowise_poll", "arguments": {"query_id": named}}
+            told = (await raw.modern("tools/call", poll))["result"]
+            if not told["isError"] and told["structuredContent"]["state"] == "input_required":
+                break
+            assert not told["isError"] or error_of(told)["error_type"] == "UnknownQuery"
+            await asyncio.sleep(0.05)
+    await raw.modern("tools/call", resume(named, "reject"))
+    unnameable = (await raw.modern("tools/call", resume("a b", "reject")))["result"]
+
+    assert (await asyncio.to_thread(sent.get, timeout=20))["text"] == "rejected"
+    assert error_of(unnameable)["details"]["field_name"] == "query_id"
 
 
 async def test_another_owners_query_is_unknown(raw: Raw, bridge_house: BridgeHouse) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import resource
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -71,6 +72,64 @@ async def test_what_is_no_message_is_answered_as_json_rpc_says_and_begins_no_ses
     told = answer.json()
     assert (answer.status_code, told["error"]["code"], told["id"]) == (400, code, request_id)
     assert "mcp-session-id" not in answer.headers
+
+
+_PING = b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": %b}'
+#: 15,000 keys, the last of them twice.
+_TWICE = b"{" + b"".join(b'"k%d": 1, ' % number for number in range(15_000)) + b'"k14999": 1}'
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (_PING % _TWICE, "the key 'k14999' is given twice"),
+        (_PING % (b'{"a": [' + b"[[1]]," * 500_000 + b"0]}"), "it has more than 30,000 values"),
+        (_PING % (b'{"a": {' + b"".join(b'"k%d":1,' % n for n in range(300_000)) + b'"k":1}}'), "more than 30,000"),
+    ],
+    ids=["a key twice", "lists", "keys"],
+)
+async def test_a_message_of_many_values_keeps_nobody_waiting(
+    bridge_house: BridgeHouse, body: bytes, reason: str
+) -> None:
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    longest = 0.0
+    async with Raw(bridge_house.url) as raw, httpx2.AsyncClient(timeout=60) as other:
+        sending = asyncio.create_task(raw.http.post(bridge_house.url, content=body, headers=headers, timeout=60))
+        while not sending.done():
+            begun = time.monotonic()
+            await other.get(bridge_house.url.replace("/mcp", "/healthz"))
+            longest = max(longest, time.monotonic() - begun)
+    answer = await sending
+
+    assert answer.status_code == 400
+    assert reason in answer.json()["error"]["message"]
+    assert longest < 1
+
+
+async def test_an_argument_of_text_holds_no_more_values_than_a_message(bridge_house: BridgeHouse) -> None:
+    async with Raw(bridge_house.url) as raw:
+        for name in ("config", "form"):
+            arguments = {"question": "Why?", name: json.dumps({"a": [0] * 30_001})}
+            told = await raw.modern("tools/call", {"name": "flowise_query", "arguments": arguments})
+            error = json.loads(told["result"]["content"][0]["text"])
+            assert (told["result"]["isError"], error["details"]["field_name"]) == (True, name)
+            assert "it has more than 30,000 values" in error["error"]
+
+
+async def test_what_is_refused_is_not_told_back_at_any_length(bridge_house: BridgeHouse) -> None:
+    long, many = "x" * 1_000_000, {f"k{number}": 1 for number in range(20_000)}
+    async with Raw(bridge_house.url) as raw:
+        await raw.open_session()
+        told = [
+            await raw.legacy("tools/call", {"name": "flowise_query", "arguments": many}),
+            await raw.legacy("tools/call", {"name": "flowise_query", "arguments": {long: 1}}),
+            await raw.legacy("tools/call", {"name": long, "arguments": {}}),
+            await raw.legacy("resources/read", {"uri": f"flowise://query/{long}"}),
+            await raw.legacy("prompts/get", {"name": long}),
+        ]
+
+    assert max(len(json.dumps(each)) for each in told) < 8000
+    assert "k0: there is no field of this name" in told[0]["result"]["content"][0]["text"]
 
 
 async def test_a_key_that_is_given_twice_in_an_argument_of_text_is_refused(bridge_house: BridgeHouse) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import resource
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from agentic_flywheel.errors import (
     InvalidSetting,
     OwnerLimitReached,
     UploadLost,
+    UploadNotKept,
     UploadRefused,
     UploadsFull,
 )
@@ -482,6 +484,23 @@ async def test_a_large_file_is_in_a_folder_until_no_query_needs_it(house: House,
     assert in_redis < 1000
     assert blobs_of(house) == []
     await asyncio.to_thread(wait_for, lambda: name not in large_files_of(house), within=20, what="its deletion")
+
+
+async def test_a_large_file_that_its_folder_does_not_take_leaves_nothing_there(house: House, image: Path) -> None:
+    image.write_bytes(image.read_bytes() + b"x" * 500_000)
+    large = {"upload_bytes": 1000, "uploads_url": f"file://{house.folder}/large"}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = large_files_of(house)
+    async with AsyncProducer(house.settings.model_copy(update=large)) as producer:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+        try:
+            with pytest.raises(UploadNotKept, match="where FLYWHEEL_UPLOADS_URL says: File too large"):
+                await producer.submit(question(), flow="seeing", uploads=[image])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert large_files_of(house) == before
+    assert blobs_of(house) == []
 
 
 @pytest.mark.parametrize("kind", ["other", "shorter", "longer"])

@@ -13,6 +13,7 @@ from celery import Celery
 from pipeline.house import House
 
 from agentic_flywheel.errors import FlywheelError
+from agentic_flywheel.stops import Decision
 from producer import AsyncProducer
 from storm.faults import NEWEST_FLOW
 
@@ -128,9 +129,10 @@ async def asks(storm: Traffic) -> list[str]:
         for _ in range(200):
             await asyncio.sleep(storm.draw.uniform(0.5, 1.5))
             with suppress(FlywheelError):  # the broker is away, or has forgotten it
-                if (await storm.producer.status(ids[0])).state.terminal:
+                if (record := await storm.producer.status(ids[0])).state.terminal:
                     return
-                await storm.producer.resume(ids[0], storm.draw.choice(["proceed", "proceed", "reject"]))
+                decision: Decision = storm.draw.choice(["proceed", "proceed", "reject"])
+                await storm.producer.resume(ids[0], decision, stop=record.last_stop or None)
 
     storm.later.add(asyncio.create_task(decide()))
     return ids

@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from celery import Celery
 from processes import wait_for
 
+from agentic_flywheel.broker import wire
 from gateway.flowise.house import APPROVAL, BROKEN, NARROW, POET, READING, SEEING, WidgetHouse, asked, chat, text_of
 from gateway.house import gateway_client
 
@@ -189,6 +191,18 @@ async def test_a_client_that_goes_away_does_not_stop_its_query(alice: httpx2.Asy
     assert (await alice.get("/api/v1/chatmessage/poet?chatId=left&order=DESC")).json() == messages[::-1]
 
 
+async def test_a_turn_of_a_plain_client_that_has_named_it_stands_in_its_chat(
+    alice: httpx2.AsyncClient, widgets: WidgetHouse
+) -> None:
+    client = Celery(broker=widgets.broker.url, backend=widgets.broker.url)
+    question = {"question": "Write a poem about tin", "flow": "poet", "owner": "alice", "session_id": "celery-chat"}
+    sent = client.send_task(wire.CLASSIFY, [question], queue=wire.CLASSIFY_QUEUE, task_id="poem:1")
+    answer = await asyncio.to_thread(sent.get, timeout=20)
+    told = await alice.get("/api/v1/chatmessage/poet?chatId=celery-chat")
+
+    assert [each["content"] for each in told.json()] == [question["question"], answer["text"]], told.text
+
+
 async def test_a_persons_decision_lets_a_flow_go_on(alice: httpx2.AsyncClient, widgets: WidgetHouse) -> None:
     widgets.behave(APPROVAL, stops=2)
     frames = dict(await asked(alice, "approval", question="please do", chatId="h"))
@@ -196,11 +210,19 @@ async def test_a_persons_decision_lets_a_flow_go_on(alice: httpx2.AsyncClient, w
     decision = {"type": "proceed", "startNodeId": action["data"]["nodeId"], "feedback": ""}
 
     again = dict(await asked(alice, "approval", question="Proceed", chatId="h", humanInput=decision))
-    end = await plain(alice, "approval", question="Proceed", chatId="h", humanInput=decision)
-    none = await asked(alice, "approval", question="Proceed", chatId="h", humanInput=decision)
+    later = {**decision, "startNodeId": again["action"]["data"]["nodeId"]}
+    # Its client has not had the reply and sends it again: that is no decision of what is asked by now.
+    repeated = await asked(alice, "approval", question="Proceed", chatId="h", humanInput=decision)
+    nameless = await asked(alice, "approval", chatId="h", humanInput={"type": "proceed"})
+    elsewhere = await asked(alice, "poet", question="Proceed", chatId="h", humanInput=later)
+    end = await plain(alice, "approval", question="Proceed", chatId="h", humanInput=later)
+    none = await asked(alice, "approval", question="Proceed", chatId="h", humanInput=later)
 
     assert [each["label"] for each in action["elements"]] == ["Proceed", "Reject"]
     assert again["action"]["id"] != action["id"]
+    assert "nothing was decided: the chat asks at 'humanInputAgentflow_1#2' now" in repeated[0][1]
+    assert "the chat asks at 'humanInputAgentflow_1#2' now" in nameless[0][1]
+    assert "another flow waits for a decision in this chat" in elsewhere[0][1]
     assert (end["text"], "action" in end) == ("approved", False)
     assert "no flow waits for a decision" in none[0][1]
 

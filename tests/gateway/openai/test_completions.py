@@ -217,7 +217,7 @@ async def test_a_flow_that_asks_a_person_says_what_to_do(
     asked = (await record_of(openai_house, query_id)).stops[0].text.strip()
     assert finish == "stop"
     assert text.count(asked) == 1
-    assert f"flywheel resume {query_id} --proceed" in text
+    assert f"flywheel resume {query_id} --stop 1 --proceed" in text
     assert f"POST /v1/queries/{query_id}/resume" in text
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from random import Random
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import pytest
 from pydantic import SecretStr
@@ -34,7 +35,7 @@ MB = 1 << 20
 #: No error, answer or news may hold it.
 KEY = "letmein-4711"
 PAGE = b"<!DOCTYPE html><html><body><h1>Welcome to nginx!</h1></body></html>"
-#: Bodies that are no answer in any dialect.
+#: Bodies that are no answer in most dialects.
 NOISE = (
     b"",
     b"null",
@@ -69,7 +70,10 @@ class Dialect(Protocol):
         ...
 
     def streamed(self, parts: Iterable[str]) -> Scene:
-        """Return how it answers in a stream. The last of the scene's parts ends the answer."""
+        """Return how it answers in a stream. The last of the scene's parts ends the answer.
+
+        Of a server that does not stream it is not asked for.
+        """
         ...
 
     def failed(self, status: int, reason: str) -> Scene:
@@ -77,10 +81,27 @@ class Dialect(Protocol):
         ...
 
 
+Test = Callable[["Promises"], Coroutine[Any, Any, None]]
+
+
+def streamed(test: Test) -> Test:
+    """Skip a test where the server does not stream."""
+
+    @functools.wraps(test)
+    async def tested(promises: Promises) -> None:
+        if not promises.streams:
+            pytest.skip("its server does not stream")
+        await test(promises)
+
+    return tested
+
+
 class Promises:
     """What every backend promises of a server, whatever that does."""
 
     dialect: ClassVar[Dialect]
+    #: Bodies that are no answer: others, where the server speaks plain text.
+    noise: ClassVar[Sequence[bytes]] = NOISE
 
     # What is answered
 
@@ -94,6 +115,7 @@ class Promises:
         assert b"Why, in" in server.asked[0].body
         assert KEY not in answer.model_dump_json()
 
+    @streamed
     async def test_a_streamed_answer_is_told_while_it_comes_wherever_the_network_cuts_it(self) -> None:
         parts = ["Be", "cause ", "“so” ", "\n\n", "data: ", "中文 😀."]
         scene = self.dialect.streamed(parts)
@@ -109,6 +131,7 @@ class Promises:
             assert answer.first_token is not None
             assert timedelta() < answer.first_token <= answer.elapsed
 
+    @streamed
     async def test_a_character_that_was_cut_in_two_is_joined(self) -> None:
         told: list[FlowNews] = []
         async with self.serving(self.dialect.streamed(["a\ud83d", "\ude00b"])) as server:
@@ -117,6 +140,7 @@ class Promises:
         assert answer.text == "a😀b"
         assert "".join(str(news.data["text"]) for news in told if news.kind is EventKind.TOKEN) == "a😀b"
 
+    @streamed
     async def test_a_stream_that_breaks_off_is_no_answer(self) -> None:
         scene = self.dialect.streamed(["Be", "cause."])
         *begun, _ = scene.parts
@@ -146,26 +170,34 @@ class Promises:
         assert failed.transient
 
     async def test_an_answer_that_falls_silent_is_left_in_time(self) -> None:
-        scene = self.dialect.streamed(["Be", "cause."])
-        async with self.serving(Scene([*scene.parts][:1], scene.kind, ends="never")) as server:
-            failed = await self.failure(server, FlowTimeout, stream=True, idle_timeout=0.2)
-            await asyncio.wait_for(server.gone.wait(), 10)
+        for stream in self.ways:
+            scene = self.dialect.streamed(["Be", "cause."]) if stream else self.dialect.plain("Because.")
+            begun = b"".join(scene.parts)[:6]
+            async with self.serving(Scene([begun], scene.kind, ends="never")) as server:
+                failed = await self.failure(server, FlowTimeout, stream=stream, idle_timeout=0.2)
+                await asyncio.wait_for(server.gone.wait(), 10)
 
-        assert failed.silent
-        assert "fell silent amid its answer, for 0.2 s" in str(failed)
+            assert failed.silent
+            assert "fell silent amid its answer, for 0.2 s" in str(failed)
+
+    @streamed
+    async def test_an_answer_that_goes_on_is_not_cut(self) -> None:
+        scene = self.dialect.streamed(["a"] * 12)
+        async with self.serving(Scene(scene.parts, scene.kind, pause=0.12)) as server:
+            answer = await self.asked(server, stream=True, idle_timeout=1)
+
+        assert answer.text == "a" * 12
+        assert answer.elapsed > timedelta(seconds=1)
 
     async def test_whoever_is_cancelled_closes_the_connection(self) -> None:
-        scene = self.dialect.streamed(["Be", "cause."])
-        heard = asyncio.Event()
-        begun = Scene([*scene.parts][:-1], scene.kind, ends="never")
-        async with self.serving(begun) as server, self.backend(server) as (backend, flow):
-            call = FlowCall(flow=flow, question="Why?", stream=True)
-            asking = asyncio.create_task(backend.ask(call, on_news=lambda _: heard.set()))
-            await asyncio.wait_for(heard.wait(), 10)
-            asking.cancel()
-            await asyncio.wait_for(server.gone.wait(), 10)
-            with pytest.raises(asyncio.CancelledError):
-                await asking
+        for stream in self.ways:
+            async with self.serving(Scene(ends="silent")) as server:
+                asking = asyncio.create_task(self.asked(server, stream=stream))
+                await asyncio.wait_for(server.called.wait(), 10)
+                asking.cancel()
+                await asyncio.wait_for(server.gone.wait(), 10)
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
 
     # Failures
 
@@ -243,12 +275,12 @@ class Promises:
     # What is no answer
 
     async def test_a_page_is_no_answer(self) -> None:
-        for stream in (False, True):
+        for stream in self.ways:
             async with self.serving(Scene([PAGE], "text/html")) as server:
                 await self.failure(server, FlowProtocolError, stream=stream)
 
     async def test_noise_is_no_answer_and_ends_in_an_error_of_ours(self) -> None:
-        for stream, noise in itertools.product((False, True), (*NOISE, Random(7).randbytes(5_000))):
+        for stream, noise in itertools.product(self.ways, (*self.noise, Random(7).randbytes(5_000))):
             async with self.serving(Scene([noise] if noise else [], self._kind(stream))) as server:
                 failed = await self.failure(server, FlowError, stream=stream)
 
@@ -257,7 +289,7 @@ class Promises:
     async def test_an_answer_without_end_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("connection.MAX_ANSWER", "frames.MAX_FRAME", "frames.MAX_STREAM"):
             monkeypatch.setattr(f"agentic_flywheel.backends.{name}", MB)
-        for stream in (False, True):
+        for stream in self.ways:
             async with self.serving(Scene(itertools.repeat(b" " * 65_536), self._kind(stream))) as server:
                 failed = await self.failure(server, AnswerTooLong, stream=stream)
 
@@ -287,6 +319,16 @@ class Promises:
                 await backend.probe(flow)
 
     # How they are asked
+
+    @property
+    def streams(self) -> bool:
+        address = "http://127.0.0.1:9"
+        return self.dialect.backend(address).abilities(self.dialect.flow(address, stream=True)).stream
+
+    @property
+    def ways(self) -> tuple[bool, ...]:
+        """Whether a call is streamed: both, where the server can."""
+        return (False, True) if self.streams else (False,)
 
     def serving(self, scene: Scene) -> contextlib.AbstractAsyncContextManager[SceneServer]:
         return serving(scene, beside=self.dialect.beside)

@@ -27,6 +27,8 @@ class Scene:
     kind: str = "application/json"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: Seconds before each part.
+    pause: float = 0.0
     #: ``cut``: the connection ends before the body does; ``never``: nothing more comes; ``silent``: not even a head.
     ends: Literal["whole", "cut", "never", "silent"] = "whole"
 
@@ -40,6 +42,8 @@ class SceneServer:
     beside: Mapping[str, Scene] = field(default_factory=dict)
     address: str = ""
     asked: list[Asked] = field(default_factory=list)
+    #: Set once a request has come.
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     #: Set once a client has closed its connection while it was left to wait.
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -49,6 +53,7 @@ class SceneServer:
             scene = next((scene for name, scene in self.beside.items() if name in asked.path), None)
             if scene is None:
                 self.asked.append(asked)
+                self.called.set()
                 scene = self.scenes[min(len(self.asked), len(self.scenes)) - 1]
             await self._play(scene, reader, writer)
         writer.close()
@@ -60,7 +65,9 @@ class SceneServer:
             )
             head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
             writer.write(f"HTTP/1.1 {scene.status} Told\r\n{head}\r\n".encode())
-            for part in scene.parts:
+            # An empty part would be the end of the body.
+            for part in filter(None, scene.parts):
+                await asyncio.sleep(scene.pause)
                 writer.write(b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()
         if scene.ends == "whole":

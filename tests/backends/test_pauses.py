@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from multidict import CIMultiDict
+from aiohttp import web
 
 from agentic_flywheel.backends.pauses import pause_of_answer, pause_of_refusal, seconds_of
 
@@ -62,7 +62,7 @@ def test_a_duration_is_read_in_every_form(text: str | None, seconds: float | Non
     ],
 )
 def test_a_refusal_says_when_to_come_again(headers: dict[str, str], seconds: float) -> None:
-    assert pause_of_refusal(CIMultiDict(headers)) == seconds
+    assert pause_of_refusal(web.Response(headers=headers).headers) == seconds
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_a_refusal_says_when_to_come_again(headers: dict[str, str], seconds: flo
     ],
 )
 def test_an_answer_says_when_its_limit_is_used_up(headers: dict[str, str], seconds: float) -> None:
-    assert pause_of_answer(CIMultiDict(headers)) == timedelta(seconds=seconds)
+    assert pause_of_answer(web.Response(headers=headers).headers) == timedelta(seconds=seconds)

@@ -48,7 +48,8 @@ class ResponseReading:
         failed = NOTHING if self._place.error is None else at(document, self._place.error)
         if failed is not NOTHING and failed:
             raise self._failure(reason_from(failed))
-        return answer_of(self._flow.key, self._place, document)
+        told = document if self._place.format == "text" else None
+        return answer_of(self._flow.key, self._place, document, told=told)
 
     def _failure(self, reason: str) -> FlowError:
         return failure_of_reason(self._flow.key, clean(reason, secrets=self._secrets) or "no reason given")

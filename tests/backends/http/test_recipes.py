@@ -31,13 +31,15 @@ from agentic_flywheel.servers import FlowServer
 from backends.scenes import Scene, SceneServer, serving
 
 PAGE = Path(__file__).parents[3] / "docs" / "backends.md"
+#: Behind them the page adds a backend that is not there.
+_RECIPES = PAGE.read_text().partition("\n## Add a backend\n")[0]
 RECORDINGS = Path(__file__).parent / "recordings"
 KEY = "k-4711"
 
 
 def recipes() -> Iterator[RegistryReading]:
     """Yield each registry of the page, as it is read."""
-    for text in re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL):
+    for text in re.findall(r"^```yaml\n(.*?)^```", _RECIPES, re.MULTILINE | re.DOTALL):
         yield reading_of(document_of(PAGE, text.encode()))
 
 
@@ -74,14 +76,14 @@ async def ask(recipe: str, server: SceneServer, told: list[FlowNews] | None = No
     ("recipe", "server", "recording", "path", "body"),
     [
         (
-            "agent",
+            "n8n",
             "n8n",
             "agent",
             "/webhook/agent",
             {"question": "one two three", "sessionId": "s-1", "chatId": "c-1"},
         ),
         (
-            "helper",
+            "langflow",
             "langflow",
             "openai",
             "/api/v1/run/7ce0d8e9-442b-427b-9c8e-9265015ca6dd",
@@ -103,8 +105,8 @@ async def test_an_answer_is_found(recipe: str, server: str, recording: str, path
 @pytest.mark.parametrize(
     ("recipe", "server", "recording", "tokens"),
     [
-        ("agent-stream", "n8n", "agent_stream", ["echo: ", "one ", "two ", "three"]),
-        ("helper-stream", "langflow", "openai_stream", ["echo: ", "one ", "two ", "three"]),
+        ("n8n-stream", "n8n", "agent_stream", ["echo: ", "one ", "two ", "three"]),
+        ("langflow-stream", "langflow", "openai_stream", ["echo: ", "one ", "two ", "three"]),
     ],
 )
 async def test_a_stream_is_told_and_its_answer_is_whole(
@@ -119,7 +121,7 @@ async def test_a_stream_is_told_and_its_answer_is_whole(
 
 
 async def test_langflow_tells_the_tokens_used() -> None:
-    for recipe, recording in (("helper", "openai"), ("helper-stream", "openai_stream")):
+    for recipe, recording in (("langflow", "openai"), ("langflow-stream", "openai_stream")):
         async with serving(recorded("langflow", recording)) as listening:
             usage = (await ask(recipe, listening)).usage
 
@@ -131,26 +133,26 @@ async def test_langflow_tells_the_tokens_used() -> None:
 @pytest.mark.parametrize(
     ("recipe", "server", "recording", "kind", "reason"),
     [
-        ("agent", "n8n", "fail", FlowFailed, "Error in workflow"),
-        ("agent", "n8n", "agent_429", FlowFailed, "Error in workflow"),
-        ("agent", "n8n", "respond_429", FlowRateLimited, "wait 7 s"),
-        ("agent", "n8n", "header_wrong", FlowUnauthorized, "Authorization data is wrong!"),
-        ("agent", "n8n", "basic_none", FlowUnauthorized, "Authorization is required!"),
-        ("agent", "n8n", "err_unknown", FlowNotFound, "m7CBKZQ0UIY7Y0ZG"),
-        ("agent", "n8n", "immediate", FlowFailed, "Workflow was started"),
-        ("agent", "n8n", "respond_never", FlowFailed, "No Respond to Webhook node found"),
-        ("agent", "n8n", "respond_text", FlowProtocolError, "it is not JSON: echo: one two three"),
-        ("agent-stream", "n8n", "agent_stream_429", ProviderUnavailable, "Rate limit reached for fake"),
-        ("agent-stream", "n8n", "agent_stream_drop", FlowFailed, "Original error: TypeError"),
-        ("helper", "langflow", "fail", FlowFailed, "deliberate failure: one two three"),
-        ("helper", "langflow", "openai_429", ProviderUnavailable, "Error code: 429"),
-        ("helper", "langflow", "openai_quota", QuotaUsedUp, "You exceeded your current quota"),
-        ("helper", "langflow", "openai_401", FlowUnauthorized, "Error code: 401"),
-        ("helper", "langflow", "key_wrong", FlowUnauthorized, "Invalid or missing API key"),
-        ("helper", "langflow", "err_unknown_flow", FlowNotFound, "7ce0d8e9"),
-        ("helper-stream", "langflow", "fail_stream", FlowFailed, "deliberate failure: one two three"),
-        ("helper-stream", "langflow", "openai_429_stream", ProviderUnavailable, "Rate limit reached for fake"),
-        ("helper-stream", "langflow", "openai_drop_stream", ProviderUnavailable, "peer closed connection"),
+        ("n8n", "n8n", "fail", FlowFailed, "Error in workflow"),
+        ("n8n", "n8n", "agent_429", FlowFailed, "Error in workflow"),
+        ("n8n", "n8n", "respond_429", FlowRateLimited, "wait 7 s"),
+        ("n8n", "n8n", "header_wrong", FlowUnauthorized, "Authorization data is wrong!"),
+        ("n8n", "n8n", "basic_none", FlowUnauthorized, "Authorization is required!"),
+        ("n8n", "n8n", "err_unknown", FlowNotFound, "m7CBKZQ0UIY7Y0ZG"),
+        ("n8n", "n8n", "immediate", FlowFailed, "Workflow was started"),
+        ("n8n", "n8n", "respond_never", FlowFailed, "No Respond to Webhook node found"),
+        ("n8n", "n8n", "respond_text", FlowProtocolError, "it is not JSON: echo: one two three"),
+        ("n8n-stream", "n8n", "agent_stream_429", ProviderUnavailable, "Rate limit reached for fake"),
+        ("n8n-stream", "n8n", "agent_stream_drop", FlowFailed, "Original error: TypeError"),
+        ("langflow", "langflow", "fail", FlowFailed, "deliberate failure: one two three"),
+        ("langflow", "langflow", "openai_429", ProviderUnavailable, "Error code: 429"),
+        ("langflow", "langflow", "openai_quota", QuotaUsedUp, "You exceeded your current quota"),
+        ("langflow", "langflow", "openai_401", FlowUnauthorized, "Error code: 401"),
+        ("langflow", "langflow", "key_wrong", FlowUnauthorized, "Invalid or missing API key"),
+        ("langflow", "langflow", "err_unknown_flow", FlowNotFound, "7ce0d8e9"),
+        ("langflow-stream", "langflow", "fail_stream", FlowFailed, "deliberate failure: one two three"),
+        ("langflow-stream", "langflow", "openai_429_stream", ProviderUnavailable, "Rate limit reached for fake"),
+        ("langflow-stream", "langflow", "openai_drop_stream", ProviderUnavailable, "peer closed connection"),
     ],
 )
 async def test_a_failure_says_what_happened(
@@ -173,7 +175,7 @@ async def found(recipe: str, server: str, recording: str, chat_id: str) -> tuple
 
 
 async def test_a_late_answer_of_langflow_is_found_once_it_is_there() -> None:
-    answer, server = await found("helper", "langflow", "gone_llm_plain_messages_later", "gone-3")
+    answer, server = await found("langflow", "langflow", "gone_llm_plain_messages_later", "gone-3")
     assert answer is not None
     assert (answer.text, answer.chat_id) == ("echo: gone a b c d", "gone-3")
     assert answer.usage is not None
@@ -182,11 +184,11 @@ async def test_a_late_answer_of_langflow_is_found_once_it_is_there() -> None:
     assert server.asked[0].headers["x-api-key"] == KEY
 
     for recording, chat_id in (("gone_llm_plain_messages_at_once", "gone-3"), ("gone_stream_messages_later", "gone-2")):
-        assert (await found("helper", "langflow", recording, chat_id))[0] is None
+        assert (await found("langflow", "langflow", recording, chat_id))[0] is None
 
 
 async def test_the_answer_of_another_attempt_is_not_taken() -> None:
-    answer, _ = await found("helper", "langflow", "gone_llm_plain_messages_later", "gone-4")
+    answer, _ = await found("langflow", "langflow", "gone_llm_plain_messages_later", "gone-4")
     assert answer is None
 
 
@@ -197,8 +199,8 @@ async def test_a_late_answer_of_n8n_is_found_among_its_executions() -> None:
     assert kept != body
     async with serving(Scene([kept])) as listening:
         backend = HttpBackend(FlowServer(address=listening.address, backend="http"))
-        answer = await backend.find(flow_of("agent"), "c-9", api_key=SecretStr(KEY))
-        other = await backend.find(flow_of("agent"), "c-10", api_key=SecretStr(KEY))
+        answer = await backend.find(flow_of("n8n"), "c-9", api_key=SecretStr(KEY))
+        other = await backend.find(flow_of("n8n"), "c-10", api_key=SecretStr(KEY))
         await backend.close()
 
     assert answer is not None
@@ -223,14 +225,14 @@ async def test_dify_is_read_as_its_documentation_says() -> None:
     ]
     lines = [b"event: ping\n\n", *(b"data: " + json.dumps(each).encode() + b"\n\n" for each in events)]
     async with serving(Scene(lines, "text/event-stream")) as listening:
-        answer = await ask("shop-assistant", listening)
+        answer = await ask("dify", listening)
     moderated = [lines[1], lines[2], b'data: {"event": "message_replace", "answer": "(removed)"}\n\n', lines[4]]
     async with serving(Scene(moderated, "text/event-stream")) as replaced:
-        other = await ask("shop-assistant", replaced)
+        other = await ask("dify", replaced)
     wrong = [lines[2], b'data: {"event": "error", "status": 400, "message": "the app is away"}\n\n']
     async with serving(Scene(wrong, "text/event-stream")) as failing:
         with pytest.raises(FlowFailed, match="the app is away"):
-            await ask("shop-assistant", failing)
+            await ask("dify", failing)
 
     assert (answer.text, answer.sources) == ("Hello", ({"document_name": "a.pdf", "content": "…"},))
     assert answer.usage is not None

@@ -64,6 +64,9 @@ def error(message: str, kind: str | None = None, code: Any = None) -> dict[str, 
         (500, error("llama runner process has terminated", "api_error"), ProviderUnavailable),
         # llama.cpp
         (400, error("the request exceeds the context", "exceed_context_size_error", 400), PromptTooLong),
+        # Gemini: a list
+        (400, [{"error": {"code": 400, "message": "API key not valid."}}], FlowUnauthorized),
+        (429, [{"error": {"code": 429, "message": "Resource exhausted"}}], FlowRateLimited),
         # Others
         (402, error("Insufficient Balance", None, "invalid_request_error"), QuotaUsedUp),
         (400, error("API key not valid. Please pass a valid API key."), FlowUnauthorized),

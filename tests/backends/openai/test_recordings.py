@@ -172,6 +172,15 @@ async def test_a_server_that_cannot_be_asked_is_a_problem_of_the_flow() -> None:
     assert report.problems == ("The key for flow 'f' was refused: Authentication Error, No api key passed in.",)
 
 
+async def test_a_server_that_lists_no_models_may_have_one() -> None:
+    async with playing(scene("err_wrong_path")) as (backend, _):
+        report = await backend.examine(flow(), api_key=KEY)
+
+    assert report.problems == ()
+    (remark,) = report.remarks
+    assert remark.startswith("the server does not list its models: status 404: Not Found")
+
+
 async def test_a_server_that_takes_no_key_says_so_when_it_is_probed() -> None:
     async with playing(scene("models_nokey")) as (backend, _):
         with pytest.raises(FlowUnauthorized, match="No api key passed in"):

@@ -212,8 +212,8 @@ async def test_a_file_that_is_lost_while_it_is_sent_ends_the_call_with_its_own_e
         ("/v1", "/v1/chat/completions"),
         ("/v1/", "/v1/chat/completions"),
         ("/v1/chat/completions", "/v1/chat/completions"),
-        ("/openai/deployments/a%20b", "/openai/deployments/a%20b/chat/completions"),
-        ("/openai?api-version=2024-10-21", "/openai/chat/completions?api-version=2024-10-21"),
+        ("/of%20mine/v1", "/of%20mine/v1/chat/completions"),
+        ("/openai/v1", "/openai/v1/chat/completions"),
     ],
 )
 async def test_an_address_may_end_where_people_end_it(address: str, path: str) -> None:

@@ -22,21 +22,28 @@ from agentic_flywheel.servers import BackendName, FlowServer
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
 _RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h|d)\s*$")
+_NO_DURATION = "should be a duration such as 90s, 15m, 7d"
+_ISO_DURATION = TypeAdapter[timedelta](timedelta)
 _LONGEST = 100 * 366 * 86400
 _TRUTH = TypeAdapter[bool](bool)
 
 
 def parse_duration(value: Any) -> Any:
-    """Return seconds, or text such as ``90s``, ``15m``, ``7d``, as a timedelta; else leave it for the validator."""
+    """Return seconds, or text such as ``90s``, ``15m``, ``7d``, ``PT90S``, as a timedelta; else leave it as it is."""
     if isinstance(value, bool):  # else it would pass for 0 or 1 second
-        raise ValueError("should be a duration such as 90s, 15m, 7d")
-    if isinstance(value, str) and (match := _DURATION.match(value)):
-        value = float(match[1]) * _UNITS[match[2] or "s"]
-    if isinstance(value, int | float):
+        raise ValueError(_NO_DURATION)
+    if isinstance(value, str):
+        try:
+            match = _DURATION.match(value)
+            value = float(match[1]) * _UNITS[match[2] or "s"] if match else _ISO_DURATION.validate_python(value)
+        except ValidationError:
+            raise ValueError(_NO_DURATION) from None
+    if isinstance(value, int | float | timedelta):
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
         # Beyond a century it is a slip, and far beyond it timedelta and Redis overflow.
-        if not abs(value) <= _LONGEST:  # so written, it is true of NaN as well
+        if not abs(seconds) <= _LONGEST:  # so written, it is true of NaN as well
             raise ValueError("should be a duration of at most a hundred years")
-        return timedelta(seconds=value)
+        return timedelta(seconds=seconds)
     return value
 
 

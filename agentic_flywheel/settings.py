@@ -28,6 +28,15 @@ def _off_is_none(value: object) -> object:
     return None if value == "off" else value
 
 
+def _second_at_least(duration: timedelta) -> timedelta:
+    if duration < timedelta(seconds=1):
+        raise ValueError("should be a duration of at least a second, such as 90s, 15m, 7d")
+    return duration
+
+
+#: A duration that is kept in whole seconds, or within which workers look once a second. With less, a query would be
+#: gone before whoever waits for it is told of its end.
+LongDuration = Annotated[Duration, AfterValidator(_second_at_least)]
 Url = Annotated[str, Field(pattern=r"^[a-z+]+://")]
 #: What a stopping worker needs to hand back what it could not finish, and to close its connections.
 HANDING_BACK = timedelta(seconds=5)
@@ -82,7 +91,7 @@ class Settings(BaseSettings):
     #: Most queries that one worker process works on at once.
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 1000
     #: A worker that does not renew a message for so long loses it to another worker.
-    visibility_timeout: Duration = timedelta(seconds=6)
+    visibility_timeout: LongDuration = timedelta(seconds=6)
     #: From a worker's SIGTERM to its end: what a container's, a pod's or a unit's stop time-out has to be. It finishes
     #: what it has, and in the last seconds hands the rest back. The default covers a flow's default time-out.
     grace: Duration = timedelta(seconds=130)
@@ -120,10 +129,11 @@ class Settings(BaseSettings):
     query_age: PositiveDuration = timedelta(days=1)
     #: How long a query waits while no living worker knows its flow, or has its version. It then ends as failed.
     unserved_timeout: Duration = timedelta(seconds=60)
-    result_ttl: Duration = timedelta(days=1)
-    session_ttl: Duration = timedelta(days=30)
+    #: How long records, sessions and dead letters are kept.
+    result_ttl: LongDuration = timedelta(days=1)
+    session_ttl: LongDuration = timedelta(days=30)
     session_turns: Annotated[int, Field(ge=1)] = 50
-    dead_letter_ttl: Duration = timedelta(days=7)
+    dead_letter_ttl: LongDuration = timedelta(days=7)
     #: Bytes of the broker's memory for cached answers: of all flows together, and of each flow. Where it is full, the
     #: answers that were used least recently go. 0: no limit but their time to live.
     cache_bytes: Annotated[int, Field(ge=0)] = 2**30

@@ -13,7 +13,8 @@ from datetime import timedelta
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from agentic_flywheel.broker.batch import connect, descriptor_of
+from agentic_flywheel.broker.batch import connect
+from agentic_flywheel.broker.exchange import descriptor_of
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,12 +19,13 @@ from typing import Any
 from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from agentic_flywheel import texts
+from agentic_flywheel.broker import exchange
 from agentic_flywheel.broker.clients import client_of, place_of
 from agentic_flywheel.broker.declaration import Script
-from agentic_flywheel.broker.refusals import UNKNOWN, Refusal, Remedy, refusal_of
+from agentic_flywheel.broker.refusals import UNDECODABLE, UNKNOWN, Refusal, Remedy, refusal_of
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError, InvalidQuery
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class Batch:
     @property
     def descriptor(self) -> int | None:
         """The file descriptor of the connection; None while there is none."""
-        return descriptor_of(self._connection)
+        return exchange.descriptor_of(self._connection)
 
     async def close(self) -> None:
         """Send what is waiting, for two seconds at most, then close the connection. What is left fails."""
@@ -212,6 +212,9 @@ class Batch:
         refusal = refusal_of(value)
         if isinstance(value, NoScriptError):
             call.fail(value)
+        elif isinstance(value, UnicodeDecodeError):
+            reason = "what it holds there is not UTF-8: another program has written it"
+            call.fail(BrokerRefused(self.address, UNDECODABLE, reason))
         elif call.may_be_repeated(refusal) and call.may_wait(_LONGEST_PAUSE):
             if not self._refused:
                 logger.warning("the broker refuses calls, they are repeated: %s", refusal.meaning if refusal else value)
@@ -229,16 +232,15 @@ class Batch:
             self._connection = await self.client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         connection = self._connection
         try:
-            if self._moved:
+            if self._moved or await exchange.has_ended(connection):
                 self._moved = False
                 await connection.disconnect(nowait=True)
             await connection.connect()
             self.reached = True
             async with asyncio.timeout(connection.socket_timeout):
                 # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
-                await _write(connection, b"".join(commands))
-                read = _reply_reader(connection)
-                return [await read() for _ in commands]
+                await exchange.write(connection, b"".join(commands))
+                return await exchange.read(connection, len(commands))
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -275,50 +277,6 @@ class _Pauses:
             return False
         self.next()
         return True
-
-
-def descriptor_of(connection: AbstractConnection | None) -> int | None:
-    """Return a connection's file descriptor; None where it is not connected.
-
-    The stream is a private part of redis-py (checked with 8.1). Without it the answer is None.
-    """
-    writer = getattr(connection, "_writer", None)
-    socket = writer.get_extra_info("socket") if writer is not None else None
-    return socket.fileno() if socket is not None and socket.fileno() > 0 else None
-
-
-async def _write(connection: AbstractConnection, packed: bytes) -> None:
-    """Write commands; the caller bounds the time. Raises RedisError, OSError.
-
-    The stream is a private part of redis-py (checked with 8.1). Where it is missing, the connection writes, which takes
-    a task and a time-out of its own for each batch: three more laps of the event loop.
-    """
-    writer = getattr(connection, "_writer", None)
-    if writer is None:
-        await connection.send_packed_command(packed, check_health=False)
-        return
-    writer.write(packed)
-    await writer.drain()
-
-
-def _reply_reader(connection: AbstractConnection) -> Callable[[], Awaitable[Any]]:
-    """Return the function that reads one reply. A ResponseError is returned as the reply, not raised.
-
-    It is the connection's parser, a private part of redis-py (checked with 8.1). Where that is missing, the connection
-    reads, with a time-out for each reply, which costs more than reading the reply.
-    """
-    parser = getattr(connection, "_parser", None)
-    read: Callable[[], Awaitable[Any]] | None = getattr(parser, "read_response", None)
-    if read is not None:
-        return read
-
-    async def plainly() -> Any:
-        try:
-            return await connection.read_response()
-        except ResponseError as refusal:
-            return refusal
-
-    return plainly
 
 
 def error_of(address: str, failure: Exception) -> FlywheelError:

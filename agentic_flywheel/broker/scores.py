@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -101,10 +100,12 @@ def read_value(text: str) -> bool | float | str:
 
 def check(value: bool | float | str, *, name: str = RATING, comment: str = "") -> None:
     """Raise InvalidScore where value, name or comment is not acceptable."""
+    if not isinstance(value, str | int | float):
+        raise InvalidScore("value", "it is a number, a boolean or a category")
     if isinstance(value, str):
         if not 0 < len(value.strip()) <= MAX_CATEGORY:
             raise InvalidScore("value", f"a category has 1 to {MAX_CATEGORY} characters")
-    elif not isinstance(value, bool) and not (math.isfinite(value) and LOWEST <= value <= HIGHEST):
+    elif not isinstance(value, bool) and not LOWEST <= value <= HIGHEST:
         raise InvalidScore("value", f"a number is from {LOWEST} to {HIGHEST}")
     if len(comment) > MAX_COMMENT:
         raise InvalidScore("comment", f"it has {len(comment)} characters, at most {MAX_COMMENT} are kept")

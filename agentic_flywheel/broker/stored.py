@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from agentic_flywheel.broker.refusals import UNDECODABLE
 from agentic_flywheel.errors import BrokerRefused, RecordUnreadable
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.models import Model
@@ -25,6 +26,8 @@ DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeErro
 
 #: A counter of an asker's queries, or of what these cost, in an hour's figures (``lua/shared/tally.lua``).
 _OF_ASKER = re.compile(r"(?:c\|[^|]*\||x\|)?u\|(.*)", re.DOTALL)
+#: Refusals that tell of one damaged key, by their codes.
+_OF_A_KEY = {"WRONGTYPE": "its key holds something of another type", UNDECODABLE: "it is not UTF-8"}
 
 _M = TypeVar("_M", bound=Model)
 
@@ -43,9 +46,9 @@ def reading(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except BrokerRefused as refused:
-        if refused.code != "WRONGTYPE":
+        if refused.code not in _OF_A_KEY:
             raise
-        raise RecordUnreadable(kind, name, "its key holds something of another type") from None
+        raise RecordUnreadable(kind, name, _OF_A_KEY[refused.code]) from None
     except DAMAGE as damage:
         raise RecordUnreadable(kind, name, _fault(damage)) from None
 

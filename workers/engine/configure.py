@@ -15,6 +15,7 @@ from workers.engine.consumer import Consumer, LeaseRenewal
 from workers.engine.newer import OnNewer, newer_messages
 from workers.engine.pool import AsyncIOPool
 from workers.engine.producer import publish_through_ledger
+from workers.engine.revoking import OnRevoked, revocations
 from workers.engine.task import AsyncTask
 from workers.engine.unreadable import OnUnreadable, unreadable_messages
 from workers.engine.versions import check_versions
@@ -35,6 +36,7 @@ def configure(
     on_unreadable: OnUnreadable | None = None,
     version: int = 0,
     on_newer: OnNewer | None = None,
+    on_revoked: OnRevoked | None = None,
     worked_on: int | None = None,
 ) -> None:
     """Set up an app. Call this before its first task is declared. Raises EngineUnsupported.
@@ -45,6 +47,7 @@ def configure(
     message says of its task, its delivery tag, and the reason. It is called on the worker's main thread and must not
     block. It may be called twice for one message.
     ``on_newer``: called, in the same way, with each message whose header `v` is above ``version``: it is not run here.
+    ``on_revoked``: called, in the same way, with what is revoked; it returns what Celery has no more to do with.
     ``worked_on``: most tasks that a worker takes beside those that wait in a block ``at_work.elsewhere()``; None: no
     limit but that of its places.
     """
@@ -54,6 +57,7 @@ def configure(
     bound_decompression()
     app.steps["consumer"].add(LeaseRenewal)
     unreadable_messages.on_unreadable = on_unreadable
+    revocations.install(on_revoked)
     at_work.most = worked_on
     newer_messages.version, newer_messages.on_newer = version, on_newer
     app.conf.update(_broker(broker_url, visibility_timeout))

@@ -15,6 +15,7 @@ from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Band, Choice, Cost, Model, Record, State, ToolUse, Usage
 from agentic_flywheel.stops import Stop
 from mcp_bridge.arguments import Object
+from mcp_bridge.discretion import told
 from producer import Submission
 
 #: Seconds after which a poll that does not wait is worth while.
@@ -198,7 +199,7 @@ def answer_view(query_id: str, answer: Answer) -> QueryView:
                 domain=part.domain,
                 text=part.text,
                 cached=part.cached,
-                error=part.error.error if part.error else None,
+                error=told(part.error).error if part.error else None,
             )
             for part in answer.parts
         )

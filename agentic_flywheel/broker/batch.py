@@ -57,6 +57,10 @@ def connect(
     )
 
 
+#: Seconds between two failures beyond which they belong to two times in which the broker was silent.
+_ONE_SILENCE = 30.0
+
+
 @dataclass(slots=True, eq=False)
 class _Call:
     """One packed command that waits for its reply. It is repeated until a time of the monotonic clock; 0: never."""
@@ -104,6 +108,8 @@ class Batch:
         self._moved = False
         #: Whether the broker was connected at least once.
         self.reached = False
+        #: When it first and last gave no answer, by the monotonic clock; None since it has answered.
+        self._silence: tuple[float, float] | None = None
 
     async def call(self, *command: Any, patience: float | None = None) -> Any:
         """Return the reply to one Redis command.
@@ -131,6 +137,11 @@ class Batch:
                 return await self.call("EVALSHA", script.digest, 0, *args, patience=patience)
             except NoScriptError:
                 await self.call("SCRIPT", "LOAD", script.source, patience=patience)
+
+    @property
+    def silent_for(self) -> float:
+        """For how many seconds the broker has answered no call; 0 where it answered the last one."""
+        return time.monotonic() - self._silence[0] if self._silence is not None else 0.0
 
     @property
     def descriptor(self) -> int | None:
@@ -177,6 +188,7 @@ class Batch:
                     call.fail(BrokerRefused(self.address, "UNREADABLE", reason))
                 continue
             pauses.reset()
+            self._silence = None
             for call, value in zip(calls, replies, strict=True):
                 self._settle(call, value)
             if not self._refused:
@@ -192,6 +204,10 @@ class Batch:
 
     def _put_back(self, calls: list[_Call], failure: RedisError | OSError, pause: float) -> None:
         """Keep the calls that may be sent again, in their order, and fail the others."""
+        now = time.monotonic()
+        began, last = self._silence or (now, now)
+        # Of a time without calls it is not known whether the broker was there.
+        self._silence = (began if now - last < _ONE_SILENCE else now, now)
         error = error_of(self.address, failure)
         everything = [*calls, *self._waiting]
         self._waiting.clear()

@@ -51,6 +51,7 @@ from agentic_flywheel.errors.gateway import (
     TokenNeeded,
 )
 from agentic_flywheel.errors.given import (
+    CannotListen,
     InvalidProfile,
     InvalidQuery,
     InvalidRegistry,
@@ -125,6 +126,7 @@ __all__ = [
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",
+    "CannotListen",
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",

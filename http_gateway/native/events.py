@@ -11,13 +11,13 @@ from starlette.types import Scope as AsgiScope
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.events import NO_PLACE, is_place, read_events
-from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidRequest
 from agentic_flywheel.models import EventKind, Record
 from http_gateway.callers import CallerOf, GatewayCaller
-from http_gateway.discretion import outward, outward_event
 from http_gateway.native.bodies import QueryId
 from http_gateway.native.shown import record_shown
 from http_gateway.streams import event_stream, frame
+from mcp_bridge.discretion import outward, outward_event
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
@@ -43,7 +43,7 @@ async def follow(
     goes on behind the event with the id in `Last-Event-ID`, also after a restart of the gateway."""
     place = last_event_id or after or "-"
     if not is_place(place):
-        raise InvalidQuery("Last-Event-ID" if last_event_id else "after", NO_PLACE)
+        raise InvalidRequest("Last-Event-ID" if last_event_id else "after", NO_PLACE)
     record = await caller.producer.status(query_id)
     if await _has_seen_all(caller, record, place):
         return Response(status_code=204)

@@ -14,11 +14,11 @@ from agentic_flywheel.errors import UnknownFlow
 from agentic_flywheel.given import Question
 from agentic_flywheel.models import Band, Identifier, Model, Slug
 from http_gateway.callers import CallerOf, GatewayCaller
-from http_gateway.discretion import outward
 from http_gateway.json_body import QUESTION_BODY, BodyOf
 from http_gateway.native.bodies import HttpBody
 from http_gateway.native.shown import response_of
 from http_gateway.problems import problem_response
+from mcp_bridge.discretion import outward
 from mcp_bridge.flows import RouteQuestion, RouteTarget, RouteView, flow_list, flowise_route
 
 router = APIRouter(prefix="/v1", tags=["flows"])

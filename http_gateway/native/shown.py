@@ -12,7 +12,7 @@ from agentic_flywheel.doings import step_object
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Band, Choice, Cost, Model, Record, State, ToolUse, Usage
-from http_gateway.discretion import outward
+from mcp_bridge.discretion import outward
 from producer import Submission
 
 JSON = "application/json"

@@ -127,6 +127,11 @@ def _of_request(template: HttpRequest, where: Where, *, known: frozenset[str] = 
             yield place, "is not given by hand"
         elif not (text.isascii() and text.isprintable()):
             yield place, "holds a character that no header can carry"
+        elif "${" in text:
+            yield (
+                place,
+                "has `${`: variables stand in the headers of the server, here {{key}} stands for the flow's key",
+            )
         yield from _unknown(text, place, (_LATER | {"key", "session_id"}) if members else (_LATER | {"key"}))
 
 

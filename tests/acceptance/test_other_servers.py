@@ -88,8 +88,6 @@ def test_flows_are_checked_without_a_flowise(bare_flywheel: Flywheel, server: Mo
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
-        (200, {"data": [{"id": "another"}]}, "has no flow of the id 'small'"),
-        (200, "<html>Log in</html>", "does not follow the server's protocol"),
         (403, {"error": {"message": "not allowed"}}, "The key for flow 'helper' was refused"),
         (500, {"error": {"message": "boom"}}, "boom"),
         (502, "<html>Bad gateway</html>", "could not be reached: a gateway answered with status 502"),
@@ -109,6 +107,21 @@ def test_what_is_wrong_with_a_server_is_said_by_check_and_doctor(
     assert "Flowise" not in check["found"] + check["advice"]
     assert KEY not in json.dumps([report, *doctor])
     assert not [each for each in doctor if each["name"] == "flowise"]
+
+
+def test_a_server_may_answer_for_models_that_it_does_not_list(bare_flywheel: Flywheel, server: ModelServer) -> None:
+    server.body = {"data": [{"id": "another"}]}
+    unlisted, doctor = bare_flywheel("flows", "check"), bare_flywheel("doctor", "--json").object["checks"]
+    server.body = "<html>Log in</html>"
+    page, warned = bare_flywheel("flows", "check"), bare_flywheel("doctor", "--json").object["checks"]
+
+    assert (unlisted.code, page.code) == (0, 0)
+    assert "does not list the model 'small'; it lists 1, such as another" in unlisted.out
+    assert "the server does not list its models" in page.out
+    assert [each["state"] for each in doctor if each["name"] == "openai"] == ["ok"]
+    (check,) = [each for each in warned if each["name"] == "openai"]
+    assert check["state"] == "failed"
+    assert "does not follow the server's protocol" in check["found"]
 
 
 def test_a_server_that_is_away_is_named(bare_flywheel: Flywheel, server: ModelServer, apart: Path) -> None:

@@ -72,6 +72,7 @@ def test_what_is_right_is_taken() -> None:
         ({"headers": {"X": "ä"}}, "request.headers.X", "holds a character that no header can carry"),
         ({"headers": {"X": "1\r\nY: 2"}}, "request.headers.X", "holds a character that no header can carry"),
         ({"headers": {"X": "{{question}}"}}, "request.headers.X", "has {{question}}, which stands for nothing here"),
+        ({"headers": {"X": "${TOKEN}"}}, "request.headers.X", "variables stand in the headers of the server"),
         ({"headers": {"X": 1}}, "request.headers.X", "should be a mapping of names to texts"),
         ({"body": {"a": ["{{qestion}}"]}}, "request.body.a.0", "{{qestion}}, which stands for nothing here; these do:"),
         ({"body": {"a": "{{question"}}, "request.body.a", "has `{{` or `}}` without the other"),

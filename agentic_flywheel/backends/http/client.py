@@ -91,7 +91,9 @@ class HttpBackend(FlowBackend):
         reading = ResponseReading(flow, place, clock, self._connection.secrets(api_key, config))
         try:
             async with clock.limit:
-                answer = await self._exchange(request, flow, api_key, partial(reading.read, on_news=on_news))
+                answer = await self._exchange(
+                    request, flow, api_key, partial(reading.read, on_news=on_news if call.stream else None)
+                )
         except TimeoutError:
             raise clock.late from None
         return answer.model_copy(update={"chat_id": chat_id, "session_id": call.session_id})

@@ -11,10 +11,19 @@ from agentic_flywheel.backends.http import HttpBackend
 from agentic_flywheel.backends.http.answer import answer_of, usage_of
 from agentic_flywheel.backends.http.frames import LineDecoder, StreamFrame
 from agentic_flywheel.backends.http.pointers import NOTHING, at, is_meant
-from agentic_flywheel.backends.models import FlowCall
+from agentic_flywheel.backends.models import FlowCall, FlowNews
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlowFailed, FlowProtocolError, ServerUnreachable
-from agentic_flywheel.http_flows import AnswerPlace, Frame, HttpRequest, LateAnswer, RequestTemplate, UsagePlace
+from agentic_flywheel.http_flows import (
+    AnswerPlace,
+    Frame,
+    HttpRequest,
+    LateAnswer,
+    RequestTemplate,
+    StreamRule,
+    UsagePlace,
+)
+from agentic_flywheel.models import EventKind
 from agentic_flywheel.servers import FlowServer
 from backends.scenes import Scene, serving
 
@@ -214,3 +223,16 @@ async def test_an_abort_is_sent_where_the_registry_says_how() -> None:
 
     (asked,) = server.asked
     assert (asked.path, asked.body, asked.headers["x-key"]) == ("/stop/c%201", b'{"flow":"f"}', "k")
+
+
+async def test_tokens_are_told_to_whom_wants_a_stream() -> None:
+    rule = StreamRule(token=Frame(event="part"), end=Frame(event="end"))
+    told: dict[bool, list[FlowNews]] = {True: [], False: []}
+    async with serving(Scene([b'event: part\ndata: "yes"\n\nevent: end\ndata: 0\n\n'])) as server:
+        backend = HttpBackend(FlowServer(address=server.address, backend="http"))
+        for stream, news in told.items():
+            call = FlowCall(flow=flow_with(AnswerPlace(stream=rule)), question="?", stream=stream)
+            assert (await backend.ask(call, on_news=news.append)).text == "yes"
+        await backend.close()
+
+    assert told == {True: [FlowNews(EventKind.TOKEN, {"text": "yes"})], False: []}

@@ -60,6 +60,7 @@ class UploadNotKept(FlywheelError):
     suggestions = (
         "Make room where the files are kept, or name another place; then submit again.",
         "Give images by their address, which takes up no room.",
+        "Leave the file out, and give its text in the question.",
     )
 
     @property

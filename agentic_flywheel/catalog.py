@@ -16,6 +16,7 @@ from agentic_flywheel.errors import UnknownDomain, UnknownFlow
 from agentic_flywheel.http_flows import AnswerPlace, RequestTemplate
 from agentic_flywheel.models import Model, Probability, Slug
 from agentic_flywheel.openai_flows import Sampling
+from agentic_flywheel.prices import Prices
 from agentic_flywheel.servers import BackendName, FlowServer
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -107,7 +108,7 @@ class PublicAccess(Model):
 #: Keys of a flow that one backend alone reads.
 KEYS_OF_BACKENDS: dict[BackendName, tuple[str, ...]] = {
     "flowise": (),
-    "openai": ("model", "system", "sampling"),
+    "openai": ("system", "sampling"),
     "http": ("request", "answer"),
 }
 
@@ -172,8 +173,9 @@ class Flow(Model):
     served_by: Annotated[FlowServer | None, Field(exclude=True)] = None
     #: The protocol that it is asked by.
     backend: BackendName = "flowise"
-    #: Of `openai`: the model, what it is told before the conversation, and settings such as `temperature`.
+    #: Of `openai`: the model. Of others: the one whose price their tokens have, where their server tells no model.
     model: Annotated[Phrase, Field(max_length=200)] | None = None
+    #: Of `openai`: what the model is told before the conversation, and settings such as `temperature`.
     system: Annotated[str, Field(max_length=1_000_000)] = ""
     sampling: Sampling = {}
     #: Of `http`: what is sent, and where in the response the answer stands.
@@ -192,7 +194,8 @@ class Flow(Model):
         }
         if self.backend == "flowise":
             return _digest(common)
-        return _digest(common | self.model_dump(mode="json", include={"backend", *KEYS_OF_BACKENDS[self.backend]}))
+        own = {"backend", *KEYS_OF_BACKENDS[self.backend], *(("model",) if self.backend == "openai" else ())}
+        return _digest(common | self.model_dump(mode="json", include=own))
 
     @property
     def title(self) -> str:
@@ -246,6 +249,8 @@ class Catalog(Model):
     #: Those that have a name, by it.
     servers: dict[str, FlowServer] = {}
     policy: Policy = Policy()
+    #: What the models cost that answer the flows' questions.
+    prices: Prices = Prices()
     #: Where it was read from, for messages.
     source: str = ""
     revision: str = ""

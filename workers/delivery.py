@@ -178,8 +178,7 @@ class Delivery:
         if found.action is not None:
             return await self._stop(found, begun.attempts)
         answer = self.assignment.answer(self.execution, self.journal.route, found, self.context, begun.attempts)
-        end = success(answer, (self.flow, self.query.asker))._replace(pause=found.pause)
-        await self._end(end, answer=answer)
+        await self._end(self.assignment.success(answer, found), answer=answer)
         return None
 
     async def _stop(self, found: FlowAnswer, attempts: int) -> FlywheelError | None:
@@ -221,7 +220,7 @@ class Delivery:
                 await self._stop(found, 1)
                 return
             answer = self.assignment.answer(renewal, self.journal.route, found, self.context, 1)
-            await self._end(success(answer, (self.flow, self.query.asker)), answer=answer)
+            await self._end(self.assignment.success(answer, found), answer=answer)
 
     async def _ask(self, attempts: int, previous: tuple[str, ...], telling: Telling | None) -> FlowAnswer:
         return await ask_flow(

@@ -111,6 +111,9 @@ class ExecutionEnd(NamedTuple):
     heard: Heard = ""
     #: The dead letter, JSON; empty where none is to be stored.
     letter: str = ""
+    #: What its call has cost, in billionths of the currency's unit; empty: not known, or no currency is named.
+    spent: str = ""
+    currency: str = ""
     #: For how long the flow asks not to be called, with its answer.
     pause: timedelta = timedelta()
 

@@ -770,6 +770,8 @@ async def finish(
     queue: str,
     letter: str,
     letter_ttl: int,
+    spent: str,
+    currency: str,
     worker: str,
 ) -> FinishReply:
     """Write the outcome of an execution once: cache, record, session turn, result, events; for it and all attached
@@ -798,6 +800,8 @@ async def finish(
     ``queue``: whose completions are counted.
     ``letter``: the dead letter as JSON; '' for none.
     ``letter_ttl``: seconds.
+    ``spent``: what the call has cost, in billionths of the currency's unit; '' where that is not known.
+    ``currency``: '' where nothing is said of costs.
     ``worker``: who sends the roots of the traces; '' for one that traces nothing.
     """
     reply = await batch.run(
@@ -828,6 +832,8 @@ async def finish(
         queue,
         letter,
         letter_ttl,
+        spent,
+        currency,
         worker,
     )
     match reply:

@@ -215,6 +215,8 @@ class Transitions:
             letter=end.letter,
             letter_ttl=self._letter_ttl,
             worker=self._worker,
+            spent=end.spent if called else "",
+            currency=end.currency if called else "",
         )
 
     async def defer(

@@ -58,7 +58,7 @@ MEANING = {
     "api_key_env": "the NAME of an environment variable (A-Z, 0-9, _), never the key itself",
     "server": "the name of one of the `servers`, or an address that begins with http:// or https://",
     "backend": BACKENDS,
-    "model": "the name of a model, as the server has it",
+    "model": "the name of a model, as the server has it; of other flows, the one whose price they have",
     "system": "text",
     "sampling": "a mapping of settings such as temperature and max_tokens",
     "request": "a mapping that says what is sent",
@@ -143,6 +143,9 @@ def _on_server(values: dict[str, Any], entry: Entry, servers: Mapping[str, FlowS
             if values.pop(name, None) is not None and not plain:
                 yield (*entry.where, name), f"is a key of `backend: {other}`, and this flow is of `{kind}`"
     if kind == "flowise":
+        model = values.get("model")
+        if plain and not (isinstance(model, str) and 0 < len(model.strip()) <= 200):
+            values.pop("model", None)  # an older registry's own
         return
     values.setdefault("id", entry.key)
     if server is None:

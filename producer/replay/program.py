@@ -144,7 +144,7 @@ class Replay:
         plan = Plan(run_id=new_run_id(), source=self._source.title, options=self._options, created=datetime.now(UTC))
         self.folder.save(plan)
         try:
-            reads = read_source(self._source, self._settings)
+            reads = read_source(self._source, self._settings, plan.options.moves)
             return await self.folder.take_in(reads, plan, strict=self._strict, on_note=self._say)
         except FlywheelError:
             self.folder.abandon()

@@ -128,9 +128,9 @@ def test_flows_without_an_id_make_a_group(write: Write) -> None:
         ),
         (
             "id: poet-1",
-            "id: poet-1\n    backend: flowise\n    model: m",
+            "id: poet-1\n    backend: flowise\n    system: m",
             14,
-            "operational_flows.poet.model",
+            "operational_flows.poet.system",
             "`backend: openai`, and this flow is of `flowise`",
         ),
         (

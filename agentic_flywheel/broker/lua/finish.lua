@@ -26,6 +26,8 @@
 -- queue: text            whose completions are counted
 -- letter: text           the dead letter as JSON; '' for none
 -- letter_ttl: whole      seconds
+-- spent: text            what the call has cost, in billionths of the currency's unit; '' where that is not known
+-- currency: text         '' where nothing is said of costs
 -- worker: text           who sends the roots of the traces; '' for one that traces nothing
 --
 --> won(followers: texts)  it was the first outcome; the ids of attached queries that ended by it, the others follow
@@ -51,6 +53,8 @@ if fence ~= NO_FENCE then
   pump(server, at_once, now)
 end
 local about = part == '' and look(id)
+-- Whatever becomes of the answer, its call is paid for.
+if state == STATE.succeeded and currency ~= '' then tally_cost(id, flow, spent, currency, now) end
 if cache_key ~= '' then
   if cached_value ~= '' then
     keep_answer(cache_key, cached_value, cache_ms, flow_most, all_most, now)

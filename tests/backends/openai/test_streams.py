@@ -83,6 +83,16 @@ async def test_a_plain_answer_is_told_by_what_it_is_not_by_its_content_type(kind
 
 
 @pytest.mark.parametrize(
+    ("details", "kept"), [({"cached_tokens": 2}, 2), ({"cached_tokens": 9}, 3), ({"cached_tokens": None}, 0), (None, 0)]
+)
+async def test_tokens_that_the_server_had_kept_are_told_apart(details: dict[str, Any] | None, kept: int) -> None:
+    found = await answer(completed({"content": "Yes."}, usage={**USAGE, "prompt_tokens_details": details}))
+
+    assert found.usage is not None
+    assert (found.usage.input_tokens, found.usage.cached_input_tokens) == (3, kept)
+
+
+@pytest.mark.parametrize(
     "lines",
     [
         [YES, STOP, f'data: {{"choices":[],"usage":{json.dumps(USAGE)}}}\n\n'.encode(), DONE],
@@ -102,7 +112,8 @@ async def test_tokens_are_counted_wherever_a_server_tells_them(lines: list[bytes
     assert found.usage is not None
     assert (found.usage.input_tokens, found.usage.output_tokens, found.usage.model) == (3, 2, "m-1")
     (news,) = (each.data for each in told if each.kind is EventKind.USAGE)
-    assert news == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "model": "m-1", "step": ""}
+    counts = {"input_tokens": 3, "cached_input_tokens": 0, "output_tokens": 2, "total_tokens": 5}
+    assert news == {**counts, "model": "m-1", "step": ""}
 
 
 ERROR: dict[str, Any] = {"error": {"message": "boom", "type": "server_error", "param": None, "code": None}}

@@ -152,7 +152,7 @@ class Asked(BaseModel):
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
         if self.form and self.question.strip() != text_of_form(self.form).strip():
-            raise PydanticCustomError("both", "Flowise takes a form or a question, not both: leave the question out")
+            raise PydanticCustomError("both", "a flow takes a form or a question, not both: leave the question out")
         return self
 
 

@@ -80,7 +80,7 @@ def _name(value: Any) -> Any:
             raise PydanticCustomError("name", "it should be a file's name, without a folder")
         if type_of(value) is None:
             kinds = ", ".join(_TYPES)
-            raise PydanticCustomError("name", f"Flowise takes files that end in {kinds}")
+            raise PydanticCustomError("name", f"flows take files that end in {kinds}")
     return value
 
 
@@ -202,7 +202,7 @@ def pieces_of(source: Source) -> Iterator[bytes]:
                 left -= len(piece)
                 yield piece
         if left == 0:
-            raise InvalidQuery("uploads", f"{source} has more than {LARGEST:,} bytes; Flowise takes no more")
+            raise InvalidQuery("uploads", f"{source} has more than {LARGEST:,} bytes; flows take no more")
     except OSError as refused:
         raise InvalidQuery("uploads", f"{source} cannot be read: {refused.strerror or refused}") from None
 

@@ -24,7 +24,7 @@ def check_sizes(query: Query, settings: Settings) -> None:
     most = settings.upload_bytes if settings.uploads_url is None else max(settings.upload_bytes, LARGEST)
     for upload in query.uploads:
         if upload.size > most:
-            more = "FLYWHEEL_UPLOADS_URL names a folder for larger ones" if most < LARGEST else "Flowise takes no more"
+            more = "FLYWHEEL_UPLOADS_URL names a folder for larger ones" if most < LARGEST else "flows take no more"
             raise InvalidQuery(
                 "uploads", f"{upload.name} has {upload.size:,} bytes, at most {most:,} are accepted; {more}"
             )

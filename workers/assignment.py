@@ -57,9 +57,11 @@ class Assignment:
     async def compose(self) -> Context:
         """Return what the flow is told. Raises BrokerUnavailable."""
         # A flow whose server remembers nothing is sent the turns, as if its `memory` were `history`.
-        there = self.flow.memory == "flowise" and self.runtime.backends.abilities(self.flow).session
+        able = self.runtime.backends.abilities(self.flow)
+        there = self.flow.memory == "flowise" and able.session
         life = await life_of(self.runtime.batch, self.query_id) if there and self.query.session_id is not None else ""
-        return compose(self.query, self.flow, await self._turns(), briefing(self.profile, self.query), life)
+        told = briefing(self.profile, self.query)
+        return compose(self.query, self.flow, await self._turns(), told, life, takes_history=able.history)
 
     def execution(self, context: Context) -> Execution:
         """Return the execution, with its cache key and the name of the lease that identical executions share."""

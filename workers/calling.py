@@ -11,7 +11,14 @@ from functools import partial
 from agentic_flywheel.backends import Abilities, FlowAnswer, FlowCall
 from agentic_flywheel.broker.executions import Execution, chat_id
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import DecisionUnderWay, FlowError, FlowTimeout, FlowUnable, ServerUnreachable
+from agentic_flywheel.errors import (
+    DecisionUnderWay,
+    FlowError,
+    FlowProtocolError,
+    FlowTimeout,
+    FlowUnable,
+    ServerUnreachable,
+)
 from agentic_flywheel.stops import Decided
 from workers.context import Context
 from workers.engine.at_work import at_work
@@ -75,7 +82,10 @@ async def ask_flow(
         )
         if lack := _lack(call, context, abilities):
             raise FlowUnable(flow.key, lack, backend=flow.backend)
-        call = await backend.prepare(call, api_key=key)
+        try:
+            call = await backend.prepare(call, api_key=key)
+        except FlowError as refused:
+            raise _named(refused, flow, abilities) from None
         seen.config_used, seen.warnings = call.config_used, (*context.warnings, *call.warnings)
         found = await late(*chats)
         if found is not None:
@@ -111,7 +121,7 @@ def _lack(call: FlowCall, context: Context, abilities: Abilities) -> str:
     if call.human_input is not None and not abilities.human_input:
         return "cannot go on with a person's decision"
     if call.history and not abilities.history:
-        return "takes no earlier messages; set the flow's `memory: none`, or ask without a session"
+        return "takes no earlier messages; set the flow's `memory: none`, or ask without a session and without history"
     given = {**call.config, **call.carried}
     # What the registry says of the flow itself is for whoever wrote it.
     added = sorted(name for name, value in given.items() if call.flow.config.get(name) != value)
@@ -121,9 +131,9 @@ def _lack(call: FlowCall, context: Context, abilities: Abilities) -> str:
 
 
 def _named(failed: FlowError, flow: Flow, abilities: Abilities) -> FlowError:
-    """Return the error of a call with the flow's backend; of one that was cut, whether its answer is lost."""
-    if isinstance(failed, FlowTimeout | ServerUnreachable) and not abilities.late_answers:
-        lost = isinstance(failed, FlowTimeout) or failed.sent
+    """Return the error of a call with the flow's backend; of one that was cut or not read, whether it is lost."""
+    if isinstance(failed, FlowTimeout | ServerUnreachable | FlowProtocolError) and not abilities.late_answers:
+        lost = not isinstance(failed, ServerUnreachable) or failed.sent
         return replace(failed, backend=flow.backend, lost=lost)
     return replace(failed, backend=flow.backend) if flow.backend != failed.backend else failed
 

@@ -49,45 +49,59 @@ _NOT_TOLD = (
     "The profile's context was not told: the flow begins with a form and is sent no question to put it in front of. "
     "Give the flow `injection: system` or `vars`."
 )
+#: Said where a server remembers by itself, takes no history, and has not answered every turn.
+_NOT_HEARD = (
+    "The flow's server was not told all that was said: turns that another flow or the cache has answered are not in "
+    "its own memory, and its request has no place for them."
+)
 
 
-def compose(query: Query, flow: Flow, turns: list[Turn], told: Briefing | None = None, life: str = "") -> Context:
+def compose(
+    query: Query,
+    flow: Flow,
+    turns: list[Turn],
+    told: Briefing | None = None,
+    life: str = "",
+    *,
+    takes_history: bool = True,
+) -> Context:
     """Return the context of a query for a flow. ``turns`` are those that are kept of its session, the oldest first;
     ``life`` is the session's, if it has one.
 
     History is sent, or Flowise remembers, never both. Flowise's own memory is relied on only where it holds every turn:
-    one that was answered from the cache, or by another flow, it has never seen. What was said under a confidential
-    profile is told under that profile only, and Flowise remembers it under a session of its own.
+    one that was answered from the cache, or by another flow, it has never seen. A server that takes no history goes on
+    with what it remembers, and a warning says so. What was said under a confidential profile is told under that profile
+    only, and Flowise remembers it under a session of its own.
     """
     private_to = told.profile if told is not None and told.confidential else None
-    context = _conversation(query, flow, turns, private_to, life)
+    context = _conversation(query, flow, turns, private_to, life, takes_history=takes_history)
     context = context.model_copy(update={"form": query.form, "uploads": query.uploads, "asker": query.asker})
     if told is None:
         return context
     if query.form and flow.injection == "prepend":
-        return context.model_copy(update={"private": told.confidential, "warnings": (_NOT_TOLD,)})
+        return context.model_copy(update={"private": told.confidential, "warnings": (*context.warnings, _NOT_TOLD)})
     question, carried = injected(flow.injection, told, query.question, context.config)
     about = {"profile": told.profile, "kind": told.kind, "private": told.confidential}
     digest = f"{context.digest}|{told.digest}"
     return context.model_copy(update={**about, "question": question, "carried": carried, "digest": digest})
 
 
-def _conversation(query: Query, flow: Flow, turns: list[Turn], private_to: str | None, life: str) -> Context:
+def _conversation(
+    query: Query, flow: Flow, turns: list[Turn], private_to: str | None, life: str, *, takes_history: bool
+) -> Context:
     config = overridden(flow.config, query.config)
     if query.history:
         return Context(question=query.question, config=config, history=query.history, digest=_of(query.history))
     if flow.memory == "none" or query.session_id is None:
         return Context(question=query.question, config=config)
     heard = [turn for turn in turns if turn.private_to is None or turn.private_to == private_to]
-    if (
-        flow.memory == "flowise"
-        and life
-        and all(turn.remembered and turn.flow == flow.key and turn.private_to == private_to for turn in heard)
-    ):
+    there = all(turn.remembered and turn.flow == flow.key and turn.private_to == private_to for turn in heard)
+    if flow.memory == "flowise" and life and (there or not takes_history):
         session = flowise_session(life, private_to)
         # Flowise may remember more than these turns: within a conversation an answer is never anybody else's.
         digest = f"{session}:{history_digest(heard)}" if turns else ""
-        return Context(question=query.question, config=config, session_id=session, digest=digest)
+        said = () if there else (_NOT_HEARD,)
+        return Context(question=query.question, config=config, session_id=session, digest=digest, warnings=said)
     sent = fitting(heard, flow)
     history = as_messages(sent)
     return Context(

@@ -9,6 +9,7 @@ from typing import Literal
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
+    FlowProtocolError,
     FlowRateLimited,
     FlowTimeout,
     FlywheelError,
@@ -20,8 +21,8 @@ from agentic_flywheel.models import Model
 #: Most attempts at a flow whose provider is down, where its server has repeated its calls before it says so: Flowise
 #: tries seven times, which takes minutes.
 _PROVIDER_ATTEMPTS = 2
-#: Most attempts that are cut at a flow whose server keeps no answer for which nobody waits: each was paid for, and
-#: nothing can be found of it.
+#: Most attempts that are cut, or whose answer cannot be read, at a flow whose server keeps no answer for which nobody
+#: waits: each was paid for, and nothing can be found of it.
 _LOST_ATTEMPTS = 2
 #: First and longest pause before a retry, in seconds, by error.
 _PAUSES: dict[type[FlywheelError], tuple[float, float]] = {ProviderUnavailable: (5.0, 60.0)}
@@ -63,4 +64,4 @@ def decide(error: FlywheelError, attempt: int, flow: Flow, draw: random.Random) 
 
 
 def _is_lost(error: FlywheelError) -> bool:
-    return isinstance(error, FlowTimeout | ServerUnreachable) and error.lost
+    return isinstance(error, FlowTimeout | ServerUnreachable | FlowProtocolError) and error.lost

@@ -43,9 +43,10 @@ def failure_of_status(asked: Flow | None, failed: Failed, reason: str) -> FlowEr
     flow, status = asked.key if asked else ANY_FLOW, failed.status
     if status == 429 or (status == 503 and "Retry-After" in failed.headers):
         return FlowRateLimited(flow, pause_of_refusal(failed.headers))
-    if status < 400:
-        led = "leads to another address; none is followed, name that one in the registry"
-        return FlowProtocolError(flow, f"status {status} {led if status >= 300 else 'is no answer'}")
+    if 300 <= status < 400:
+        return redirected(flow, status)
+    if status < 300:
+        return FlowProtocolError(flow, f"status {status} is no answer")
     if status in (404, 410):
         return FlowNotFound(flow, asked.id if asked else "")
     if status in (408, 502, 503, 504) or 520 <= status <= 527:
@@ -54,6 +55,13 @@ def failure_of_status(asked: Flow | None, failed: Failed, reason: str) -> FlowEr
     if status in (401, 403):
         return FlowUnauthorized(flow, reason)
     return FlowRefused(flow, reason) if status < 500 else failure_of_reason(flow, reason)
+
+
+def redirected(flow: str, status: int) -> FlowProtocolError:
+    """Return the error that a redirect stands for."""
+    return FlowProtocolError(
+        flow, f"status {status} leads to another address; none is followed, name that one in the registry"
+    )
 
 
 def failure_of_reason(flow: str, reason: str) -> FlowError:

@@ -260,6 +260,8 @@ class FlowNotFound(FlowError):
 
     @property
     def message(self) -> str:
+        if self.backend == "openai":
+            return f"The server has no model {self.flow_id!r} (flow {self.flow!r})"
         named = f" of the id {self.flow_id!r}" if self.flow_id else ""
         return f"The server has no flow{named} (flow {self.flow!r})"
 

@@ -13,6 +13,8 @@ class FlowProtocolError(FlowError):
     """The server's answer does not follow its protocol; for example, it is an HTML page."""
 
     reason: str = ""
+    #: Whether the server keeps no answer that was not read: a repetition is paid for again.
+    lost: bool = False
 
     transient = True
     retry_hint = RETRY_UNAVAILABLE

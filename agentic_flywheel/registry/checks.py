@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 
 from agentic_flywheel.catalog import Flow, Policy
+from agentic_flywheel.http_flows import names_in
 from agentic_flywheel.registry import entry as entries
 from agentic_flywheel.registry.derive import OLD_INTENTS
 from agentic_flywheel.registry.document import Odd, Where
@@ -70,8 +71,22 @@ def remarks_on_flows(flows: Mapping[str, Flow], found: Mapping[str, Entry]) -> I
             yield (*where, "id"), f"is the id of the flow {first!r} too"
         if not (flow.form or flow.keywords or flow.topics or flow.examples or flow.description.strip()):
             yield where, "has no topics, examples, keywords or description: only its name can route a question here"
+        if (needed := _unremembered(flow)) is not None:
+            said = (
+                f"its `request` has no place for {needed}, so questions in a session are refused from the second on; "
+            )
+            yield (*where, "memory"), said + "where it answers each question by itself, say `memory: none`"
         known = [*entries.MEANING, *_OTHER_KEYS]
         yield from (((*where, name), text) for name, text in _slips(found[key].fields, known))
+
+
+def _unremembered(flow: Flow) -> str | None:
+    """Return what a flow's request lacks to be told of a conversation; None where it lacks nothing."""
+    if flow.request is None or flow.memory == "none" or "history" in (names := names_in(flow.request)):
+        return None
+    if flow.memory == "history":
+        return "{{history}}"
+    return None if "session_id" in names else "{{session_id}} or {{history}}"
 
 
 def remarks_on_values(odd: Mapping[Where, Odd], found: Mapping[str, Entry]) -> Iterator[Fault]:

@@ -171,9 +171,9 @@ def _image(url: str, where: str, number: int) -> Upload:
     kind = held[1].lower()
     ending = _ENDINGS.get(kind, kind.partition("/")[2])
     if type_of(f"image.{ending}") is None:
-        raise InvalidQuery(where, f"Flowise takes no images of the type {kind}")
+        raise InvalidQuery(where, f"flows take no images of the type {kind}")
     if len(url) > LARGEST * 4 // 3 + 100:
-        raise InvalidQuery(where, f"an image has more than {LARGEST:,} bytes; Flowise takes no more")
+        raise InvalidQuery(where, f"an image has more than {LARGEST:,} bytes; flows take no more")
     try:
         held_bytes = base64.b64decode(url[held.end() :], validate=True)
     except (ValueError, binascii.Error):

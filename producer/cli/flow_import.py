@@ -21,6 +21,8 @@ from producer.cli import options
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 
+_LISTS_NONE = "The server lists no flow to take: write its flows into the registry, or use `flywheel flows add`."
+
 if TYPE_CHECKING:
     from agentic_flywheel.registry.importing import FlowProposal, Listed
 
@@ -172,7 +174,7 @@ def named_import(
         more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
         raise typer.BadParameter(f"say which of its models become flows: {names}{more}.", param_hint="--select")
     models, unknown = chosen(listed, select)
-    _known(unknown)
+    _known(unknown, lists=bool(listed))
     proposed = model_proposals(catalog, models, server=name, domain=domain)
     return Import(path, without_secrets(server.address), proposed, catalog.revision)
 
@@ -188,11 +190,13 @@ def _selected(listed: list[Listed], select: list[str]) -> list[Listed]:
     from agentic_flywheel.registry.importing import selected
 
     found, unknown = selected(listed, select)
-    _known(unknown)
+    _known(unknown, lists=bool(listed))
     return found
 
 
-def _known(unknown: list[str]) -> None:
+def _known(unknown: list[str], *, lists: bool) -> None:
+    if unknown and not lists:
+        raise typer.BadParameter(_LISTS_NONE, param_hint="--select")
     if unknown:
         raise typer.BadParameter(
             f"the server has no flow of the name or id {', '.join(one_line(each, 60) for each in unknown)}.",
@@ -251,7 +255,7 @@ def carry_out(screen: Screen, found: Import, *, yes: bool) -> bool:
             f"{what}. Nothing was written", "; `--yes` writes it" if wanted and not sys.stdin.isatty() else "", "."
         )
     else:
-        screen.line(f"The registry {target} has these flows already." if same else "The server has no flow to take.")
+        screen.line(f"The registry {target} has these flows already." if same else _LISTS_NONE)
     return written
 
 

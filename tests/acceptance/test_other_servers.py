@@ -176,6 +176,8 @@ def test_an_import_says_what_is_missing(
     unknown = bare_flywheel("flows", "import", "--server", "nobody")
     both = bare_flywheel("flows", "import", "--server", "models", "--url", "http://127.0.0.1:9")
     nothing = bare_flywheel("flows", "import", "--server", "models", "--select", "zzz")
+    server.body = {"data": []}
+    none = bare_flywheel("flows", "import", "--server", "models", "--select", "zzz")
     monkeypatch.delenv("MODELS_KEY")
     keyless = bare_flywheel("flows", "import", "--server", "models", "--select", "small")
     wrong = bare_flywheel("flows", "import", "--server", "models", "--select", "small", "--key", "sk-wrong")
@@ -183,6 +185,7 @@ def test_an_import_says_what_is_missing(
     assert "the registry has no server 'nobody'; it has: models." in _flat(unknown.err)
     assert "the server has its address in the registry" in _flat(both.err)
     assert "the server has no flow of the name or id zzz" in _flat(nothing.err)
+    assert "The server lists no flow to take: write its flows into the registry" in _flat(none.err)
     assert "shows its flows only with an API key, and none is set" in _flat(keyless.err)
     assert "MODELS_KEY" in keyless.err
     assert "and refuses this one" in _flat(wrong.err)

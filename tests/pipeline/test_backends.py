@@ -13,8 +13,8 @@ from faults.storm import storm
 from processes import Process, wait_for
 
 from agentic_flywheel.errors import (
-    FlowError,
     FlowFailed,
+    FlowProtocolError,
     FlowRefused,
     FlowTimeout,
     FlowUnable,
@@ -69,6 +69,25 @@ operational_flows:
 IDS = {name: f"00000000-0000-4000-8000-0000000001{n:02}" for n, name in enumerate(
     ("asked-flowise", "asked-openai", "hasty-flowise", "hasty-openai"), 1
 )}  # fmt: skip
+#: Flows of that sandbox that are asked with a template: one remembers by its session alone, of one the answer is
+#: looked for where none stands.
+TEMPLATES = """
+  templated:
+    server: plain
+    domain: pair
+    cache: off
+    request: &request
+      path: /api/v1/prediction/00000000-0000-4000-8000-000000000101
+      body: {question: "{{question}}", overrideConfig: {sessionId: "{{session_id}}"}}
+    answer: {text: /text}
+  misread:
+    server: plain
+    domain: pair
+    memory: none
+    failure_ttl: 0
+    request: *request
+    answer: {text: /answer}
+"""
 BOTH = pytest.mark.parametrize("flow", ["asked-flowise", "asked-openai"])
 
 
@@ -85,7 +104,8 @@ class PairHouse(House):
             flow_id = line.split()[1]
             told = told.replace(line, f"    server: spoken\n    model: {flow_id}")
         server = f"address: {self.flowise_url}/v1, backend: openai, api_key_env: SPOKEN_KEY, concurrency: 3"
-        self.registry.write_text(f"servers:\n  spoken: {{{server}}}\n{told}")
+        plain = f"address: {self.flowise_url}, backend: http"
+        self.registry.write_text(f"servers:\n  spoken: {{{server}}}\n  plain: {{{plain}}}\n{told}{TEMPLATES}")
 
 
 @pytest.fixture(scope="module")
@@ -165,13 +185,50 @@ async def test_a_session_is_remembered_by_whoever_can(producer: AsyncProducer, h
         assert said == [("user", first), ("assistant", answers[0].text), ("user", second)]
 
 
+async def test_a_server_that_remembers_and_takes_no_history_goes_on_after_another_flows_turn(
+    producer: AsyncProducer, house: House
+) -> None:
+    session, first, second = uuid.uuid4().hex, fresh("My name is Ada."), fresh("What is my name?")
+    before = await producer.ask(first, flow="templated", session_id=session, wait=20)
+    await producer.ask(fresh("Meanwhile?"), flow="asked-openai", session_id=session, wait=20)
+    after = await producer.ask(second, flow="templated", session_id=session, wait=20)
+
+    ((told,), (later,)) = house.sent(first), house.sent(second)
+    assert later["overrideConfig"]["sessionId"] == told["overrideConfig"]["sessionId"]
+    assert before.warnings == ()
+    assert "was not told all that was said" in after.warnings[0]
+
+
+async def test_an_answer_that_cannot_be_read_is_paid_for_once_more_at_most(
+    producer: AsyncProducer, house: House
+) -> None:
+    question = fresh("Why?")
+    error = await failed(producer, question, "misread")
+
+    assert isinstance(error, FlowProtocolError)
+    assert "at '/answer' stands nothing, not a text" in error.message
+    assert house.calls(question) == 2
+
+
+async def test_what_a_backend_refuses_before_it_asks_is_no_business_of_flowises(
+    producer: AsyncProducer, house: House
+) -> None:
+    question = fresh("Why?")
+    with pytest.raises(FlowRefused) as told:
+        await producer.ask(question, flow="asked-openai", config={"temperature": 9}, wait=20)
+
+    assert "`temperature` should be a number from 0 to 2" in told.value.message
+    assert "Check what the flow is sent: `sampling`" in told.value.recovery_suggestions[0]
+    assert house.calls(question) == 0
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("fault", "kinds", "calls"),
     [
         ("error_500", (FlowFailed, FlowRefused), 1),
         ("provider_401", (FlowUnauthorized,), 1),
-        ("html", (FlowError,), 4),
+        ("html", (FlowProtocolError,), 4),
         ("empty", (FlowFailed,), 1),
     ],
 )
@@ -184,7 +241,8 @@ async def test_a_failure_is_named_and_repeated_only_where_that_may_help(
 
     assert isinstance(error, kinds), error
     assert flow in error.message
-    assert house.calls(question) == calls
+    # Of an answer that was not read nothing is found later where the server keeps none.
+    assert house.calls(question) == (2 if calls > 1 and flow == "asked-openai" else calls)
     if flow == "asked-openai":
         told = " ".join((error.message, *error.recovery_suggestions))
         assert "Flowise" not in told

@@ -23,6 +23,7 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
+    FlowProtocolError,
     FlowRateLimited,
     FlowTimeout,
     FlowUnauthorized,
@@ -111,6 +112,14 @@ def test_a_provider_that_nobody_else_asked_again_is_asked_as_often_as_the_flow_m
     down = ProviderUnavailable("f", "503")
 
     assert [decide(down, attempt, FLOW, DRAW).action for attempt in (2, 3)] == ["retry", "fail"]
+
+
+def test_an_answer_that_cannot_be_read_is_asked_for_once_more_where_it_is_lost() -> None:
+    unread = FlowProtocolError("f", "it is not JSON", lost=True)
+
+    assert [decide(unread, attempt, FLOW, DRAW).action for attempt in (1, 2)] == ["retry", "fail"]
+    assert decide(FlowProtocolError("f", "it is not JSON"), 2, FLOW, DRAW).action == "retry"
+    assert "it is not JSON" in unread.message
 
 
 @pytest.mark.parametrize("cut", [FlowTimeout("f", 1.0, lost=True), ServerUnreachable("f", "it broke", lost=True)])

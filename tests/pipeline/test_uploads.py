@@ -293,7 +293,7 @@ async def test_files_have_a_bounded_room(house: House, image: Path, tmp_path: Pa
 
 
 REFUSED: list[tuple[str, bytes, str]] = [
-    ("tool.exe", b"MZ", "Flowise takes files that end in"),
+    ("tool.exe", b"MZ", "flows take files that end in"),
     ("empty.png", b"", "is empty"),
     ("large.png", b"x" * 2000, "at most 1,000 are accepted"),
 ]

@@ -212,3 +212,27 @@ def test_a_flow_over_http_needs_no_more_than_a_request() -> None:
     assert reading.catalog is not None
     flow = reading.catalog.flows["good"]
     assert (flow.id, flow.backend, flow.answer) == ("good", "http", None)
+
+
+@pytest.mark.parametrize(
+    ("memory", "body", "said"),
+    [
+        ("flowise", "{q: '{{question}}'}", "no place for {{session_id}} or {{history}}, so questions in a session"),
+        ("history", "{q: '{{question}}', s: '{{session_id}}'}", "no place for {{history}}, so questions in a session"),
+        ("none", "{q: '{{question}}'}", None),
+        ("flowise", "{q: '{{question}}', s: '{{session_id}}'}", None),
+        ("flowise", "{q: '{{question}}', said: '{{history}}'}", None),
+    ],
+)
+def test_a_flow_that_cannot_be_told_of_its_conversation_is_remarked_on(
+    memory: str, body: str, said: str | None
+) -> None:
+    text = f"""
+servers: {{s: {{address: 'http://127.0.0.1:8000', backend: http}}}}
+operational_flows:
+  f: {{server: s, description: Answers, memory: {memory}, request: {{path: /a, body: {body}}}}}
+"""
+    reading = reading_of(document_of(Path("flows.yaml"), text.encode()))
+    remarks = [remark for remark in reading.warnings if remark.key.endswith(".memory")]
+    assert len(remarks) == (said is not None)
+    assert said is None or said in remarks[0].text

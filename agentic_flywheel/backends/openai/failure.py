@@ -12,6 +12,7 @@ from agentic_flywheel.backends.connection import Failed
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.pauses import pause_of_refusal
 from agentic_flywheel.backends.reasons import MAX_REASON, clean
+from agentic_flywheel.backends.statuses import redirected
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     ContentFiltered,
@@ -102,6 +103,8 @@ def failure_of(flow: Flow | None, failed: Failed, secrets: Collection[str] = ())
         return FlowUnauthorized(key, f"status {status}")
     if status in (502, 503, 504):
         return ServerUnreachable(key, f"a gateway answered with status {status}")
+    if 300 <= status < 400:
+        return redirected(key, status)
     kind = failed.content_type or "nothing"
     return FlowProtocolError(key, f"status {status} with {kind} that is no answer of an OpenAI-compatible server")
 

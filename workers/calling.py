@@ -22,6 +22,7 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.stops import Decided
 from workers.context import Context
 from workers.engine.at_work import at_work
+from workers.hiding import KeyHiding
 from workers.journal import TraceJournal
 from workers.runtime import Runtime
 from workers.stopping import human_input
@@ -50,7 +51,7 @@ async def ask_flow(
     ``decided``: what a person has decided, with which the flow goes on instead of being asked.
     """
     backend, key = runtime.backends.of(flow), runtime.key_of(flow)
-    abilities = backend.abilities(flow)
+    abilities, hiding = backend.abilities(flow), KeyHiding(key, telling.push if telling else None)
     chats = [execution.chat_id] if decided else [chat_id(execution.query_id, fence) for fence in previous]
 
     async def late(*chats: str) -> FlowAnswer | None:
@@ -89,12 +90,12 @@ async def ask_flow(
         seen.config_used, seen.warnings = call.config_used, (*context.warnings, *call.warnings)
         found = await late(*chats)
         if found is not None:
-            return seen.answered(found, late=True)
+            return seen.answered(hiding.answer(found), late=True)
         if not decided:
             given = await flow_uploads(runtime, context.asker, context.uploads)
             call = call.model_copy(update={"uploads": given})
         try:
-            found = await backend.ask(call, api_key=key, on_news=telling.push if telling else None)
+            found = await backend.ask(call, api_key=key, on_news=hiding.tell)
         except FlowError as failed:
             # A decision is told once: where a lost call has done so, the flow refuses it now, and its answer is there.
             if not (isinstance(failed, FlowTimeout) or decided):
@@ -104,9 +105,9 @@ async def ask_flow(
                 found = await _soon(partial(late, execution.chat_id), flow)
             if found is None:
                 raise _named(failed, flow, abilities) from None
-            found = seen.answered(found, late=True)
+            found = seen.answered(hiding.answer(found), late=True)
         else:
-            found = seen.answered(found)
+            found = seen.answered(hiding.answer(found))
         if telling is not None:
             await telling.close()
         return found

@@ -70,8 +70,9 @@ def compose(
 
     History is sent, or Flowise remembers, never both. Flowise's own memory is relied on only where it holds every turn:
     one that was answered from the cache, or by another flow, it has never seen. A server that takes no history goes on
-    with what it remembers, and a warning says so. What was said under a confidential profile is told under that profile
-    only, and Flowise remembers it under a session of its own.
+    with what it remembers, and a warning says so; with ``memory: none`` it is asked each question by itself. What was
+    said under a confidential profile is told under that profile only, and Flowise remembers it under a session of its
+    own.
     """
     private_to = told.profile if told is not None and told.confidential else None
     context = _conversation(query, flow, turns, private_to, life, takes_history=takes_history)
@@ -90,7 +91,7 @@ def _conversation(
     query: Query, flow: Flow, turns: list[Turn], private_to: str | None, life: str, *, takes_history: bool
 ) -> Context:
     config = overridden(flow.config, query.config)
-    if query.history:
+    if query.history and (takes_history or flow.memory != "none"):
         return Context(question=query.question, config=config, history=query.history, digest=_of(query.history))
     if flow.memory == "none" or query.session_id is None:
         return Context(question=query.question, config=config)

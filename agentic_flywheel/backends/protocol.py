@@ -83,8 +83,8 @@ class FlowReport(Model):
 class FlowBackend(Protocol):
     """One server of flows. Every method is bounded in time and size, and raises a FlowError for every failure.
 
-    ``api_key``: the key of the flow or its server. No error, answer or news contains it. A backend inherits this class,
-    and writes what it cannot leave as it is.
+    ``api_key``: the key of the flow or its server. No error contains it; of answers and news, those in which
+    the flow itself quotes it. A backend inherits this class, and writes what it cannot leave as it is.
     """
 
     @abstractmethod

@@ -92,7 +92,7 @@ class ServerUnavailable(FlywheelError):
     transient = True
     retry_hint = RETRY_CONNECTION
     suggestions = (
-        "Check the address, with its port: `--url http://HOST:3000`, or FLOWISE_BASE_URL.",
+        "Check the address, with its port: `--url http://HOST:3000`, FLOWISE_BASE_URL, or the registry's `servers`.",
         "Open the address in a browser on this machine: something should come, of a Flowise its page.",
         "Look whether the server runs, and into its own log.",
     )

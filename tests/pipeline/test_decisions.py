@@ -161,6 +161,31 @@ def test_a_given_history_replaces_the_sessions_own() -> None:
     assert compose(Query(question="x", session_id="s", history=history), FLOW, [turn(1)]).history == history
 
 
+def test_a_server_that_takes_no_history_is_told_of_its_own_turns_alone_and_that_is_said() -> None:
+    query = Query(question="and then?", session_id="s")
+    first = compose(query, FLOW, [], life="a", takes_history=False)
+    known = compose(query, FLOW, [turn(1)], life="a", takes_history=False)
+    cached = compose(query, FLOW, [turn(1), turn(2, remembered=False)], life="a", takes_history=False)
+
+    assert {each.session_id for each in (first, known, cached)} == {flowise_session("a", None)}
+    assert (first.warnings, known.warnings, cached.history) == ((), (), ())
+    assert "turns that another flow or the cache has answered are not in its own memory" in cached.warnings[0]
+    assert len({first.digest, known.digest, cached.digest}) == 3
+
+
+@pytest.mark.parametrize(
+    ("memory", "takes_history", "sent"),
+    [("none", False, 0), ("none", True, 1), ("flowise", False, 1), ("flowise", True, 1)],
+)
+def test_a_given_history_is_left_out_only_where_nothing_is_to_be_remembered_and_none_taken(
+    memory: str, takes_history: bool, sent: int
+) -> None:
+    flow = FLOW.model_copy(update={"memory": memory})
+    query = Query(question="x", history=(Message(role="userMessage", content="before"),))
+
+    assert len(compose(query, flow, [], takes_history=takes_history).history) == sent
+
+
 def test_the_cache_key_is_everything_that_determines_the_answer() -> None:
     changed = FLOW.model_copy(update={"config": {"temperature": 0.1}})
     keys = [

@@ -16,7 +16,7 @@ from agentic_flywheel.routing.corpus import Corpus
 from agentic_flywheel.routing.pieces import Pieces
 from agentic_flywheel.routing.rarity import Rarity
 from agentic_flywheel.routing.wordpiece import WordPiece
-from agentic_flywheel.routing.words import words
+from agentic_flywheel.routing.words import bare, words
 
 Vector = npt.NDArray[np.float32]
 
@@ -93,6 +93,11 @@ class StaticEncoder:
             alignment=self.alignment,
         )
 
+    def understands(self, said: Sequence[str]) -> bool:
+        """Whether a word of a text means something here. Numbers do not, nor do parts of words in another language."""
+        spelt = [word for word in said if not word.isdigit()]
+        return any(self.rank(bare(word)) is not None for word in spelt) if self.english else bool(self.tokens(spelt))
+
     def vector(self, token: int) -> Vector:
         """Return what a token adds to the vector of its text."""
         added: Vector = self.table[token] * self._scales[token]
@@ -128,10 +133,15 @@ def english_share(texts: Iterable[str]) -> float:
     known = counted = 0
     english = _english_words()
     for text in texts:
-        said = [word for word in words(text) if not word.isdigit() and (len(word) > 1 or not word.isascii())]
+        said = [word for word in words(text) if _of_a_language(word)]
         counted += len(said)
         known += sum(english.rank(word) is not None for word in said)
     return known / counted if counted else 1.0
+
+
+def _of_a_language(word: str) -> bool:
+    """Numbers, single letters and names such as C++ are of none."""
+    return not word.isascii() or (len(word) > 1 and word.isalnum() and not word.isdigit())
 
 
 @cache

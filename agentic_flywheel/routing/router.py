@@ -166,7 +166,7 @@ class FittedRouter:
         tokens = self.table.tokens(mended)
         wording = self.index.similarity(mended)
         from_words = self.encoder is None or self.encoder.english
-        if from_words and not wording.any() and not self.table.understands(mended):
+        if from_words and not self.table.understands(mended, self.index.rarity):
             return _unread(said, self)
         if self.encoder is not None:
             vector = self.encoder.encode([written])[0]
@@ -251,7 +251,7 @@ class FittedRouter:
 
 
 def _unread(said: list[str], reader: FittedRouter) -> RouterReading:
-    """Return the reading of a text of which nothing is known: it speaks for no flow, and is foreign to all."""
+    """Return the reading of a text of which too little is known: it speaks for no flow, and is foreign to all."""
     return RouterReading(
         words=said,
         scores=[0.0] * len(reader.corpus.intents),

@@ -145,6 +145,26 @@ def test_a_question_in_a_script_that_no_table_knows_goes_to_the_default_flow_and
     assert "It is unlike everything the flows are described with" in route.reason
 
 
+@pytest.mark.parametrize(
+    "question",
+    ["Quiero cancelar mi suscripción", "Ich möchte kündigen", "Faktura jest błędna", "Şifremi nasıl değiştiririm"],
+)
+def test_a_sentence_in_another_language_is_foreign_to_an_english_catalog(router: FittedRouter, question: str) -> None:
+    assert router.read(question).novel
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["debug 小米手机", "why does 数据库连接失败 crash my program", "Why is the databse in Großräschen so slow?"],
+)
+def test_a_name_in_another_script_does_not_make_an_english_question_foreign(
+    router: FittedRouter, question: str
+) -> None:
+    reading = router.read(question)
+
+    assert (reading.novel, router.flows[reading.best]) == (False, "technical-analysis")
+
+
 def test_names_and_keywords_keep_the_marks_of_their_letters() -> None:
     hindi = flow("one", name="चालान", keywords=("बिल_भुगतान", "می‌شود", "C++"), topics={"ใบแจ้งหนี้": ("बिल कहाँ है",)})
 

@@ -16,26 +16,34 @@ from agentic_flywheel.errors import UnknownDomain, UnknownFlow
 from agentic_flywheel.http_flows import AnswerPlace, RequestTemplate
 from agentic_flywheel.models import Model, Probability, Slug
 from agentic_flywheel.openai_flows import Sampling
+from agentic_flywheel.prices import Prices
 from agentic_flywheel.servers import BackendName, FlowServer
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
 _RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h|d)\s*$")
+_NO_DURATION = "should be a duration such as 90s, 15m, 7d"
+_ISO_DURATION = TypeAdapter[timedelta](timedelta)
 _LONGEST = 100 * 366 * 86400
 _TRUTH = TypeAdapter[bool](bool)
 
 
 def parse_duration(value: Any) -> Any:
-    """Return seconds, or text such as ``90s``, ``15m``, ``7d``, as a timedelta; else leave it for the validator."""
+    """Return seconds, or text such as ``90s``, ``15m``, ``7d``, ``PT90S``, as a timedelta; else leave it as it is."""
     if isinstance(value, bool):  # else it would pass for 0 or 1 second
-        raise ValueError("should be a duration such as 90s, 15m, 7d")
-    if isinstance(value, str) and (match := _DURATION.match(value)):
-        value = float(match[1]) * _UNITS[match[2] or "s"]
-    if isinstance(value, int | float):
+        raise ValueError(_NO_DURATION)
+    if isinstance(value, str):
+        try:
+            match = _DURATION.match(value)
+            value = float(match[1]) * _UNITS[match[2] or "s"] if match else _ISO_DURATION.validate_python(value)
+        except ValidationError:
+            raise ValueError(_NO_DURATION) from None
+    if isinstance(value, int | float | timedelta):
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
         # Beyond a century it is a slip, and far beyond it timedelta and Redis overflow.
-        if not abs(value) <= _LONGEST:  # so written, it is true of NaN as well
+        if not abs(seconds) <= _LONGEST:  # so written, it is true of NaN as well
             raise ValueError("should be a duration of at most a hundred years")
-        return timedelta(seconds=value)
+        return timedelta(seconds=seconds)
     return value
 
 
@@ -100,7 +108,7 @@ class PublicAccess(Model):
 #: Keys of a flow that one backend alone reads.
 KEYS_OF_BACKENDS: dict[BackendName, tuple[str, ...]] = {
     "flowise": (),
-    "openai": ("model", "system", "sampling"),
+    "openai": ("system", "sampling"),
     "http": ("request", "answer"),
 }
 
@@ -165,8 +173,9 @@ class Flow(Model):
     served_by: Annotated[FlowServer | None, Field(exclude=True)] = None
     #: The protocol that it is asked by.
     backend: BackendName = "flowise"
-    #: Of `openai`: the model, what it is told before the conversation, and settings such as `temperature`.
+    #: Of `openai`: the model. Of others: the one whose price their tokens have, where their server tells no model.
     model: Annotated[Phrase, Field(max_length=200)] | None = None
+    #: Of `openai`: what the model is told before the conversation, and settings such as `temperature`.
     system: Annotated[str, Field(max_length=1_000_000)] = ""
     sampling: Sampling = {}
     #: Of `http`: what is sent, and where in the response the answer stands.
@@ -185,7 +194,8 @@ class Flow(Model):
         }
         if self.backend == "flowise":
             return _digest(common)
-        return _digest(common | self.model_dump(mode="json", include={"backend", *KEYS_OF_BACKENDS[self.backend]}))
+        own = {"backend", *KEYS_OF_BACKENDS[self.backend], *(("model",) if self.backend == "openai" else ())}
+        return _digest(common | self.model_dump(mode="json", include=own))
 
     @property
     def title(self) -> str:
@@ -239,6 +249,8 @@ class Catalog(Model):
     #: Those that have a name, by it.
     servers: dict[str, FlowServer] = {}
     policy: Policy = Policy()
+    #: What the models cost that answer the flows' questions.
+    prices: Prices = Prices()
     #: Where it was read from, for messages.
     source: str = ""
     revision: str = ""

@@ -8,15 +8,20 @@ from datetime import timedelta
 from pydantic import AwareDatetime, JsonValue
 
 from agentic_flywheel.base import Model
+from agentic_flywheel.prices import Cost
 
 
 class Usage(Model):
-    """Token usage of a flow, or of one of its steps, where Flowise tells."""
+    """Token usage of a flow, or of one of its steps, where its server tells."""
 
     input_tokens: int = 0
+    #: Of these, how many the model's server had kept from an earlier call.
+    cached_input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
     model: str | None = None
+    #: By the registry's prices at that time; None: not known.
+    cost: Cost | None = None
 
 
 class ToolUse(Model):

@@ -23,6 +23,8 @@ _OPTIONS = {
     "unix": frozenset({"db"}),
     "sentinel": _SENTINEL_OPTIONS,
 }
+#: A prefix of keys. Its only colon ends it, so that no prefix is the beginning of another one.
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}:")
 _ANOTHER = "use Redis or Valkey"
 _CLUSTERED = "cluster mode is not served: give one server, or one that is not clustered"
 _SOCKET = "a socket is written unix:///path/of/the.sock?db=0"
@@ -116,6 +118,16 @@ def checked_broker(address: str) -> str:
     """Return the address of a broker as it stands. Raises ValueError, as ``read_endpoint`` does."""
     read_endpoint(address)
     return address
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return a prefix as it stands; '' is none. Raises ValueError."""
+    if prefix and (not _PREFIX.fullmatch(prefix) or prefix[:-1] == "flywheel"):
+        raise ValueError(
+            "should be letters, digits, dots, dashes and underscores with a colon at the end, such as `blue:`, "
+            "64 at most, and not `flywheel:`"
+        )
+    return prefix
 
 
 def _split(address: str) -> SplitResult:

@@ -22,6 +22,7 @@ from agentic_flywheel.given import MAX_QUESTION as MAX_QUESTION
 from agentic_flywheel.given import Asked, Context, JsonObject, Text, bounded, fault_of
 from agentic_flywheel.given import Identifier as Identifier
 from agentic_flywheel.given import Slug as Slug
+from agentic_flywheel.prices import Cost as Cost
 from agentic_flywheel.routes import Evidence as Evidence
 from agentic_flywheel.routes import Route as Route
 from agentic_flywheel.routes import RouteDecision as RouteDecision
@@ -189,6 +190,7 @@ class AnswerPart(Model):
     cached: bool = False
     sources: tuple[dict[str, JsonValue], ...] = ()
     usage: Usage | None = None
+    cost: Cost | None = None
     tools: tuple[ToolUse, ...] = ()
     steps: tuple[FlowStep, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
@@ -236,7 +238,10 @@ class Answer(Model):
     #: A custom-function flow may answer with an object instead of text.
     data: dict[str, JsonValue] | None = None
     sources: tuple[dict[str, JsonValue], ...] = ()
+    #: Of the call that gave the answer, also where that was another query's: what the cache has saved is its ``cost``.
     usage: Usage | None = None
+    #: What this answer has cost: nothing where it is from the cache or shares another query's call. None: not known.
+    cost: Cost | None = None
     #: The tools that the flow used, and its nodes that ran, each in their order.
     tools: tuple[ToolUse, ...] = ()
     steps: tuple[FlowStep, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +11,9 @@ from agentic_flywheel.models import Model
 
 #: The protocols that servers of flows speak; each has its package in ``agentic_flywheel.backends``.
 BackendName = Literal["flowise", "openai", "http"]
+*_OTHERS, _LAST = get_args(BackendName)
+#: Their names, for people.
+BACKENDS = f"{', '.join(_OTHERS)} or {_LAST}"
 #: A name of an environment variable that holds a secret.
 KeyVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 

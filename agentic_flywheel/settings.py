@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agentic_flywheel.addresses import holds_login, without_secrets
 from agentic_flywheel.catalog import Duration, Flow, PositiveDuration, Rate
-from agentic_flywheel.endpoint import checked_broker, read_endpoint
+from agentic_flywheel.endpoint import checked_broker, checked_prefix, read_endpoint
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.given import MAX_QUERY_BYTES
 from agentic_flywheel.servers import VARIABLE, FlowServer
@@ -28,6 +28,15 @@ def _off_is_none(value: object) -> object:
     return None if value == "off" else value
 
 
+def _second_at_least(duration: timedelta) -> timedelta:
+    if duration < timedelta(seconds=1):
+        raise ValueError("should be a duration of at least a second, such as 90s, 15m, 7d")
+    return duration
+
+
+#: A duration that is kept in whole seconds, or within which workers look once a second. With less, a query would be
+#: gone before whoever waits for it is told of its end.
+LongDuration = Annotated[Duration, AfterValidator(_second_at_least)]
 Url = Annotated[str, Field(pattern=r"^[a-z+]+://")]
 #: What a stopping worker needs to hand back what it could not finish, and to close its connections.
 HANDING_BACK = timedelta(seconds=5)
@@ -69,6 +78,8 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(checked_broker)] = Field(
         "redis://127.0.0.1:6379/0", validation_alias=_plain_or_flywheel("REDIS_URL")
     )
+    #: What all keys and channels of this installation begin with, such as `blue:`; where several share a server.
+    key_prefix: Annotated[str, AfterValidator(checked_prefix)] = ""
     flowise_base_url: Url | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_BASE_URL"))
     flowise_api_key: SecretStr | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_API_KEY"))
     #: The registry file. None: `.agentic_flywheel/flow-registry.yaml` in the working folder, else in the home folder,
@@ -82,7 +93,7 @@ class Settings(BaseSettings):
     #: Most queries that one worker process works on at once.
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 1000
     #: A worker that does not renew a message for so long loses it to another worker.
-    visibility_timeout: Duration = timedelta(seconds=6)
+    visibility_timeout: LongDuration = timedelta(seconds=6)
     #: From a worker's SIGTERM to its end: what a container's, a pod's or a unit's stop time-out has to be. It finishes
     #: what it has, and in the last seconds hands the rest back. The default covers a flow's default time-out.
     grace: Duration = timedelta(seconds=130)
@@ -120,10 +131,11 @@ class Settings(BaseSettings):
     query_age: PositiveDuration = timedelta(days=1)
     #: How long a query waits while no living worker knows its flow, or has its version. It then ends as failed.
     unserved_timeout: Duration = timedelta(seconds=60)
-    result_ttl: Duration = timedelta(days=1)
-    session_ttl: Duration = timedelta(days=30)
+    #: How long records, sessions and dead letters are kept.
+    result_ttl: LongDuration = timedelta(days=1)
+    session_ttl: LongDuration = timedelta(days=30)
     session_turns: Annotated[int, Field(ge=1)] = 50
-    dead_letter_ttl: Duration = timedelta(days=7)
+    dead_letter_ttl: LongDuration = timedelta(days=7)
     #: Bytes of the broker's memory for cached answers: of all flows together, and of each flow. Where it is full, the
     #: answers that were used least recently go. 0: no limit but their time to live.
     cache_bytes: Annotated[int, Field(ge=0)] = 2**30
@@ -252,10 +264,17 @@ def flow_server(flow: Flow, settings: Settings) -> FlowServer:
     """
     if flow.served_by is not None:
         return flow.served_by
-    address = flow.server if flow.server is not None else flowise_address(settings)
+    if flow.server is not None:
+        return FlowServer(address=flow.server, backend=flow.backend)
+    return usual_server(settings)
+
+
+def usual_server(settings: Settings) -> FlowServer:
+    """Return the Flowise of the flows that name no server. Raises InvalidSetting where the settings name none."""
+    address = flowise_address(settings)
     if not address.startswith(("http://", "https://")):
         raise InvalidSetting("FLOWISE_BASE_URL", "an address begins with http:// or https:// and names a host")
-    return FlowServer(address=address, backend=flow.backend)
+    return FlowServer(address=address)
 
 
 def calls_at_once(flow: Flow | None, settings: Settings) -> int:

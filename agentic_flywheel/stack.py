@@ -19,6 +19,8 @@ from agentic_flywheel.settings import Settings, load_settings
 BRIDGE_PORT = 8765
 #: Where `flywheel serve` serves unless it is told another port, and `flywheel up` if that is free.
 GATEWAY_PORT = 8766
+#: The settings that say where a stack is.
+PLACES = ("redis_url", "key_prefix", "flowise_base_url")
 
 
 class StackInfo(BaseModel):
@@ -28,6 +30,8 @@ class StackInfo(BaseModel):
 
     #: Both may carry a password, so they stay out of logs.
     redis_url: str = Field(repr=False)
+    #: What all keys of this installation begin with.
+    key_prefix: str = ""
     flowise_url: str | None = Field(None, repr=False)
     #: Whether this stack started the broker.
     broker_started: bool = False
@@ -43,6 +47,12 @@ class StackInfo(BaseModel):
     #: Process ids by service name.
     pids: dict[str, int] = {}
 
+    @property
+    def places(self) -> dict[str, str | None]:
+        """The settings that lead to this stack, by their names."""
+        found = (self.redis_url, self.key_prefix, self.flowise_url)
+        return dict(zip(PLACES, found, strict=True))
+
 
 def stack_settings(settings: Settings | None = None) -> Settings:
     """Return the settings, by default the environment's, with the running stack's addresses where they name none."""
@@ -50,9 +60,10 @@ def stack_settings(settings: Settings | None = None) -> Settings:
     stack = running_stack(settings.home)
     if stack is None:
         return settings
-    found = {"redis_url": stack.redis_url, "flowise_base_url": stack.flowise_url}
     given = {name for name in settings.model_fields_set if getattr(settings, name) is not None}
-    return settings.model_copy(update={name: value for name, value in found.items() if name not in given})
+    if "redis_url" in given:  # another broker's keys have not the prefix of this stack's
+        given.add("key_prefix")
+    return settings.model_copy(update={name: value for name, value in stack.places.items() if name not in given})
 
 
 def lock_file(home: Path) -> Path:

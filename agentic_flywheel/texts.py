@@ -52,6 +52,14 @@ def fault_in_name(text: str) -> str | None:
 
 def fault_in_value(value: Any) -> str | None:
     """Return why a value is not acceptable JSON from outside: its characters, its numbers, its depth. None: it is."""
+    if (found := place_of_fault(value)) is None:
+        return None
+    place, fault = found
+    return f"`{place}`: {fault}" if place else fault
+
+
+def place_of_fault(value: Any) -> tuple[str, str] | None:
+    """Return where in such a value the fault is, as `history.0.content`, and the fault; empty: in all of it."""
     # Each with the way to it, as a chain of names: it becomes a text only where there is a fault to tell.
     waiting: list[tuple[Any, _Way | None, int]] = [(value, None, 0)]
     while waiting:
@@ -65,13 +73,13 @@ def fault_in_value(value: Any) -> str | None:
             fault = None if each.bit_length() <= _MAX_BITS else "is too large a number"
         elif isinstance(each, dict | list | tuple):
             if depth >= MAX_DEPTH:
-                return f"is nested more than {MAX_DEPTH} levels deep"
+                return "", f"is nested more than {MAX_DEPTH} levels deep"
             inner = list(each.items() if isinstance(each, dict) else enumerate(each))
             fault = next(filter(None, (fault_in(name) for name, _ in inner if isinstance(name, str))), None)
             # The first fault in the text's order is told.
             waiting += [(child, (way, name), depth + 1) for name, child in reversed(inner)]
         if fault is not None:
-            return f"`{_written(way)}`: {fault}" if way else fault
+            return _written(way), fault
     return None
 
 

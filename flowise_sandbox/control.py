@@ -53,7 +53,7 @@ class Control:
             flow = SandboxFlow.model_validate(given)
         except ValueError as refused:
             return _refused(refused)
-        self._installation.flows[flow.id] = flow
+        self._installation.add(flow)
         return json_response(flow.model_dump(mode="json"))
 
     async def calls(self, request: web.Request) -> web.Response:

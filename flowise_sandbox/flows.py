@@ -81,6 +81,8 @@ class SandboxFlow(Model):
     files: tuple[str, ...] = ()
     #: What its owner has set for the chat widget: `starterPrompts`, `chatFeedback`, `leads`.
     chatbot: dict[str, Any] = {}
+    #: Whether only chat completions have it, as a model of its id; they have all others too.
+    model: bool = False
 
 
 BUNDLED = (
@@ -95,14 +97,13 @@ BUNDLED = (
     ),
 )
 
-#: What chat completions have beside them.
-MODELS = (SandboxFlow(id="sandbox-1", name="sandbox-1", style=Style.LLM, voice=Voice.GENERAL),)
+MODELS = (SandboxFlow(id="sandbox-1", name="sandbox-1", style=Style.LLM, voice=Voice.GENERAL, model=True),)
 
 _SECTIONS = ("operational_flows", "routing_flows", "flows")
 
 
 def read_flows(path: Path) -> tuple[SandboxFlow, ...]:
-    """Return the flows of a registry file, each with its id and name. Other keys are ignored.
+    """Return the flows of a registry file, each with its id and name, and the models. Other keys are ignored.
 
     Raises InvalidRegistry where the file cannot be read.
     """
@@ -113,7 +114,7 @@ def read_flows(path: Path) -> tuple[SandboxFlow, ...]:
     found: dict[str, SandboxFlow] = {}
     _collect(document, found)
     if not found:
-        raise InvalidRegistry(str(path), 1, "/".join(_SECTIONS), "no flow has an id that is a uuid")
+        raise InvalidRegistry(str(path), 1, "/".join(_SECTIONS), "no flow has an id that is a uuid, or a model")
     return tuple(found.values())
 
 
@@ -154,6 +155,9 @@ def _collect(node: Any, found: dict[str, SandboxFlow], name: str = "", *, inside
     if inside and isinstance(node.get("id"), str) and is_uuid(node["id"]):
         known = next((flow for flow in BUNDLED if flow.id == node["id"]), None)
         found[node["id"]] = known or _flow(node, name)
+        return
+    if inside and isinstance(node.get("model"), str):
+        found[node["model"]] = SandboxFlow(id=node["model"], name=name, style=Style.LLM, model=True)
         return
     for key, each in node.items():
         # In older registries, sections contain sections.

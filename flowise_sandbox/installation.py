@@ -42,19 +42,25 @@ class Installation:
         self.api_key = api_key
         #: Behaviour of flows for which none is set.
         self.default = behaviour or Behaviour()
-        self._given_flows = {flow.id: flow for flow in (*BUNDLED, *flows)}
+        self._given_flows = (*BUNDLED, *MODELS, *flows)
         self.closing = asyncio.Event()
         self.reset()
 
     def reset(self) -> None:
         """Drop all state but the flows that were given at the start."""
-        self.flows = dict(self._given_flows)
-        #: What only chat completions have, by the model's name.
-        self.models = {model.id: model for model in MODELS}
+        self.flows: dict[str, SandboxFlow] = {}
+        #: What only chat completions have.
+        self.models: dict[str, SandboxFlow] = {}
+        for flow in self._given_flows:
+            self.add(flow)
         self.chats = Chats()
         self.counts = Counts()
         self._conducts: dict[str, Conduct] = {}
         self._live: dict[tuple[str, str], list[Live]] = {}
+
+    def add(self, flow: SandboxFlow) -> None:
+        """Serve one more flow, or another one under its id."""
+        (self.models if flow.model else self.flows)[flow.id] = flow
 
     def behave(self, flow_id: str, behaviour: Behaviour) -> None:
         """Set a flow's behaviour and count its calls from zero."""

@@ -112,7 +112,7 @@ class Sandbox:
 
     def add(self, flow: SandboxFlow, behaviour: Behaviour | None = None) -> SandboxFlow:
         """Serve one more flow and return it."""
-        self.installation.flows[flow.id] = flow
+        self.installation.add(flow)
         if behaviour is not None:
             self.installation.behave(flow.id, behaviour)
         return flow

@@ -24,7 +24,6 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.figures.metrics import Exposition
 from agentic_flywheel.given import reason_of, told_together
 from http_gateway.described import described
-from http_gateway.discretion import outward
 from http_gateway.entrance import TOLD, Entrance
 from http_gateway.flowise import FLOWISE
 from http_gateway.gateway import Gateway
@@ -34,6 +33,7 @@ from http_gateway.problems import status_of
 from http_gateway.standing import router as standing
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
+from mcp_bridge.discretion import outward
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.include_router(standing)
     for surface in SURFACES:
         for router in surface.routers:
-            app.include_router(router)
+            app.include_router(router, dependencies=surface.dependencies)
     app.add_exception_handler(FlywheelError, _refused)
     app.add_exception_handler(RequestValidationError, _not_acceptable)
     app.add_exception_handler(HTTPException, _not_found)

@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 from agentic_flywheel.errors import FlywheelError, HeadTooLarge, MalformedRequest
 from http_gateway.app import SURFACES
-from http_gateway.discretion import outward
 from http_gateway.problems import status_of
 from http_gateway.surfaces import surface_at
 from mcp_bridge.connections import LARGEST_HEAD, ClientConnection
+from mcp_bridge.discretion import outward
 
 #: Characters of a path that are looked at to find its API.
 _LONGEST_PATH = 1_000

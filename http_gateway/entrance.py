@@ -12,6 +12,7 @@ from agentic_flywheel.access.grant import LOCAL_GRANT, Grant
 from agentic_flywheel.errors import (
     ErrorInfo,
     FlywheelError,
+    InvalidRequest,
     MalformedRequest,
     OriginRefused,
     RequestFailed,
@@ -30,14 +31,15 @@ from http_gateway.cors import (
     preflight,
     sharing,
 )
-from http_gateway.discretion import outward
 from http_gateway.gateway import Gateway
 from http_gateway.outgoing import OutgoingResponse
+from http_gateway.path_names import routed_path
 from http_gateway.problems import status_of
 from http_gateway.surfaces import Surface, surface_at
 from http_gateway.traffic import Traffic
+from mcp_bridge.discretion import outward
 from mcp_bridge.door import PATH as MCP
-from mcp_bridge.door import TooSlow, bearer_of, header_of, in_time
+from mcp_bridge.door import TooSlow, bearer_of, fault_in_headers, header_of, in_time
 from mcp_bridge.visits import Visits
 
 #: Set in a request whose fault the client was told of and the log has.
@@ -67,10 +69,10 @@ class Entrance:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path = scope["path"]
+        path = scope["path"] = routed_path(scope)
         # RFC 9110, 5.5: white space around a header's value is none of it. Not every parser takes it away.
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
-        fault = fault_in_host(scope)
+        fault = fault_in_host(scope) or fault_in_headers(scope)
         if path.rstrip("/") == MCP and fault is None:
             await self._gateway.mcp(scope, receive, send)
             return
@@ -146,6 +148,8 @@ class Entrance:
 
     def _bounded(self, surface: Surface, scope: Scope, receive: Receive) -> Receive:
         """Return ``receive`` with limits on the time and the bytes of the body. It raises what a client is told."""
+        if (header_of(scope, b"content-encoding") or "identity").lower() != "identity":
+            raise InvalidRequest("Content-Encoding", "a body is taken as it is, not compressed")
         form = surface.takes_form is not None and surface.takes_form.fullmatch(scope["path"].rstrip("/")) is not None
         form = form and (header_of(scope, b"content-type") or "").lower().startswith("multipart/form-data")
         most = MOST_UPLOADS * LARGEST + _BESIDE_FILES if form else surface.most_body

@@ -61,8 +61,9 @@ def read_json(
         raise InvalidQuery(name, str(twice)) from None
     except (ValueError, RecursionError):
         raise InvalidQuery(name, "it should be JSON") from None
-    if not halves and _SURROGATE.search(raw) and (fault := _lone_surrogate_in(given)):
-        raise InvalidQuery(name, fault)
+    if not halves and _SURROGATE.search(raw) and (found := _lone_surrogate_in(given)):
+        place, fault = found
+        raise InvalidQuery(place or name, fault)
     return given
 
 
@@ -70,12 +71,12 @@ def _no_number(name: str) -> None:
     raise ValueError(name)
 
 
-def _lone_surrogate_in(given: Any) -> str | None:
-    """Return where half of a character stands: it could not even be shown in an answer."""
+def _lone_surrogate_in(given: Any) -> tuple[str, str] | None:
+    """Return where half of a character stands, and which: it could not even be shown in an answer."""
     try:
         json.dumps(given, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return texts.fault_in_value(given)
+        return texts.place_of_fault(given)
     return None
 
 
@@ -85,8 +86,9 @@ def _weigh(raw: bytes, name: str, most: int | None, content: int) -> None:
         raise InvalidQuery(name, TOO_MANY)
     if most is None:
         return
-    if len(raw) - sum(len(each) for each in pieces[1::2] if len(each) > content or each[:5] == b"data:") > most:
-        raise RequestTooLarge(most)
+    size = len(raw) - sum(len(each) for each in pieces[1::2] if len(each) > content or each[:5] == b"data:")
+    if size > most:
+        raise RequestTooLarge(most, size)
 
 
 def values_in(value: Any) -> int:

@@ -58,6 +58,8 @@ _STATUS: dict[str, int] = {
             errors.FlowNotFound,
             errors.FlowProtocolError,
             errors.FlowRefused,
+            errors.DecisionUnderWay,
+            errors.FlowUnable,
             errors.FlowUnauthorized,
             errors.PromptTooLong,
             errors.QuotaUsedUp,

@@ -19,9 +19,9 @@ from mcp_bridge.http import GOODBYE, TellingServer, bound
 async def serve(gateway: Gateway, *, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C. ``port`` 0 takes a free one; ``ready`` is told the address.
 
-    Raises InvalidSetting where the address cannot be had.
+    Raises CannotListen where the address cannot be had.
     """
-    listener = bound(host, port, "serve")
+    listener = bound(host, port, "flywheel serve")
     ClientConnection.most = room_for_connections()
     app = build_app(gateway)
     entrance: Entrance = app.state.entrance

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
+from fastapi.params import Depends as DependsOn
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -37,6 +38,8 @@ class Surface:
     #: Returns the last frames of a stream of events that this error has cut.
     cut: Callable[[ErrorInfo, Scope], bytes]
     routers: tuple[APIRouter, ...]
+    #: What each of its routes depends on beside its own.
+    dependencies: tuple[DependsOn, ...] = field(default=(), kw_only=True)
     #: Most bytes of a body that is no form with files; a route may take fewer.
     most_body: int
     #: The paths whose routes receive forms with files piece by piece. Anywhere else a form is a body like any other.

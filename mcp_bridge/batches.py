@@ -31,6 +31,7 @@ from mcp_bridge.arguments import (
     Timeout,
     Wait,
 )
+from mcp_bridge.discretion import told
 from mcp_bridge.following import LONGEST_PAUSE
 from mcp_bridge.tool import ASKS, Call, Started, tool
 from mcp_bridge.views import BATCH, POLL_AFTER, StateName, address, shortened
@@ -231,7 +232,7 @@ def _item(item: BundleItem, found: Mapping[str, Record | None], include_answers:
     record = found.get(item.query_id or "")
     if record is None:
         # Its record was removed, or is damaged: it has no end that could be waited for.
-        error = item.error or UnknownQuery(item.query_id or "").describe()
+        error = told(item.error or UnknownQuery(item.query_id or ""))
         return BatchItem(question=shortened(item.question), query_id=item.query_id, error=error)
     answer = record.answer
     return BatchItem(
@@ -242,7 +243,7 @@ def _item(item: BundleItem, found: Mapping[str, Record | None], include_answers:
         flow_key=record.flow,
         confidence=round(answer.confidence, 4) if answer is not None else None,
         cached=answer.cached if answer is not None else None,
-        error=record.error,
+        error=told(record.error) if record.error is not None else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What one bridge process has open: connections to the broker and to Flowise, the router, each asker's producer."""
+"""What one bridge process has open: connections to the broker and to the flows' servers, each asker's producer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from agentic_flywheel.access.limits import OwnLimits
 from agentic_flywheel.asker import LOCAL, Asker
 from agentic_flywheel.given import asker_of
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.stack import stack_settings
+from agentic_flywheel.stack import PLACES, stack_settings
 from producer import AsyncProducer
 from producer.connections import SUBMIT_PATIENCE
 
 if TYPE_CHECKING:
-    from agentic_flywheel.backends.flowise import FlowiseClient
+    from agentic_flywheel.backends.opened import Backends
     from agentic_flywheel.routing import FittedRouter, RouterSlot
 
 #: Producers that are kept, one for each asker; with one more, all are made again.
@@ -43,7 +43,7 @@ class Bridge:
         self._given = settings
         self._root = AsyncProducer(settings, client="mcp", patience=SUBMIT_PATIENCE)
         self._twins: dict[tuple[Asker, OwnLimits | None, str], AsyncProducer] = {}
-        self._flowise: FlowiseClient | None = None
+        self._backends: Backends | None = None
         self._slot: RouterSlot | None = None
         self._fitting = asyncio.Lock()
         self._fitted = ""
@@ -76,25 +76,25 @@ class Bridge:
         A client starts its bridge when it starts itself, often before the stack; and a stack may come back elsewhere.
         """
         found = stack_settings(self._given)
-        if (found.redis_url, found.flowise_base_url) == (self.settings.redis_url, self.settings.flowise_base_url):
+        if all(getattr(found, name) == getattr(self.settings, name) for name in PLACES):
             return False
-        old, flowise = self._root, self._flowise
+        old, backends = self._root, self._backends
         self._root = AsyncProducer(self._given, client="mcp", patience=SUBMIT_PATIENCE)
-        self._twins, self._flowise = {}, None
+        self._twins, self._backends = {}, None
         await old.close()
-        if flowise is not None:
-            await flowise.close()
+        if backends is not None:
+            await backends.close()
         return True
 
     @property
-    def flowise(self) -> FlowiseClient | None:
-        """The client of the Flowise in use; None where none is known."""
-        if self._flowise is None and self.settings.flowise_base_url is not None:
+    def backends(self) -> Backends:
+        """The backends of the flows."""
+        if self._backends is None:
             # Imported when it is needed: a client waits for its bridge to start, and most never ask for this.
-            from agentic_flywheel.backends.flowise import FlowiseClient
+            from agentic_flywheel.backends.opened import Backends
 
-            self._flowise = FlowiseClient(self.settings.flowise_base_url)
-        return self._flowise
+            self._backends = Backends(self.settings)
+        return self._backends
 
     async def router(self) -> FittedRouter:
         """Return a router of the catalog in force. Raises InvalidRegistry."""
@@ -133,6 +133,6 @@ class Bridge:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        if self._flowise is not None:
-            await self._flowise.close()
+        if self._backends is not None:
+            await self._backends.close()
         await self._root.close()

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agentic_flywheel.errors import BrokerUnavailable, CallFailed, ErrorInfo, FlywheelError, InvalidQuery
 from mcp_bridge.bridge import Bridge
+from mcp_bridge.discretion import told
 from mcp_bridge.failure import refused_arguments
 from mcp_bridge.owners import current_asker, current_grant
 from mcp_bridge.tool import Call, Tool
@@ -51,8 +52,8 @@ async def perform(
     except QueryEnded as ended:
         return ended.info
     except FlywheelError as error:
-        return error.describe()
+        return told(error)
     except Exception:
-        told = CallFailed(tool.name).describe()
-        logger.exception("tool %s failed, error_id %s", tool.name, told.error_id)
-        return told
+        failed = CallFailed(tool.name).describe()
+        logger.exception("tool %s failed, error_id %s", tool.name, failed.error_id)
+        return failed

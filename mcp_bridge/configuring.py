@@ -1,4 +1,4 @@
-"""Overrides of Flowise's settings: for a conversation of the caller's, or for everybody who asks a flow."""
+"""Overrides of a flow's settings: for a conversation of the caller's, or for everybody who asks a flow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mcp_bridge.arguments import Anything, Arguments, FlowKey, Object, ObjectTex
 from mcp_bridge.tool import SETS, Call, tool
 
 if TYPE_CHECKING:
-    from agentic_flywheel.backends.flowise.models import Chatflow
+    from agentic_flywheel.backends import FlowReport
 
 #: As a profile: the session is to carry none.
 _NO_PROFILE = "-"
@@ -90,7 +90,8 @@ async def flowise_configure(call: Call, given: Configure) -> Configuration:
     # A conversation's values are the caller's own; those of a flow may hold what only its author is to know.
     own = given.session_id is not None
     values = without_secret_values(config) if own or call.grant.allows(Scope.MANAGE) else {}
-    known, note = await known_flow(call, flow)
+    report, note = await known_flow(call, flow)
+    accepts = report.overridable if report is not None else None
     return Configuration(
         scope="session" if given.session_id is not None else "flow",
         session_id=given.session_id,
@@ -98,11 +99,11 @@ async def flowise_configure(call: Call, given: Configure) -> Configuration:
         profile=profile,
         changed=bool(given.config) or given.profile is not None,
         overrides=tuple(
-            Override(name=name, value=values.get(name), honoured=None if known is None else name in known.overridable)
+            Override(name=name, value=values.get(name), honoured=None if accepts is None else name in accepts)
             for name, value in config.items()
             if value is not None
         ),
-        accepts=known.overridable if known is not None else None,
+        accepts=accepts,
         note=note,
     )
 
@@ -136,15 +137,22 @@ def _merged(config: Object, changes: Object) -> Object:
     return {name: value for name, value in {**config, **changes}.items() if value is not None}
 
 
-async def known_flow(call: Call, flow: Flow) -> tuple[Chatflow | None, str]:
-    """Return what Flowise tells of a flow, and a sentence about it."""
-    flowise = call.bridge.flowise
-    if flowise is None:
+async def known_flow(call: Call, flow: Flow) -> tuple[FlowReport | None, str]:
+    """Return what a flow's server tells of it, None where it is not asked, and a sentence about its overrides."""
+    settings = call.bridge.settings
+    if flow.server is None and settings.flowise_base_url is None:
         return None, "No Flowise is known here (FLOWISE_BASE_URL), so what it honours cannot be said."
     try:
-        known = await flowise.chatflows.one(flow, api_key=key_of(flow, call.bridge.settings))
+        backend = call.bridge.backends.of(flow)
+        report = await backend.examine(flow, api_key=key_of(flow, settings))
     except FlywheelError as error:
-        return None, f"What Flowise honours is not known: {error.message}"
-    if not known.overrides:
-        return known, "The flow's owner has not enabled overriding in Flowise: it ignores every override."
-    return known, "Flowise honours what is listed under `accepts`."
+        return None, f"What the flow's server honours is not known: {error.message}"
+    if not backend.abilities(flow).overrides:
+        note = "The flow's server takes no overrides: a question that carries one is refused."
+        return report.model_copy(update={"overridable": ()}), note
+    if report.overridable is None:
+        why = next(iter((*report.problems, *report.remarks)), "it does not say")
+        return report, f"What the flow's server honours is not known: {why}"
+    if not report.overridable:
+        return report, "The flow's owner has not enabled overriding in Flowise: it ignores every override."
+    return report, "The flow's server honours what is listed under `accepts`."

@@ -31,6 +31,34 @@ def room_for_connections() -> int:
     return max(1, min(MOST_CONNECTIONS, soft - _OTHER_FILES))
 
 
+class _OpenUntilRead:
+    """The transport of a request after which its client wants the connection closed.
+
+    To close it while the body still comes would reset it, and the client would not see why it was refused.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._to_close = False
+
+    def write(self, data: bytes) -> None:
+        self._connection.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._connection.transport.is_closing()
+
+    def close(self) -> None:
+        """Close once the body has come; what does not come in time, the connection's patience ends."""
+        self._to_close = True
+        if not self._connection.in_body:
+            self._connection.transport.close()
+
+    def read(self) -> None:
+        """The body has come."""
+        if self._to_close:
+            self._connection.transport.close()
+
+
 class ClientConnection(HttpToolsProtocol):
     """One client's connection."""
 
@@ -45,7 +73,7 @@ class ClientConnection(HttpToolsProtocol):
         #: Bytes of a head that has not come whole.
         self._head = 0
         #: Whether a body is still coming, be it one that was answered already.
-        self._in_body = False
+        self.in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for it where there is none."""
@@ -57,9 +85,9 @@ class ClientConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Refuse a head that is too large: the parser would keep all of it."""
         # The end of a body that was answered early is no head.
-        within = self._in_body
+        within = self.in_body
         super().data_received(data)
-        if self in self._idle and not within and not self._in_body:
+        if self in self._idle and not within and not self.in_body:
             self._head += len(data)
             if self._head > LARGEST_HEAD and not self.transport.is_closing():
                 self.refuse_head()
@@ -74,9 +102,11 @@ class ClientConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request is here."""
         self._leave_idle()
-        self._in_body = True
+        self.in_body = True
         self._name_target()
         super().on_headers_complete()
+        if not self.cycle.keep_alive:
+            self.cycle.transport = _OpenUntilRead(self)  # type: ignore[assignment]
 
     def _name_target(self) -> None:
         """RFC 9112, 3.2.2: where the request line holds a whole address, its host counts, and not the header."""
@@ -88,8 +118,10 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of a request is here."""
-        self._in_body = False
+        self.in_body = False
         super().on_message_complete()
+        if isinstance(self.cycle.transport, _OpenUntilRead):
+            self.cycle.transport.read()
 
     def on_response_complete(self) -> None:
         """Wait for the next one, if none came already."""

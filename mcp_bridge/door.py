@@ -29,6 +29,11 @@ from mcp_bridge.sessions import sessions_of
 from mcp_bridge.visits import Visits
 
 PATH = "/mcp"
+#: Who asks, for whom, and what it is: of two values one would be passed over, and a proxy may have added the other.
+_ONCE = (
+    *(b"authorization", b"origin", b"content-type", USER_HEADER, b"flywheel-session", b"idempotency-key"),
+    *(b"last-event-id", b"x-openwebui-user-id", b"x-openwebui-chat-id", b"x-stainless-retry-count"),
+)
 #: Answers while the bridge serves; needs no token and tells nothing else.
 HEALTH = "/healthz"
 #: Seconds in which a request's body must have come.
@@ -70,6 +75,9 @@ class Door:
             return
         # RFC 9110, 5.5: white space around a header's value is none of it. Not every parser takes it away.
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
+        if (fault := fault_in_headers(scope)) is not None:
+            await _refused(InvalidQuery("headers", fault))(scope, receive, send)
+            return
         grant = self._tokens.find(bearer_of(scope)) if self._tokens.needed else LOCAL_GRANT
         if grant is None:
             await unauthorized()(scope, receive, send)
@@ -140,6 +148,22 @@ def header_of(scope: Scope, named: bytes) -> str | None:
     """Return the first value of a header; None where there is none. It is UTF-8, or refused later."""
     found = next((value for name, value in scope["headers"] if name == named), None)
     return None if found is None else found.decode("utf-8", "surrogateescape")
+
+
+def fault_in_headers(scope: Scope) -> str | None:
+    """Return why the headers of a request cannot be understood in one way only; None: they can."""
+    seen = set[bytes]()
+    for name, value in scope["headers"]:
+        if name not in _ONCE:
+            continue
+        if name in seen:
+            return f"it has the header {name.decode()} more than once"
+        seen.add(name)
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return f"its header {name.decode()} is not in UTF-8"
+    return None
 
 
 def bearer_of(scope: Scope) -> str:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
 from agentic_flywheel.given import reason_of, told_together
+from mcp_bridge.discretion import told
 
 #: What a model can do next, before what a person can do.
 _ADVICE: dict[str, tuple[str, ...]] = {
@@ -37,10 +38,10 @@ def failure_result(error: FlywheelError | ErrorInfo) -> CallToolResult:
     Not as structured content too: clients compare that with the tool's output schema, and report the difference instead
     of the error.
     """
-    info = error if isinstance(error, ErrorInfo) else error.describe()
+    info = told(error)
     advice = _ADVICE.get(info.error_type, ())
-    told = info.model_copy(update={"recovery_suggestions": (*advice, *info.recovery_suggestions)})
-    value = told.model_dump(mode="json")
+    shown = info.model_copy(update={"recovery_suggestions": (*advice, *info.recovery_suggestions)})
+    value = shown.model_dump(mode="json")
     return CallToolResult(content=[TextContent(type="text", text=json.dumps(value, ensure_ascii=False))], is_error=True)
 
 
@@ -48,10 +49,10 @@ def told_error(result: CallToolResult) -> dict[str, Any]:
     """Return the error object that a failed result tells; empty where it tells none."""
     text = next((each.text for each in result.content if isinstance(each, TextContent)), "")
     try:
-        told = json.loads(text)
+        shown = json.loads(text)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return shown if isinstance(shown, dict) else {}
 
 
 def refused_arguments(refused: ValidationError) -> InvalidQuery:

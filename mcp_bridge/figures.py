@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker.persistence import cache_statistics, clear_cache
 from agentic_flywheel.figures.health import Circuit, FlowHealth, read_health
 from agentic_flywheel.figures.usage import Dimension, read_usage, sparkline
-from agentic_flywheel.models import Model
+from agentic_flywheel.models import Cost, Model
 from mcp_bridge.arguments import Arguments, FlowKey
 from mcp_bridge.tool import READS, REMOVES, Call, tool
 from mcp_bridge.views import milliseconds
@@ -216,6 +217,9 @@ class UsageLine(Model):
     queries: int
     share: float
     per_hour: float
+    cost: SkipJsonSchema[tuple[Cost, ...] | None] = None
+    #: Calls whose cost is not known.
+    cost_unknown: SkipJsonSchema[int | None] = None
     course: Annotated[str, Field(description="A sparkline, from the first step to the last.")]
 
 
@@ -254,6 +258,8 @@ async def flowise_usage_analytics(call: Call, given: UsageQuestion) -> UsageRepo
                 queries=row.queries,
                 share=round(row.share, 4),
                 per_hour=round(row.per_hour, 3),
+                cost=row.costs or None,
+                cost_unknown=row.cost_unknown or None,
                 course=sparkline(row.course),
             )
             for row in rows

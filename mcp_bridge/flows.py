@@ -45,6 +45,8 @@ class FlowView(Model):
     keywords: SkipJsonSchema[tuple[str, ...]]
     #: Names of its settings. Their values are for whoever may change them.
     config: SkipJsonSchema[tuple[str, ...]]
+    #: The protocol that its server speaks.
+    backend: SkipJsonSchema[str]
     memory: SkipJsonSchema[str]
     #: Whether its answers are kept for who asks the same.
     cached: SkipJsonSchema[bool]
@@ -92,6 +94,7 @@ def _flow(flow: Flow, default: str) -> FlowView:
         examples=examples[:_SOME],
         form=described(flow.form) or None,
         config=tuple(flow.config),
+        backend=flow.backend,
         memory=flow.memory,
         cached=flow.cache != "off",
         fallback=flow.fallback,

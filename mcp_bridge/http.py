@@ -10,7 +10,7 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
 from agentic_flywheel.access.tokens import Tokens
-from agentic_flywheel.errors import InvalidSetting
+from agentic_flywheel.errors import CannotListen, InvalidSetting
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.connections import ClientConnection, room_for_connections
 from mcp_bridge.door import PATH, Door
@@ -65,7 +65,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. ``port`` 0 takes a free one; ``ready`` is told the address.
 
-    Raises InvalidSetting where the address cannot be had.
+    Raises CannotListen.
     """
     door = build_door(bridge, tokens, host=host, allowed=allowed)
     listener = bound(host, port)
@@ -98,7 +98,7 @@ class TellingServer(uvicorn.Server):
 
 
 def bound(host: str, port: int, option: str = "--http") -> socket.socket:
-    """Return a socket that listens there. Raises InvalidSetting, which names the ``option``."""
+    """Return a socket that listens there. Raises CannotListen, which names the ``option`` or the command."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -106,5 +106,5 @@ def bound(host: str, port: int, option: str = "--http") -> socket.socket:
         listener.bind((host, port))
     except OSError as refused:
         listener.close()
-        raise InvalidSetting(option, f"cannot listen at {host}:{port}: {refused.strerror or refused}") from None
+        raise CannotListen(option, f"{host}:{port}: {refused.strerror or refused}") from None
     return listener

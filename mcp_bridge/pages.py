@@ -8,7 +8,6 @@ from typing import Annotated
 from pydantic import Field
 
 from agentic_flywheel.access.grant import Scope
-from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.models import Model, Slug
 from agentic_flywheel.registry import add_flow, find_registry
 from mcp_bridge.arguments import Arguments, FlowKey, ObjectText
@@ -82,20 +81,15 @@ class FlowPage(Model):
 async def flowise_browse(call: Call, given: OneFlow) -> FlowPage:
     """Return the addresses of a flow's pages in Flowise, for a person to open in a browser."""
     flow = call.producer.catalog.flow(given.flow_key)
-    base = flow.server or call.bridge.settings.flowise_base_url
-    if base is None:
-        return FlowPage(
-            flow_key=flow.key,
-            flow_id=flow.id,
-            note="No Flowise is known here: set FLOWISE_BASE_URL or start the stack.",
-        )
-    base = without_secrets(base).rstrip("/").removesuffix("/api/v1")
-    known, note = await known_flow(call, flow)
-    canvas = "v2/agentcanvas" if known is not None and known.kind == "AGENTFLOW" else "canvas"
+    report, note = await known_flow(call, flow)
+    if report is None or report.editor_url is None:
+        missing = note if report is None else "The flow's server has no page of it that is known here."
+        return FlowPage(flow_key=flow.key, flow_id=flow.id, note=missing)
+    known = report.overridable is not None
     return FlowPage(
         flow_key=flow.key,
         flow_id=flow.id,
-        editor_url=f"{base}/{canvas}/{flow.id}",
-        chat_url=f"{base}/chatbot/{flow.id}",
-        note="The chat page answers only where the flow is public." if known is not None else note,
+        editor_url=report.editor_url,
+        chat_url=report.chat_url,
+        note="The chat page answers only where the flow is public." if known else note,
     )

@@ -30,6 +30,7 @@ from mcp_bridge.asking import cancel_query
 from mcp_bridge.batches import batch_view, cancel_batch
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.calling import Context, call_of, perform
+from mcp_bridge.discretion import told
 from mcp_bridge.failure import failure_result
 from mcp_bridge.results import success_result
 from mcp_bridge.task_shapes import TaskState
@@ -174,9 +175,10 @@ async def _query_task(call: Call, record: Record, *, asks: bool, task_id: str | 
         result = success_result(record_view(record), call.bridge.settings.mcp_result_limit)
         return TaskState(status="completed", result=result, **about)
     if record.state is State.CANCELLED:
-        return TaskState(status="cancelled", message=record.error.error if record.error else None, **about)
+        return TaskState(status="cancelled", message=told(record.error).error if record.error else None, **about)
     if record.error is not None:
-        return TaskState(status="completed", message=record.error.error, result=failure_result(record.error), **about)
+        info = told(record.error)
+        return TaskState(status="completed", message=info.error, result=failure_result(info), **about)
     if record.answer is not None:
         result = success_result(record_view(record), call.bridge.settings.mcp_result_limit)
         return TaskState(status="completed", result=result, **about)

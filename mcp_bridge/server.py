@@ -42,6 +42,7 @@ from agentic_flywheel.errors import (
 )
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.calling import Context, call_of, perform
+from mcp_bridge.discretion import told
 from mcp_bridge.failure import failure_result
 from mcp_bridge.flow_tools import flow_tools
 from mcp_bridge.listening import Listeners
@@ -139,9 +140,9 @@ async def _named_failures(ctx: Context, call_next: CallNext) -> HandlerResult:
     try:
         return await call_next(ctx)
     except FlywheelError as error:
-        info = error.describe().model_dump(mode="json")
+        info = told(error)
         code = INVALID_PARAMS if isinstance(error, _CALLERS) else INTERNAL_ERROR
-        raise MCPError(code, error.message, info) from None
+        raise MCPError(code, info.error, info.model_dump(mode="json")) from None
 
 
 class _Served:

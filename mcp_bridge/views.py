@@ -12,9 +12,10 @@ from pydantic.json_schema import SkipJsonSchema
 from agentic_flywheel.doings import step_object
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.ids import trace_id_of
-from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, ToolUse, Usage
+from agentic_flywheel.models import Answer, Band, Choice, Cost, Model, Record, State, ToolUse, Usage
 from agentic_flywheel.stops import Stop
 from mcp_bridge.arguments import Object
+from mcp_bridge.discretion import told
 from producer import Submission
 
 #: Seconds after which a poll that does not wait is worth while.
@@ -95,7 +96,10 @@ class QueryView(QueryHead):
     #: The identical query whose call this one shares.
     attached_to: SkipJsonSchema[str | None] = None
     parts: SkipJsonSchema[tuple[PartView, ...] | None] = None
+    #: Of the call that gave the answer: with `cached`, what the cache has saved.
     usage: SkipJsonSchema[Usage | None] = None
+    #: What this answer has cost; None: not known.
+    cost: SkipJsonSchema[Cost | None] = None
     attempts: SkipJsonSchema[int | None] = None
     #: Why it waits.
     reason: SkipJsonSchema[str | None] = None
@@ -195,7 +199,7 @@ def answer_view(query_id: str, answer: Answer) -> QueryView:
                 domain=part.domain,
                 text=part.text,
                 cached=part.cached,
-                error=part.error.error if part.error else None,
+                error=told(part.error).error if part.error else None,
             )
             for part in answer.parts
         )
@@ -207,6 +211,7 @@ def answer_view(query_id: str, answer: Answer) -> QueryView:
         steps=tuple(map(step_object, answer.steps)) or None,
         data=answer.data,
         usage=answer.usage,
+        cost=answer.cost,
         attempts=answer.attempts,
         elapsed_ms=milliseconds(answer.elapsed),
         first_token_ms=milliseconds(answer.first_token),

@@ -132,8 +132,8 @@ class Producer:
     def stream(self, query_id: str, *, after: str = "-") -> Generator[Event, None, None]:
         """Yield a query's events since the one with the id ``after``, then as they come, up to the final one.
 
-        Raises UnknownQuery, BrokerUnavailable, at the first step of the iteration; QueryLost and QueryRemoved as
-        ``wait`` does.
+        Raises, at the first step of the iteration, UnknownQuery, BrokerUnavailable, and InvalidQuery where ``after`` is
+        none; QueryLost and QueryRemoved as ``wait`` does.
         """
         events, process = self._async.stream(query_id, after=after), os.getpid()
         try:

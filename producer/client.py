@@ -187,8 +187,8 @@ class AsyncProducer:
         After ``input_required`` nothing comes until a person has decided.
 
         ``after`` is the ``id`` of an event: a reader that was cut off goes on behind it, also after the query's end.
-        Raises UnknownQuery, BrokerUnavailable, at the first step of the iteration; QueryLost and QueryRemoved as
-        ``wait`` does.
+        Raises, at the first step of the iteration, UnknownQuery, BrokerUnavailable, and InvalidQuery where ``after`` is
+        none; QueryLost and QueryRemoved as ``wait`` does.
         """
         return waiting.stream(self._caller, query_id, after)
 

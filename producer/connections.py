@@ -48,10 +48,10 @@ class _LoopConnections:
     def __init__(self, settings: Settings) -> None:
         self.process, self.loop = os.getpid(), asyncio.get_running_loop()
         mind(self.loop)
-        self.batch = Batch(connect(settings.redis_url))
+        self.batch = Batch(connect(settings.redis_url, prefix=settings.key_prefix))
         self.transitions = Transitions(self.batch, settings)
         self.blobs = Blobs(self.batch, settings)
-        self.listener = Listener(settings.redis_url)
+        self.listener = Listener(settings.redis_url, settings.key_prefix)
         #: The eight hex digits with which the ids of this process's queries begin.
         self.prefix = secrets.token_hex(4)
 
@@ -184,7 +184,8 @@ class Caller:
 async def repeated(caller: Caller, call: Callable[[], Awaitable[T]]) -> T:
     """Call until the broker answers, for the caller's patience. The call must be safe to repeat.
 
-    A broker that was never reached is not waited for: it is not started, or its address is wrong.
+    A broker that was never reached is not waited for: it is not started, or its address is wrong. Nor is one that has
+    been silent for longer than that: whoever comes then is told so at once.
     """
     give_up = time.monotonic() + caller.patience
     pause = _FIRST_PAUSE
@@ -192,7 +193,9 @@ async def repeated(caller: Caller, call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except BrokerUnavailable:
-            if not caller.shared.batch.reached or time.monotonic() + pause > give_up:
+            batch = caller.shared.batch
+            silent = batch.silent_for > caller.patience
+            if not batch.reached or silent or time.monotonic() + pause > give_up:
                 raise
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(pause * 2, _LONGEST_PAUSE)

@@ -39,6 +39,8 @@ async def resume(caller: Caller, query_id: str, decision: Decision, feedback: st
         case scripts.ResumeDecided():
             raise AlreadyDecided(query_id, number, decided.decision)
         case scripts.ResumeNever():
+            if record.stops:
+                raise InvalidQuery("stop", f"the query has none of this number; it asks for {_asked(record)}")
             raise NothingToDecide(query_id, record.state)
         case scripts.ResumeUnknown():
             raise UnknownQuery(query_id)
@@ -60,9 +62,13 @@ def _the_stop(record: Record) -> int:
     which nobody was told.
     """
     if record.stops and record.last_stop > 1:
-        asked = ", ".join(f"{stop.number} ({stop.flow})" for stop in record.stops)
-        raise InvalidQuery("stop", f"the query asks for more than one decision; name the one that is meant: {asked}")
+        said = f"the query asks for more than one decision; name the one that is meant: {_asked(record)}"
+        raise InvalidQuery("stop", said)
     return record.last_stop
+
+
+def _asked(record: Record) -> str:
+    return ", ".join(f"{stop.number} ({stop.flow})" for stop in record.stops)
 
 
 def _feedback(given: Any) -> str:

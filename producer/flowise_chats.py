@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 from agentic_flywheel.addresses import without_secrets
-from agentic_flywheel.backends.flowise import FlowiseClient
+from agentic_flywheel.backends.flowise import FlowiseBackend
+from agentic_flywheel.backends.opened import Backends
 from agentic_flywheel.broker.forgetting import PersonQuery
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlowError, FlowTimeout, FlowUnauthorized, ServerUnreachable
@@ -50,14 +51,29 @@ class Cleared(NamedTuple):
 
 
 def chats_of(queries: Sequence[PersonQuery], catalog: Catalog) -> list[Chat]:
-    """Return the chats of all calls that were made for these queries."""
+    """Return the chats in Flowise of all calls that were made for these queries."""
     found = []
     for query in queries:
         for key, chat_id in query.chats:
             flow = catalog.flows.get(key)
+            if flow is not None and flow.backend != "flowise":
+                continue
             recent = flow is not None and time.time() - query.finished < flow.timeout.total_seconds()
             found.append(Chat(key, flow, chat_id, query.given_up and recent))
     return found
+
+
+def kept_elsewhere(queries: Sequence[PersonQuery], catalog: Catalog) -> Iterator[str]:
+    """Yield for each flow elsewhere how many calls its server was sent; nobody here knows what it keeps of them."""
+    sent = Counter(key for query in queries for key, _ in query.chats)
+    for key, count in sent.items():
+        flow = catalog.flows.get(key)
+        if flow is not None and flow.backend != "flowise":
+            where = without_secrets(flow.server or "")
+            yield (
+                f"{where}: it was sent {count} calls of the flow {key}. Whether it or its provider keeps them, and how "
+                "they are deleted there, its own documentation says."
+            )
 
 
 async def clear(settings: Settings, chats: Sequence[Chat]) -> Cleared:
@@ -65,21 +81,22 @@ async def clear(settings: Settings, chats: Sequence[Chat]) -> Cleared:
 
     A server that cannot be reached, or refuses the key, is not asked again.
     """
-    if settings.flowise_base_url is None:
-        return Cleared(0, [(chat, "FLOWISE_BASE_URL is not set") for chat in chats])
-    async with FlowiseClient(settings.flowise_base_url) as client:
-        clearing = _Clearing(client, settings)
+    backends = Backends(settings)
+    try:
+        clearing = _Clearing(backends, settings)
         for start in range(0, len(chats), _AT_ONCE):
             await asyncio.gather(*map(clearing.delete, chats[start : start + _AT_ONCE]))
         await clearing.await_late()
+    finally:
+        await backends.close()
     return Cleared(clearing.messages, clearing.left)
 
 
 class _Clearing:
     """The chats of one person, while they are deleted."""
 
-    def __init__(self, client: FlowiseClient, settings: Settings) -> None:
-        self._client, self._settings = client, settings
+    def __init__(self, backends: Backends, settings: Settings) -> None:
+        self._backends, self._settings = backends, settings
         self.messages = 0
         self.left: list[tuple[Chat, str]] = []
         self._late: list[Chat] = []
@@ -89,6 +106,9 @@ class _Clearing:
     async def delete(self, chat: Chat) -> None:
         if chat.flow is None:
             self.left.append((chat, "the flow has left the registry"))
+            return
+        if chat.flow.server is None and self._settings.flowise_base_url is None:
+            self.left.append((chat, "FLOWISE_BASE_URL is not set"))
             return
         door = (server_of(chat.flow, self._settings), key_of(chat.flow, self._settings))
         error = self._closed.get(door)
@@ -129,7 +149,9 @@ class _Clearing:
             self.left.append((chat, ""))
 
     async def _count(self, flow: Flow, chat_id: str) -> int:
-        return await self._client.forget(flow, chat_id, api_key=key_of(flow, self._settings))
+        backend = self._backends.of(flow)
+        assert isinstance(backend, FlowiseBackend)
+        return await backend.client.forget(flow, chat_id, api_key=key_of(flow, self._settings))
 
 
 def told(left: Sequence[tuple[Chat, str]]) -> Iterator[str]:
@@ -151,7 +173,8 @@ def _command(chats: Sequence[Chat]) -> str:
     server = flow.server if flow else None
     root = without_secrets(server).rstrip("/").removesuffix("/api/v1") if server else "$FLOWISE_BASE_URL"
     flow_id = flow.id if flow else "ID-THAT-THE-FLOW-HAD"
-    key = (flow.api_key_env if flow else None) or "FLOWISE_API_KEY"
+    of_server = flow.served_by.api_key_env if flow and flow.served_by else None
+    key = (flow.api_key_env if flow else None) or of_server or "FLOWISE_API_KEY"
     return (
         f'for chat in {ids}; do curl -fsS -X DELETE "{root}/api/v1/chatmessage/{flow_id}?chatId=$chat" '
         f'-H "Authorization: Bearer ${key}"; done'

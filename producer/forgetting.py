@@ -17,7 +17,7 @@ from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Model, State
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.forgetting import forget_lines
-from producer.flowise_chats import chats_of, clear, told
+from producer.flowise_chats import chats_of, clear, kept_elsewhere, told
 
 #: Seconds for which workers may go on with what was cancelled.
 _PATIENCE = 20.0
@@ -45,7 +45,7 @@ async def forget(settings: Settings, catalog: Catalog, person: Person) -> Forgot
 
     Raises BrokerUnavailable, BrokerRefused.
     """
-    batch = Batch(connect(settings.redis_url, undecodable="replace"))
+    batch = Batch(connect(settings.redis_url, prefix=settings.key_prefix, undecodable="replace"))
     try:
         return await _forget(batch, settings, catalog, person)
     finally:
@@ -62,10 +62,14 @@ async def _forget(batch: Batch, settings: Settings, catalog: Catalog, person: Pe
     # A call that was made meanwhile is known now.
     found = await forgetting.find(batch, person)
     deleted: Counter[str] = Counter()
-    cleared = await clear(settings, chats_of(found.queries, catalog))
+    chats = chats_of(found.queries, catalog)
+    cleared = await clear(settings, chats)
     deleted["messages in Flowise"] = cleared.messages
     left += told(cleared.left)
-    if lost := sum(len(each.chats) for each in found.queries if each.state == State.FAILED or each.given_up):
+    left += kept_elsewhere(found.queries, catalog)
+    in_flowise = {chat.chat_id for chat in chats}
+    ended_badly = (each for each in found.queries if each.state == State.FAILED or each.given_up)
+    if lost := sum(chat_id in in_flowise for each in ended_badly for _, chat_id in each.chats):
         left.append(
             f"Flowise: {lost} calls of queries that failed or were stopped. Of an AgentFlow it may keep an execution "
             "of each with the question and its files: delete it on its page of executions."

@@ -13,7 +13,8 @@ from datetime import timedelta
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from agentic_flywheel.broker.batch import connect, descriptor_of
+from agentic_flywheel.broker.batch import connect
+from agentic_flywheel.broker.exchange import descriptor_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,9 @@ class Bell(asyncio.Event):
 class Listener:
     """Sets a bell when its channel publishes; after a lost connection, every bell, because a message may be missed."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._url = redis_url
+    def __init__(self, redis_url: str, prefix: str = "") -> None:
+        """``prefix``: of all channels."""
+        self._url, self._prefix = redis_url, prefix
         self._bells: dict[str, dict[str, set[Bell]]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
@@ -77,7 +79,7 @@ class Listener:
             self._bells.pop(channel, None)
             if self._confirmed.pop(channel, None) is not None and self._pubsub is not None:
                 try:
-                    await self._pubsub.unsubscribe(channel)
+                    await self._pubsub.unsubscribe(*self._in_full([channel]))
                 except Exception as failure:
                     logger.debug("unsubscribed by a lost connection: %r", failure)
 
@@ -107,7 +109,7 @@ class Listener:
                 self._reader = asyncio.create_task(self._read())
             elif self._pubsub is not None:
                 try:
-                    await self._pubsub.subscribe(channel)
+                    await self._pubsub.subscribe(*self._in_full([channel]))
                 except Exception as failure:
                     logger.debug("subscribed again once the broker is back: %r", failure)
         if not confirmed.is_set():
@@ -124,11 +126,11 @@ class Listener:
             try:
                 async with client.pubsub() as pubsub:
                     wanted = list(self._confirmed)
-                    await pubsub.subscribe(*wanted)
+                    await pubsub.subscribe(*self._in_full(wanted))
                     self._pubsub = pubsub
                     self._connection += 1
                     if late := [channel for channel in self._confirmed if channel not in wanted]:
-                        await pubsub.subscribe(*late)
+                        await pubsub.subscribe(*self._in_full(late))
                     self._ring_all()
                     await self._follow(pubsub)
             except (RedisError, OSError) as failure:
@@ -173,12 +175,16 @@ class Listener:
             self._heard = time.monotonic()
             if said is None:
                 continue
+            channel = said["channel"].removeprefix(self._prefix) if said["channel"] else ""
             if said["type"] == "message":
-                self._ring(said["channel"], said["data"])
-            elif said["type"] == "subscribe" and (confirmed := self._confirmed.get(said["channel"])):
+                self._ring(channel, said["data"])
+            elif said["type"] == "subscribe" and (confirmed := self._confirmed.get(channel)):
                 confirmed.set()
                 # A message may have been published before the subscription was in force.
-                self._ring_all(said["channel"])
+                self._ring_all(channel)
+
+    def _in_full(self, channels: list[str]) -> list[str]:
+        return [f"{self._prefix}{channel}" for channel in channels]
 
     def _ring(self, channel: str, said: str) -> None:
         bells = self._bells.get(channel, {})

@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 
 from agentic_flywheel.broker import wire
-from agentic_flywheel.broker.events import read_events
+from agentic_flywheel.broker.events import NO_PLACE, is_place, read_events
 from agentic_flywheel.broker.records import load_outcome, load_record, read_told
 from agentic_flywheel.errors import (
     BrokerUnavailable,
+    InvalidQuery,
     QueryLost,
     QueryRemoved,
     RecordUnreadable,
@@ -66,9 +67,11 @@ async def wait(caller: Caller, query_id: str, timeout: float | None) -> Answer:
 async def stream(caller: Caller, query_id: str, after: str) -> AsyncGenerator[Event, None]:
     """Yield a query's events since ``after``, up to the final one.
 
-    Raises UnknownQuery, BrokerUnavailable; QueryLost where the broker comes back without the query; QueryRemoved where
-    its record is removed meanwhile.
+    Raises InvalidQuery where ``after`` is no event's id, UnknownQuery, BrokerUnavailable; QueryLost where the broker
+    comes back without the query; QueryRemoved where its record is removed meanwhile.
     """
+    if not is_place(after):
+        raise InvalidQuery("after", NO_PLACE)
     shared, own = caller.shared, wire.news_channel(query_id)
     await load_record(shared.batch, query_id, asker=caller.asker)
     async with AsyncExitStack() as watched:

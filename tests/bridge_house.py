@@ -65,6 +65,8 @@ class BridgeHouse(DoorHouse):
 
     def __init__(self, folder: Path, *, aof: bool = False) -> None:
         super().__init__(folder, registry=REGISTRY, aof=aof)
+        #: Where a gateway is, in tests that open one beside the bridge.
+        self.gateway_url = ""
 
     def door(self, *options: str, port: int = 0, **env: str) -> str:
         """Start a bridge over HTTP; return its address once it serves."""

@@ -141,15 +141,21 @@ def _audited_brokers() -> Iterator[tuple[Settings, bool]]:
     """Yield settings for each broker that workers have read, and whether one of these workers is alive."""
     for broker in processes.brokers:
         if broker.process.alive:
-            workers = [each for each in processes.started if _is_worker(each) and each.env["REDIS_URL"] == broker.url]
-            if workers:
+            reading = [each for each in processes.started if _is_worker(each) and each.env["REDIS_URL"] == broker.url]
+            for prefix in dict.fromkeys(_prefix_of(each) for each in reading):
+                workers = [each for each in reading if _prefix_of(each) == prefix]
                 registry = workers[-1].env.get("FLYWHEEL_REGISTRY")
-                named = {"redis_url": broker.url, "registry": Path(registry) if registry else None}
+                place = {"redis_url": broker.url, "key_prefix": prefix}
+                named = {**place, "registry": Path(registry) if registry else None}
                 yield _PLAIN.model_copy(update=named), any(worker.alive for worker in workers)
     for home in processes.homes:
         stack = running_stack(home)
         if stack is not None:
             yield _PLAIN.model_copy(update={"redis_url": stack.redis_url}), True
+
+
+def _prefix_of(worker: processes.Running) -> str:
+    return worker.env.get("FLYWHEEL_KEY_PREFIX", "")
 
 
 def _is_worker(process: processes.Running) -> bool:

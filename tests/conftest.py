@@ -49,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the fault storms in full, not their short form")
     parser.addoption("--storm", type=float, metavar="MINUTES", help="everything at once for so long, and nothing else")
     parser.addoption("--flowise", metavar="URL", help="tests on a real Flowise, nothing else")
+    parser.addoption("--openai", metavar="URL", help="tests on a real OpenAI-compatible server, nothing else")
+    parser.addoption("--http", metavar="REGISTRY", help="tests on the real servers of a registry, nothing else")
     parser.addoption("--seed", type=int, metavar="N", help="draw the storm that had this seed")
     parser.addoption("--without", default="", metavar="NAMES", help="queries and faults that a storm leaves out")
     parser.addoption("--only-faults", default="", metavar="NAMES", help="the only faults of a storm")
@@ -76,8 +78,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_place)
     minutes = config.getoption("--storm")
-    if config.getoption("--flowise"):
-        real = [item for item in items if item.path.parent.name == "flowise_real"]
+    real_servers = {f"{name}_real" for name in ("flowise", "openai", "http") if config.getoption(f"--{name}")}
+    if real_servers:
+        real = [item for item in items if item.path.parent.name in real_servers]
         config.hook.pytest_deselected(items=[item for item in items if item not in real])
         items[:] = real
     storms = [item for item in items if item.get_closest_marker("storm")]

@@ -29,7 +29,7 @@ def main() -> int:
             flowise_address(settings)
         bases = _queues(given, catalog)
         with suppress(BrokerUnavailable, BrokerRefused):  # a worker waits for its broker
-            asyncio.run(check_broker(settings.redis_url))
+            asyncio.run(check_broker(settings.redis_url, settings.key_prefix))
         from workers.app import app, queues, readiness
 
         queues.takes_all = not (given.queues or given.domain)

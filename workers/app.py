@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from workers.query_events import QueryEvents
 from workers.queues import WorkerQueues
 from workers.readiness import Readiness
 from workers.reconciling import keep_reconciling
+from workers.revoking import cancel_revoked
 from workers.runtime import Runtime
 from workers.synthesis import synthesize_query
 from workers.wishes import Wishes, take_wishes
@@ -46,6 +47,10 @@ def _on_newer(message: NewerMessage) -> None:
         _runtime.soon(hand_back(_runtime, message))
 
 
+def _on_revoked(names: Sequence[str]) -> set[str]:
+    return set() if _runtime is None else cancel_revoked(_runtime, names)
+
+
 #: Most tasks that a worker has in hand besides those whose flow it waits for. It needs some tens of them to be busy;
 #: each further one has had its turn, and yet waits.
 WORKED_ON = 300
@@ -54,11 +59,13 @@ app = Celery("flywheel")
 configure(
     app,
     broker_url=settings.redis_url,
+    key_prefix=settings.key_prefix,
     visibility_timeout=settings.visibility_timeout,
     grace=settings.finishing,
     on_unreadable=_on_unreadable,
     version=wire.VERSION,
     on_newer=_on_newer,
+    on_revoked=_on_revoked,
     worked_on=WORKED_ON,
 )
 app.conf.update(

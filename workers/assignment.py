@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.broker import wire
-from agentic_flywheel.broker.executions import Execution
+from agentic_flywheel.broker.executions import Execution, ExecutionEnd
 from agentic_flywheel.broker.messages import answer_parcel
 from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.persistence import generate_cache_key
@@ -16,7 +16,7 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.models import Answer, Query, RouteDecision, Turn
 from agentic_flywheel.profiles import Profile, briefing
 from workers.context import Context, compose
-from workers.outcomes import answer_of
+from workers.outcomes import answer_of, paid, success
 from workers.runtime import Runtime
 
 
@@ -82,6 +82,11 @@ class Assignment:
     ) -> Answer:
         """Return the answer made from the flow's."""
         return answer_of(execution, self.query, route, found, context, attempts)
+
+    def success(self, answer: Answer, found: FlowAnswer) -> ExecutionEnd:
+        """Return the end of an execution whose flow was called: what is kept of its answer, and what the call cost."""
+        end = success(answer, (self.flow, self.query.asker))._replace(pause=found.pause)
+        return paid(end, found, self.runtime.catalog.prices)
 
     def substitute(self, execution: Execution, route: RouteDecision) -> Answer | None:
         """Return the answer to give where the flow has failed for good; None: the query fails."""

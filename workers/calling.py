@@ -74,7 +74,7 @@ async def ask_flow(
             stream=flow.streaming and abilities.stream,
         )
         if lack := _lack(call, context, abilities):
-            raise FlowUnable(flow.key, lack)
+            raise FlowUnable(flow.key, lack, backend=flow.backend)
         call = await backend.prepare(call, api_key=key)
         seen.config_used, seen.warnings = call.config_used, (*context.warnings, *call.warnings)
         found = await late(*chats)
@@ -88,12 +88,12 @@ async def ask_flow(
         except FlowError as failed:
             # A decision is told once: where a lost call has done so, the flow refuses it now, and its answer is there.
             if not (isinstance(failed, FlowTimeout) or decided):
-                raise _lost(failed, abilities) from None
+                raise _named(failed, flow, abilities) from None
             found = await late(*{*chats, execution.chat_id})
             if found is None and isinstance(failed, DecisionUnderWay):
                 found = await _soon(partial(late, execution.chat_id), flow)
             if found is None:
-                raise _lost(failed, abilities) from None
+                raise _named(failed, flow, abilities) from None
             found = seen.answered(found, late=True)
         else:
             found = seen.answered(found)
@@ -112,17 +112,20 @@ def _lack(call: FlowCall, context: Context, abilities: Abilities) -> str:
         return "cannot go on with a person's decision"
     if call.history and not abilities.history:
         return "takes no earlier messages; set the flow's `memory: none`, or ask without a session"
-    if (call.config or call.carried) and not abilities.overrides:
-        names = ", ".join(sorted({**call.config, **call.carried}))
-        return f"takes no configuration with a question ({names})"
+    given = {**call.config, **call.carried}
+    # What the registry says of the flow itself is for whoever wrote it.
+    added = sorted(name for name, value in given.items() if call.flow.config.get(name) != value)
+    if added and not abilities.overrides:
+        return f"takes no configuration with a question ({', '.join(added)})"
     return ""
 
 
-def _lost(failed: FlowError, abilities: Abilities) -> FlowError:
-    """Return the error of a call that was cut, with word that its answer is lost where its server keeps none."""
+def _named(failed: FlowError, flow: Flow, abilities: Abilities) -> FlowError:
+    """Return the error of a call with the flow's backend; of one that was cut, whether its answer is lost."""
     if isinstance(failed, FlowTimeout | ServerUnreachable) and not abilities.late_answers:
-        return replace(failed, lost=isinstance(failed, FlowTimeout) or failed.sent)
-    return failed
+        lost = isinstance(failed, FlowTimeout) or failed.sent
+        return replace(failed, backend=flow.backend, lost=lost)
+    return replace(failed, backend=flow.backend) if flow.backend != failed.backend else failed
 
 
 async def _soon(look: Callable[[], Awaitable[FlowAnswer | None]], flow: Flow) -> FlowAnswer:

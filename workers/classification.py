@@ -29,6 +29,7 @@ from agentic_flywheel.forms import fitted_query
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.learning.lessons import keep_unrouted
 from agentic_flywheel.models import Answer, Choice, Query, Route, read_query
+from agentic_flywheel.prices import FREE
 from agentic_flywheel.profiles import leaning
 from agentic_flywheel.routing import choose_route
 from agentic_flywheel.routing.naming import RegistryName, named_by, profile_named_by
@@ -263,6 +264,7 @@ async def _clarify(runtime: Runtime, query_id: str, query: Query, route: Route, 
         confidence=route.confidence,
         explanation=route.reason,
         choices=choices,
+        cost=FREE,
         trace_id=trace_id_of(query_id),
     )
     journal.route = route

@@ -12,6 +12,7 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.given import Form
 from agentic_flywheel.models import Message, Model, Query, Turn
 from agentic_flywheel.profiles import Briefing, ContextType, injected
+from agentic_flywheel.recalling import as_messages, fitting
 from agentic_flywheel.uploads import Upload
 
 
@@ -87,12 +88,8 @@ def _conversation(query: Query, flow: Flow, turns: list[Turn], private_to: str |
         # Flowise may remember more than these turns: within a conversation an answer is never anybody else's.
         digest = f"{session}:{history_digest(heard)}" if turns else ""
         return Context(question=query.question, config=config, session_id=session, digest=digest)
-    sent = _fitting(heard, flow)
-    history = tuple(
-        message
-        for question, answer in sent
-        for message in (Message(role="userMessage", content=question), Message(role="apiMessage", content=answer))
-    )
+    sent = fitting(heard, flow)
+    history = as_messages(sent)
     return Context(
         question=query.question,
         config=config,
@@ -101,29 +98,6 @@ def _conversation(query: Query, flow: Flow, turns: list[Turn], private_to: str |
         shortened=sent != [(turn.question, turn.answer) for turn in heard[len(heard) - len(sent) :]],
         digest=_of(history) if history else "",
     )
-
-
-def _fitting(turns: list[Turn], flow: Flow) -> list[tuple[str, str]]:
-    """Return the latest questions and answers that fit what the flow is sent; the last one in any case, cut if need be.
-
-    A gap would mislead a flow more than a short memory: the turns that are sent follow each other.
-    """
-    sent: list[tuple[str, str]] = []
-    room = flow.history_chars
-    for turn in reversed(turns[-flow.history_turns :]):
-        room -= len(turn.question) + len(turn.answer)
-        if room < 0:
-            break
-        sent.append((turn.question, turn.answer))
-    if turns and not sent:
-        last, room = turns[-1], flow.history_chars
-        answer = _cut(last.answer, max(room - len(last.question), room // 2))
-        sent.append((_cut(last.question, room - len(answer)), answer))
-    return sent[::-1]
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _of(history: tuple[Message, ...]) -> str:

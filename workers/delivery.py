@@ -127,7 +127,7 @@ class Delivery:
                     # A fallback has not asked what was decided: the decision waits for the flow that has.
                     if begun.reason == WaitReason.CIRCUIT and self.flow.fallback and not begun.decided:
                         attempts = await attempts_of(self.runtime.batch, self.execution.query_id, self.execution.part)
-                        opened = CircuitOpen(self.flow.key, begun.wait_ms / 1000)
+                        opened = CircuitOpen(self.flow.key, begun.wait_ms / 1000, backend=self.flow.backend)
                         return await self._fall_back(opened, attempts, transient=False)
                     await self.waiting.parked(self.execution, begun.reason)
                     return None
@@ -178,7 +178,7 @@ class Delivery:
         if found.action is not None:
             return await self._stop(found, begun.attempts)
         answer = self.assignment.answer(self.execution, self.journal.route, found, self.context, begun.attempts)
-        await self._end(success(answer, (self.flow, self.query.asker)), answer=answer)
+        await self._end(self.assignment.success(answer, found), answer=answer)
         return None
 
     async def _stop(self, found: FlowAnswer, attempts: int) -> FlywheelError | None:
@@ -220,7 +220,7 @@ class Delivery:
                 await self._stop(found, 1)
                 return
             answer = self.assignment.answer(renewal, self.journal.route, found, self.context, 1)
-            await self._end(success(answer, (self.flow, self.query.asker)), answer=answer)
+            await self._end(self.assignment.success(answer, found), answer=answer)
 
     async def _ask(self, attempts: int, previous: tuple[str, ...], telling: Telling | None) -> FlowAnswer:
         return await ask_flow(

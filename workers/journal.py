@@ -24,6 +24,7 @@ from agentic_flywheel.tracing import EndedQuery
 from agentic_flywheel.tracing.observation import Level, new_span_id
 from workers.context import Context
 from workers.doings import record_doings
+from workers.pricing import priced
 from workers.runtime import Runtime, nanoseconds
 
 now = time.time_ns
@@ -62,12 +63,13 @@ class Attempt:
         self._journal.attempted(self, error)
 
     def answered(self, found: FlowAnswer, *, late: bool = False) -> FlowAnswer:
-        """Note the answer, and return it with what was noted of its configuration.
+        """Note the answer, and return it with what was noted of its configuration, and with its cost.
 
         ``late``: an attempt got it after its caller had given up.
         """
         self.late = late
         said = (*self.warnings, *found.warnings)
+        found = self._journal.priced(found, self.execution)
         self.found = found.model_copy(update={"config_used": self.config_used, "warnings": said})
         return self.found
 
@@ -187,6 +189,10 @@ class TraceJournal:
     def attempt(self, execution: Execution, context: Context, number: int) -> Attempt:
         """Return a context manager within which one call of the flow is made. ``number`` counts from 1."""
         return Attempt(self, execution, context, number)
+
+    def priced(self, found: FlowAnswer, execution: Execution) -> FlowAnswer:
+        """Return a flow's answer with its cost."""
+        return priced(found, execution.flow, self._runtime.catalog.prices) if execution.flow else found
 
     def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
         """Record an ended call of the flow."""

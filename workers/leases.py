@@ -80,10 +80,10 @@ class Leases:
             for name in lost:
                 self.stop(name)
 
-    async def obey_cancels(self, redis_url: str) -> None:
+    async def obey_cancels(self, redis_url: str, prefix: str) -> None:
         """Cut the queries whose cancellation the broker publishes. Raises RedisError, OSError without a connection."""
         async with connect(redis_url, timeout=timedelta(days=1)).pubsub() as channel:
-            await channel.subscribe(wire.CONTROL_CHANNEL)
+            await channel.subscribe(f"{prefix}{wire.CONTROL_CHANNEL}")
             async for told in channel.listen():
                 command, _, name = str(told["data"]).partition(" ")
                 if command == "cancel":

@@ -26,6 +26,7 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Query, RouteDecision, State
+from agentic_flywheel.prices import FREE, Prices
 from workers.context import Context
 
 
@@ -50,6 +51,7 @@ def answer_of(
         data=found.data,
         sources=found.sources,
         usage=found.usage,
+        cost=found.usage.cost if found.usage else None,
         tools=found.tools,
         steps=found.steps,
         artifacts=found.artifacts,
@@ -87,6 +89,7 @@ def cached_answer(
             "confidence": route.confidence,
             "explanation": _explanation(execution, route, kept.flow or execution.flow_key),
             "cached": True,
+            "cost": FREE,
             "stale": stale,
             "cache_key": execution.cache_key,
             "remembered": False,
@@ -104,6 +107,12 @@ def success(answer: Answer, keep: tuple[Flow, Asker] | None = None) -> Execution
     written = answer.model_dump_json()
     value, milliseconds = cache_entry(answer, written, *keep) if keep else ("", 0)
     return ExecutionEnd(State.SUCCEEDED, written, answer.cached, value, milliseconds, heard="up")
+
+
+def paid(end: ExecutionEnd, found: FlowAnswer, prices: Prices) -> ExecutionEnd:
+    """Return an end with what the call has cost that gave its answer; without prices nothing is said of costs."""
+    cost = found.usage.cost if found.usage else None
+    return end._replace(currency=prices.currency, spent="" if cost is None else str(cost.parts))
 
 
 def failure(error: FlywheelError, execution: Execution, query: Query, attempts: int) -> ExecutionEnd:
@@ -159,8 +168,8 @@ def remembered_failure(error: str, failure: str) -> tuple[FlywheelError, Executi
 
 
 def discreet(error: FlowError) -> FlowError:
-    """Return an error without Flowise's own text, which may quote the profile or the question."""
-    said = {"reason": "what Flowise said is withheld, the query ran under a confidential profile"}
+    """Return an error without its server's own text, which may quote the profile or the question."""
+    said = {"reason": "what its server said is withheld, the query ran under a confidential profile"}
     return replace(error, **said) if any(each.name == "reason" for each in fields(error)) else error
 
 

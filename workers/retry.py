@@ -17,8 +17,8 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.models import Model
 
-#: Most attempts at a flow whose provider is down: Flowise itself tries it seven times before it reports the failure,
-#: which takes minutes.
+#: Most attempts at a flow whose provider is down, where its server has repeated its calls before it says so: Flowise
+#: tries seven times, which takes minutes.
 _PROVIDER_ATTEMPTS = 2
 #: Most attempts that are cut at a flow whose server keeps no answer for which nobody waits: each was paid for, and
 #: nothing can be found of it.
@@ -53,7 +53,7 @@ def decide(error: FlywheelError, attempt: int, flow: Flow, draw: random.Random) 
             action="retry", delay=asked + timedelta(seconds=draw.uniform(0, 0.5)), counted=False, throttled=asked
         )
     counted = not isinstance(error, ServerUnreachable) or error.sent
-    if isinstance(error, ProviderUnavailable) and (flow.fallback or attempt >= _PROVIDER_ATTEMPTS):
+    if isinstance(error, ProviderUnavailable) and (flow.fallback or (error.repeated and attempt >= _PROVIDER_ATTEMPTS)):
         return given_up
     if counted and attempt >= min(flow.attempts, _LOST_ATTEMPTS if _is_lost(error) else flow.attempts):
         return given_up

@@ -70,7 +70,7 @@ class Runtime:
     async def open(self, *others: Callable[[], Awaitable[None]]) -> None:
         """Connect, and start the background loops and ``others``."""
         self._loop = asyncio.get_running_loop()
-        self.batch = Batch(connect(self.settings.redis_url), patience=PATIENCE)
+        self.batch = Batch(connect(self.settings.redis_url, prefix=self.settings.key_prefix), patience=PATIENCE)
         tracing, worker = self.settings.tracing_enabled, self.roots.worker
         self.transitions = Transitions(self.batch, self.settings, worker=worker if tracing else "")
         self.stops = Stops(self.batch, self.settings)
@@ -82,7 +82,7 @@ class Runtime:
         loops: list[Callable[[], Awaitable[None]]] = [
             self._sweep,
             self.leases.keep,
-            partial(self.leases.obey_cancels, self.settings.redis_url),
+            partial(self.leases.obey_cancels, self.settings.redis_url, self.settings.key_prefix),
             partial(_send_scores, self.batch, self.settings),
             partial(self.blobs.large.keep_clearing, self.batch),
             partial(self.roots.keep_settling, self.batch),

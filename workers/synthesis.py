@@ -22,6 +22,7 @@ from agentic_flywheel.models import (
     Answer,
     AnswerPart,
     Artifact,
+    Cost,
     FlowStep,
     Query,
     RouteDecision,
@@ -29,6 +30,7 @@ from agentic_flywheel.models import (
     ToolUse,
     Usage,
 )
+from agentic_flywheel.prices import together
 from workers.assignment import Assignment
 from workers.context import Context
 from workers.delivery import Delivery
@@ -116,6 +118,7 @@ class Synthesis(Assignment):
                 "remembered": False,
                 **_together(answer, *self.parts),
                 "usage": total_usage([answer.usage, *(part.usage for part in self.parts)]),
+                "cost": together([answer.cost, *_costs(self.parts)]),
                 "warnings": (*answer.warnings, *warnings_of(self.parts)),
             }
         )
@@ -141,6 +144,7 @@ def _merged_answer(
         parts=parts,
         **_together(*parts),
         usage=total_usage(part.usage for part in parts),
+        cost=together(_costs(parts)),
         warnings=warnings_of(parts),
         profile=query.profile,
         private=runtime.private(query),
@@ -177,10 +181,17 @@ def total_usage(usages: Iterable[Usage | None]) -> Usage | None:
     models = {each.model for each in told}
     return Usage(
         input_tokens=sum(each.input_tokens for each in told),
+        cached_input_tokens=sum(each.cached_input_tokens for each in told),
         output_tokens=sum(each.output_tokens for each in told),
         total_tokens=sum(each.total_tokens for each in told),
         model=models.pop() if len(models) == 1 else None,
+        cost=together(each.cost for each in told),
     )
+
+
+def _costs(parts: Iterable[AnswerPart]) -> list[Cost | None]:
+    """Return what the parts that have an answer cost."""
+    return [part.cost for part in parts if part.error is None]
 
 
 def warnings_of(parts: tuple[AnswerPart, ...]) -> tuple[str, ...]:
@@ -209,6 +220,7 @@ def _part(target: Target, value: Any) -> AnswerPart:
         cached=answer.cached,
         sources=answer.sources,
         usage=answer.usage,
+        cost=answer.cost,
         tools=answer.tools,
         steps=answer.steps,
         artifacts=answer.artifacts,

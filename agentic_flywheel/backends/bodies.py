@@ -68,7 +68,13 @@ class StreamedBody:
 
 def with_uploads(body: bytes, uploads: Iterable[FlowUpload]) -> StreamedBody:
     """Return a request's JSON object with these uploads in it."""
-    parts: list[bytes | FileContent] = [body.removesuffix(b"}") + b',"uploads":[']
+    parts = [body.removesuffix(b"}") + b',"uploads":', *encoded_uploads(uploads), b"}"]
+    return StreamedBody(parts, content_type="application/json")
+
+
+def encoded_uploads(uploads: Iterable[FlowUpload]) -> list[bytes | FileContent]:
+    """Return uploads as a list in JSON, in the parts of a body."""
+    parts: list[bytes | FileContent] = [b"["]
     for number, upload in enumerate(uploads):
         told = {"type": upload.type, "name": upload.name, "mime": upload.mime, "data": upload.data}
         # As UTF-8, not as escapes: a document in Chinese would take twice the room, and there is a limit to it.
@@ -79,7 +85,7 @@ def with_uploads(body: bytes, uploads: Iterable[FlowUpload]) -> StreamedBody:
         else:
             # The empty text of `data` is the last one in it.
             parts += [head.encode().removesuffix(b'"}') + f"data:{upload.mime};base64,".encode(), upload.content, b'"}']
-    return StreamedBody([*parts, b"]}"], content_type="application/json")
+    return [*parts, b"]"]
 
 
 def form_of_files(files: Iterable[tuple[str, str, FileContent]]) -> StreamedBody:

@@ -136,11 +136,16 @@ class Connection:
         api_key: SecretStr | None,
         body: bytes | StreamedBody | None,
         read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> T:
-        """Return what ``read`` makes of the response to a request. Names whatever breaks on the way."""
+        """Return what ``read`` makes of the response to a request. Names whatever breaks on the way.
+
+        ``headers``: of this request alone, beside the others.
+        """
         key = flow.key if flow else ANY_FLOW
         try:
-            async with await self._send(method, url, api_key, body, key) as response:
+            async with await self._send(method, url, api_key, body, key, headers) as response:
                 return await read(response)
         except aiohttp.ConnectionTimeoutError:
             raise ServerUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
@@ -185,13 +190,20 @@ class Connection:
         return (*([secret] if secret else []), *of_headers, *secret_texts(config))
 
     async def _send(
-        self, method: str, url: URL, api_key: SecretStr | None, body: bytes | StreamedBody | None, flow: str
+        self,
+        method: str,
+        url: URL,
+        api_key: SecretStr | None,
+        body: bytes | StreamedBody | None,
+        flow: str,
+        more: Mapping[str, str],
     ) -> aiohttp.ClientResponse:
         secret = secret_of(api_key)
-        if method == "POST" and isinstance(body, bytes) and (post := self._posts.get((url, secret))) is not None:
+        alike = method == "POST" and isinstance(body, bytes) and not more
+        if alike and isinstance(body, bytes) and (post := self._posts.get((url, secret))) is not None:
             return await post.send(body)
-        headers, proxy = self._headers(url, secret, flow), _proxy_of(url, flow)
-        if method == "POST" and isinstance(body, bytes) and self._owns_session and proxy is None:
+        headers, proxy = {**self._headers(url, secret, flow), **more}, _proxy_of(url, flow)
+        if alike and isinstance(body, bytes) and self._owns_session and proxy is None:
             post = self._prepared(url, secret, headers)
             if post is not None:
                 return await post.send(body)
@@ -199,6 +211,9 @@ class Connection:
             headers |= {"Content-Type": body.content_type, "Content-Length": str(body.length)}
         elif body is not None:
             headers["Content-Type"] = "application/json"
+        login = {} if proxy is None else _login(proxy, "Proxy-Authorization")
+        if url.scheme == "http":
+            headers |= login  # the proxy reads the request itself; of TLS it reads only whereto
         # A redirect would carry the key elsewhere; servers of flows send none.
         return await self._opened(flow).request(
             method,
@@ -207,7 +222,7 @@ class Connection:
             headers=headers,
             allow_redirects=False,
             proxy=None if proxy is None else proxy.with_user(None),
-            proxy_headers=None if proxy is None else _login(proxy, "Proxy-Authorization"),
+            proxy_headers=None if proxy is None else login,
         )
 
     def _headers(self, url: URL, secret: str | None, flow: str) -> dict[str, str]:
@@ -276,14 +291,14 @@ def _is_this_machine(host: str) -> bool:
 
 
 async def read_body(
-    response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None, *, begun: bytes = b""
+    response: aiohttp.ClientResponse, flow: str, heard: Callable[[], None] | None = None, *, begun: bytes = b""
 ) -> bytes:
     """Return a body, of an error its beginning. ``begun``: what was read of it before. Raises AnswerTooLong."""
     # Counted as it is unpacked: a few packed bytes can stand for gigabytes, and `read` would unpack them all.
     body = bytearray(begun)
     async for chunk in response.content.iter_any():
         body += chunk
-        if response.status != 200 and len(body) > MAX_ERROR:
+        if response.status >= 300 and len(body) > MAX_ERROR:
             break
         if len(body) > MAX_ANSWER:
             raise AnswerTooLong(flow, f"it is larger than {MAX_ANSWER >> 20} MB")

@@ -32,7 +32,7 @@ class Backends:
         try:
             return self.at(flow_server(flow, self._settings))
         except InvalidSetting as unset:
-            raise FlowUnable(flow.key, f"is not known here. {unset.message}") from None
+            raise FlowUnable(flow.key, f"is not known here. {unset.message}", backend=flow.backend) from None
 
     def at(self, server: FlowServer) -> FlowBackend:
         """Return the backend of a server. Raises InvalidSetting."""

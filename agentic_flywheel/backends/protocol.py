@@ -73,6 +73,9 @@ class FlowReport(Model):
     ignored: tuple[str, ...] = ()
     #: The form with which it begins there.
     form: tuple[FormField, ...] = ()
+    #: Where a person sees it in a browser, and may change it and talk to it; None where there is no such page.
+    editor_url: str | None = None
+    chat_url: str | None = None
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -121,6 +124,7 @@ class FlowBackend(Protocol):
 
         ``stopped``: whether it is one that stopped to ask a person.
         """
+        return None
 
     @abstractmethod
     async def probe(self, flow: Flow | None = None, *, api_key: SecretStr | None = None) -> Probe:

@@ -58,7 +58,7 @@ async def audit(
     ``mend``: the registry by which to put right what can be put right. ``read``: queues that count as read although no
     living worker says so. What an audit leaves is noted in the broker for the metrics.
     """
-    client: Client = connect(settings.redis_url)
+    client: Client = connect(settings.redis_url, prefix=settings.key_prefix)
     try:
         seen, suspicions = await _look_repeatedly(client, read, settings.visibility_timeout, pause)
         repaired = await repair(Batch(client), mend, suspicions) if mend and suspicions else []

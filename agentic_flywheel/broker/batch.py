@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,12 +19,14 @@ from typing import Any
 from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from agentic_flywheel import texts
+from agentic_flywheel.broker import exchange
 from agentic_flywheel.broker.clients import client_of, place_of
 from agentic_flywheel.broker.declaration import Script
-from agentic_flywheel.broker.refusals import UNKNOWN, Refusal, Remedy, refusal_of
+from agentic_flywheel.broker.prefixes import below, prefix_of, without
+from agentic_flywheel.broker.refusals import UNDECODABLE, UNKNOWN, Refusal, Remedy, refusal_of
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError, InvalidQuery
 
 logger = logging.getLogger(__name__)
@@ -37,9 +38,16 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 def connect(
-    url: str, *, timeout: timedelta = timedelta(seconds=5), protocol: int = 3, undecodable: str = "strict"
+    url: str,
+    *,
+    prefix: str = "",
+    timeout: timedelta = timedelta(seconds=5),
+    protocol: int = 3,
+    undecodable: str = "strict",
 ) -> Redis:
     """Return a client whose calls end within ``timeout`` and are not retried by redis-py.
+
+    ``prefix``: of all its keys: see ``prefixes``.
 
     ``undecodable``: what is made of what is not UTF-8, as ``bytes.decode`` takes it.
 
@@ -49,12 +57,17 @@ def connect(
     seconds = timeout.total_seconds()
     return client_of(
         url,
+        prefix=prefix,
         seconds=seconds,
         connect_seconds=min(seconds, 2.0),
         encoding_errors=undecodable,
         health_check_interval=0,
         protocol=protocol,
     )
+
+
+#: Seconds between two failures beyond which they belong to two times in which the broker was silent.
+_ONE_SILENCE = 30.0
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +106,8 @@ class Batch:
         self.client = client
         self.patience = patience.total_seconds()
         self.address = place_of(client)
+        #: What all keys have before the names that calls give.
+        self.prefix = prefix_of(client)
         self._waiting: deque[_Call] = deque()
         #: Calls that the server refused for a while. They are sent again after a pause.
         self._refused: list[_Call] = []
@@ -104,6 +119,8 @@ class Batch:
         self._moved = False
         #: Whether the broker was connected at least once.
         self.reached = False
+        #: When it first and last gave no answer, by the monotonic clock; None since it has answered.
+        self._silence: tuple[float, float] | None = None
 
     async def call(self, *command: Any, patience: float | None = None) -> Any:
         """Return the reply to one Redis command.
@@ -114,28 +131,39 @@ class Batch:
         seconds = self.patience if patience is None else patience
         reply = asyncio.get_running_loop().create_future()
         give_up = time.monotonic() + seconds if seconds else 0.0
-        call = _Call(_packed(command), reply, give_up, is_script=command[0] == "EVALSHA")
+        sent = below(self.prefix, command) if self.prefix else command
+        call = _Call(_packed(sent), reply, give_up, is_script=command[0] == "EVALSHA")
         self._waiting.append(call)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
         elif not seconds:
             self._hurry.set()
-        return await reply
+        replied = await reply
+        return [replied[0], without(self.prefix, replied[1])] if command[0] == "SCAN" else replied
 
     async def run(self, script: Script, *args: str | int | float, patience: float | None = None) -> Any:
         """Return the reply of a script; ``patience`` as for ``call``. Raises BrokerUnavailable, BrokerRefused."""
-        if not script.digest:
-            script.digest = await self.call("SCRIPT", "LOAD", script.source, patience=patience)
+        digest = script.digests.get(self.prefix) or await self._load(script, patience)
         while True:
             try:
-                return await self.call("EVALSHA", script.digest, 0, *args, patience=patience)
+                return await self.call("EVALSHA", digest, 0, *args, patience=patience)
             except NoScriptError:
-                await self.call("SCRIPT", "LOAD", script.source, patience=patience)
+                await self._load(script, patience)
+
+    async def _load(self, script: Script, patience: float | None) -> str:
+        digest: str = await self.call("SCRIPT", "LOAD", script.source_below(self.prefix), patience=patience)
+        script.digests[self.prefix] = digest
+        return digest
+
+    @property
+    def silent_for(self) -> float:
+        """For how many seconds the broker has answered no call; 0 where it answered the last one."""
+        return time.monotonic() - self._silence[0] if self._silence is not None else 0.0
 
     @property
     def descriptor(self) -> int | None:
         """The file descriptor of the connection; None while there is none."""
-        return descriptor_of(self._connection)
+        return exchange.descriptor_of(self._connection)
 
     async def close(self) -> None:
         """Send what is waiting, for two seconds at most, then close the connection. What is left fails."""
@@ -177,6 +205,7 @@ class Batch:
                     call.fail(BrokerRefused(self.address, "UNREADABLE", reason))
                 continue
             pauses.reset()
+            self._silence = None
             for call, value in zip(calls, replies, strict=True):
                 self._settle(call, value)
             if not self._refused:
@@ -192,6 +221,10 @@ class Batch:
 
     def _put_back(self, calls: list[_Call], failure: RedisError | OSError, pause: float) -> None:
         """Keep the calls that may be sent again, in their order, and fail the others."""
+        now = time.monotonic()
+        began, last = self._silence or (now, now)
+        # Of a time without calls it is not known whether the broker was there.
+        self._silence = (began if now - last < _ONE_SILENCE else now, now)
         error = error_of(self.address, failure)
         everything = [*calls, *self._waiting]
         self._waiting.clear()
@@ -212,6 +245,9 @@ class Batch:
         refusal = refusal_of(value)
         if isinstance(value, NoScriptError):
             call.fail(value)
+        elif isinstance(value, UnicodeDecodeError):
+            reason = "what it holds there is not UTF-8: another program has written it"
+            call.fail(BrokerRefused(self.address, UNDECODABLE, reason))
         elif call.may_be_repeated(refusal) and call.may_wait(_LONGEST_PAUSE):
             if not self._refused:
                 logger.warning("the broker refuses calls, they are repeated: %s", refusal.meaning if refusal else value)
@@ -229,16 +265,15 @@ class Batch:
             self._connection = await self.client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         connection = self._connection
         try:
-            if self._moved:
+            if self._moved or await exchange.has_ended(connection):
                 self._moved = False
                 await connection.disconnect(nowait=True)
             await connection.connect()
             self.reached = True
             async with asyncio.timeout(connection.socket_timeout):
                 # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
-                await _write(connection, b"".join(commands))
-                read = _reply_reader(connection)
-                return [await read() for _ in commands]
+                await exchange.write(connection, b"".join(commands))
+                return await exchange.read(connection, len(commands))
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -275,50 +310,6 @@ class _Pauses:
             return False
         self.next()
         return True
-
-
-def descriptor_of(connection: AbstractConnection | None) -> int | None:
-    """Return a connection's file descriptor; None where it is not connected.
-
-    The stream is a private part of redis-py (checked with 8.1). Without it the answer is None.
-    """
-    writer = getattr(connection, "_writer", None)
-    socket = writer.get_extra_info("socket") if writer is not None else None
-    return socket.fileno() if socket is not None and socket.fileno() > 0 else None
-
-
-async def _write(connection: AbstractConnection, packed: bytes) -> None:
-    """Write commands; the caller bounds the time. Raises RedisError, OSError.
-
-    The stream is a private part of redis-py (checked with 8.1). Where it is missing, the connection writes, which takes
-    a task and a time-out of its own for each batch: three more laps of the event loop.
-    """
-    writer = getattr(connection, "_writer", None)
-    if writer is None:
-        await connection.send_packed_command(packed, check_health=False)
-        return
-    writer.write(packed)
-    await writer.drain()
-
-
-def _reply_reader(connection: AbstractConnection) -> Callable[[], Awaitable[Any]]:
-    """Return the function that reads one reply. A ResponseError is returned as the reply, not raised.
-
-    It is the connection's parser, a private part of redis-py (checked with 8.1). Where that is missing, the connection
-    reads, with a time-out for each reply, which costs more than reading the reply.
-    """
-    parser = getattr(connection, "_parser", None)
-    read: Callable[[], Awaitable[Any]] | None = getattr(parser, "read_response", None)
-    if read is not None:
-        return read
-
-    async def plainly() -> Any:
-        try:
-            return await connection.read_response()
-        except ResponseError as refusal:
-            return refusal
-
-    return plainly
 
 
 def error_of(address: str, failure: Exception) -> FlywheelError:

@@ -22,10 +22,10 @@ def celery_address(address: str) -> str:
     return _NEXT.join(f"{where.scheme}://{login}{_host(*each)}/{where.database}" for each in where.hosts)
 
 
-def celery_settings(address: str, **transport_options: Any) -> dict[str, Any]:
+def celery_settings(address: str, prefix: str, **transport_options: Any) -> dict[str, Any]:
     """Return the settings of Celery by which an app reaches the broker. Raises ValueError.
 
-    ``transport_options``: further options of the broker's transport.
+    ``prefix``: of all keys and channels. ``transport_options``: further options of the broker's transport.
     """
     where = read_endpoint(address)
     told: dict[str, Any] = {"broker_url": celery_address(address)}
@@ -33,7 +33,14 @@ def celery_settings(address: str, **transport_options: Any) -> dict[str, Any]:
         told["broker_use_ssl"] = told["redis_backend_use_ssl"] = _tls(address)
     if where.scheme == "sentinel":
         transport_options |= sentinel_options(where)
-    return {**told, "broker_transport_options": transport_options}
+    for_results = {}
+    if prefix:
+        transport_options["global_keyprefix"] = for_results["global_keyprefix"] = prefix
+    return {
+        **told,
+        "broker_transport_options": transport_options,
+        "result_backend_transport_options": for_results,
+    }
 
 
 def sentinel_options(where: Endpoint) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from agentic_flywheel.broker.prefixes import put_below
 from agentic_flywheel.endpoint import Endpoint, read_endpoint
 
 
@@ -22,11 +23,15 @@ class _PrimaryPool(SentinelConnectionPool):
         await self.sentinel_manager.aclose()
 
 
-def client_of(address: str, *, seconds: float, connect_seconds: float, **options: Any) -> Redis:
+def client_of(address: str, *, prefix: str, seconds: float, connect_seconds: float, **options: Any) -> Redis:
     """Return a client whose calls and attempts to connect end within so many seconds; redis-py repeats none.
 
-    ``options``: as `redis.asyncio.Connection` takes them. Nothing is connected yet.
+    ``prefix``: of all its keys. ``options``: as `redis.asyncio.Connection` takes them. Nothing is connected yet.
     """
+    return put_below(prefix, _client(address, seconds, connect_seconds, options))
+
+
+def _client(address: str, seconds: float, connect_seconds: float, options: dict[str, Any]) -> Redis:
     options |= {
         "decode_responses": True,
         "socket_timeout": seconds,

@@ -28,6 +28,7 @@ from functools import cached_property
 from importlib import resources
 
 from agentic_flywheel.broker.assembly import ARGUMENTS, COMMENT, InvalidDeclaration, assembled, expanded, lua_text
+from agentic_flywheel.broker.prefixes import lua_below
 
 #: Types of arguments, and the Lua expression that reads one from the text that Redis passes.
 ARGUMENT_TYPES = {
@@ -106,8 +107,8 @@ class Script:
 
     def __init__(self, path: str) -> None:
         self.path, self.name = path, path.rpartition("/")[2]
-        #: SHA-1 of the source, by which Redis knows it; empty until it was loaded.
-        self.digest = ""
+        #: By the prefix of keys: SHA-1 of the source, by which a server that has loaded it knows it.
+        self.digests: dict[str, str] = {}
 
     @cached_property
     def summary(self) -> str:
@@ -151,6 +152,10 @@ class Script:
         """
         given = _locals(self.arguments) + self._with_entries()
         return self._first_line + assembled(f"{self.name}.lua", given + self._with_replies())
+
+    def source_below(self, prefix: str) -> str:
+        """Return the source whose keys all have a prefix. Raises InvalidDeclaration."""
+        return self._first_line + lua_below(prefix) + self.source.removeprefix(self._first_line)
 
     @cached_property
     def _text(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
@@ -12,10 +14,27 @@ from agentic_flywheel.broker.records import moment_of
 from agentic_flywheel.broker.stored import passing_over, reading
 from agentic_flywheel.models import TOLD_BY_FLOW, Event, EventKind
 
+#: The id of an event: ``own`` or ``own~leader's``, each the id of an entry of a stream.
+_EVENT_ID = re.compile(r"([0-9]{1,20}(?:-[0-9]{1,20})?)(?:~([0-9]{1,20}-[0-9]{1,20})?)?")
+#: What is said of another one.
+NO_PLACE = "it should be the id of an event of this query"
+#: The last id that there can be: nothing is behind it, and Redis refuses to look.
+_LAST_ID = 2**64 - 1
 #: Kinds of events of which this version knows.
 _KINDS = frozenset(EventKind)
 #: Kinds that whoever is attached to a call reads too.
 _OF_LEADER = TOLD_BY_FLOW | {EventKind.RETRYING}
+
+
+def is_place(text: Any) -> bool:
+    """Whether a text is the id of an event, behind which may be others; or ``-``, before the first one."""
+    if text == "-":
+        return True
+    found = _EVENT_ID.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        return False
+    pairs = [tuple(map(int, each.split("-"))) for each in found.groups() if each]
+    return all(max(pair) <= _LAST_ID and pair != (_LAST_ID, _LAST_ID) for pair in pairs)
 
 
 async def read_events(batch: Batch, query_id: str, after: str = "-", *, patience: float | None = None) -> list[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal, NamedTuple, TypedDict
 
 from agentic_flywheel.broker.wire import NO_FENCE, RENEWAL, Heard
@@ -110,6 +111,11 @@ class ExecutionEnd(NamedTuple):
     heard: Heard = ""
     #: The dead letter, JSON; empty where none is to be stored.
     letter: str = ""
+    #: What its call has cost, in billionths of the currency's unit; empty: not known, or no currency is named.
+    spent: str = ""
+    currency: str = ""
+    #: For how long the flow asks not to be called, with its answer.
+    pause: timedelta = timedelta()
 
 
 class About(NamedTuple):

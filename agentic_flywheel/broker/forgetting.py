@@ -18,7 +18,7 @@ from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.executions import chat_id
 from agentic_flywheel.broker.persistence import metadata_of
 from agentic_flywheel.broker.scanning import PAGE, keys_of, members_of, noted, number_in, pages_of, text_in
-from agentic_flywheel.broker.stored import DAMAGE, read_stored
+from agentic_flywheel.broker.stored import DAMAGE, asker_counted, read_stored
 from agentic_flywheel.errors.base import FORMER_NAMES
 from agentic_flywheel.models import TERMINAL, Query, State
 
@@ -184,7 +184,7 @@ async def delete(batch: Batch, person: Person, found: Belongings) -> Counter[str
         for key in await _own(batch, wire.owned_key, person.asker):
             await batch.call("UNLINK", key)
         async for key in keys_of(batch, wire.tally_key("*")):
-            names = [name for name in await batch.call("HKEYS", key) if name.startswith("u|") and person.has(name[2:])]
+            names = [name for name in await batch.call("HKEYS", key) if person.has(asker_counted(name))]
             if names:
                 await batch.call("HDEL", key, *names)
         if person.asker.user is None:

@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.prefixes import prefix_of, without
 
 #: A ``Redis`` that decodes. redis-py declares every reply as text or bytes, whichever was asked for.
 Client = Any
@@ -59,10 +60,14 @@ async def read_keys(client: Client) -> Keys:
     """Return all keys that are read. Raises redis' own errors."""
     ours: dict[wire.Family, list[str]] = {family: [] for family, _ in _READ.values()}
     queues: set[str] = set()
+    prefix = prefix_of(client)
     spoilt: dict[str, tuple[str, str]] = {}
     # A scan for each type: to ask the type of each key takes several times as long.
     for kind in _TYPES:
-        async for key in client.scan_iter(count=_SCANNED, _type=kind):
+        async for told in client.scan_iter(count=_SCANNED, _type=kind):
+            (key,) = without(prefix, [told])
+            if not prefix and _is_anothers(key):
+                continue
             start = _START.match(key)
             family, usual = _READ[start[0]] if start else (None, SINGLE.get(key) or ("list" if _is_ours(key) else kind))
             if kind != usual:
@@ -72,6 +77,12 @@ async def read_keys(client: Client) -> Keys:
             elif kind == "list" and not key.startswith(_NO_QUEUE) and not key.endswith(".pidbox"):
                 queues.add(key)
     return Keys({family: sorted(set(names)) for family, names in ours.items()}, sorted(queues), spoilt)
+
+
+def _is_anothers(key: str) -> bool:
+    """Whether a key is one of an installation that has a prefix, while we have none."""
+    _, mark, name = key.partition(":")
+    return bool(mark) and not key.startswith(_NO_QUEUE) and (name.startswith(_NO_QUEUE) or _is_ours(name))
 
 
 def _is_ours(queue: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from agentic_flywheel.access.limits import OwnLimits, limits_for
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.settings import Settings, server_of
+from agentic_flywheel.settings import Settings, calls_at_once, server_of
 
 
 class ServerArguments(TypedDict):
@@ -31,7 +31,7 @@ def limits_of(flow: Flow, settings: Settings) -> LimitArguments:
 
 def place_of(flow: Flow | None, settings: Settings) -> ServerArguments:
     """Return where a flow is; for None, where flows are that say nothing."""
-    return {"server": server_of(flow, settings), "at_once": settings.flowise_concurrency}
+    return {"server": server_of(flow, settings), "at_once": calls_at_once(flow, settings)}
 
 
 class OwnerArguments(TypedDict):

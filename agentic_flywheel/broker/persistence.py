@@ -26,6 +26,7 @@ from agentic_flywheel.broker.stored import counts_in, read_stored, reading
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.given import FormScalar
 from agentic_flywheel.models import Answer, Model, Query, Turn
+from agentic_flywheel.prices import FREE
 from agentic_flywheel.uploads import Upload
 
 #: Found only in questions that contain code, where upper and lower case differ in meaning.
@@ -188,10 +189,11 @@ def age_of(stored: str, now: int) -> float | None:
 
 def read_answer(stored: str, flow: str) -> Answer:
     """Return the answer in a cached value. Of a value that we did not write, JSON or plain text, the text is used."""
+    served = {"cached": True, "cost": FREE}
     ours, metadata, _ = stored.rpartition(_METADATA)
     if metadata:
         with suppress(ValidationError):
-            return read_stored(Answer, ours + "}").model_copy(update={"cached": True})
+            return read_stored(Answer, ours + "}").model_copy(update=served)
     try:
         value = json.loads(stored)
     except (ValueError, RecursionError):
@@ -199,11 +201,11 @@ def read_answer(stored: str, flow: str) -> Answer:
     if isinstance(value, dict):
         value.pop("_mcp_metadata", None)
         try:
-            return Answer.model_validate({**value, "cached": True})
+            return Answer.model_validate({**value, **served})
         except ValidationError:
             value = value.get("text") or value.get("response") or value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return Answer(query_id="", text=text, flow=flow, domain="", cached=True)
+    return Answer(query_id="", text=text, flow=flow, domain="", cached=True, cost=FREE)
 
 
 class CacheStatistics(Model):

@@ -32,6 +32,7 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Model, Query, Record, Route, State
+from agentic_flywheel.prices import FREE
 
 #: Fields that a record has from its first moment on. What has none of them is no record: what a script left.
 _IN_EVERY_RECORD = frozenset({"state", "owner", "query"})
@@ -246,7 +247,7 @@ async def _answer(batch: Batch, query_id: str, fields: dict[str, str], result: s
 
 def _as_its_own(answer: Answer, query_id: str, *, session: str | None, leader: str, took: timedelta) -> Answer:
     """Return a copy of an answer with this query's own ids and times: the answer may come from another query's call."""
-    exchange = {} if answer.query_id == query_id else {"chat_id": None, "message_id": None}
+    exchange = {} if answer.query_id == query_id else {"chat_id": None, "message_id": None, "cost": FREE}
     return answer.model_copy(
         update={
             **exchange,

@@ -34,8 +34,8 @@ class Refusal(NamedTuple):
 
 
 REFUSALS = (
-    Refusal("OOM", Remedy.WAIT, "its memory is full (`maxmemory` with `noeviction`)"),
-    Refusal("MISCONF", Remedy.WAIT, "it cannot write its data to disk"),
+    Refusal("OOM", Remedy.WAIT, "its memory is full (`maxmemory` with `noeviction`): give it more"),
+    Refusal("MISCONF", Remedy.WAIT, "it cannot write its data to disk: make room there, see its log"),
     Refusal("NOREPLICAS", Remedy.WAIT, "too few replicas are connected"),
     Refusal("BUSY", Remedy.WAIT, "a script occupies it"),
     Refusal("LOADING", Remedy.WAIT, "it reads its data after a start"),
@@ -62,6 +62,9 @@ REFUSALS = (
 SHUT_OUT = frozenset({"NOPERM", "NOAUTH", "WRONGPASS", "NOPROTO", "DENIED"})
 #: Stands for every refusal that is not in the table.
 UNKNOWN = Refusal("ERR", Remedy.PERSON, "it does not take a call of ours")
+
+#: The code of a reply that is not UTF-8. The server refuses nothing: another program has written what is read.
+UNDECODABLE = "UNDECODABLE"
 
 _BY_CODE = {each.code: each for each in REFUSALS}
 #: Refusals with the general code ERR, by their text.

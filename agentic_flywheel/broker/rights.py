@@ -15,7 +15,7 @@ from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.endpoint import read_endpoint
 from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing, InvalidSetting
 
-#: With what all keys and channels of ours begin.
+#: With what all keys and channels of ours begin, behind a prefix.
 _OURS = wire.PREFIX
 #: A key of ours that nobody sets.
 _KEY = wire.record_key("rights")
@@ -33,18 +33,18 @@ ZREMRANGEBYSCORE k 0 1; ZREVRANGE k 0 1; ZREVRANGEBYSCORE k 1 0; ZSCAN k 0; ZSCO
 _WITHOUT_KEYS = """
 EVAL return 0; EVALSHA 0 0; EXEC; INFO server; MULTI; PING; SCAN 0; SCRIPT LOAD return; SELECT 0; TIME; UNWATCH
 """
-#: The calls on channels, here all on one of ours.
-_SPEAKING = (f"PUBLISH {wire.CONTROL_CHANNEL} 0", f"SUBSCRIBE {wire.CONTROL_CHANNEL}")
 
 
 def commands() -> set[str]:
     """Return the commands that the check asks for."""
-    every = (*_calls(_ON_KEYS), *_calls(_WITHOUT_KEYS), *_SPEAKING, *channel_rules(0).values())
+    every = (*_calls(_ON_KEYS), *_calls(_WITHOUT_KEYS), *_speaking(), *channel_rules(0).values())
     return {call.split()[0] for call in every}
 
 
-def key_rules() -> dict[str, str]:
+def key_rules(prefix: str = "") -> dict[str, str]:
     """Return the patterns of keys that a user needs, each with a key that it is for."""
+    if prefix:
+        return {f"~{prefix}*": f"{prefix}{_KEY}"}
     return {
         f"~{_OURS}*": _KEY,
         f"~{wire.CLASSIFY_QUEUE}*": wire.CLASSIFY_QUEUE,
@@ -58,24 +58,26 @@ def key_rules() -> dict[str, str]:
     }
 
 
-def channel_rules(database: int) -> dict[str, str]:
+def channel_rules(database: int, prefix: str = "") -> dict[str, str]:
     """Return the patterns of channels that a user needs, each with a call that it is for."""
-    return {
-        f"&{_OURS}*": _SPEAKING[0],
-        "&celery-task-meta-*": f"PUBLISH {wire.result_key('rights')} 0",
-        # A pattern that is subscribed to has to be allowed as it stands.
-        f"&/{database}.celery.pidbox": f"PSUBSCRIBE /{database}.celery.pidbox",
-        f"&/{database}.celeryev/*": f"PUBLISH /{database}.celeryev/worker.online 0",
-    }
+    publish = _speaking(prefix)[0]
+    ours = (
+        {f"&{prefix}*": publish}
+        if prefix
+        else {f"&{_OURS}*": publish, "&celery-task-meta-*": f"PUBLISH {wire.result_key('rights')} 0"}
+    )
+    # A pattern that is subscribed to has to be allowed as it stands.
+    patterns = (f"{prefix}/{database}.celery.pidbox", f"{prefix}/{database}.celeryev/*")
+    return {**ours, **{f"&{pattern}": f"PSUBSCRIBE {pattern}" for pattern in patterns}}
 
 
-async def check_broker(address: str) -> None:
-    """Do nothing where the broker's user has all rights.
+async def check_broker(address: str, prefix: str = "") -> None:
+    """Do nothing where the broker's user has all rights to what has this prefix.
 
     Raises BrokerRightsMissing, BrokerUnavailable; BrokerRefused where it lets nobody of this name in; InvalidSetting
     where the server is part of a cluster.
     """
-    batch = Batch(connect(address))
+    batch = Batch(connect(address, prefix=prefix))
     try:
         if missing := await _missing(batch, read_endpoint(address).database):
             raise BrokerRightsMissing(batch.address, missing)
@@ -88,9 +90,11 @@ async def check_broker(address: str) -> None:
 
 async def _missing(batch: Batch, database: int) -> list[str]:
     """Return the rules that the user lacks."""
-    on_keys, others, channels = _calls(_ON_KEYS), _calls(_WITHOUT_KEYS), channel_rules(database)
-    on_each_key = [call for key in key_rules().values() for call in _of_key(key)]
-    calls = [*on_keys, *others, *_SPEAKING, *channels.values(), *on_each_key]
+    prefix = batch.prefix
+    keys, channels, speaking = key_rules(prefix), channel_rules(database, prefix), _speaking(prefix)
+    on_keys, others = _calls(_ON_KEYS, prefix), _calls(_WITHOUT_KEYS)
+    on_each_key = [call for key in keys.values() for call in _of_key(key)]
+    calls = [*on_keys, *others, *speaking, *channels.values(), *on_each_key]
     try:
         told = await scripts.rights(batch, calls=list(dict.fromkeys(calls)))
     except BrokerRefused as refused:
@@ -104,10 +108,10 @@ async def _missing(batch: Batch, database: int) -> list[str]:
             assert_never(told)
     missing = [call for call in others if call in refused_calls]
     # A call on a key is refused for its command or for its key: if all are, it is the key. So it is with channels.
-    for of_one in (on_keys, _SPEAKING):
+    for of_one in (on_keys, speaking):
         if not refused_calls.issuperset(of_one):
             missing += [call for call in of_one if call in refused_calls]
-    patterns = [rule for rule, key in key_rules().items() if refused_calls.issuperset(_of_key(key))]
+    patterns = [rule for rule, key in keys.items() if refused_calls.issuperset(_of_key(key))]
     commands_missing = {_rule_of(call) for call in missing}
     patterns += [
         rule for rule, call in channels.items() if call in refused_calls and _rule_of(call) not in commands_missing
@@ -130,8 +134,15 @@ async def _missing_of_scripts(batch: Batch) -> list[str]:
     return missing
 
 
-def _calls(table: str) -> list[str]:
-    return [call.strip().replace(" k", f" {_KEY}") for line in table.split("\n") for call in line.split(";") if call]
+def _speaking(prefix: str = "") -> tuple[str, str]:
+    """Return the calls on channels, here both on one of ours."""
+    channel = f"{prefix}{wire.CONTROL_CHANNEL}"
+    return f"PUBLISH {channel} 0", f"SUBSCRIBE {channel}"
+
+
+def _calls(table: str, prefix: str = "") -> list[str]:
+    key = f" {prefix}{_KEY}"
+    return [call.strip().replace(" k", key) for line in table.split("\n") for call in line.split(";") if call]
 
 
 def _of_key(key: str) -> list[str]:

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from agentic_flywheel.errors import BrokerRefused, InvalidScore, RecordUnreadabl
 from agentic_flywheel.learning.lessons import keep_rating
 from agentic_flywheel.models import Model, Slug
 from agentic_flywheel.settings import Settings
+from agentic_flywheel.texts import fault_in
 from agentic_flywheel.tracing.observation import trace_id
 
 if TYPE_CHECKING:
@@ -101,13 +101,19 @@ def read_value(text: str) -> bool | float | str:
 
 def check(value: bool | float | str, *, name: str = RATING, comment: str = "") -> None:
     """Raise InvalidScore where value, name or comment is not acceptable."""
+    if not isinstance(value, str | int | float):
+        raise InvalidScore("value", "it is a number, a boolean or a category")
     if isinstance(value, str):
         if not 0 < len(value.strip()) <= MAX_CATEGORY:
             raise InvalidScore("value", f"a category has 1 to {MAX_CATEGORY} characters")
-    elif not isinstance(value, bool) and not (math.isfinite(value) and LOWEST <= value <= HIGHEST):
+        if fault := fault_in(value):
+            raise InvalidScore("value", fault)
+    elif not isinstance(value, bool) and not LOWEST <= value <= HIGHEST:
         raise InvalidScore("value", f"a number is from {LOWEST} to {HIGHEST}")
     if len(comment) > MAX_COMMENT:
         raise InvalidScore("comment", f"it has {len(comment)} characters, at most {MAX_COMMENT} are kept")
+    if fault := fault_in(comment):
+        raise InvalidScore("comment", fault)
     try:
         Score(query_id="", name=name, value=value, at=datetime.now(UTC))
     except ValidationError as refused:

@@ -763,12 +763,15 @@ async def finish(
     all_most: int,
     failure_ms: int,
     transient: bool,
+    throttled_ms: int,
     server: str,
     at_once: int,
     heard: str,
     queue: str,
     letter: str,
     letter_ttl: int,
+    spent: str,
+    currency: str,
     worker: str,
 ) -> FinishReply:
     """Write the outcome of an execution once: cache, record, session turn, result, events; for it and all attached
@@ -790,12 +793,15 @@ async def finish(
     ``all_most``: bytes of all cached answers.
     ``failure_ms``: for how long a permanent failure is remembered; 0 for not at all.
     ``transient``: whether the failure says nothing about the question.
+    ``throttled_ms``: for how long the flow asks not to be called, with its answer.
     ``server``: where the flow is.
     ``at_once``: calls of that server at once, of all its flows.
     ``heard``: what the call says of its server: up, down, or '' for nothing.
     ``queue``: whose completions are counted.
     ``letter``: the dead letter as JSON; '' for none.
     ``letter_ttl``: seconds.
+    ``spent``: what the call has cost, in billionths of the currency's unit; '' where that is not known.
+    ``currency``: '' where nothing is said of costs.
     ``worker``: who sends the roots of the traces; '' for one that traces nothing.
     """
     reply = await batch.run(
@@ -819,12 +825,15 @@ async def finish(
         all_most,
         failure_ms,
         int(transient),
+        throttled_ms,
         server,
         at_once,
         heard,
         queue,
         letter,
         letter_ttl,
+        spent,
+        currency,
         worker,
     )
     match reply:
@@ -2035,12 +2044,12 @@ async def sweep(
     worker: str,
     traces: bool,
     reads: str,
-    at_once: int,
     flows: Sequence[str],
     domains: Sequence[str],
     concurrencies: Sequence[int],
     rates: Sequence[float],
     servers: Sequence[str],
+    at_once: Sequence[int],
 ) -> SweepReply:
     """Expire overdue queries and those that no person has decided, requeue due retries, put parked messages back,
     move what plain Celery clients sent with a priority into the queues, and take over the traces of dead workers.
@@ -2049,12 +2058,12 @@ async def sweep(
     ``worker``: who sweeps.
     ``traces``: whether it sends traces.
     ``reads``: the queues that it reads, one a line.
-    ``at_once``: calls of a server at once.
     ``flows``: those of the registry.
     ``domains``: the domain of each flow.
     ``concurrencies``: the limit of each flow.
     ``rates``: the limit of each flow.
     ``servers``: where each flow is.
+    ``at_once``: calls at once of the server of each flow, of all its flows.
     """
     reply = await batch.run(
         _SWEEP,
@@ -2062,7 +2071,6 @@ async def sweep(
         worker,
         int(traces),
         reads,
-        at_once,
         len(flows),
         *flows,
         len(domains),
@@ -2073,6 +2081,8 @@ async def sweep(
         *rates,
         len(servers),
         *servers,
+        len(at_once),
+        *at_once,
     )
     match reply:
         case ["swept", ended, next_ms, faults]:

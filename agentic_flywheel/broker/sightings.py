@@ -141,10 +141,10 @@ def read_step(message: dict[str, Any]) -> StepTaken | None:
     return StepTaken(stage, str(arguments[0]), str(arguments[3]) if stage == QueryStage.ANSWER else "")
 
 
-def connect(url: str, *, timeout: timedelta = timedelta(seconds=10)) -> Redis:
+def connect(url: str, *, prefix: str = "", timeout: timedelta = timedelta(seconds=10)) -> Redis:
     """Return a client that reads what is no UTF-8 too: anybody may put anything into a list."""
     seconds = timeout.total_seconds()
-    return client_of(url, seconds=seconds, connect_seconds=seconds, encoding_errors="replace")
+    return client_of(url, prefix=prefix, seconds=seconds, connect_seconds=seconds, encoding_errors="replace")
 
 
 async def look_around(client: Client) -> Look:

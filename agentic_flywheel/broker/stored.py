@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from agentic_flywheel.broker.refusals import UNDECODABLE
 from agentic_flywheel.errors import BrokerRefused, RecordUnreadable
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.models import Model
@@ -21,6 +23,11 @@ logger = logging.getLogger(__name__)
 
 #: What reading a damaged value raises: wrong JSON, a missing or wrong field, a number that is none.
 DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+#: A counter of an asker's queries, or of what these cost, in an hour's figures (``lua/shared/tally.lua``).
+_OF_ASKER = re.compile(r"(?:c\|[^|]*\||x\|)?u\|(.*)", re.DOTALL)
+#: Refusals that tell of one damaged key, by their codes.
+_OF_A_KEY = {"WRONGTYPE": "its key holds something of another type", UNDECODABLE: "it is not UTF-8"}
 
 _M = TypeVar("_M", bound=Model)
 
@@ -39,9 +46,9 @@ def reading(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except BrokerRefused as refused:
-        if refused.code != "WRONGTYPE":
+        if refused.code not in _OF_A_KEY:
             raise
-        raise RecordUnreadable(kind, name, "its key holds something of another type") from None
+        raise RecordUnreadable(kind, name, _OF_A_KEY[refused.code]) from None
     except DAMAGE as damage:
         raise RecordUnreadable(kind, name, _fault(damage)) from None
 
@@ -54,6 +61,12 @@ def passing_over(kind: str, name: str) -> Iterator[None]:
             yield
     except RecordUnreadable as unreadable:
         logger.warning("%s is left out: %s", name, unreadable)
+
+
+def asker_counted(counter: str) -> str | None:
+    """Return whose queries a counter of an hour's figures counts; None where it counts something else."""
+    found = _OF_ASKER.fullmatch(counter)
+    return found[1] if found else None
 
 
 def counts_in(fields: Mapping[str, str]) -> dict[str, int]:

@@ -208,12 +208,15 @@ class Transitions:
             all_most=self._settings.cache_bytes,
             failure_ms=_ms(flow.failure_ttl.total_seconds()) if flow and called else 0,
             transient=end.transient,
+            throttled_ms=_ms(end.pause.total_seconds()),
             **place_of(flow, self._settings),
             heard=end.heard,
             queue=queue,
             letter=end.letter,
             letter_ttl=self._letter_ttl,
             worker=self._worker,
+            spent=end.spent if called else "",
+            currency=end.currency if called else "",
         )
 
     async def defer(
@@ -314,12 +317,13 @@ class Transitions:
         """Append what a flow tells to the query's stream: kinds of events, and the data of each, JSON."""
         return await scripts.tell(self.batch, **execution.in_scripts, kinds=kinds, data=data)
 
-    async def cancel(self, query_ids: Sequence[str], *, asker: Asker, reason: str) -> list[str]:
-        """Cancel queries of one asker. Returns the state of each before; ``unknown`` where it is another's."""
+    async def cancel(self, query_ids: Sequence[str], *, asker: Asker | None, reason: str) -> list[str]:
+        """Cancel queries of one asker; None: of any. Returns the state of each before; ``unknown``: another's."""
+        owner, named = (asker.owner, asker.named) if asker is not None else ("", "")
         states: list[str] = []
         for start in range(0, len(query_ids), _CANCELLED_AT_ONCE):
             some = query_ids[start : start + _CANCELLED_AT_ONCE]
-            cancelled = await scripts.cancel(self.batch, owner=asker.owner, asker=asker.named, reason=reason, ids=some)
+            cancelled = await scripts.cancel(self.batch, owner=owner, asker=named, reason=reason, ids=some)
             states += cancelled.states
         return states
 

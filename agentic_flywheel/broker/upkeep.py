@@ -17,7 +17,7 @@ from agentic_flywheel.broker.parcels import Parcel
 from agentic_flywheel.broker.wire import QueryStage
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import State, WaitReason
-from agentic_flywheel.settings import Settings, server_of
+from agentic_flywheel.settings import Settings, calls_at_once, server_of
 
 #: Most entries of each kind that one sweep handles.
 _SWEPT_AT_ONCE = 200
@@ -67,6 +67,7 @@ class Upkeep:
         ``reads``: the queues that this worker reads.
         """
         flows = list(catalog.active.values())
+        at_once = [calls_at_once(flow, self._settings) for flow in flows]
         return await scripts.sweep(
             self.batch,
             limit=_SWEPT_AT_ONCE,
@@ -75,10 +76,10 @@ class Upkeep:
             reads="\n".join(reads),
             flows=[flow.key for flow in flows],
             domains=[flow.domain for flow in flows],
-            at_once=self._settings.flowise_concurrency,
-            concurrencies=[flow.concurrency or self._settings.flowise_concurrency for flow in flows],
+            concurrencies=[flow.concurrency or most for flow, most in zip(flows, at_once, strict=True)],
             rates=[flow.rate or 0 for flow in flows],
             servers=[server_of(flow, self._settings) for flow in flows],
+            at_once=at_once,
         )
 
     async def announce(self, revision: str, names: Callable[[], list[str]]) -> None:

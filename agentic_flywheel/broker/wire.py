@@ -1,8 +1,8 @@
 """The contract between processes: task names, queue names, Redis keys, channels, and the layout of a task message.
 
 Names are written out, not derived from code: renaming a function must not strand messages that are in a queue.
-Lua scripts use the same names (see ``declaration``). A key's comment says its Redis type, what it is named by, and
-what it holds.
+Lua scripts use the same names (see ``declaration``). An installation's prefix is in none of them (see ``prefixes``).
+A key's comment says its Redis type, what it is named by, and what it holds.
 """
 
 from __future__ import annotations

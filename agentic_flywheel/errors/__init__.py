@@ -23,13 +23,11 @@ from agentic_flywheel.errors.bridge import (
     UnknownBatch,
 )
 from agentic_flywheel.errors.flow import (
-    AnswerTooLong,
     CircuitOpen,
     DecisionUnderWay,
     FlowError,
     FlowFailed,
     FlowNotFound,
-    FlowProtocolError,
     FlowRateLimited,
     FlowRefused,
     FlowTimeout,
@@ -39,6 +37,7 @@ from agentic_flywheel.errors.flow import (
     ServerUnavailable,
     ServerUnreachable,
 )
+from agentic_flywheel.errors.flow_answers import AnswerTooLong, FlowProtocolError
 from agentic_flywheel.errors.gateway import (
     GatewayStopping,
     HeadTooLarge,
@@ -52,6 +51,7 @@ from agentic_flywheel.errors.gateway import (
     TokenNeeded,
 )
 from agentic_flywheel.errors.given import (
+    CannotListen,
     InvalidProfile,
     InvalidQuery,
     InvalidRegistry,
@@ -126,6 +126,7 @@ __all__ = [
     "BrokerTooOld",
     "BrokerUnavailable",
     "CallFailed",
+    "CannotListen",
     "ChangesRefused",
     "CircuitOpen",
     "ClientConfigRefused",

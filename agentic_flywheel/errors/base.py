@@ -18,7 +18,7 @@ RETRY_UNAVAILABLE = 120.0
 RETRY_NEVER = 0.0
 
 #: Names that older versions gave to classes of errors. Records and events outlive an upgrade.
-FORMER_NAMES = {"FlowiseUnreachable": "ServerUnreachable"}
+FORMER_NAMES = {"ServerUnreachable": "ServerUnreachable"}
 
 
 def name_of_today(error_type: str) -> str:
@@ -57,7 +57,7 @@ class FlywheelError(Exception):
             # What another program said of a failure may repeat the address that it was given.
             if isinstance(value, str) and value != (cleaned := without_secrets(value)):
                 setattr(self, each.name, cleaned)
-        super().__init__(*(getattr(self, each.name) for each in fields(self)))
+        super().__init__(*(getattr(self, each.name) for each in fields(self) if not each.kw_only))
 
     def __str__(self) -> str:
         return self.message

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from agentic_flywheel.errors.base import (
     RETRY_CONNECTION,
-    RETRY_NEVER,
     RETRY_RATE_LIMIT,
     RETRY_TIMEOUT,
     RETRY_UNAVAILABLE,
@@ -25,21 +25,37 @@ class FlowError(FlywheelError):
     """A call of a flow failed. Base of this module's classes."""
 
     flow: str
+    #: The protocol that the flow's server speaks. What to do next is another thing elsewhere than in Flowise.
+    backend: str = field(default="flowise", kw_only=True)
 
     suggestions = (
         "Look at the flow in Flowise and run it there once.",
         "Run `flywheel flows check` to test the flow's id, key and server.",
         "Give the flow a `fallback` in the registry.",
     )
+    #: The suggestions where the flow is not in Flowise.
+    elsewhere: ClassVar[tuple[str, ...]] = (
+        "Look into the log of the flow's server, and ask the flow there once.",
+        "Run `flywheel flows check` to test the flow's server and key.",
+        "Give the flow a `fallback` in the registry.",
+    )
+
+    @property
+    def recovery_suggestions(self) -> tuple[str, ...]:
+        return self.suggestions if self.backend == "flowise" else self.elsewhere
 
     @property
     def _for_flow(self) -> str:
         return "" if self.flow == ANY_FLOW else f" for flow {self.flow!r}"
 
+    @property
+    def _server(self) -> str:
+        return "The server" if self.flow == ANY_FLOW else f"The server of the flow {self.flow!r}"
+
 
 @dataclass(eq=False)
 class ServerUnreachable(FlowError):
-    """No connection to the Flowise server, or the connection broke before the whole answer had arrived."""
+    """No connection to the flow's server, or the connection broke before the whole answer had arrived."""
 
     reason: str = ""
     #: Whether the request may have reached the flow. If not, a repetition cannot run the flow twice.
@@ -54,15 +70,21 @@ class ServerUnreachable(FlowError):
         "Look at Flowise's own log for a crash or restart.",
         "Without FLOWISE_BASE_URL, `flywheel up` starts a sandbox that answers in its place.",
     )
+    elsewhere = (
+        "Check that the flow's server runs, and that the registry's `server` names it: `flywheel doctor`.",
+        "Look at the server's own log for a crash or restart.",
+        "Look at HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and at the server's `ca_file`.",
+    )
 
     @property
     def message(self) -> str:
-        return f"Flowise could not be reached{self._for_flow}: {self.reason}"
+        lost = "; its answer is lost, since the server keeps none for which nobody waits" if self.lost else ""
+        return f"{self._server} could not be reached: {self.reason}{lost}"
 
 
 @dataclass(eq=False)
 class ServerUnavailable(FlywheelError):
-    """A Flowise server that was to say which flows it has cannot be reached, or does not answer in time."""
+    """A server that was to say which flows it has cannot be reached, or does not answer in time."""
 
     url: str
     reason: str
@@ -71,13 +93,13 @@ class ServerUnavailable(FlywheelError):
     retry_hint = RETRY_CONNECTION
     suggestions = (
         "Check the address, with its port: `--url http://HOST:3000`, or FLOWISE_BASE_URL.",
-        "Open the address in a browser on this machine: Flowise's page should come.",
-        "Look whether Flowise runs, and into its own log.",
+        "Open the address in a browser on this machine: something should come, of a Flowise its page.",
+        "Look whether the server runs, and into its own log.",
     )
 
     @property
     def message(self) -> str:
-        return f"The Flowise at {self.url} cannot be asked for its flows: {self.reason}"
+        return f"The server at {self.url} cannot be asked for its flows: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -97,18 +119,24 @@ class FlowTimeout(FlowError):
         "Look at Flowise: a flow that hangs there hangs here.",
         "Ask a shorter question, or split it.",
     )
+    elsewhere = (
+        suggestions[0],
+        "Look at the flow's server: a call that hangs there hangs here.",
+        "Ask a shorter question, or split it.",
+    )
 
     @property
     def message(self) -> str:
+        lost = "; its answer is lost, since its server keeps none for which nobody waits" if self.lost else ""
         if self.silent:
-            return f"The flow {self.flow!r} fell silent amid its answer, for {self.seconds:g} s"
-        who = "Flowise" if self.flow == ANY_FLOW else f"The flow {self.flow!r}"
-        return f"{who} had not answered within {self.seconds:g} s"
+            return f"The flow {self.flow!r} fell silent amid its answer, for {self.seconds:g} s{lost}"
+        who = "The server" if self.flow == ANY_FLOW else f"The flow {self.flow!r}"
+        return f"{who} had not answered within {self.seconds:g} s{lost}"
 
 
 @dataclass(eq=False)
 class FlowRateLimited(FlowError):
-    """Flowise answered 429: the flow's own rate limit is reached."""
+    """The server answered 429: a rate limit is reached, the flow's own or the server's."""
 
     seconds: float = RETRY_RATE_LIMIT
 
@@ -117,6 +145,11 @@ class FlowRateLimited(FlowError):
         "Wait for `retry_after` seconds; workers do so by themselves.",
         "Set the flow's `rate` in the registry to what Flowise allows.",
         "Raise the limit in the flow's configuration in Flowise.",
+    )
+    elsewhere = (
+        "Wait for `retry_after` seconds; workers do so by themselves.",
+        "Set the flow's `rate`, or its server's `concurrency`, in the registry to what the server allows.",
+        "Raise the limit where the server, or its provider, sets it.",
     )
 
     @property
@@ -133,6 +166,8 @@ class ProviderUnavailable(FlowError):
     """The LLM provider behind the flow is overloaded or down."""
 
     reason: str = ""
+    #: Whether the flow's server has asked the provider several times itself.
+    repeated: bool = False
 
     transient = True
     retry_hint = RETRY_UNAVAILABLE
@@ -141,6 +176,7 @@ class ProviderUnavailable(FlowError):
         "Check the provider's status page and your quota.",
         "Give the flow a `fallback` that uses another provider.",
     )
+    elsewhere = ("Wait: the provider needs minutes, mostly.", *suggestions[1:])
 
     @property
     def message(self) -> str:
@@ -159,6 +195,7 @@ class CircuitOpen(FlowError):
         "Look at `flywheel health` for the error that opened the circuit.",
         "Give the flow a `fallback` in the registry.",
     )
+    elsewhere = suggestions
 
     @property
     def message(self) -> str:
@@ -171,7 +208,7 @@ class CircuitOpen(FlowError):
 
 @dataclass(eq=False)
 class FlowUnauthorized(FlowError):
-    """Flowise, or the provider behind it, refused the key."""
+    """The flow's server, or the provider behind it, refused the key."""
 
     reason: str = ""
 
@@ -179,6 +216,11 @@ class FlowUnauthorized(FlowError):
         "Set FLOWISE_API_KEY, or the variable that the flow's `api_key_env` names, to a key of this flow.",
         "Check in Flowise which key the flow is bound to.",
         "If the reason speaks of the provider, correct the credential inside the flow.",
+    )
+    elsewhere = (
+        "Set the variable that the `api_key_env` of the flow, or of its server, names to a key that the server takes.",
+        "Check on the server what the key may do: this model, this path.",
+        "Run `flywheel flows check` to test the flow's server and key.",
     )
 
     @property
@@ -188,8 +230,8 @@ class FlowUnauthorized(FlowError):
 
     @property
     def recovery_suggestions(self) -> tuple[str, ...]:
-        if not self.by_provider:
-            return self.suggestions
+        if self.backend != "flowise" or not self.by_provider:
+            return super().recovery_suggestions
         first = "Correct the credential inside the flow, in Flowise: its provider does not take it."
         return (first, *FlowError.suggestions[:2])
 
@@ -202,7 +244,7 @@ class FlowUnauthorized(FlowError):
 
 @dataclass(eq=False)
 class FlowNotFound(FlowError):
-    """Flowise has no flow with this id."""
+    """The server has no flow with this id."""
 
     flow_id: str = ""
 
@@ -211,15 +253,20 @@ class FlowNotFound(FlowError):
         "Run `flywheel flows check` to test every flow of the registry.",
         "Set `active: false` for a flow that was deleted.",
     )
+    elsewhere = (
+        "Compare the registry's `model`, or the path of its `request`, with what the server has.",
+        *suggestions[1:],
+    )
 
     @property
     def message(self) -> str:
-        return f"Flowise has no flow of the id {self.flow_id!r} (flow {self.flow!r})"
+        named = f" of the id {self.flow_id!r}" if self.flow_id else ""
+        return f"The server has no flow{named} (flow {self.flow!r})"
 
 
 @dataclass(eq=False)
 class FlowRefused(FlowError):
-    """Flowise did not accept the request: malformed, too large or otherwise invalid."""
+    """The flow's server did not accept the request: malformed, too large or otherwise invalid."""
 
     reason: str = ""
 
@@ -228,10 +275,15 @@ class FlowRefused(FlowError):
         "A request has at most 50 MB; send large documents to the flow's own store.",
         "Run `flywheel flows check` to test the flow's id.",
     )
+    elsewhere = (
+        "Check what the flow is sent: `sampling` or `request` in the registry, the question, history and files.",
+        "Send less: a shorter question, fewer turns (`history_chars`), smaller files.",
+        "Run `flywheel flows check` to test the flow's server.",
+    )
 
     @property
     def message(self) -> str:
-        return f"Flowise refused the request to flow {self.flow!r}: {self.reason}"
+        return f"The request to flow {self.flow!r} was refused: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -250,6 +302,7 @@ class FlowUnable(FlowError):
         "Leave out what it cannot take, and ask again.",
         "docs/backends.md says what each kind of server can do.",
     )
+    elsewhere = suggestions
 
     @property
     def message(self) -> str:
@@ -265,39 +318,3 @@ class FlowFailed(FlowError):
     @property
     def message(self) -> str:
         return f"The flow {self.flow!r} failed: {self.reason}"
-
-
-@dataclass(eq=False)
-class FlowProtocolError(FlowError):
-    """The server's answer does not follow Flowise's protocol; for example, it is an HTML page."""
-
-    reason: str = ""
-
-    transient = True
-    retry_hint = RETRY_UNAVAILABLE
-    suggestions = (
-        "Check that FLOWISE_BASE_URL names Flowise itself, not a proxy's or a login page.",
-        "Check the Flowise version: 3.1 is what this was built for.",
-        "Look at the server's answer with `flywheel flows check`.",
-    )
-
-    @property
-    def message(self) -> str:
-        return f"The answer{self._for_flow} is not Flowise's protocol: {self.reason}"
-
-
-@dataclass(eq=False)
-class AnswerTooLong(FlowProtocolError):
-    """The flow tells more than is read of one answer. It would tell as much again, so it is not called again."""
-
-    transient = False
-    retry_hint = RETRY_NEVER
-    suggestions = (
-        "Ask for less: a shorter question, or a limit such as `maxOutputTokens` in the flow's `config`.",
-        "Look at the flow in Flowise: a loop, or a tool that returns whole files, has no end.",
-        "Have the flow return large results as a link or a file.",
-    )
-
-    @property
-    def message(self) -> str:
-        return f"The answer{self._for_flow} is too long: {self.reason}"

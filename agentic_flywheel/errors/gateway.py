@@ -115,6 +115,8 @@ class RequestTooLarge(FlywheelError):
     """The body has more bytes than is accepted there."""
 
     most: int
+    #: Of a body that has come: its bytes, beside those of files.
+    size: int | None = None
 
     suggestions = (
         "Send less: shorten the history, the context or the metadata.",

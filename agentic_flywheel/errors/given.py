@@ -192,3 +192,18 @@ class InvalidSetting(FlywheelError):
     @property
     def message(self) -> str:
         return f"The setting {self.name} is not acceptable: {self.reason}"
+
+
+@dataclass(eq=False)
+class CannotListen(InvalidSetting):
+    """The address at which a program is to serve cannot be had."""
+
+    suggestions = (
+        "Choose another port; 0 takes a free one.",
+        "See what listens there: `ss -ltnp`. A stack of `flywheel up` has a gateway of its own.",
+        "Give an address of this machine as the host, or 0.0.0.0 for all of them.",
+    )
+
+    @property
+    def message(self) -> str:
+        return f"{self.name} cannot listen there: {self.reason}"

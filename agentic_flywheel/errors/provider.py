@@ -18,6 +18,7 @@ class QuotaUsedUp(FlowError):
         "Give the flow a `fallback` whose provider or account is another one.",
         "Redrive what failed with `flywheel dead-letters retry` once the account is in order.",
     )
+    elsewhere = suggestions
 
     @property
     def message(self) -> str:
@@ -35,6 +36,7 @@ class PromptTooLong(FlowError):
         "Ask a shorter question, or begin a new session.",
         "Give the flow a `model` that reads more, or a `fallback` with one.",
     )
+    elsewhere = suggestions
 
     @property
     def message(self) -> str:
@@ -52,6 +54,7 @@ class ContentFiltered(FlowError):
         "Look at the rules of the content filter at the provider.",
         "Give the flow a `fallback` whose provider has other rules.",
     )
+    elsewhere = suggestions
 
     @property
     def message(self) -> str:

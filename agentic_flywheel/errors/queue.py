@@ -35,7 +35,8 @@ class BrokerUnavailable(FlywheelError):
 class BrokerRefused(FlywheelError):
     """Redis refuses what we ask of it until a person changes something.
 
-    Nothing was done, but where the code is UNREADABLE: then an answer came that is not Redis's.
+    Nothing was done, but where an answer came that cannot be read: it is not Redis's (the code is UNREADABLE), or not
+    UTF-8 (UNDECODABLE).
     """
 
     address: str

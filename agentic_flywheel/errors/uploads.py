@@ -60,6 +60,7 @@ class UploadNotKept(FlywheelError):
     suggestions = (
         "Make room where the files are kept, or name another place; then submit again.",
         "Give images by their address, which takes up no room.",
+        "Leave the file out, and give its text in the question.",
     )
 
     @property
@@ -69,7 +70,7 @@ class UploadNotKept(FlywheelError):
 
 @dataclass(eq=False)
 class UploadRefused(FlywheelError):
-    """Flowise could not read a file of the query. The flow was not called, and is not to blame."""
+    """The flow's server could not read a file of the query. The flow was not called, and is not to blame."""
 
     #: Of the documents that were given together: Flowise does not say which of them it could not read.
     names: str
@@ -84,4 +85,4 @@ class UploadRefused(FlywheelError):
 
     @property
     def message(self) -> str:
-        return f"Flowise could not read {self.names} for the flow {self.flow!r}: {self.reason}"
+        return f"The server of the flow {self.flow!r} could not read {self.names}: {self.reason}"

@@ -112,6 +112,20 @@ def _ended(tally: Tally, catalog: Catalog) -> Iterator[Metric]:
             if times:
                 family.add_metric([key], *buckets_of(times))
     yield from (queries, errors, stood_in, scores, duration, wait)
+    yield from _costs(tally, catalog)
+
+
+def _costs(tally: Tally, catalog: Catalog) -> Iterable[Metric]:
+    costs = CounterMetricFamily("flywheel_cost", "What calls cost.", labels=["flow", "domain", "currency"])
+    unknown = CounterMetricFamily("flywheel_cost_unknown", "Calls whose cost is not known.", labels=["flow", "domain"])
+    for key, spending in tally.spending.get("f", {}).items():
+        flow = catalog.flows.get(key)
+        domain = flow.domain if flow else ""
+        for cost in spending.costs():
+            costs.add_metric([key, domain, cost.currency], float(cost.amount))
+        if spending.unknown:
+            unknown.add_metric([key, domain], spending.unknown)
+    return costs, unknown
 
 
 def buckets_of(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal, cast, get_args
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.stored import counts_in
 from agentic_flywheel.models import HowEnded
+from agentic_flywheel.prices import Cost
 
 HOUR = timedelta(hours=1)
 #: How long the counters of an hour are kept in Redis.
@@ -54,12 +56,34 @@ class FlowTally:
 
 
 @dataclass(frozen=True)
+class Spending:
+    """What calls cost: by currency, in billionths of its unit; and of how many it is not known."""
+
+    parts: Counter[str] = field(default_factory=Counter)
+    unknown: int = 0
+
+    def __add__(self, other: Spending) -> Spending:
+        parts = Counter(self.parts)
+        parts.update(other.parts)  # unlike a sum, it keeps a currency in which nothing was paid
+        return Spending(parts, self.unknown + other.unknown)
+
+    def costs(self) -> tuple[Cost, ...]:
+        """Return the sum in each currency; more than one where the registry's has changed."""
+        return tuple(Cost.of_parts(parts, currency) for currency, parts in sorted(self.parts.items()))
+
+
+#: Whose calls are added up: a flow's, an asker's, or those for an intent.
+Payer = Literal["f", "u", "i"]
+
+
+@dataclass(frozen=True)
 class Tally:
     """The counters of several hours, added up: by flow; queries by user and by intent."""
 
     flows: dict[str, FlowTally]
     users: Counter[str]
     intents: Counter[str]
+    spending: dict[Payer, dict[str, Spending]] = field(default_factory=dict)
 
 
 def hour_of(moment: datetime) -> int:
@@ -89,12 +113,16 @@ def add_up(hours: Iterable[Mapping[str, int]]) -> Tally:
     names = {"u": users, "i": intents}
     sums, counts, stood_in = Counter[str](), Counter[str](), Counter[str]()
     numbers = {"s": sums, "n": counts, "b": stood_in}
+    spending: dict[Payer, dict[str, Spending]] = {}
     for name, number in together.items():
         kind, _, rest = name.partition("|")
         if kind in names:
             names[kind][rest] += number
         elif kind in numbers:
             numbers[kind][rest] += number
+        elif kind in ("c", "x"):
+            currency, _, payer = rest.partition("|") if kind == "c" else ("", "", rest)
+            _spend(spending, currency, payer, number)
         elif kind in ("q", "w", "e"):
             flow, *details = rest.split("|")
             with suppress(IndexError, ValueError):  # a name that another program made up
@@ -102,7 +130,7 @@ def add_up(hours: Iterable[Mapping[str, int]]) -> Tally:
     for flow in counts | stood_in:
         one = flows.get(flow, FlowTally())
         flows[flow] = FlowTally(one.latencies, one.waits, one.errors, stood_in[flow], sums[flow] / 10, counts[flow])
-    return Tally(flows, users, intents)
+    return Tally(flows, users, intents, spending)
 
 
 def _count(flow: FlowTally, kind: str, details: list[str], number: int) -> None:
@@ -113,6 +141,16 @@ def _count(flow: FlowTally, kind: str, details: list[str], number: int) -> None:
         flow.waits[int(details[0])] += number
     else:
         flow.errors[details[0]] += number
+
+
+def _spend(spending: dict[Payer, dict[str, Spending]], currency: str, payer: str, number: int) -> None:
+    """Add a counter of costs; without a ``currency``, of calls whose cost is not known."""
+    kind, _, name = payer.partition("|")
+    if kind not in get_args(Payer):
+        return  # a name that another program made up
+    names = spending.setdefault(cast(Payer, kind), {})
+    more = Spending(Counter({currency: number})) if currency else Spending(unknown=number)
+    names[name] = names.get(name, Spending()) + more
 
 
 def percentile(histogram: Histogram, share: float) -> timedelta | None:

@@ -12,13 +12,24 @@ from pydantic import AwareDatetime
 
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.figures.tally import HOUR, KEPT, Tally, add_up, hour_of, read_hours, start_of
-from agentic_flywheel.models import HowEnded, Model, State
+from agentic_flywheel.figures.tally import (
+    HOUR,
+    KEPT,
+    Payer,
+    Spending,
+    Tally,
+    add_up,
+    hour_of,
+    read_hours,
+    start_of,
+)
+from agentic_flywheel.models import Cost, HowEnded, Model, State
 
 Dimension = Literal["flow", "domain", "user", "intent"]
 
 #: Most steps in the course of a row. Where there are more hours, one step covers several.
 MAX_STEPS = 56
+_PAYERS: dict[Dimension, Payer] = {"flow": "f", "domain": "f", "user": "u", "intent": "i"}
 #: Shown in place of a domain where a flow is no longer in the catalog.
 FORMER = "(former)"
 _BARS = "▁▂▃▄▅▆▇█"
@@ -36,6 +47,9 @@ class UsageRow(Model):
     #: Share of all queries, 0..1.
     share: float
     per_hour: float
+    #: What its calls cost, in each currency; and of how many calls that is not known.
+    costs: tuple[Cost, ...] = ()
+    cost_unknown: int = 0
     #: Queries per step, from the first to the last.
     course: tuple[int, ...]
 
@@ -79,9 +93,14 @@ def usage_of(
     steps = math.ceil((last - first + 1) / width)
     courses: dict[str, list[int]] = {}
     ends: dict[str, Counter[str]] = {}
+    spent: dict[str, Spending] = {}
     for hour, tally in hours.items():
         for name, number in _counts(tally, catalog, by).items():
             courses.setdefault(name, [0] * steps)[(hour - first) // width] += number
+        for name, spending in tally.spending.get(_PAYERS[by], {}).items():
+            row = _domain(name, catalog) if by == "domain" else name
+            spent[row] = spent.get(row, Spending()) + spending
+            courses.setdefault(row, [0] * steps)  # a flow that only answers in place of others has cost, too
         if by in ("flow", "domain"):
             for key, found in tally.flows.items():
                 name = key if by == "flow" else _domain(key, catalog)
@@ -104,6 +123,8 @@ def usage_of(
                 **dict(ends.get(name, Counter[str]())),
                 share=sum(course) / total if total else 0.0,
                 per_hour=sum(course) / (span / HOUR),
+                costs=spent.get(name, Spending()).costs(),
+                cost_unknown=spent.get(name, Spending()).unknown,
                 course=tuple(course),
             )
             for name, course in sorted(courses.items(), key=lambda row: (-sum(row[1]), row[0]))

@@ -14,8 +14,9 @@ from agentic_flywheel.addresses import holds_login, is_address
 from agentic_flywheel.catalog import KEYS_OF_BACKENDS, Flow
 from agentic_flywheel.registry.derive import domain_for, takes_questions, ttl_for
 from agentic_flywheel.registry.document import Where
+from agentic_flywheel.registry.http_flow import http_faults
 from agentic_flywheel.registry.sections import Entry
-from agentic_flywheel.servers import BackendName, FlowServer
+from agentic_flywheel.servers import BACKENDS, BackendName, FlowServer
 from agentic_flywheel.written import as_text
 
 #: A fault and the way to it.
@@ -56,17 +57,17 @@ MEANING = {
     "`uploads`",
     "api_key_env": "the NAME of an environment variable (A-Z, 0-9, _), never the key itself",
     "server": "the name of one of the `servers`, or an address that begins with http:// or https://",
-    "backend": "flowise, openai or http",
-    "model": "the name of a model, as the server has it",
+    "backend": BACKENDS,
+    "model": "the name of a model, as the server has it; of other flows, the one whose price they have",
     "system": "text",
     "sampling": "a mapping of settings such as temperature and max_tokens",
-    "request": "a mapping: `path`, `method`, `body`",
+    "request": "a mapping that says what is sent",
     "answer": "a mapping that says where in the response the answer stands",
 }
 
 _SCHEMES = ("http://", "https://")
 #: What a flow of each backend cannot be without.
-NEEDED: dict[BackendName, tuple[str, ...]] = {"flowise": (), "openai": ("model",), "http": ("request",)}
+NEEDED: dict[BackendName, tuple[str, ...]] = {"openai": ("model",)}
 #: Keys whose text may look like a number, such as a flow named 2024: it is the text that was written.
 _TEXTS = ("model", "system", "name", "description", "purpose", "session_format", "domain", "fallback")
 _LISTS = ("intent_keywords", "examples")
@@ -142,16 +143,23 @@ def _on_server(values: dict[str, Any], entry: Entry, servers: Mapping[str, FlowS
             if values.pop(name, None) is not None and not plain:
                 yield (*entry.where, name), f"is a key of `backend: {other}`, and this flow is of `{kind}`"
     if kind == "flowise":
+        model = values.get("model")
+        if plain and not (isinstance(model, str) and 0 < len(model.strip()) <= 200):
+            values.pop("model", None)  # an older registry's own
         return
     values.setdefault("id", entry.key)
     if server is None:
         yield (*entry.where, "server"), f"is missing: {MEANING['server']}"
     elif not is_address(str(values["server"])):
         yield (*entry.where, "server"), f"should be {MEANING['server']} and names a host, without `?` and `#`"
-    for name in NEEDED[kind]:
+    for name in NEEDED.get(kind, ()):
         if values.get(name) is None:
             yield (*entry.where, name), f"is missing: {MEANING[name]}"
-    if values.get("form"):
+    if kind == "http":
+        if wrong := [*http_faults(values, entry.where)]:
+            yield from wrong
+            values |= {"request": None, "answer": None}
+    elif values.get("form"):
         yield (*entry.where, "form"), f"is a key of `backend: flowise`, and this flow is of `{kind}`"
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.backends import ListedFlow
 from agentic_flywheel.backends.flowise.models import Chatflow, ServerRate
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.given import Slug
@@ -43,7 +44,7 @@ class FlowProposal:
     """What becomes of one flow of the server. ``change``: `skip` where it cannot be in a registry at all."""
 
     key: str
-    listed: Listed
+    listed: Listed | ListedFlow
     change: Literal["add", "update", "none", "skip"]
     #: What is written, as the file has it.
     fields: dict[str, Any]
@@ -51,6 +52,11 @@ class FlowProposal:
     before: dict[str, Any]
     #: What a person should know of it, each a sentence.
     notes: tuple[str, ...] = ()
+
+    @property
+    def there(self) -> Chatflow | ListedFlow:
+        """The flow as its server lists it."""
+        return self.listed if isinstance(self.listed, ListedFlow) else self.listed.flow
 
 
 def selected(listed: Iterable[Listed], wanted: Sequence[str]) -> tuple[list[Listed], list[str]]:
@@ -71,15 +77,23 @@ def selected(listed: Iterable[Listed], wanted: Sequence[str]) -> tuple[list[List
 
 
 def proposals(
-    catalog: Catalog | None, listed: Iterable[Listed], *, url: str, base: str | None, domain: str | None = None
+    catalog: Catalog | None,
+    listed: Iterable[Listed],
+    *,
+    url: str,
+    base: str | None,
+    name: str | None = None,
+    domain: str | None = None,
 ) -> list[FlowProposal]:
     """Return what the registry should say of each flow, in the order of their names.
 
     ``catalog``: the registry's; None: there is none. ``url``: the server's address; ``base``: that of the flows that
-    name no ``server``. ``domain``: that of all new flows, by default each one's own.
+    name no ``server``; ``name``: what the registry calls the server, where it has it. ``domain``: that of all new
+    flows, by default each one's own.
+    by default each one's own.
     """
     flows, usual = catalog.flows if catalog else {}, _root(base or url)
-    server = None if _root(url) == usual else _root(url)
+    server = name or (None if _root(url) == usual else _root(url))
     known: dict[str, list[Flow]] = {}
     for flow in flows.values():
         if (_root(flow.server) if flow.server else usual) == _root(url):
@@ -172,12 +186,22 @@ def _odd_form(flow: Chatflow) -> str:
 
 def _key(flow: Chatflow, name: str, taken: set[str]) -> tuple[str, list[str]]:
     """Return a key for a new flow that no other has: from its name, or else from its id."""
-    wanted = slug(name)[:_KEY].strip("-") or f"flow-{slug(flow.id)[:8].strip('-')}"
+    return free_key(slug(name)[:_KEY].strip("-") or f"flow-{slug(flow.id)[:8].strip('-')}", taken)
+
+
+def free_key(wanted: str, taken: set[str]) -> tuple[str, list[str]]:
+    """Return a key for a new flow that no other has, and what is to be said of it."""
+    wanted = wanted[:_KEY].strip("-")
     key, number = wanted, 1
     while key in taken:
         number += 1
         key = f"{wanted}-{number}"
     return key, [f"its key is {key}, since another flow has {wanted}"] if key != wanted else []
+
+
+def one_text(text: str) -> str:
+    """Return a text of a server on one line, without characters that nobody sees, and no longer than is kept."""
+    return _plain(text, _TEXT)
 
 
 def _rate(limit: ServerRate | None) -> str | None:

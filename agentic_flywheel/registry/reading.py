@@ -11,6 +11,7 @@ from agentic_flywheel.registry import checks
 from agentic_flywheel.registry.document import Document, dotted, read_document
 from agentic_flywheel.registry.entry import Fault, flow_of
 from agentic_flywheel.registry.policy import SECTION, policy_of
+from agentic_flywheel.registry.prices import prices_of
 from agentic_flywheel.registry.sections import Entry, Misplaced, entries_of
 from agentic_flywheel.registry.servers import servers_of
 
@@ -87,6 +88,8 @@ def reading_of(document: Document) -> RegistryReading:
             flows[flow.key], found[flow.key] = flow, entry
     policy, wrong = policy_of(document.data)
     faults += wrong
+    prices, wrong = prices_of(document.data)
+    faults += wrong
     meant = checks.resolved_fallback(policy, flows)
     if meant != policy:
         remarks.append(((SECTION, "fallback_flow"), f"names no active flow; {meant.fallback_flow!r} is taken for it"))
@@ -103,8 +106,14 @@ def reading_of(document: Document) -> RegistryReading:
     if every:
         return RegistryReading(None, tuple(sorted(every, key=lambda each: each.line)), tuple(warnings))
     named = {name: server for name, server in servers.items() if server is not None}
-    revision = revision_of(flows, meant, named)
-    catalog = Catalog(flows=flows, servers=named, policy=meant, source=str(document.path), revision=revision)
+    catalog = Catalog(
+        flows=flows,
+        servers=named,
+        policy=meant,
+        prices=prices,
+        source=str(document.path),
+        revision=revision_of(flows, meant, named),
+    )
     return RegistryReading(catalog, (), tuple(warnings))
 
 

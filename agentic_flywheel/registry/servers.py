@@ -12,14 +12,14 @@ from agentic_flywheel.addresses import holds_login, is_address
 from agentic_flywheel.given import Slug
 from agentic_flywheel.registry.document import Where
 from agentic_flywheel.registry.entry import Fault
-from agentic_flywheel.servers import VARIABLE, FlowServer
+from agentic_flywheel.servers import BACKENDS, VARIABLE, FlowServer
 
 SECTION = "servers"
 
 #: What each key should be.
 MEANING = {
     "address": "an address that begins with http:// or https:// and names a host, without `?` and `#`",
-    "backend": "flowise, openai or http",
+    "backend": BACKENDS,
     "api_key_env": "the NAME of an environment variable (A-Z, 0-9, _), never the key itself",
     "headers": "a mapping of names to texts of plain characters; ${NAME} stands for what an environment variable holds",
     "ca_file": "the path of a file of certificates",

@@ -75,7 +75,7 @@ def to_line(seen: Observation, text: Text) -> bytes:
     if seen.metadata:
         fields["metadata"] = {name: text(value) for name, value in seen.metadata.items() if value is not None}
     if seen.usage:
-        fields["usage"] = seen.usage.model_dump(exclude_defaults=True)
+        fields["usage"] = seen.usage.model_dump(mode="json", exclude_defaults=True)
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from langfuse.api.core.api_error import ApiError
 from pydantic import ValidationError
 
 from agentic_flywheel.broker.scores import RATING, Score
-from agentic_flywheel.models import Usage
+from agentic_flywheel.models import Cost, Usage
 from agentic_flywheel.tracing.archive import ArchiveAway, Wish, latest, nanoseconds
 from agentic_flywheel.tracing.observation import Observation, trace_id
 
@@ -184,6 +185,7 @@ def observation_of(query_id: str, found: Any) -> Observation:
             output_tokens=usage.get("output", 0),
             total_tokens=usage.get("total", 0),
             model=found.model,
+            cost=_cost_of(found),
         )
         if usage
         else None,
@@ -194,6 +196,11 @@ def observation_of(query_id: str, found: Any) -> Observation:
         user=found.user_id,
         tags=tuple(found.tags or ()),
     )
+
+
+def _cost_of(found: Any) -> Cost | None:
+    total = (found.cost_details or {}).get("total")
+    return None if total is None else Cost(amount=Decimal(str(total)), currency="USD")
 
 
 def _query_of(root: Any) -> str:

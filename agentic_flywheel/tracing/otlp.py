@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from agentic_flywheel.prices import plain
 from agentic_flywheel.tracing.observation import Level, Observation, root_span_id, span_and_parent, trace_id
 from agentic_flywheel.tracing.sink import Text
 
@@ -134,6 +135,9 @@ def _generation(seen: Observation) -> Iterator[bytes]:
         used = seen.usage
         details = f'{{"input":{used.input_tokens},"output":{used.output_tokens},"total":{used.total_tokens}}}'
         yield _attribute(b"\x4a", "langfuse.observation.usage_details", details)
+        # Langfuse counts in US dollars alone; what is in another currency stands in the metadata.
+        if used.cost is not None and used.cost.currency == "USD":
+            yield _attribute(b"\x4a", "langfuse.observation.cost_details", f'{{"total":{plain(used.cost.amount)}}}')
     if seen.first_token:
         moment = datetime.fromtimestamp(seen.first_token / 1e9, UTC).isoformat()
         yield _attribute(b"\x4a", "langfuse.observation.completion_start_time", f'"{moment}"')

@@ -128,6 +128,7 @@ def _metadata(record: Record | EndedQuery) -> dict[str, Any]:
         found |= {"decision": record.route.decision, "confidence": record.route.confidence}
     if record.answer is not None:
         found |= {"cached": record.answer.cached, "stale": record.answer.stale or None, "kind": record.answer.kind}
+        found["cost"] = None if record.answer.cost is None else str(record.answer.cost)
     if record.error is not None:
         found |= {"error_type": record.error.error_type, "error_id": record.error.error_id}
     return {name: value for name, value in found.items() if value is not None}

@@ -15,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agentic_flywheel.prices import rounded
 from agentic_flywheel.tracing.observation import STEP, TOOL, Level, Observation
 from agentic_flywheel.tracing.view import TraceStep, TraceView, steps_of
 
@@ -190,9 +191,18 @@ def _flow(seen: Observation, metadata: dict[str, Any], output: Any) -> list[str]
         str(metadata.get("flow_name") or metadata.get("flow_key") or metadata.get("flow") or ""),
         f"attempt {attempt}" if attempt and attempt != 1 else "",
         f"first words after {duration(first - seen.start)}" if first else "",
-        f"{seen.usage.total_tokens} tokens" if seen.usage and seen.usage.total_tokens else "",
-        seen.model or "",
+        *_used(seen),
         str(metadata["status"]) if seen.level == "ERROR" and "status" in metadata and not seen.message else "",
+    ]
+
+
+def _used(seen: Observation) -> list[str]:
+    """Return how many tokens a call took, of which model, and what they cost."""
+    used = seen.usage
+    return [
+        f"{used.total_tokens} tokens" if used and used.total_tokens else "",
+        seen.model or "",
+        rounded(used.cost) if used and used.cost else "",
     ]
 
 
@@ -203,8 +213,7 @@ def _decision(seen: Observation, metadata: dict[str, Any], output: Any) -> list[
 def _doing(seen: Observation, metadata: dict[str, Any], output: Any) -> list[str]:
     return [
         str(metadata.get("kind") or ""),
-        f"{seen.usage.total_tokens} tokens" if seen.usage and seen.usage.total_tokens else "",
-        seen.model or "",
+        *_used(seen),
         plain(output) if seen.name.startswith(TOOL) and output is not None else "",
     ]
 

@@ -46,7 +46,7 @@ def _object(seen: Observation) -> dict[str, Any]:
     fields = {name: value for name, value in seen._asdict().items() if value not in (None, (), False)}
     fields.pop("query_id")
     if seen.usage is not None:
-        fields["usage"] = seen.usage.model_dump(exclude_defaults=True)
+        fields["usage"] = seen.usage.model_dump(mode="json", exclude_defaults=True)
     for name in ("start", "end", "first_token"):
         if name in fields:
             fields[name] = datetime.fromtimestamp(fields[name] / 1e9, UTC).isoformat()

@@ -17,11 +17,11 @@ from http_gateway.flowise.guests import Guest, count_visit, guest_of, is_member
 from http_gateway.flowise.names import message_id_of, reference_to
 from http_gateway.flowise.refusals import refused
 from http_gateway.multipart import received_form
+from http_gateway.path_names import NameInPath
 from producer.forgetting import forget
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])
 Name = Annotated[str, Path(max_length=200)]
-ChatName = Annotated[Identifier, Path()]
 #: Latest queries of an asker that are looked through for those of a chat.
 _LATEST = 200
 #: Turns of a chat that are listed.
@@ -48,8 +48,8 @@ def _chat_of(record: Record) -> str | None:
     return named if isinstance(named, str) else record.query.session_id
 
 
-@router.put("/chatmessage/abort/{name}/{chat_id}", summary="Stop the answer of a chat")
-async def abort(request: Request, name: Name, chat_id: ChatName) -> Response:
+@router.put("/chatmessage/abort/{name}/{chat_id:part}", summary="Stop the answer of a chat")
+async def abort(request: Request, name: Name, chat_id: NameInPath) -> Response:
     """Cancel what is open in a chat. Like Flowise, it says yes in any case."""
     try:
         guest = guest_of(request, name).in_chat(chat_id)
@@ -62,11 +62,11 @@ async def abort(request: Request, name: Name, chat_id: ChatName) -> Response:
 
 
 @router.post(
-    "/attachments/{name}/{chat_id}",
+    "/attachments/{name}/{chat_id:part}",
     summary="Give a chat files",
     openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": {"type": "object"}}}}},
 )
-async def attach(request: Request, name: Name, chat_id: ChatName) -> Response:
+async def attach(request: Request, name: Name, chat_id: NameInPath) -> Response:
     """Keep files for the next question of a chat. Their `content` stands for them in its `uploads`, as `file:full`."""
     try:
         guest = guest_of(request, name).in_chat(chat_id)
@@ -94,11 +94,13 @@ async def messages(
     order: Annotated[Literal["ASC", "DESC"], Query()] = "ASC",
 ) -> Response:
     """Return what was said in a chat of the caller, the oldest first."""
-    guest, named = _own_chat(request, name, session or chat, "GET /api/v1/chatmessage")
     try:
+        guest, named = _own_chat(request, name, session or chat, "GET /api/v1/chatmessage")
         turns = await guest.producer.history(named, limit=_MOST_TURNS)
     except UnknownSession:
         turns = []
+    except FlywheelError as error:
+        return refused(error, streamed=False, discreet=not is_member(request))
     told = [message for turn in turns for message in _messages(turn, guest, named, chat or named)]
     return JSONResponse(told[::-1] if order == "DESC" else told)
 
@@ -111,9 +113,12 @@ async def delete(
     session: Annotated[Identifier | None, Query(alias="sessionId")] = None,
 ) -> Response:
     """Forget a chat of the caller: here and in Flowise, with its queries, traces and files. It takes a while."""
-    guest, named = _own_chat(request, name, session or chat, "DELETE /api/v1/chatmessage")
-    producer = guest.producer
-    gone = await forget(producer.settings, producer.catalog, Person(producer.asker, named))
+    try:
+        guest, named = _own_chat(request, name, session or chat, "DELETE /api/v1/chatmessage")
+        producer = guest.producer
+        gone = await forget(producer.settings, producer.catalog, Person(producer.asker, named))
+    except FlywheelError as error:
+        return refused(error, streamed=False, discreet=not is_member(request))
     return JSONResponse({"raw": [], "affected": sum(gone.deleted.values()), "left": list(gone.left)})
 
 

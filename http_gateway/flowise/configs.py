@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.catalog import Flow, FormField
 from agentic_flywheel.errors import FlowError, FlywheelError, OriginRefused, TokenNeeded
+from http_gateway.flowise.clients import client_of
 from http_gateway.flowise.guests import Guest, guest_of, is_member
 from http_gateway.flowise.refusals import refused
 
@@ -85,8 +86,8 @@ async def _config_of(request: Request, guest: Guest) -> dict[str, Any]:
 
 async def _from_flowise(request: Request, guest: Guest) -> dict[str, Any]:
     """Return what Flowise says of a flow's chat; nothing where it is away."""
-    flow, flowise = guest.flow, guest.caller.gateway.bridge.flowise
-    if flow is None or flowise is None:
+    flow, gateway = guest.flow, guest.caller.gateway
+    if flow is None or flow.backend != "flowise":
         return {}
     state = request.app.state
     if not hasattr(state, "chat_configs"):
@@ -95,7 +96,7 @@ async def _from_flowise(request: Request, guest: Guest) -> dict[str, Any]:
     at, told = known.get(key, (0.0, {}))
     if not at or time.monotonic() - at > _FRESH:
         try:
-            told = await flowise.widget.config(flow)
+            told = await client_of(gateway, flow).widget.config(flow)
         except FlowError:
             return dict(told)
         known[key] = (time.monotonic(), told)

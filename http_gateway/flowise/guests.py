@@ -58,7 +58,9 @@ class Guest:
             return self
         for field, name in (("chatId", chat_id), ("overrideConfig.sessionId", session_id or chat_id)):
             if not is_random_chat(name):
-                raise InvalidQuery(field, "without a token it should be a random UUID, or a customer's name, + and one")
+                raise InvalidQuery(
+                    field, "without a token it should be a random UUID (version 4), or a customer's name, + and one"
+                )
         owner = self.caller.asker.owner
         return replace(self, caller=replace(self.caller, asker=asker_of(owner, chat_id)))
 

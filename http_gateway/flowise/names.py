@@ -12,7 +12,8 @@ from agentic_flywheel.errors import UnknownFlow
 
 #: In place of a flow: let the classification choose.
 AUTO = "auto"
-_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+#: RFC 9562, version 4: the other versions are made of times, addresses or names, and the nil UUID of nothing.
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 #: What the widget makes: a random UUID, or a customer's name, `+` and one.
 _RANDOM_CHAT = re.compile(rf"(?:[^\s+]{{1,100}}\+)?{_UUID}", re.IGNORECASE)
 #: An uploaded file as its text stands in a message: its digest and size. The file itself is kept by the broker.

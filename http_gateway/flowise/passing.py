@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
@@ -15,16 +16,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.backends.bodies import FileContent, form_of_files
-from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.flowise.widget import StoredFile
 from agentic_flywheel.broker.records import load_record
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlywheelError, InvalidQuery, NothingThere, UnknownQuery
 from agentic_flywheel.models import Identifier
-from agentic_flywheel.settings import flowise_address, key_of
+from agentic_flywheel.settings import key_of
 from agentic_flywheel.uploads import Upload, pieces_of, type_of
 from http_gateway.flowise.answers import stored_at, stored_file
-from http_gateway.flowise.guests import Guest, count_visit, expect, guest_of, is_member
+from http_gateway.flowise.clients import client_of, usual_client
+from http_gateway.flowise.guests import Addresses, Guest, count_visit, expect, guest_of, is_member
 from http_gateway.flowise.names import flowise_chat, stored_in
 from http_gateway.flowise.refusals import refused
 from http_gateway.gateway import Gateway
@@ -37,6 +38,8 @@ router = APIRouter(prefix="/api/v1", tags=["flowise"])
 VERSION = "3.1.4"
 #: Turns of a chat whose uploads are looked for.
 _LATEST = 5
+#: Icons that are kept, the bytes of the largest of these, and how many others one address without a token may ask for.
+_MOST_ICONS, _SMALL, _ICONS_A_MINUTE = 300, 2**16, 60
 _ICON = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 #: Types that a browser shows and that can do nothing there. Everything else is saved as a file.
 _SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp")
@@ -83,7 +86,7 @@ async def leave(request: Request) -> Response:
         about = {"name": given.name, "email": given.email, "phone": given.phone}
         lead = {name: value for name, value in about.items() if value is not None}
         told = {**lead, "chatId": flowise_chat(guest.caller.asker, given.chat_id)}
-        kept = await _flowise(guest.caller.gateway).widget.lead(flow, told)
+        kept = await client_of(guest.caller.gateway, flow).widget.lead(flow, told)
     except FlywheelError as error:
         return refused(error, streamed=False, discreet=not is_member(request))
     shown = {name: kept[name] for name in ("id", "createdDate") if name in kept}
@@ -142,20 +145,39 @@ async def _given(request: Request, name: str, chat_id: str, file: str) -> Stored
 
 async def _file(gateway: Gateway, flow: Flow, chat: str, file: str) -> StoredFile | None:
     key = key_of(flow, gateway.settings)
-    return await _flowise(gateway).widget.stored_file(flow, chat, file, api_key=key)
+    return await client_of(gateway, flow).widget.stored_file(flow, chat, file, api_key=key)
 
 
 @router.get("/node-icon/{name}", summary="The icon of a node")
 async def icon(request: Request, name: Annotated[str, Path(max_length=200)]) -> Response:
     """Pass on an icon of Flowise."""
     try:
-        found = await _flowise(request.app.state.gateway).widget.icon(name) if _ICON.fullmatch(name) else None
+        found = await _icon(request, name) if _ICON.fullmatch(name) else None
         if found is None:
             raise NothingThere("GET", request.url.path[:200])
     except FlywheelError as error:
         return refused(error, streamed=False, discreet=not is_member(request))
     kind = found.type if found.type.startswith("image/") else "application/octet-stream"
     return Response(found.content, 200, {**_HARMLESS, "Cache-Control": "public, max-age=86400"}, kind)
+
+
+async def _icon(request: Request, name: str) -> StoredFile | None:
+    """Return an icon. Pictures in a page come without a token, so what they ask of Flowise is kept and bounded."""
+    state = request.app.state
+    if not hasattr(state, "icons"):
+        state.icons, state.icon_visits = OrderedDict[str, StoredFile | None](), Addresses(_ICONS_A_MINUTE)
+    icons: OrderedDict[str, StoredFile | None] = state.icons
+    if name in icons:
+        icons.move_to_end(name)
+        return icons[name]
+    if not is_member(request):
+        state.icon_visits.count(request.client.host if request.client else "")
+    found = await usual_client(state.gateway).widget.icon(name)
+    if found is None or len(found.content) <= _SMALL:
+        icons[name] = found
+        if len(icons) > _MOST_ICONS:
+            icons.popitem(last=False)
+    return found
 
 
 @router.post(
@@ -175,7 +197,7 @@ async def upsert(request: Request, name: Annotated[str, Path(max_length=200)]) -
                 raise InvalidQuery("files", "it should have at least one file")
             files = form_of_files([(each.name, each.type, _content(each)) for each in uploads])
             key, limit = key_of(flow, gateway.settings), flow.timeout.total_seconds()
-            done = await _flowise(gateway).widget.upsert(flow, files, api_key=key, timeout=limit)
+            done = await client_of(gateway, flow).widget.upsert(flow, files, api_key=key, timeout=limit)
     except FlywheelError as error:
         return refused(error, streamed=False, discreet=not is_member(request))
     return JSONResponse(done)
@@ -197,12 +219,3 @@ def _one(guest: Guest) -> Flow:
     if guest.flow is None:
         raise InvalidQuery("flow", "it should name one flow: `auto` is for questions")
     return guest.flow
-
-
-def _flowise(gateway: Gateway) -> FlowiseClient:
-    """Return the client of Flowise. Raises InvalidSetting where no address is set."""
-    found = gateway.bridge.flowise
-    if found is None:
-        flowise_address(gateway.settings)
-    assert found is not None
-    return found

@@ -20,7 +20,6 @@ from agentic_flywheel.given import MAX_QUERY_BYTES
 from agentic_flywheel.models import Answer, Event, EventKind, Record
 from agentic_flywheel.stops import Stop
 from agentic_flywheel.uploads import Upload
-from http_gateway.discretion import outward
 from http_gateway.flowise.answers import ClientChat, node_of_stop, plain_answer, plain_question
 from http_gateway.flowise.bodies import (
     GivenDecision,
@@ -37,6 +36,7 @@ from http_gateway.json_body import QUESTION_BODY, SMALL_BODY, beside_loop, read_
 from http_gateway.multipart import received_form
 from http_gateway.streams import event_stream
 from http_gateway.under_way import GONE, names_query, until_gone
+from mcp_bridge.discretion import outward
 
 router = APIRouter(prefix="/api/v1", tags=["flowise"])
 Name = Annotated[str, Path(max_length=200, description="A flow's key, its id in Flowise, or `auto`.")]

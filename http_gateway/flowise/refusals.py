@@ -9,10 +9,10 @@ from starlette.types import Scope
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
 from http_gateway.callers import GRANT
-from http_gateway.discretion import outward
 from http_gateway.flowise.frames import refusal
 from http_gateway.problems import headers_of, status_of
 from http_gateway.streams import HEADERS
+from mcp_bridge.discretion import outward
 
 #: Statuses that Flowise has where we have another one: its clients know these.
 _STATUS = {"UnknownFlow": 404, "InvalidQuery": 400, "InvalidRequest": 400}

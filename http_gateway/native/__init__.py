@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+from fastapi import Depends
+
 from http_gateway.native import batches, events, figures, flows, letters, queries, sessions
+from http_gateway.native.parameters import only_known_parameters
 from http_gateway.problems import problem_response
 from http_gateway.surfaces import Surface
 
@@ -15,5 +18,6 @@ NATIVE = Surface(
     events.cut,
     tuple(each.router for each in (queries, events, batches, sessions, flows, figures, letters)),
     most_body=batches.MOST_BODY,
+    dependencies=(Depends(only_known_parameters),),
     takes_form=re.compile(r"/v1/queries"),
 )

@@ -25,11 +25,11 @@ from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Model, Priority, Record, State, read_query
 from agentic_flywheel.models import Query as AskedQuery
 from http_gateway.callers import CallerOf, GatewayCaller
-from http_gateway.discretion import outward
 from http_gateway.json_body import BodyOf, values_in
 from http_gateway.native.bodies import HttpAsk, IdempotencyKey, Wait
 from http_gateway.native.shown import HttpAnswer, answer_shown, links_of, response_of, told_outside
 from mcp_bridge.batches import MOST_QUESTIONS, await_batch, cancel_batch, names_of_batch
+from mcp_bridge.discretion import outward
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 Asker = Annotated[GatewayCaller, Depends(CallerOf(Scope.ASK))]

@@ -27,8 +27,16 @@ Wait = Annotated[
         description="Seconds to wait for the answer; then the query goes on.",
     ),
 ]
+
+
+def _in_utf8(header: Any) -> Any:
+    """Return a header's value as it was sent, in UTF-8: the framework takes it for ISO 8859-1."""
+    return header.encode("latin-1").decode() if isinstance(header, str) else header
+
+
 IdempotencyKey = Annotated[
     str | None,
+    BeforeValidator(_in_utf8),
     Header(alias="Idempotency-Key", description="The same body with the same key is one query, also when repeated."),
 ]
 

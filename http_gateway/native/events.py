@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -11,22 +10,19 @@ from starlette.responses import Response
 from starlette.types import Scope as AsgiScope
 
 from agentic_flywheel.access.grant import Scope
-from agentic_flywheel.broker.events import read_events
-from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidQuery
+from agentic_flywheel.broker.events import NO_PLACE, is_place, read_events
+from agentic_flywheel.errors import ErrorInfo, FlywheelError, InvalidRequest
 from agentic_flywheel.models import EventKind, Record
 from http_gateway.callers import CallerOf, GatewayCaller
-from http_gateway.discretion import outward, outward_event
 from http_gateway.native.bodies import QueryId
 from http_gateway.native.shown import record_shown
 from http_gateway.streams import event_stream, frame
+from mcp_bridge.discretion import outward, outward_event
 
 router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
 #: Milliseconds after which a client comes back whose stream broke.
 COME_BACK = 1_000
-_EVENT_ID = re.compile(r"-|([0-9]{1,20}-[0-9]{1,20})(~([0-9]{1,20}-[0-9]{1,20})?)?")
-#: The last id that there can be: nothing is behind it, and Redis refuses to look.
-_LAST_ID = 2**64 - 1
 
 
 @router.get(
@@ -46,22 +42,12 @@ async def follow(
     """Stream what happens to a query, up to the event `final`, which has the whole query. A reader that was cut off
     goes on behind the event with the id in `Last-Event-ID`, also after a restart of the gateway."""
     place = last_event_id or after or "-"
-    if not _is_place(place):
-        raise InvalidQuery(
-            "Last-Event-ID" if last_event_id else "after", "it should be the id of an event of this query"
-        )
+    if not is_place(place):
+        raise InvalidRequest("Last-Event-ID" if last_event_id else "after", NO_PLACE)
     record = await caller.producer.status(query_id)
     if await _has_seen_all(caller, record, place):
         return Response(status_code=204)
     return event_stream(_frames(caller, query_id, place), caller, query_id)
-
-
-def _is_place(text: str) -> bool:
-    found = _EVENT_ID.fullmatch(text)
-    if found is None:
-        return False
-    pairs = [tuple(map(int, each.split("-"))) for each in (found[1], found[3]) if each]
-    return all(max(pair) <= _LAST_ID and pair != (_LAST_ID, _LAST_ID) for pair in pairs)
 
 
 async def _has_seen_all(caller: GatewayCaller, record: Record, place: str) -> bool:

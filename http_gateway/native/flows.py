@@ -14,11 +14,11 @@ from agentic_flywheel.errors import UnknownFlow
 from agentic_flywheel.given import Question
 from agentic_flywheel.models import Band, Identifier, Model, Slug
 from http_gateway.callers import CallerOf, GatewayCaller
-from http_gateway.discretion import outward
 from http_gateway.json_body import QUESTION_BODY, BodyOf
 from http_gateway.native.bodies import HttpBody
 from http_gateway.native.shown import response_of
 from http_gateway.problems import problem_response
+from mcp_bridge.discretion import outward
 from mcp_bridge.flows import RouteQuestion, RouteTarget, RouteView, flow_list, flowise_route
 
 router = APIRouter(prefix="/v1", tags=["flows"])
@@ -49,6 +49,8 @@ class HttpFlow(Model):
     form: tuple[HttpFormField, ...] = ()
     #: Names of its settings. Their values are for whoever may change them.
     config: tuple[str, ...] = ()
+    #: The protocol that its server speaks.
+    backend: str
     #: Whether its answers are kept for who asks the same.
     cached: bool
     fallback: str | None = None
@@ -143,6 +145,7 @@ def _shown(flow: Flow, examples: tuple[str, ...], default: bool) -> HttpFlow:
             for each in flow.form
         ),
         config=tuple(flow.config),
+        backend=flow.backend,
         cached=flow.cache != "off",
         fallback=flow.fallback,
     )

@@ -14,9 +14,9 @@ from agentic_flywheel.broker.records import DeadLetter, load_dead_letter, remove
 from agentic_flywheel.errors import ErrorInfo, UnknownDeadLetter
 from agentic_flywheel.models import Model, Slug
 from http_gateway.callers import CallerOf, GatewayCaller
-from http_gateway.discretion import outward
 from http_gateway.native.bodies import QueryId
 from http_gateway.native.shown import HttpQuery, response_of, submission_shown
+from mcp_bridge.discretion import outward
 from producer.replay.own import letters
 from producer.replay.wanted import Wanted
 
@@ -121,7 +121,7 @@ async def remove(caller: Asker, query_id: QueryId, everyone: Everyone = False) -
 
 def _check(caller: GatewayCaller, everyone: bool) -> None:
     if everyone:
-        caller.needs(Scope.ADMIN, "Dead letters of other owners")
+        caller.needs(Scope.ADMIN, "everyone=true")
 
 
 async def _letter(caller: GatewayCaller, query_id: str, everyone: bool) -> DeadLetter:

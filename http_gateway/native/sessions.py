@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime, Field, JsonValue
 from starlette.responses import Response
 
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.broker.sessions import Session, list_sessions, load_session
-from agentic_flywheel.errors import InvalidQuery
-from agentic_flywheel.models import Identifier, Model, Slug
+from agentic_flywheel.models import Model, Slug
 from agentic_flywheel.secret_values import without_secret_values
 from http_gateway.callers import CallerOf, GatewayCaller
 from http_gateway.json_body import BodyOf
 from http_gateway.native.bodies import HttpBody
 from http_gateway.native.shown import response_of
+from http_gateway.path_names import NameInPath
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 Reader = Annotated[GatewayCaller, Depends(CallerOf(Scope.READ))]
 Asker = Annotated[GatewayCaller, Depends(CallerOf(Scope.ASK))]
-#: An id may hold a slash, so this is the rest of the path.
-SessionId = Annotated[Identifier, Path()]
-#: Behind a session's id; with an id that ends so, what is asked for would be another session's.
-_OWN_ENDS = ("/turns", "/cancel", "/profile")
 
 
 class HttpSession(Model):
@@ -99,8 +95,8 @@ async def list_all(caller: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 
     return response_of(HttpSessionList(sessions=tuple(map(_shown, found))))
 
 
-@router.get("/{session_id:path}/turns", summary="Read a session", responses={200: {"model": HttpTurnList}})
-async def turns(caller: Reader, session_id: SessionId, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Response:
+@router.get("/{session_id:name}/turns", summary="Read a session", responses={200: {"model": HttpTurnList}})
+async def turns(caller: Reader, session_id: NameInPath, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Response:
     """Return the last turns of a conversation: each question, its answer and the flow that gave it."""
     told = await caller.producer.history(session_id, limit=limit)
     return response_of(
@@ -122,9 +118,9 @@ async def turns(caller: Reader, session_id: SessionId, limit: Annotated[int, Que
 
 
 @router.post(
-    "/{session_id:path}/cancel", summary="Cancel in a session", responses={200: {"model": HttpSessionCancelled}}
+    "/{session_id:name}/cancel", summary="Cancel in a session", responses={200: {"model": HttpSessionCancelled}}
 )
-async def cancel(caller: Asker, session_id: SessionId) -> Response:
+async def cancel(caller: Asker, session_id: NameInPath) -> Response:
     """Cancel the queries of a session that are under way."""
     states = await caller.producer.cancel(session_id=session_id)
     cancelled = tuple(query_id for query_id, state in states.items() if not state.terminal)
@@ -132,23 +128,19 @@ async def cancel(caller: Asker, session_id: SessionId) -> Response:
 
 
 @router.put(
-    "/{session_id:path}/profile",
+    "/{session_id:name}/profile",
     summary="Set a session's profile",
     responses={200: {"model": HttpSession}},
     openapi_extra=_PROFILE.shown,
 )
 async def set_profile(
-    caller: Asker, session_id: SessionId, given: Annotated[HttpProfile, Depends(_PROFILE)]
+    caller: Asker, session_id: NameInPath, given: Annotated[HttpProfile, Depends(_PROFILE)]
 ) -> Response:
     """Let a session carry a domain profile from now on; one that does not exist yet begins."""
-    if session_id.endswith(_OWN_ENDS):
-        raise InvalidQuery(
-            "session_id", f"it should not end with {', '.join(_OWN_ENDS)}: such paths mean another session"
-        )
     return response_of(_shown(await caller.producer.use_profile(session_id, given.profile)))
 
 
-@router.get("/{session_id:path}", summary="Look at a session", responses={200: {"model": HttpSession}})
-async def look(caller: Reader, session_id: SessionId) -> Response:
+@router.get("/{session_id:name}", summary="Look at a session", responses={200: {"model": HttpSession}})
+async def look(caller: Reader, session_id: NameInPath) -> Response:
     """Return how a conversation stands."""
     return response_of(_shown(await load_session(caller.producer.batch, session_id, asker=caller.asker)))

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from agentic_flywheel.doings import step_object
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.ids import trace_id_of
-from agentic_flywheel.models import Answer, Band, Choice, Model, Record, State, ToolUse, Usage
-from http_gateway.discretion import outward
+from agentic_flywheel.models import Answer, Band, Choice, Cost, Model, Record, State, ToolUse, Usage
+from mcp_bridge.discretion import outward
 from producer import Submission
 
 JSON = "application/json"
@@ -49,7 +49,10 @@ class HttpAnswer(Model):
     tools: tuple[ToolUse, ...] = ()
     steps: tuple[dict[str, JsonValue], ...] = ()
     parts: tuple[HttpPart, ...] = ()
+    #: Of the call that gave the answer: where it is `cached`, its `cost` is what the cache has saved.
     usage: Usage | None = None
+    #: What this answer has cost; null: not known.
+    cost: Cost | None = None
     warnings: tuple[str, ...] = ()
     attempts: int = 1
     profile: str | None = None
@@ -137,6 +140,7 @@ def answer_shown(answer: Answer) -> HttpAnswer:
             for each in answer.parts
         ),
         usage=answer.usage,
+        cost=answer.cost,
         warnings=answer.warnings,
         attempts=answer.attempts,
         profile=answer.profile,

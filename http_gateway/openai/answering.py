@@ -18,7 +18,6 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.models import Answer, EventKind
 from http_gateway.callers import GatewayCaller
-from http_gateway.discretion import outward
 from http_gateway.openai.failures import cut, refusal
 from http_gateway.openai.model_list import Aim, aim_of
 from http_gateway.openai.repetitions import Sending
@@ -28,6 +27,7 @@ from http_gateway.openai.streamed_text import StreamedText
 from http_gateway.problems import status_of
 from http_gateway.streams import event_stream
 from http_gateway.under_way import GONE, until_gone
+from mcp_bridge.discretion import outward
 from producer import AsyncProducer, Submission
 
 #: Seconds of silence in a stream after which a comment is sent.

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from agentic_flywheel.errors import ContextTooLong, InvalidQuery, UnsupportedParameter
 from agentic_flywheel.given import MAX_CONTEXT, MAX_QUERY_BYTES, MAX_QUESTION, Text
 from agentic_flywheel.models import Message
+from agentic_flywheel.texts import is_blank
 from agentic_flywheel.uploads import LARGEST, Upload, type_of
 
 #: Most messages of one request; the bound of their bytes is narrower for all but the shortest.
@@ -128,8 +129,9 @@ def conversation_of(messages: list[ChatMessage]) -> Conversation:
                 f"messages.{at}.content", "an image goes with a question: put it into the user's message"
             )
     context = "\n\n".join(filter(None, (each.words.strip() for _, each in told))) or None
-    if not asked.words.strip():
-        raise InvalidQuery(f"messages.{place}.content", "it holds no words: an image goes with a question")
+    if is_blank(asked.words):
+        why = "no words: an image goes with a question" if asked.images else "nothing but white space"
+        raise InvalidQuery(f"messages.{place}.content", f"it holds {why}")
     question = asked.words
     if context is not None and len(context) > MAX_CONTEXT:
         # Such as the passages that a chat program has found: most flows would be told it in front of the question, too.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.errors import ContextTooLong, InvalidQuery, RequestTooLarge
 from agentic_flywheel.given import Identifier, fault_of
 from http_gateway.json_body import QUESTION_BODY, read_json
 from http_gateway.openai.messages import MOST_MESSAGES, ChatMessage, Conversation, conversation_of
 from http_gateway.openai.parameters import check_parameters
 from http_gateway.openai.side_calls import program_of
 
+#: In the name of a fault behind the number of a part, what kind of part it was read as: the client sent no such field.
+_KIND_OF_PART = re.compile(r"(?<=\d)\.(?:text|refusal|image_url)(?=\.)")
 #: The model that stands for the flow that fits best.
 AUTO = "auto"
 
@@ -52,7 +55,11 @@ class ChatRequest(NamedTuple):
 def read_request(raw: bytes) -> ChatRequest:
     """Return the request of a body. Raises InvalidQuery, RequestTooLarge, UnsupportedParameter,
     ContextTooLong."""
-    given = read_json(raw, most=QUESTION_BODY)
+    try:
+        given = read_json(raw, most=QUESTION_BODY)
+    except RequestTooLarge as large:
+        # Chat programs know this one, and send less.
+        raise ContextTooLong("The conversation", large.size or len(raw), large.most, "bytes") from None
     if not isinstance(given, dict):
         raise InvalidQuery("body", "it should be a JSON object")
     body = _body_of(given)
@@ -72,4 +79,5 @@ def _body_of(given: dict[str, Any]) -> ChatBody:
     try:
         return ChatBody.model_validate(given)
     except ValidationError as refused:
-        raise InvalidQuery(*fault_of(refused)) from None
+        name, reason = fault_of(refused)
+        raise InvalidQuery(_KIND_OF_PART.sub("", name), reason) from None

@@ -107,7 +107,7 @@ async def _sending_of(scope: AsgiScope, caller: GatewayCaller, raw: bytes, sessi
     own = _header(scope, KEY)
     if own is not None:
         return Sending(own)
-    digest = digest_of(caller.asker, (session or "").encode(errors="surrogateescape"), raw)
+    digest = digest_of(caller.asker, (session or "").encode(), raw)
     return await sending_of(caller.producer.batch, _header(scope, COUNT), digest)
 
 

@@ -68,6 +68,8 @@ class Shape:
         found |= {"flow": answer.flow, "domain": answer.domain, "cached": answer.cached}
         found |= {"confidence": round(answer.confidence, 4), "explanation": answer.explanation}
         found |= {"warnings": list(answer.warnings)}
+        if answer.cost is not None:
+            found["cost"] = answer.cost.model_dump(mode="json")
         usage = usage_of(answer)
         return {"usage": usage, "flywheel": found} if usage is not None else {"flywheel": found}
 

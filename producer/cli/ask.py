@@ -9,6 +9,7 @@ from agentic_flywheel.asker import LOCAL, Asker
 from agentic_flywheel.errors import InputRequired
 from agentic_flywheel.given import asker_of
 from agentic_flywheel.models import Answer
+from agentic_flywheel.prices import rounded
 from agentic_flywheel.stops import Decision
 from producer.cli import options
 from producer.cli.doings import doing_lines
@@ -102,7 +103,7 @@ def show_answer(screen: Screen, answer: Answer, *, already: str = "") -> None:
         screen.line(f"  {choice.name} ", (f"--flow {choice.flow}", "cyan"), f"  {choice.description}")
     screen.line()
     pieces: list[Piece] = [("→ ", "dim"), (_went_to(answer), "bold cyan"), f"  {answer.confidence:.0%} ({answer.band})"]
-    pieces += [f"  {_time(answer.elapsed)}", f"  {_cached(answer)}", (f"  {answer.query_id}", "dim")]
+    pieces += [f"  {_time(answer.elapsed)}", f"  {_cached(answer)}{_paid(answer)}", (f"  {answer.query_id}", "dim")]
     screen.line(*pieces)
     if answer.band != "high" or len(answer.domains) > 1:
         screen.line(("  ", ""), (answer.explanation, "dim"))
@@ -124,6 +125,14 @@ def _went_to(answer: Answer) -> str:
     if answer.parts:
         return " + ".join(f"{part.flow} ({part.domain})" for part in answer.parts)
     return f"{answer.flow} ({answer.domain})"
+
+
+def _paid(answer: Answer) -> str:
+    """Return what an answer has cost, or what it has saved; nothing where that is not known."""
+    spared = answer.usage.cost if answer.usage and (answer.cached or answer.attached_to) else None
+    if spared is not None:
+        return f", saved {rounded(spared)}"
+    return f"  {rounded(answer.cost)}" if answer.cost is not None and answer.cost.amount else ""
 
 
 def _cached(answer: Answer) -> str:

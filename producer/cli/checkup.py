@@ -26,7 +26,7 @@ from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.access_checks import bridge_found, tokens_found
 from producer.cli.check import Check, failed_by
-from producer.cli.checkup_servers import check_flower, check_flowises, check_gateway, check_langfuse
+from producer.cli.checkup_servers import check_flower, check_gateway, check_langfuse, check_servers
 from producer.cli.durability import SETTINGS, in_replicas, on_disk
 from producer.stack.guard import ended
 
@@ -59,7 +59,7 @@ async def check_everything() -> list[Check]:
         checks.append(await _workers(settings, catalog))
         checks.append(await _accepted(settings))
     flowises, flower, gateway, langfuse, bridge = await asyncio.gather(
-        check_flowises(settings, stack, catalog),
+        check_servers(settings, stack, catalog),
         check_flower(stack),
         check_gateway(stack),
         check_langfuse(settings),
@@ -175,10 +175,10 @@ def _grace(settings: Settings, catalog: Catalog | None) -> Check:
 
 
 async def _broker(settings: Settings) -> list[Check]:
-    client = connect(settings.redis_url)
+    client = connect(settings.redis_url, prefix=settings.key_prefix)
     address = settings.broker_address
     try:
-        await check_broker(settings.redis_url)
+        await check_broker(settings.redis_url, settings.key_prefix)
         about: dict[str, Any] = await client.info()
         kept = await _kept_by(client, about)
     except FlywheelError as error:
@@ -187,6 +187,8 @@ async def _broker(settings: Settings) -> list[Check]:
         return [failed_by("broker", error_of(address, failure))]
     finally:
         await client.aclose()
+    if settings.key_prefix:
+        address = f"{address} (prefix {settings.key_prefix})"
     return [_version_of(address, about), _memory_of(about), *kept]
 
 
@@ -240,7 +242,7 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
         found = "a client alone cannot ask them: that needs the extra `worker`"
         return Check(name="workers", state="ok", found=found)
     try:
-        consumed = await asyncio.to_thread(_roll_call, settings.redis_url)
+        consumed = await asyncio.to_thread(_roll_call, settings)
     except Exception as failure:  # kombu and the broker have many ways to fail; none may end the check-up
         return Check(
             name="workers", state="failed", found=f"they could not be asked: {failure}", advice="see the broker"
@@ -262,12 +264,12 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
     return Check(name="workers", state="ok", found=f"{found}; every queue is served")
 
 
-def _roll_call(redis_url: str) -> dict[str, list[str]]:
+def _roll_call(settings: Settings) -> dict[str, list[str]]:
     """Return the queues that each worker says it works on."""
     from celery import Celery
 
     with Celery(set_as_current=False) as app:
-        app.conf.update(celery_settings(redis_url))
+        app.conf.update(celery_settings(settings.redis_url, settings.key_prefix))
         said = app.control.inspect(timeout=_ROLL_CALL).active_queues() or {}
     return {worker: [str(queue["name"]) for queue in queues or ()] for worker, queues in said.items()}
 

@@ -1,9 +1,10 @@
-"""The checks of `flywheel doctor` that ask servers: every Flowise of the registry, Flower, and where traces go."""
+"""The checks of `flywheel doctor` that ask servers: every one of the registry's flows, Flower, and where traces go."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import aiohttp
 from packaging.version import InvalidVersion, Version
@@ -11,9 +12,11 @@ from packaging.version import InvalidVersion, Version
 from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.flowise.examining import WITHOUT_KEY
+from agentic_flywheel.backends.opened import open_backend
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlowError, FlowUnauthorized, FlywheelError
-from agentic_flywheel.settings import Settings, key_of
+from agentic_flywheel.servers import FlowServer
+from agentic_flywheel.settings import Settings, flow_server, key_of
 from agentic_flywheel.stack import StackInfo
 from agentic_flywheel.tracing.archive import OLDEST_LANGFUSE
 from producer.cli.check import Check, failed_by
@@ -23,22 +26,54 @@ _MOST_TOLD = 65_536
 _HTTP_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
-async def check_flowises(settings: Settings, stack: StackInfo | None, catalog: Catalog | None) -> list[Check]:
-    """Check the Flowise of the settings, and every other one that a flow of the registry names."""
-    by_server: dict[str | None, list[Flow]] = {settings.flowise_base_url: []}
-    for flow in catalog.active.values() if catalog else ():
-        by_server.setdefault(flow.server or settings.flowise_base_url, []).append(flow)
-    asked = (_flowise(url, settings, stack, flows) for url, flows in by_server.items())
+async def check_servers(settings: Settings, stack: StackInfo | None, catalog: Catalog | None) -> list[Check]:
+    """Check the Flowise of the settings, and every other server that a flow of the registry names."""
+    flows = list(catalog.active.values()) if catalog else []
+    usual = [flow for flow in flows if flow.server is None]
+    asked = [_flowise(settings.flowise_base_url, None, settings, stack, usual)] if usual or not flows else []
+    named: dict[str, tuple[FlowServer, list[Flow]]] = {}
+    for flow in flows:
+        if flow.server is not None:
+            server = flow_server(flow, settings)
+            named.setdefault(server.model_dump_json(), (server, []))[1].append(flow)
+    for server, its in named.values():
+        if server.backend == "flowise":
+            asked.append(_flowise(server.address, server, settings, stack, its))
+        else:
+            asked.append(_other(server, its, settings))
     return list(await asyncio.gather(*asked))
 
 
-async def _flowise(url: str | None, settings: Settings, stack: StackInfo | None, flows: list[Flow]) -> Check:
+async def _other(server: FlowServer, flows: list[Flow], settings: Settings) -> Check:
+    """Check a server that is no Flowise, with each of its flows: a model that is gone, a key that is refused."""
+    name, where = server.backend, without_secrets(server.address)
+    try:
+        backend = open_backend(server)
+    except FlywheelError as error:
+        return failed_by(name, error)
+    try:
+        probes = [await backend.probe(flow, api_key=key_of(flow, settings)) for flow in flows]
+    except FlowError as error:
+        error = replace(error, backend=name)
+        advice = error.recovery_suggestions[0]
+        return Check(name=name, state="failed", found=f"{where}: {error.message}", advice=advice)
+    finally:
+        await backend.close()
+    took = max(each.elapsed for each in probes).total_seconds() * 1000
+    kind = f"{probes[0].version}, " if probes[0].version else ""
+    return Check(name=name, state="ok", found=f"{where}: {kind}{took:.0f} ms, has {len(flows)} of the registry's flows")
+
+
+async def _flowise(
+    url: str | None, server: FlowServer | None, settings: Settings, stack: StackInfo | None, flows: list[Flow]
+) -> Check:
     if url is None:
         advice = "set FLOWISE_BASE_URL, or let `flywheel up` start a sandbox in its place"
         return Check(name="flowise", state="warning", found="FLOWISE_BASE_URL is not set", advice=advice)
     where = without_secrets(url)
     try:
-        async with FlowiseClient(url) as client:
+        headers, ca_file = (server.headers, server.ca_file) if server else ({}, None)
+        async with FlowiseClient(url, headers=headers, ca_file=ca_file) as client:
             took = await client.ping()
             version = await client.version()
             shut, variable = await _shut(client, settings, flows)

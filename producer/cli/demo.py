@@ -135,7 +135,7 @@ async def _show_all(screen: Screen, asked: tuple[Question, ...], info: StackInfo
 
 @asynccontextmanager
 async def _producer(info: StackInfo) -> AsyncIterator[AsyncProducer]:
-    settings = load_settings().model_copy(update={"redis_url": info.redis_url, "flowise_base_url": info.flowise_url})
+    settings = load_settings().model_copy(update=info.places)
     async with AsyncProducer(settings, owner="demo", client="demo") as producer:
         await producer.recent(limit=1)  # the connection is there before the first question is timed
         yield producer

@@ -12,8 +12,12 @@ from agentic_flywheel.settings import Settings, key_of
 
 
 async def check_flows(catalog: Catalog, settings: Settings) -> list[FlowReport]:
-    """Ask the server of every active flow about it, all at once. ``settings`` name that of flows that name none."""
+    """Ask the server of every active flow about it, all at once.
+
+    ``settings`` name the Flowise of the flows that name no server; where they do not, those are left out.
+    """
     backends = Backends(settings)
+    asked = (flow for flow in catalog.active.values() if flow.server or settings.flowise_base_url)
 
     async def check(flow: Flow) -> FlowReport:
         try:
@@ -22,6 +26,6 @@ async def check_flows(catalog: Catalog, settings: Settings) -> list[FlowReport]:
             return FlowReport(flow=flow.key, problems=(error.message,))
 
     try:
-        return list(await asyncio.gather(*map(check, catalog.active.values())))
+        return list(await asyncio.gather(*map(check, asked)))
     finally:
         await backends.close()

@@ -13,15 +13,16 @@ import typer
 from pydantic import SecretStr
 
 from agentic_flywheel.addresses import holds_login, without_secrets
+from agentic_flywheel.backends import ListedFlow
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.registry import bundled_registry, find_registry, import_flows, load_catalog
-from agentic_flywheel.settings import Settings, load_settings
+from agentic_flywheel.settings import Settings, flow_key, load_settings, usual_server
 from producer.cli import options
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from agentic_flywheel.registry.importing import FlowProposal
+    from agentic_flywheel.registry.importing import FlowProposal, Listed
 
 Url = Annotated[
     str | None,
@@ -36,6 +37,12 @@ Key = Annotated[
         help="An API key that may view chatflows; `-` reads it from stdin. Else FLOWISE_API_KEY.",
     ),
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server", metavar="NAME", show_default=False, help="One of the registry's `servers`, in place of `--url`."
+    ),
+]
 Select = Annotated[
     list[str] | None,
     typer.Option(
@@ -48,6 +55,8 @@ Domain = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Write without asking.")]
 
+#: Models that are named where some have to be chosen.
+_NAMED = 20
 #: Characters of what a server says of a flow, and names of overrides, that are shown.
 _SHOWN = 200
 _MARKS = {"add": ("+ ", "bold green"), "update": ("~ ", "bold yellow"), "skip": ("! ", "yellow"), "none": ("= ", "dim")}
@@ -80,6 +89,7 @@ class Import:
 
 def import_(
     url: Url = None,
+    server: Server = None,
     key: Key = None,
     select: Select = None,
     domain: Domain = None,
@@ -89,12 +99,16 @@ def import_(
     """Take the flows of a Flowise server into the registry: show what would change, then write it.
 
     A flow is recognised by its id, and nothing that you have written is overwritten but its name. Without `--yes` you
-    are asked; where nobody can be asked, nothing is written.
+    are asked; where nobody can be asked, nothing is written. With `--server` it may be a server of another kind, such
+    as an OpenAI-compatible one: `--select` then says which of its models become flows.
     """
     from agentic_flywheel.stack import stack_settings
 
     screen = Screen(json)
     with screen.reporting():
+        if server is not None:
+            carry_out(screen, named_import(stack_settings(), server, url, key, select or [], domain), yes=yes)
+            return
         settings = server_settings(stack_settings(), url, key)
         found = read_import(settings, select or [], domain)
         written = carry_out(screen, found, yes=yes)
@@ -108,8 +122,7 @@ def server_settings(settings: Settings, url: str | None, key: str | None) -> Set
     if url is not None:
         given["flowise_base_url"] = url
     if key is not None:
-        secret = sys.stdin.readline().strip() if key == "-" else key
-        given["flowise_api_key"] = SecretStr(secret) if secret else None
+        given["flowise_api_key"] = _given_key(key)
     settings = settings.model_copy(update=given)
     address = settings.flowise_base_url
     if address is None:
@@ -122,23 +135,82 @@ def server_settings(settings: Settings, url: str | None, key: str | None) -> Set
     return settings
 
 
-def read_import(settings: Settings, select: list[str], domain: str | None) -> Import:
-    """Compare a server's flows with the registry in force. Raises what asking the server and reading it raise."""
-    from agentic_flywheel.registry.importing import is_slug, proposals, selected
-    from producer.cli.server_flows import flows_of
+def _given_key(key: str) -> SecretStr | None:
+    secret = sys.stdin.readline().strip() if key == "-" else key
+    return SecretStr(secret) if secret else None
+
+
+def named_import(
+    settings: Settings, name: str, url: str | None, key: str | None, select: list[str], domain: str | None
+) -> Import:
+    """Compare the flows of a server of the registry with it. Raises what asking the server and reading it raise."""
+    from agentic_flywheel.registry.importing import proposals
+    from agentic_flywheel.registry.importing_models import chosen, model_proposals
+    from producer.cli.server_flows import flows_of, models_of
+
+    if url is not None:
+        raise typer.BadParameter("the server has its address in the registry.", param_hint="--url")
+    _checked(domain)
+    path = find_registry(settings.registry)
+    catalog = load_catalog(path)
+    server = catalog.servers.get(name)
+    if server is None:
+        there = ", ".join(catalog.servers) or "none"
+        raise typer.BadParameter(
+            f"the registry has no server {one_line(name, 60)!r}; it has: {there}.", param_hint="--server"
+        )
+    usual = settings.flowise_api_key if server.backend == "flowise" else None
+    api_key = _given_key(key) if key is not None else flow_key(server.api_key_env, usual)
+    if server.backend == "flowise":
+        found = _selected(asyncio.run(flows_of(server, api_key)), select)
+        base = load_settings().flowise_base_url
+        proposed = proposals(catalog, found, url=server.address, base=base, name=name, domain=domain)
+        return Import(path, without_secrets(server.address), proposed, catalog.revision)
+    listed = asyncio.run(models_of(server, api_key))
+    if not select and listed:
+        names = ", ".join(one_line(each.id, 60) for each in listed[:_NAMED])
+        more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+        raise typer.BadParameter(f"say which of its models become flows: {names}{more}.", param_hint="--select")
+    models, unknown = chosen(listed, select)
+    _known(unknown)
+    proposed = model_proposals(catalog, models, server=name, domain=domain)
+    return Import(path, without_secrets(server.address), proposed, catalog.revision)
+
+
+def _checked(domain: str | None) -> None:
+    from agentic_flywheel.registry.importing import is_slug
 
     if domain is not None and not is_slug(domain):
         raise typer.BadParameter(f"{one_line(domain, 60)!r} is no name of a domain.", param_hint="--domain")
-    path = find_registry(settings.registry)
-    catalog = None if path == bundled_registry() else load_catalog(path)
-    url = settings.flowise_base_url or ""
-    listed = asyncio.run(flows_of(url, settings.flowise_api_key))
-    chosen, unknown = selected(listed, select)
+
+
+def _selected(listed: list[Listed], select: list[str]) -> list[Listed]:
+    from agentic_flywheel.registry.importing import selected
+
+    found, unknown = selected(listed, select)
+    _known(unknown)
+    return found
+
+
+def _known(unknown: list[str]) -> None:
     if unknown:
         raise typer.BadParameter(
             f"the server has no flow of the name or id {', '.join(one_line(each, 60) for each in unknown)}.",
             param_hint="--select",
         )
+
+
+def read_import(settings: Settings, select: list[str], domain: str | None) -> Import:
+    """Compare a server's flows with the registry in force. Raises what asking the server and reading it raise."""
+    from agentic_flywheel.registry.importing import proposals
+    from producer.cli.server_flows import flows_of
+
+    _checked(domain)
+    path = find_registry(settings.registry)
+    catalog = None if path == bundled_registry() else load_catalog(path)
+    url = settings.flowise_base_url or ""
+    found_there = asyncio.run(flows_of(usual_server(settings), settings.flowise_api_key))
+    chosen = _selected(found_there, select)
     found = proposals(catalog, chosen, url=url, base=load_settings().flowise_base_url, domain=domain)
     if holds_login(url) and any("server" in each.fields for each in found):
         reason = "it holds a user and a password, which a registry's `server` must not: set FLOWISE_BASE_URL to it"
@@ -191,7 +263,11 @@ def _confirmed(screen: Screen, found: Import) -> bool:
 
 
 def _show(screen: Screen, proposal: FlowProposal) -> None:
-    flow = proposal.listed.flow
+    listed = proposal.listed
+    if isinstance(listed, ListedFlow):
+        _show_model(screen, proposal, listed)
+        return
+    flow = listed.flow
     if screen.json:
         told = {"flow": proposal.key or None, "id": flow.id[:_SHOWN], "name": flow.name[:_SHOWN]}
         screen.object(
@@ -202,7 +278,7 @@ def _show(screen: Screen, proposal: FlowProposal) -> None:
                 "before": proposal.before,
                 "notes": list(proposal.notes),
                 "type": flow.kind[:_SHOWN],
-                "streams": proposal.listed.streams,
+                "streams": listed.streams,
                 "keyed": flow.keyed,
                 "overridable": [each[:_SHOWN] for each in flow.overridable[:_SHOWN]],
             }
@@ -210,13 +286,26 @@ def _show(screen: Screen, proposal: FlowProposal) -> None:
         return
     facts = [
         one_line(flow.kind.lower(), 20),
-        "streams" if proposal.listed.streams else "",
+        "streams" if listed.streams else "",
         "needs a key" if flow.keyed else "",
     ]
     names = ", ".join(flow.overridable[:_SHOWN])
     facts += [f"honours {one_line(names, 100)}" if names else "honours no overrides"]
-    name = proposal.key or one_line(flow.id, 60)
-    screen.line(_MARKS[proposal.change], (name, "bold"), (f"  {', '.join(filter(None, facts))}", "dim"))
+    _show_lines(screen, proposal, flow.id, ", ".join(filter(None, facts)))
+
+
+def _show_model(screen: Screen, proposal: FlowProposal, model: ListedFlow) -> None:
+    if not screen.json:
+        _show_lines(screen, proposal, model.id, "")
+        return
+    told = {"flow": proposal.key or None, "id": model.id[:_SHOWN], "name": model.name[:_SHOWN]}
+    said = {"fields": proposal.fields, "before": proposal.before, "notes": list(proposal.notes)}
+    screen.object({**told, "change": proposal.change, **said})
+
+
+def _show_lines(screen: Screen, proposal: FlowProposal, id_: str, facts: str) -> None:
+    name = proposal.key or one_line(id_, 60)
+    screen.line(_MARKS[proposal.change], (name, "bold"), (f"  {facts}" if facts else "", "dim"))
     for field, value in proposal.fields.items():
         before = f"{_value(proposal.before[field])} → " if field in proposal.before else ""
         screen.line(f"    {field}: {before}{_value(value)}")

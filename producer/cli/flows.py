@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import InvalidRegistry
 from agentic_flywheel.registry import (
     RegistryReading,
@@ -21,7 +22,7 @@ from agentic_flywheel.registry import (
     read_registry,
 )
 from agentic_flywheel.secret_values import without_secret_values
-from agentic_flywheel.settings import load_settings
+from agentic_flywheel.settings import Settings, load_settings
 from producer.cli import options
 from producer.cli.exits import Exit
 from producer.cli.flow_import import import_
@@ -50,11 +51,14 @@ def list_(json: options.Json = False) -> None:
             value["server"] = without_secrets(flow.server) if flow.server else None
             screen.object({**value, "revision": flow.revision, "default": flow.key == catalog.default.key})
         return
+    # Where all are in Flowise, there is nothing to say of it.
+    others = any(flow.backend != "flowise" for flow in catalog.flows.values())
     screen.table(
-        ("flow", "domain", "active", "answers kept", "memory", "what for"),
+        ("flow", *(["backend"] if others else []), "domain", "active", "answers kept", "memory", "what for"),
         [
             (
                 flow.key,
+                *([flow.backend] if others else []),
                 flow.domain,
                 "default" if flow.key == catalog.default.key else "yes" if flow.active else ("no", "dim"),
                 "not" if flow.cache == "off" else f"{_span(flow.ttl.total_seconds())}, {flow.cache}",
@@ -83,8 +87,19 @@ def show_bundled() -> None:
 @flows.command()
 def add(
     key: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="Its name here.")],
-    id_: Annotated[str, typer.Option("--id", metavar="UUID", show_default=False, help="The chatflow's id in Flowise.")],
+    id_: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="UUID", show_default=False, help="The chatflow's id in Flowise; others need none."
+        ),
+    ] = None,
     domain: Annotated[str | None, typer.Option("--domain", metavar="DOMAIN")] = None,
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="NAME", help="One of the registry's servers, or an address.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="The model, of an OpenAI server.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="TEXT")] = None,
     description: Annotated[str | None, typer.Option("--description", metavar="TEXT")] = None,
     keyword: Annotated[list[str] | None, typer.Option("--keyword", metavar="WORD", help="Repeatable.")] = None,
@@ -103,6 +118,8 @@ def add(
         "name": name,
         "description": description,
         "domain": domain,
+        "server": server,
+        "model": model,
         "intent_keywords": keyword,
         "examples": example,
         **options.pairs(setting or [], "--set"),
@@ -118,7 +135,7 @@ def add(
 
 @flows.command()
 def check(json: options.Json = False) -> None:
-    """Check the registry, then ask Flowise about each flow: is it there, is its key right, what will be ignored."""
+    """Check the registry, then ask each flow's server: is it there, is its key right, what will be ignored."""
     from agentic_flywheel.stack import stack_settings
     from producer.cli.flow_check import check_flows
 
@@ -130,15 +147,19 @@ def check(json: options.Json = False) -> None:
         _show_reading(screen, path, reading)
         if reading.catalog is None:
             raise typer.Exit(Exit.UNUSABLE)
-        if settings.flowise_base_url is None:
-            if not json:
-                screen.note("FLOWISE_BASE_URL is not set and no stack runs here: only the registry was checked.")
-            return
+        if not json and (unasked := _unasked(reading.catalog, settings)):
+            screen.note(f"FLOWISE_BASE_URL is not set and no stack runs here: only the registry was checked{unasked}.")
         reports = asyncio.run(check_flows(reading.catalog, settings))
     for report in reports:
         show_report(screen, report)
     if any(report.problems for report in reports):
         raise typer.Exit(Exit.FAILED)
+
+
+def _unasked(catalog: Catalog, settings: Settings) -> str:
+    """Return of which flows no server is known; empty where each has one."""
+    names = [flow.key for flow in catalog.active.values() if not (flow.server or settings.flowise_base_url)]
+    return f" of {', '.join(names)}" if names else ""
 
 
 def _show_reading(screen: Screen, path: Path, reading: RegistryReading) -> None:
@@ -174,7 +195,7 @@ def _show_fault(screen: Screen, fault: InvalidRegistry) -> None:
 
 
 def show_report(screen: Screen, report: FlowReport) -> None:
-    """Print what Flowise says about one flow."""
+    """Print what its server says about one flow."""
     if screen.json:
         screen.object({**report.model_dump(mode="json"), "ok": not report.problems})
         return

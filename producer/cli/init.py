@@ -141,7 +141,7 @@ async def _stack(screen: Screen, settings: Settings, running: StackInfo | None) 
 
 
 def _reaching(settings: Settings, info: StackInfo) -> Settings:
-    return settings.model_copy(update={"redis_url": info.redis_url, "flowise_base_url": info.flowise_url})
+    return settings.model_copy(update=info.places)
 
 
 def _show_rest(screen: Screen, settings: Settings) -> None:

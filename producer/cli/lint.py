@@ -41,7 +41,7 @@ def lint(json: options.Json = False) -> None:
         _print(screen, path, findings)
     else:
         _show(screen, path, findings)
-        if settings.flowise_base_url is None:
+        if settings.flowise_base_url is None and not all(each.server for each in catalog.active.values()):
             screen.note(("FLOWISE_BASE_URL is not set and no stack runs here: overrides were not looked at.", "dim"))
     if any(each.level == "problem" for each in findings):
         raise typer.Exit(Exit.FAILED)
@@ -51,8 +51,6 @@ async def _ignored(catalog: Catalog, settings: Settings) -> list[LintFinding]:
     from agentic_flywheel.learning.lint import LintFinding
     from producer.cli.flow_check import check_flows
 
-    if settings.flowise_base_url is None:
-        return []
     return [
         LintFinding(
             kind="ignored_override",

@@ -26,11 +26,9 @@ def duration(text: str) -> timedelta:
     from agentic_flywheel.catalog import parse_duration
 
     try:
-        span = parse_duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+        span: timedelta = parse_duration(text)
     except ValueError as refused:
-        raise typer.BadParameter(str(refused)) from None
-    if not isinstance(span, timedelta):
-        raise typer.BadParameter(f"{text!r} is no duration: give seconds, or text such as 500ms, 30s, 15m, 7d.")
+        raise typer.BadParameter(f"{text!r} {refused}") from None
     return span
 
 
@@ -44,7 +42,9 @@ def time_limit(text: str) -> timedelta:
 
 def event_id(text: str) -> str:
     """Return the id of an event, as ``stream`` prints it."""
-    if not re.fullmatch(r"\d{1,19}(-\d{1,19})?", text):
+    from agentic_flywheel.broker.events import is_place
+
+    if not is_place(text):
         raise typer.BadParameter(f"{text!r} is no event id: `flywheel stream` prints them, such as 1763958000000-0.")
     return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Callable
 from contextlib import aclosing, nullcontext
@@ -24,6 +25,7 @@ from producer.cli.replay_report import EvaluatorNames, GateText, check, compared
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
 from producer.replay.folder import Folder
+from producer.replay.plan import MOST_MOVES
 from producer.replay.program import Replay
 from producer.replay.progress import Progress
 from producer.replay.results import ItemResult
@@ -33,6 +35,8 @@ from producer.stack import private_stack
 
 #: Faulty lines that are shown; all are in problems.jsonl.
 _SHOWN = 5
+#: A flow's key.
+_FLOW = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class _RunUnlessNamed(TyperGroup):
@@ -83,7 +87,12 @@ def run(
         typer.Option("--since", metavar="TIME", parser=options.duration, help="Asked at most so long ago: 24h, 7d."),
     ] = None,
     domain: Annotated[str | None, typer.Option("--domain", metavar="DOMAIN", help="Only of this domain.")] = None,
-    flow: Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Only of this flow.")] = None,
+    flow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--flow", metavar="FLOW", help="Only of this flow. OLD=NEW: ask NEW what OLD has answered; repeatable."
+        ),
+    ] = None,
     state: Annotated[
         State | None, typer.Option("--state", metavar="STATE", help="succeeded, failed, cancelled or expired.")
     ] = None,
@@ -124,10 +133,12 @@ def run(
     """
     if cache not in (None, "bypass", "use", "refresh"):
         raise typer.BadParameter(f"{cache!r} is no cache policy: bypass, use or refresh.", param_hint="--cache")
+    only, moves = flows_of(flow or [])
+    _refuse(bool(moves) and dry_run, "--flow OLD=NEW asks NEW, and --dry-run asks no flow.")
     wanted = Wanted(
         since=since,
         domain=domain,
-        flow=flow,
+        flow=only,
         state=state,
         error_type=error,
         user=user,
@@ -142,11 +153,12 @@ def run(
         "timeout": timeout,
         "local": local or None,
         "dry_run": dry_run or None,
+        "moves": moves or None,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     _refuse(not with_report and bool(gate or evaluator), "--gate and --evaluator need the report.")
     screen = Screen(json)
-    found = None if resume is not None else _source(source, wanted, encoding)
+    found = None if resume is not None else _source(source, wanted, encoding, moves=bool(moves))
     with screen.reporting():
         check(gate, evaluator or [], private=local)
         if resume is None:
@@ -155,7 +167,8 @@ def run(
         else:
             own = source is not None or out is not None or strict or bool(encoding)
             _refuse(own, "--resume takes no SOURCE, --encoding, --out or --strict.")
-            _refuse("cache" in asked or local or dry_run, "--cache, --local and --dry-run stay as they were.")
+            kept = "cache" in asked or local or dry_run or bool(moves)
+            _refuse(kept, "--cache, --local, --dry-run and --flow stay as they were.")
             chosen = Replay.resume(resume, on_line=screen.note, private_stack=private_stack, **asked)
         ended = uvloop.run(carry_out(screen, chosen))
         if not json:
@@ -172,10 +185,26 @@ def run(
     raise typer.Exit(ended.exit)
 
 
-def _source(name: str | None, wanted: Wanted, encoding: str) -> Source:
+def flows_of(given: list[str]) -> tuple[str | None, dict[str, str]]:
+    """Return the flow whose questions are wanted, and the flows that are asked in the place of others."""
+    only = [each for each in given if "=" not in each]
+    _refuse(len(only) > 1 or bool(only and len(given) > 1), "--flow FLOW is given once; OLD=NEW as often as wanted.")
+    moves: dict[str, str] = {}
+    for each in given:
+        old, sign, new = each.partition("=")
+        if not sign:
+            continue
+        _refuse(not (_FLOW.fullmatch(old) and _FLOW.fullmatch(new)), f"--flow {each!r} names no two flows: OLD=NEW.")
+        _refuse(old in moves, f"--flow asks {old!r} of two flows: replay it once for each.")
+        moves[old] = new
+    _refuse(len(moves) > MOST_MOVES, f"at most {MOST_MOVES} flows are moved in one replay.")
+    return only[0] if only else None, moves
+
+
+def _source(name: str | None, wanted: Wanted, encoding: str, *, moves: bool) -> Source:
     filtered = wanted.model_copy(update={"sample": None}) != Wanted()
     if name is None:
-        _refuse(not filtered and wanted.sample is None, "give a SOURCE, or --resume DIR.")
+        _refuse(not (filtered or moves) and wanted.sample is None, "give a SOURCE, or --resume DIR.")
         name = "records"
     source = source_named(name, wanted, encoding)
     if filtered and source.kind not in FILTERED:

@@ -139,6 +139,11 @@ class Found:
             screen.line((headline.line, _TONES[headline.tone]))
             for fact in headline.facts:
                 screen.line(f"  {fact}")
+        if len(self.summary.moves) > 1:
+            for move in self.summary.moves:
+                screen.line(f"{move.before} → {move.after}: ", (move.headline.line, _TONES[move.headline.tone]))
+                for fact in move.headline.facts:
+                    screen.line(f"  {fact}")
         for condition in self.summary.gate:
             screen.line(("✓ ", "green") if condition.passed else ("✗ ", "red"), condition.sentence)
         screen.line(("report   ", "dim"), str(self.page))

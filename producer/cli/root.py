@@ -20,6 +20,7 @@ from typer.main import get_command
 
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.extras import missing
+from producer.cli import streams
 from producer.cli.exits import Exit
 
 _EPILOG = (
@@ -161,9 +162,7 @@ def _flywheel(
 
 def main() -> None:
     """Run the command line and end the process with the command's exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character gets its number; the command goes on.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    streams.prepare()
     try:
         get_command(app)(prog_name="flywheel")
     except SystemExit as end:
@@ -179,6 +178,8 @@ def main() -> None:
             sys.exit(Exit.FAULT)
         _refuse(error)
     except Exception as fault:
+        if isinstance(fault, OSError) and streams.could_not_write(fault):
+            sys.exit(Exit.FAILED)
         # Expected failures were shown by their command; this one is ours.
         _show(fault)
         sys.exit(Exit.FAULT)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agentic_flywheel.figures.usage import MAX_STEPS, Dimension, UsageTable, read_usage, sparkline
+from agentic_flywheel.figures.usage import MAX_STEPS, Dimension, UsageRow, UsageTable, read_usage, sparkline
+from agentic_flywheel.prices import rounded
 from producer.cli import options
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
@@ -48,7 +49,8 @@ async def _usage(screen: Screen, by: Dimension, since: timedelta) -> None:
 
 def _show(screen: Screen, usage: UsageTable) -> None:
     ends = ("answered", "fell back", "failed") if usage.by in ("flow", "domain") else ()
-    numbers = ("asked", *ends, "share", "per hour")
+    paid = ("cost",) if any(row.costs or row.cost_unknown for row in usage.rows) else ()
+    numbers = ("asked", *ends, "share", "per hour", *paid)
     screen.table(
         (usage.by, *numbers, "course"),
         [
@@ -58,6 +60,7 @@ def _show(screen: Screen, usage: UsageTable) -> None:
                 *([str(each or 0) for each in (row.answered, row.fallen_back, row.failed)] if ends else []),
                 f"{row.share:.0%}",
                 f"{row.per_hour:.1f}",
+                *([_cost(row)] if paid else []),
                 (sparkline(row.course), "cyan"),
             )
             for row in usage.rows
@@ -68,6 +71,12 @@ def _show(screen: Screen, usage: UsageTable) -> None:
     hours = round(usage.step / timedelta(hours=1))
     each = "one hour" if hours == 1 else f"{hours} hours"
     screen.line((f"From {usage.since.astimezone():%Y-%m-%d %H:%M} until now; one bar is {each}.", "dim"))
+
+
+def _cost(row: UsageRow) -> str:
+    """Return what a row's calls cost, and of how many that is not known."""
+    known = " + ".join(rounded(cost) for cost in row.costs)
+    return ", ".join(filter(None, (known, f"{row.cost_unknown} unknown" if row.cost_unknown else ""))) or "-"
 
 
 def _objects(usage: UsageTable) -> list[dict[str, Any]]:

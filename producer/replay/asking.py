@@ -71,7 +71,7 @@ class QueueAsker:
         caller = Caller(self._shared, _asker(item, options), client)
         submissions = calls = 0
         for attempt in range(1, _ATTEMPTS + 1):
-            query_id = ids.query_id(self._plan.run_id, item.number, attempt)
+            query_id = self._query_id(item, attempt)
             try:
                 record, known, submitted = await self._settle(caller, query_id, fields)
             except BrokerUnavailable:
@@ -109,6 +109,11 @@ class QueueAsker:
         except BrokerUnavailable:
             logger.info("the records of %d results are kept until they expire: the broker is away", len(results))
 
+    def _query_id(self, item: ReplayItem, attempt: int) -> str:
+        if self._plan.options.redrive:
+            return ids.retry_id(item.id, attempt)
+        return ids.query_id(self._plan.run_id, item.number, attempt)
+
     def _fields(self, item: ReplayItem) -> dict[str, Any]:
         options = self._plan.options
         session = item.session_id
@@ -142,7 +147,8 @@ class QueueAsker:
 
         Also whether the query was there before, and how often it was submitted here.
         """
-        known = self._resumed and await self._through(self._exists, query_id)
+        # Another process may ask the same dead letter again.
+        known = (self._resumed or self._plan.options.redrive) and await self._through(self._exists, query_id)
         submitted = 0
         async with self._shared.listener.watch(wire.channel_of(query_id), query_id) as bell:
             if not known:

@@ -36,6 +36,8 @@ class Change(Model):
     number: int
     id: str
     question: str
+    #: The flow that answered before, and the one that was asked in its place.
+    moved: tuple[str, str] | None = None
     expected: str | None = None
     #: Of the query that asked the question again.
     query_id: str = ""
@@ -156,9 +158,11 @@ def compare(result: ItemResult, against: Against, before: Recorded | None) -> Ch
         characters=len(after.text),
         as_expected=_as_expected(result),
     )
+    if item.moved_from is not None and item.flow is not None and against == "recorded":
+        change = change.model_copy(update={"moved": (item.moved_from, item.flow)})
     if before is None:
         return change
-    found: dict[str, object] = {"rerouted": _rerouted(before, after)}
+    found: dict[str, object] = {"rerouted": _rerouted(before, after, change.moved)}
     if answered(before) and answered(after):
         found["sameness"] = _sameness(before.text, after.text)
         found["similarity"] = round(similarity(before.text, after.text), 4)
@@ -179,8 +183,8 @@ def _sound(outcome: Recorded) -> Recorded:
     return outcome.model_copy(update=impossible) if impossible else outcome
 
 
-def _rerouted(before: Recorded, after: Recorded) -> bool | None:
-    old, new = route_of(before), route_of(after)
+def _rerouted(before: Recorded, after: Recorded, moved: tuple[str, str] | None) -> bool | None:
+    old, new = moved[1] if moved else route_of(before), route_of(after)
     if old and new:
         return old != new
     if before.domains and after.domains:

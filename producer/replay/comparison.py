@@ -13,10 +13,11 @@ from producer.replay.comparing import Against, Change, Verdict, answered, compar
 from producer.replay.evaluators import Case, Named
 from producer.replay.gate import Gate
 from producer.replay.gathering import Gathering
+from producer.replay.plan import MOST_MOVES
 from producer.replay.recorded import Recorded
 from producer.replay.results import ItemResult
 from producer.replay.results_file import ResultIndex, read_results
-from producer.replay.summary import Summary
+from producer.replay.summary import MovedFlow, Summary
 from producer.replay.verdict import headline
 
 #: Items judged at once: a judging flow has to wait for its answers.
@@ -47,6 +48,7 @@ async def compare_results(
     ``against``. Raises ResultsUnreadable.
     """
     gathering = Gathering()
+    by_move: dict[tuple[str, str], Gathering] = {}
     matched = 0
     with contextlib.ExitStack() as open_files:
         index = open_files.enter_context(ResultIndex(against)) if against is not None else None
@@ -61,6 +63,8 @@ async def compare_results(
             for change in found:
                 matched += change.before is not None
                 gathering.add(change)
+                if change.moved is not None and (change.moved in by_move or len(by_move) < MOST_MOVES):
+                    by_move.setdefault(change.moved, Gathering(shown=0)).add(change)
                 if changes is not None:
                     changes.write(change.written() + "\n")
             # Let other tasks of this loop run.
@@ -74,10 +78,30 @@ async def compare_results(
     )
     if not summary.compared_with:
         summary = summary.model_copy(update={"compared_with": _IN_WORDS[summary.against]})
+    if by_move:
+        summary = summary.model_copy(update={"moves": tuple(_moved(*move, each) for move, each in by_move.items())})
     if gate is not None:
         summary = summary.model_copy(update={"gate": gate.judge(summary)})
-    summary = summary.model_copy(update={"headline": headline(summary)})
+    moves = [(each.before, each.after) for each in summary.moves]
+    alone = moves[0] if len(moves) == 1 and summary.moves[0].items == summary.items else None
+    summary = summary.model_copy(update={"headline": headline(summary, moved=alone, several=len(moves) > 1)})
     return Comparison(summary, gathering.most_changed())
+
+
+def _moved(before: str, after: str, gathering: Gathering) -> MovedFlow:
+    """Return what came of the questions of one flow that were asked of another."""
+    found = gathering.summary(name=after, compared_with=before, failures={})
+    return MovedFlow(
+        before=before,
+        after=after,
+        items=found.items,
+        succeeded=found.succeeded,
+        similarity=found.answers.similarity,
+        time_ratio=found.speed.p95_ratio,
+        token_ratio=found.tokens.mean_ratio,
+        cost_ratio=found.costs.spread.mean_ratio,
+        headline=headline(found, moved=(before, after)),
+    )
 
 
 _IN_WORDS: dict[Against, str] = {

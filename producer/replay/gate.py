@@ -52,6 +52,7 @@ FIGURES: dict[str, Figure] = {
     "p95_ratio": Figure(kind="ratio", meaning="95th percentile of the duration, now by before"),
     "first_token_ratio": Figure(kind="ratio", meaning="median time to the first token, now by before"),
     "token_ratio": Figure(kind="ratio", meaning="mean tokens, now by before"),
+    "cost_ratio": Figure(kind="ratio", meaning="mean cost of an answer, now by before"),
     "p50": Figure(kind="duration", meaning="median duration"),
     "p95": Figure(kind="duration", meaning="95th percentile of the duration"),
     "p99": Figure(kind="duration", meaning="99th percentile of the duration"),
@@ -189,6 +190,8 @@ def _value(name: str, summary: Summary) -> Estimate | float | None:
             return summary.first_token.p50_ratio
         case "token_ratio":
             return summary.tokens.mean_ratio
+        case "cost_ratio":
+            return summary.costs.spread.mean_ratio
         case "mean_ratio" | "p50_ratio" | "p95_ratio":
             ratio: Estimate | None = getattr(summary.speed, name)
             return ratio

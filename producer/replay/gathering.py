@@ -11,21 +11,20 @@ import numpy as np
 from agentic_flywheel.models import State
 from producer.replay import statistics
 from producer.replay.comparing import Against, Change, answered, route_of
+from producer.replay.costing import CostGathering
 from producer.replay.recorded import Recorded
 from producer.replay.sampling import BINS, PairSample, Timeline, bin_of
-from producer.replay.statistics import Numbers
+from producer.replay.spreading import spread_of
 from producer.replay.summary import (
     SIMILARITY_BINS,
     Answers,
     Doings,
     Durations,
     ErrorCount,
-    Quantiles,
     RouteChange,
     Routes,
     ScoreFigures,
     Share,
-    Spread,
     Summary,
 )
 
@@ -86,7 +85,9 @@ class Counted:
 class Gathering:
     """Takes changes one by one; ``summary`` and ``most_changed`` say what they come to."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: int = SHOWN) -> None:
+        """``shown``: how many of the most changed items are kept."""
+        self._shown = shown
         self._items = self._succeeded = self._compared = 0
         self._against: Counter[Against] = Counter()
         self._span: tuple[datetime, datetime] | None = None
@@ -103,6 +104,7 @@ class Gathering:
         self._error_types: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         self._latency, self._flow_time, self._first_token, self._tokens = (PairSample() for _ in range(4))
         self._token_sums: list[int | None] = [None, None]
+        self._costs = CostGathering()
         self._bins = np.zeros((2, 2, BINS), np.int64)
         self._scores: dict[str, PairSample] = {}
         self._timeline = Timeline()
@@ -120,6 +122,7 @@ class Gathering:
         self._sources.add(change.sources_changed)
         self._stops.add(change.stop_changed)
         self._add_times(change)
+        self._costs.add(change)
         for label, verdict in change.scores.items():
             old = change.scores_before.get(label)
             self._scores.setdefault(label, PairSample()).add(old.score if old else None, verdict.score)
@@ -185,9 +188,9 @@ class Gathering:
     def _keep(self, change: Change) -> None:
         # The earlier of two that changed as much is kept; the heap's least is the first to go.
         entry = (change.magnitude, -self._items)
-        if len(self._top) < SHOWN:
+        if len(self._top) < self._shown:
             heapq.heappush(self._top, (*entry, change.cut(_CHARACTERS)))
-        elif entry > self._top[0][:2]:
+        elif self._top and entry > self._top[0][:2]:
             heapq.heapreplace(self._top, (*entry, change.cut(_CHARACTERS)))
 
     def most_changed(self) -> list[Change]:
@@ -196,7 +199,7 @@ class Gathering:
 
     def summary(self, *, name: str, compared_with: str, missing: int = 0, failures: dict[str, int]) -> Summary:
         """Return the figures. ``failures``: by evaluator, how many answers it could not judge."""
-        flow_time = _spread(self._flow_time)
+        flow_time = spread_of(self._flow_time)
         of_flows = bool(flow_time.pairs or (not self._compared and flow_time.after))
         bins = self._bins[int(of_flows)]
         return Summary(
@@ -218,12 +221,13 @@ class Gathering:
             errors=self._errors.share(),
             error_types=self._errors_summary(),
             cached=self._cached.share(),
-            latency=_spread(self._latency),
+            latency=spread_of(self._latency),
             flow_time=flow_time,
-            first_token=_spread(self._first_token),
-            tokens=_spread(self._tokens).model_copy(
+            first_token=spread_of(self._first_token),
+            tokens=spread_of(self._tokens).model_copy(
                 update={"total_before": self._token_sums[0], "total": self._token_sums[1]}
             ),
+            costs=self._costs.costs(),
             scores=tuple(
                 _score(label, self._scores.get(label), failures.get(label, 0))
                 for label in dict.fromkeys([*failures, *self._scores])
@@ -275,27 +279,6 @@ class Gathering:
 
 def _named(outcome: Recorded) -> str:
     return route_of(outcome) or " + ".join(sorted(outcome.domains))
-
-
-def _quantiles(values: Numbers) -> Quantiles | None:
-    if not len(values):
-        return None
-    p50, p95, p99 = (round(float(each), 1) for each in np.quantile(values, [0.5, 0.95, 0.99]))
-    return Quantiles(n=len(values), mean=round(float(values.mean()), 1), p50=p50, p95=p95, p99=p99)
-
-
-def _spread(sample: PairSample) -> Spread:
-    before, after = sample.pairs()
-    if not len(before):
-        return Spread(after=_quantiles(sample.after()))
-    return Spread(
-        pairs=len(before),
-        before=_quantiles(before),
-        after=_quantiles(after),
-        mean_ratio=statistics.ratio(before, after, statistics.average),
-        p50_ratio=statistics.ratio(before, after, statistics.quantile(0.5)),
-        p95_ratio=statistics.ratio(before, after, statistics.quantile(0.95)),
-    )
 
 
 def _score(label: str, sample: PairSample | None, failures: int) -> ScoreFigures:

@@ -13,7 +13,7 @@ def new_run_id() -> str:
     return secrets.token_hex(8)
 
 
-def query_id(run_id: str, number: int, attempt: int = 1) -> str:
+def query_id(run_id: str, number: int | str, attempt: int = 1) -> str:
     """Return the id under which an item is asked, in uuid4's layout as ``models.new_query_id`` has it.
 
     All ids of a replay begin with the same eight digits, so one channel tells of all its queries. ``attempt`` counts
@@ -21,6 +21,11 @@ def query_id(run_id: str, number: int, attempt: int = 1) -> str:
     """
     digits = hashlib.sha256(f"{run_id}|{number}|{attempt}".encode()).hexdigest()
     return channel_of(run_id) + in_uuid4_layout(digits)[8:]
+
+
+def retry_id(letter: str, attempt: int) -> str:
+    """Return the id under which a dead letter is asked again, whoever does it: of two at once, one asks."""
+    return query_id("dead letters", f"{letter}|retry", attempt)
 
 
 def channel_of(run_id: str) -> str:

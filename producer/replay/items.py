@@ -44,12 +44,14 @@ class ReplayItem(Asked, Model):
     expected_flow: Text | None = None
     expected_domain: Text | None = None
     metadata: JsonObject = Field(default_factory=dict)
+    #: The flow that answered it before, where ``flow`` is asked in its place.
+    moved_from: Slug | None = None
     #: Its outcome before, where the source has one.
     baseline: Recorded | None = None
 
     @model_validator(mode="after")
     def _is_bounded(self) -> Self:
-        return bounded(self, "number", "id", "expected", "expected_flow", "expected_domain", "baseline")
+        return bounded(self, "number", "id", "expected", "expected_flow", "expected_domain", "moved_from", "baseline")
 
     def written(self) -> str:
         """Return the item as one line of JSON, without its end."""

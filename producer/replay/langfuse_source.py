@@ -10,6 +10,7 @@ from typing import Any
 
 from agentic_flywheel.errors import UnusableSource
 from agentic_flywheel.models import State
+from agentic_flywheel.prices import cost_told
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing.archive import ArchiveAway, Wish
 from agentic_flywheel.tracing.langfuse_archive import LangfuseArchive
@@ -97,6 +98,7 @@ def _of_trace(number: int, root: Observation) -> Read:
         domains=(str(metadata["domain"]),) if metadata.get("domain") else (),
         confidence=float(confidence) if isinstance(confidence, int | float) else None,
         cached=metadata.get("cached") is True,
+        cost=cost_told(metadata.get("cost")),
         error_type=str(metadata["error_type"]) if metadata.get("error_type") else None,
         latency_ms=round((root.end - root.start) / 1e6, 3),
         at=datetime.fromtimestamp(root.end / 1e9, UTC),

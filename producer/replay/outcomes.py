@@ -34,6 +34,7 @@ def of_record(record: Record, *, score: float | None = None) -> Recorded:
         flow_ms=_milliseconds(record, "started"),
         first_token_ms=_rounded(answer.first_token.total_seconds() * 1000) if answer and answer.first_token else None,
         tokens=answer.usage.total_tokens if answer and answer.usage else None,
+        cost=answer.cost if answer else None,
         tools=tuple(use.name for use in answer.tools) if answer else None,
         sources=source_names(answer.sources) if answer else None,
         stopped=bool(record.last_stop) if answer or record.last_stop else None,

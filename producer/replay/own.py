@@ -13,6 +13,7 @@ from agentic_flywheel.broker.stored import passing_over, read_stored, reading
 from agentic_flywheel.models import Query, Record, State
 from producer.replay import outcomes
 from producer.replay.items import ReplayItem
+from producer.replay.moves import Conversations
 from producer.replay.recorded import Recorded
 from producer.replay.wanted import Wanted
 
@@ -21,10 +22,13 @@ CLIENT, RETRY_CLIENT = "replay", "retry"
 _PAGE = 200
 
 
-async def read_records(batch: Batch, wanted: Wanted) -> AsyncIterator[ReplayItem]:
+async def read_records(
+    batch: Batch, wanted: Wanted, conversations: Conversations | None = None
+) -> AsyncIterator[ReplayItem]:
     """Yield the queries that are wanted, each with its outcome; those of an owner in the order they were asked.
 
-    What replays asked is left out, and what was asked under a confidential profile. Raises BrokerUnavailable.
+    ``conversations``: gives those of a session what was said in it before. What replays asked is left out, and what
+    was asked under a confidential profile. Raises BrokerUnavailable.
     """
     number = 0
     for owner in await _owners(batch):
@@ -36,7 +40,9 @@ async def read_records(batch: Batch, wanted: Wanted) -> AsyncIterator[ReplayItem
                 rating = _rating(scores[record.query_id])
                 if wanted.admits_rating(rating):
                     number += 1
-                    yield _of_record(number, record, rating)
+                    item = _of_record(number, record, rating)
+                    said = await conversations.before(record) if conversations else ()
+                    yield item.model_copy(update={"history": said}) if said else item
 
 
 async def read_letters(batch: Batch, wanted: Wanted) -> AsyncIterator[ReplayItem]:

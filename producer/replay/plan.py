@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
+from agentic_flywheel.given import Slug
 from agentic_flywheel.models import CachePolicy, Identifier, Model, Priority
+
+#: Flows that one replay moves.
+MOST_MOVES = 20
+#: By the flow that answered: the flow that is asked instead.
+Moves = Annotated[dict[Slug, Slug], Field(max_length=MOST_MOVES)]
 
 
 class Options(Model):
@@ -29,6 +36,8 @@ class Options(Model):
     owner: Identifier = "replay"
     #: Run on a stack of its own, which it starts and stops.
     local: bool = False
+    #: Flows that are asked in the place of those that answered; with them, only their questions are asked.
+    moves: Moves = {}
     #: Dead letters asked again: in their own sessions, by their own users, and each leaves the list when it has ended.
     redrive: bool = False
 

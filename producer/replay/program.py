@@ -121,7 +121,8 @@ class Replay:
         if options.local:
             self._starter()
         if not (options.local or options.dry_run):
-            batch = Batch(connect(stack_settings(self._settings).redis_url))
+            here = stack_settings(self._settings)
+            batch = Batch(connect(here.redis_url, prefix=here.key_prefix))
             try:
                 await batch.call("PING")
             finally:
@@ -143,7 +144,7 @@ class Replay:
         plan = Plan(run_id=new_run_id(), source=self._source.title, options=self._options, created=datetime.now(UTC))
         self.folder.save(plan)
         try:
-            reads = read_source(self._source, self._settings)
+            reads = read_source(self._source, self._settings, plan.options.moves)
             return await self.folder.take_in(reads, plan, strict=self._strict, on_note=self._say)
         except FlywheelError:
             self.folder.abandon()

@@ -18,7 +18,7 @@ SHOWN = 160
 #: Fields whose values are JSON.
 NESTED = frozenset({"metadata", "config", "form", "history", "uploads"})
 #: Fields that a line may give. `answer` is the text of before.
-FIELDS = frozenset(ReplayItem.model_fields) - {"number", "baseline"} | {"answer"}
+FIELDS = frozenset(ReplayItem.model_fields) - {"number", "baseline", "moved_from"} | {"answer"}
 #: Of these a number is taken as the text that it was written as.
 _TEXTS = FIELDS - NESTED - {"question", "context"}
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
-from agentic_flywheel.models import Band, Model, State
+from agentic_flywheel.models import Band, Cost, Model, State
 
 #: `classified`: a dry run stopped after the route, or a baseline that tells no more than a route.
 RecordedState = Literal[State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED, "classified"]
@@ -48,6 +48,8 @@ class Recorded(Model):
     #: From the flow's call to its first token; None where it does not stream.
     first_token_ms: float | None = None
     tokens: int | None = None
+    #: Nothing where it came from the cache or shared another query's call.
+    cost: Cost | None = None
     #: The tools that were called, in their order, and the sources that were cited, by name.
     tools: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None

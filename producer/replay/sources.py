@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.errors import UnusableSource
+from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import stack_settings
 from producer.replay.files import read_file, read_objects, read_stream
 from producer.replay.items import ReplayItem
+from producer.replay.moves import Conversations, moved
 from producer.replay.own import read_letters, read_records
 from producer.replay.reads import Read
 from producer.replay.sample import ItemSample
@@ -66,14 +68,20 @@ def source_named(name: str, wanted: Wanted, encoding: str = "") -> Source:
     return Source(kind, name, wanted, encoding=encoding)
 
 
-async def read_source(source: Source, settings: Settings) -> AsyncIterator[Read]:
-    """Yield what the source holds, or a sample of it. Raises UnusableSource, BrokerUnavailable."""
+async def read_source(source: Source, settings: Settings, moves: Mapping[str, str]) -> AsyncIterator[Read]:
+    """Yield what the source holds, or a sample of it; with ``moves``, what those flows have answered.
+
+    Raises UnusableSource, UnknownFlow, InvalidRegistry, BrokerUnavailable.
+    """
+    reads = _whole(source, settings, moves)
+    if moves:
+        reads = moved(reads, moves, source.title)
     if source.wanted.sample is None:
-        async for read in _whole(source, settings):
+        async for read in reads:
             yield read
         return
     sample = ItemSample(source.wanted.sample)
-    async for read in _whole(source, settings):
+    async for read in reads:
         if isinstance(read, ReplayItem):
             sample.add(read)
         else:
@@ -82,7 +90,11 @@ async def read_source(source: Source, settings: Settings) -> AsyncIterator[Read]
         yield item
 
 
-async def _whole(source: Source, settings: Settings) -> AsyncIterator[Read]:
+async def _whole(source: Source, settings: Settings, moves: Mapping[str, str]) -> AsyncIterator[Read]:
+    catalog = load_catalog(find_registry(settings.registry)) if moves else None
+    for new in moves.values():
+        assert catalog is not None
+        catalog.flow(new)
     match source.kind:
         case "file":
             lines = read_file(Path(source.name), source.encoding)
@@ -103,9 +115,15 @@ async def _whole(source: Source, settings: Settings) -> AsyncIterator[Read]:
                 yield read
             return
         case "records" | "dead-letters":
-            batch = Batch(connect(stack_settings(settings).redis_url))
+            here = stack_settings(settings)
+            batch = Batch(connect(here.redis_url, prefix=here.key_prefix))
             try:
-                async for item in (read_records if source.kind == "records" else read_letters)(batch, source.wanted):
+                conversations = Conversations(batch, catalog, moves) if catalog is not None else None
+                async for item in (
+                    read_records(batch, source.wanted, conversations)
+                    if source.kind == "records"
+                    else read_letters(batch, source.wanted)
+                ):
                     yield item
             finally:
                 await batch.close()

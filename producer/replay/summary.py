@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime
 
-from agentic_flywheel.models import Model
+from agentic_flywheel.models import Cost, Model
 from producer.replay.comparing import Against
 from producer.replay.sampling import Moment
 from producer.replay.statistics import Estimate
@@ -36,6 +36,19 @@ class Spread(Model):
     #: Sums over all items, where they mean something (tokens).
     total_before: int | None = None
     total: int | None = None
+
+
+class Costs(Model):
+    """What answers cost before and after, where flows were called both times: in billionths of the currency's unit."""
+
+    currency: str = ""
+    spread: Spread = Spread()
+    #: Sums over all items whose cost is known.
+    total_before: Cost | None = None
+    total: Cost | None = None
+    #: Answers whose cost is not known.
+    unknown_before: int = 0
+    unknown: int = 0
 
 
 class Share(Model):
@@ -145,6 +158,20 @@ class Headline(Model):
     facts: tuple[str, ...] = ()
 
 
+class MovedFlow(Model):
+    """One flow whose questions were asked of another, and what came of these alone."""
+
+    before: str
+    after: str
+    items: int
+    succeeded: int
+    similarity: Estimate | None = None
+    time_ratio: Estimate | None = None
+    token_ratio: Estimate | None = None
+    cost_ratio: Estimate | None = None
+    headline: Headline
+
+
 class Summary(Model):
     """All figures of a replay and of its comparison."""
 
@@ -175,6 +202,7 @@ class Summary(Model):
     flow_time: Spread = Spread()
     first_token: Spread = Spread()
     tokens: Spread = Spread()
+    costs: Costs = Costs()
     scores: tuple[ScoreFigures, ...] = ()
     durations: Durations = Durations()
     #: Whether ``durations``, and ``speed``, are those of flows, or with the wait.
@@ -182,6 +210,8 @@ class Summary(Model):
     timeline: tuple[Moment, ...] = ()
     gate: tuple[ConditionOutcome, ...] = ()
     headline: Headline | None = None
+    #: Where other flows were asked than those that answered before.
+    moves: tuple[MovedFlow, ...] = ()
 
     @property
     def gate_passed(self) -> bool:

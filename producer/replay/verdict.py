@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from agentic_flywheel.prices import Cost, rounded
 from producer.replay import wording
-from producer.replay.statistics import FEW, Finding
-from producer.replay.summary import Doings, Headline, Spread, Summary
+from producer.replay.statistics import FEW, Estimate, Finding
+from producer.replay.summary import Costs, Doings, Headline, Spread, Summary
 
 #: Differences up to these do not matter: of a ratio, of a share, of a score or a likeness.
 RATIO_MARGIN, SHARE_MARGIN, SCORE_MARGIN = 0.1, 0.01, 0.02
@@ -12,15 +13,29 @@ RATIO_MARGIN, SHARE_MARGIN, SCORE_MARGIN = 0.1, 0.01, 0.02
 ALIKE = 0.85
 
 
-def headline(summary: Summary) -> Headline:
-    """Return the verdict on a replay."""
-    found = (_routes(summary), _answers(summary), _doings(summary), _errors(summary), _speed(summary))
+def headline(summary: Summary, *, moved: tuple[str, str] | None = None, several: bool = False) -> Headline:
+    """Return the verdict on a replay.
+
+    ``moved``: the flow that answered before and the one that was asked in its place; ``several``: these were several.
+    """
+    moves = several or moved is not None
+    found = (
+        _moved(summary, moved) if moved else "",
+        _strayed(summary) if moves else _routes(summary),
+        _answers(summary, with_interval=moves),
+        _doings(summary),
+        _errors(summary),
+        _failures(summary) if moves else "",
+        _speed(summary),
+        _tokens(summary) if moves else "",
+        _costs(summary),
+    )
     facts = (*filter(None, found), *_scores(summary))
-    tone, line = _line(summary)
+    tone, line = _line(summary, "move" if moves else "ship")
     return Headline(tone=tone, line=line, facts=facts)
 
 
-def _line(summary: Summary) -> tuple[str, str]:
+def _line(summary: Summary, step: str) -> tuple[str, str]:
     if summary.gate:
         missed = [each for each in summary.gate if not each.passed]
         unsure = sum(not each.certain for each in summary.gate)
@@ -40,8 +55,9 @@ def _line(summary: Summary) -> tuple[str, str]:
         return "unclear", f"{wording.count(summary.compared, 'question')} are too few to tell"
     worse = _reservations(summary)
     if worse:
-        return "mixed", f"Look before you ship: {' and '.join(worse)}"
-    if _errors_finding(summary) is Finding.UNCLEAR or _ratio_finding(summary.speed) is Finding.UNCLEAR:
+        return "mixed", f"Look before you {step}: {' and '.join(worse)}"
+    unclear = (_errors_finding(summary), _ratio_finding(summary.speed), _mean_finding(summary.costs.spread))
+    if Finding.UNCLEAR in unclear:
         return "mixed", "Nothing got worse that this sample can show"
     return "good", "Nothing that matters changed for the worse"
 
@@ -56,6 +72,8 @@ def _reservations(summary: Summary) -> list[str]:
     found += [f"{what} changed" for what, doings in _did(summary) if doings.share and doings.share.low > 0]
     if _ratio_finding(summary.speed) is Finding.HIGHER:
         found.append("flows are slower")
+    if _mean_finding(summary.costs.spread) is Finding.HIGHER:
+        found.append("answers cost more")
     return found
 
 
@@ -74,6 +92,30 @@ def _ratio_finding(spread: Spread) -> Finding | None:
     return ratio.finding(null=1.0, margin=RATIO_MARGIN) if ratio is not None else None
 
 
+def _mean_finding(spread: Spread) -> Finding | None:
+    ratio = spread.mean_ratio
+    return ratio.finding(null=1.0, margin=RATIO_MARGIN) if ratio is not None else None
+
+
+def _moved(summary: Summary, moved: tuple[str, str]) -> str:
+    return f"{moved[1]} was asked the {wording.count(summary.items, 'question')} that {moved[0]} has answered."
+
+
+def _strayed(summary: Summary) -> str:
+    """Return how many questions another flow answered than the one that was asked; nothing where none was."""
+    routes = summary.routes
+    if not routes.changed or routes.share is None:
+        return ""
+    share = wording.percent(routes.share.value)
+    return f"{wording.count(routes.changed, 'question')} ({share}) went to another flow than was asked: its fallback."
+
+
+def _failures(summary: Summary) -> str:
+    """Return with which errors questions fail now."""
+    failures = [f"{wording.count(each.after)} × {each.error_type}" for each in summary.error_types if each.after]
+    return f"What failed now: {', '.join(failures)}." if failures else ""
+
+
 def _routes(summary: Summary) -> str:
     routes = summary.routes
     if routes.share is None:
@@ -86,14 +128,15 @@ def _routes(summary: Summary) -> str:
     )
 
 
-def _answers(summary: Summary) -> str:
+def _answers(summary: Summary, *, with_interval: bool) -> str:
     answers = summary.answers
     if answers.similarity is None:
         return ""
     same = answers.exact + answers.normalised
+    interval = f" (95 % interval {wording.between(answers.similarity, '{:.2f}'.format)})" if with_interval else ""
     return (
         f"{wording.percent(same / answers.compared)} of the answers are the same; "
-        f"likeness is {answers.similarity.value:.2f} on average."
+        f"likeness is {answers.similarity.value:.2f} on average{interval}."
     )
 
 
@@ -133,7 +176,7 @@ def _speed(summary: Summary) -> str:
         return ""
     what = "Flows" if summary.durations_of_flows else "Answers"
     ends = f"p95 {wording.duration(spread.before.p95)} → {wording.duration(spread.after.p95)}"
-    interval = f"{wording.times(ratio.value)}, 95 % interval {wording.between(ratio, wording.times)}"
+    interval = _change(ratio)
     match ratio.finding(null=1.0, margin=RATIO_MARGIN):
         case Finding.HIGHER:
             return f"{what} are slower: {ends} ({interval})."
@@ -143,6 +186,45 @@ def _speed(summary: Summary) -> str:
             return f"{what} are as fast as before: {ends} ({interval})."
         case _:
             return f"Too few cases to tell whether {what.lower()} got slower: {ends} ({interval})."
+
+
+def _tokens(summary: Summary) -> str:
+    spread = summary.tokens
+    if spread.mean_ratio is None or spread.before is None or spread.after is None:
+        return ""
+    ends = f"{wording.count(round(spread.before.mean))} → {wording.count(round(spread.after.mean))}"
+    return f"An answer takes {ends} tokens on average ({_change(spread.mean_ratio)})."
+
+
+def _costs(summary: Summary) -> str:
+    costs = summary.costs
+    ratio, before, after = costs.spread.mean_ratio, costs.spread.before, costs.spread.after
+    unknown = _unknown(costs)
+    if ratio is None or before is None or after is None:
+        known = costs.total_before is not None or costs.total is not None
+        return f"What answers cost cannot be compared{unknown}." if known and unknown else ""
+    old, new = (rounded(Cost.of_parts(round(each.mean), costs.currency)) for each in (before, after))
+    told = f"{old} → {new} on average ({_change(ratio)})"
+    match ratio.finding(null=1.0, margin=RATIO_MARGIN):
+        case Finding.HIGHER:
+            return f"Answers cost more: {told}{unknown}."
+        case Finding.LOWER:
+            return f"Answers cost less: {told}{unknown}."
+        case Finding.SAME:
+            return f"Answers cost as much as before: {told}{unknown}."
+        case _:
+            return f"Too few cases to tell whether answers cost more: {told}{unknown}."
+
+
+def _unknown(costs: Costs) -> str:
+    """Return of how many answers the cost is not known; nothing where there are none."""
+    told = ((costs.unknown_before, "before"), (costs.unknown, "now"))
+    named = " and ".join(f"of {wording.count(count)} answers {when}" for count, when in told if count)
+    return f"; that {named} is not known" if named else ""
+
+
+def _change(ratio: Estimate) -> str:
+    return f"{wording.times(ratio.value)}, 95 % interval {wording.between(ratio, wording.times)}"
 
 
 def _scores(summary: Summary) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ async def answers(url: str, *, loading: timedelta = timedelta(seconds=60)) -> bo
     deadline = asyncio.get_running_loop().time() + loading.total_seconds()
     while True:
         try:
-            async with client_of(url, seconds=2, connect_seconds=2) as client:
+            async with client_of(url, prefix="", seconds=2, connect_seconds=2) as client:
                 return bool(await client.ping())
         except BusyLoadingError:
             if asyncio.get_running_loop().time() > deadline:

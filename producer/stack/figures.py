@@ -24,7 +24,7 @@ async def serving_figures(settings: Settings, info: StackInfo) -> AsyncIterator[
     from agentic_flywheel.figures.metrics import MetricsServer
     from agentic_flywheel.registry import CatalogWatch
 
-    batch = Batch(connect(info.redis_url))
+    batch = Batch(connect(info.redis_url, prefix=info.key_prefix))
     server = MetricsServer(batch, CatalogWatch(settings.registry).current)
     await server.start(urlsplit(address).port or 0, host=settings.metrics_host)
     try:

@@ -40,12 +40,13 @@ class _Queues:
 class _WholeQueues:
     """Counts the messages of queues. Flower's own counts lists alone, and reaches not every form of broker."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, prefix: str) -> None:
+        self._address, self._prefix = address, prefix
 
     async def queues(self, names: list[str]) -> list[dict[str, Any]]:
         """Return the name of each queue and its number of messages. Raises redis' own errors."""
-        async with client_of(self._address, seconds=2, connect_seconds=1) as client, client.pipeline() as pipe:
+        client = client_of(self._address, prefix=self._prefix, seconds=2, connect_seconds=1)
+        async with client, client.pipeline() as pipe:
             for name in names:
                 pipe.llen(name)
                 pipe.zcard(wire.backlog_key(name))
@@ -67,20 +68,20 @@ def main() -> None:
             return queues(super().get_active_queue_names())
 
         def get_broker(self) -> _WholeQueues:
-            return _WholeQueues(settings.redis_url)
+            return _WholeQueues(settings.redis_url, settings.key_prefix)
 
     class Lengths(GetQueueLengths):  # type: ignore[misc]
         def get_active_queue_names(self) -> list[str]:
             return queues(super().get_active_queue_names())
 
         def get_broker(self) -> _WholeQueues:
-            return _WholeQueues(settings.redis_url)
+            return _WholeQueues(settings.redis_url, settings.key_prefix)
 
     # The first that matches a path answers it.
     handlers[:0] = [(r"/broker", Broker), (r"/api/queues/length", Lengths)]
     app = Celery("flywheel")
     # Without workers that answer, Flower names this one.
-    app.conf.update(celery_settings(settings.redis_url), task_default_queue=wire.CLASSIFY_QUEUE)
+    app.conf.update(celery_settings(settings.redis_url, settings.key_prefix), task_default_queue=wire.CLASSIFY_QUEUE)
     app.start(["flower", *sys.argv[1:]])
 
 

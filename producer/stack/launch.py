@@ -77,14 +77,17 @@ async def _start(
 ) -> None:
     broker = await find_broker(settings, stack.ports, private=private)
     if broker.service is None:
-        await check_broker(broker.url)
+        await check_broker(broker.url, settings.key_prefix)
     else:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"
     stack.say(f"Broker   {without_secrets(broker.url)} ({where})")
 
     info = StackInfo(
-        redis_url=broker.url, flowise_url=settings.flowise_base_url, broker_started=broker.service is not None
+        redis_url=broker.url,
+        key_prefix=settings.key_prefix,
+        flowise_url=settings.flowise_base_url,
+        broker_started=broker.service is not None,
     )
     others = []
     if sandbox if sandbox is not None else settings.flowise_base_url is None:
@@ -105,7 +108,7 @@ async def _start(
     if gateway:
         port = stack.ports.claim(prefer=GATEWAY_PORT)
         info = info.model_copy(update={"api_url": f"http://127.0.0.1:{port}"})
-        others.append(services.gateway(port, broker=broker.url, flowise=info.flowise_url))
+        others.append(services.gateway(settings, port, broker=broker.url, flowise=info.flowise_url))
         stack.say(f"API      {info.api_url}")
     names = [f"worker-{n}" for n in range(1, workers + 1)]
     ports = _metrics_ports(stack, settings, names)

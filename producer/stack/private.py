@@ -34,5 +34,4 @@ async def private_stack(settings: Settings, on_line: Callable[[str], None]) -> A
                 if time.monotonic() > give_up:
                     raise
                 await asyncio.sleep(0.5)
-        addresses = {"redis_url": stack.info.redis_url, "flowise_base_url": stack.info.flowise_url}
-        yield settings.model_copy(update=addresses)
+        yield settings.model_copy(update=stack.info.places)

@@ -46,7 +46,12 @@ def flower(settings: Settings, *, broker: str, port: int, user: str, password: s
     }
     argv = (*_PYTHON, "producer.stack.flower", *(f"--{name}={value}" for name, value in options.items()))
     registry = find_registry(settings.registry).absolute()
-    env = {"FLOWER_BASIC_AUTH": f"{user}:{password}", "FLYWHEEL_REDIS_URL": broker, "FLYWHEEL_REGISTRY": str(registry)}
+    env = {
+        "FLOWER_BASIC_AUTH": f"{user}:{password}",
+        "FLYWHEEL_REDIS_URL": broker,
+        "FLYWHEEL_KEY_PREFIX": settings.key_prefix,
+        "FLYWHEEL_REGISTRY": str(registry),
+    }
 
     async def ready() -> bool:
         return await _serves(port, "/healthcheck")
@@ -55,10 +60,10 @@ def flower(settings: Settings, *, broker: str, port: int, user: str, password: s
     return Service("flower", argv, Stage.COMPANION, ready, env=env, folder=settings.home)
 
 
-def gateway(port: int, *, broker: str, flowise: str | None) -> Service:
+def gateway(settings: Settings, port: int, *, broker: str, flowise: str | None) -> Service:
     """Return the HTTP gateway, on loopback; it lets in who comes with a token, or anybody where there is none."""
     argv = (*_PYTHON, "http_gateway", "--port", str(port))
-    env = {"FLYWHEEL_REDIS_URL": broker, **({"FLYWHEEL_FLOWISE_BASE_URL": flowise} if flowise else {})}
+    env = _places(settings, broker, flowise)
 
     async def ready() -> bool:
         return await _serves(port, "/healthz")
@@ -81,7 +86,7 @@ def worker(
     argv = [*_PYTHON, "workers", "--name", name, "--ready-file", str(told)]
     argv += ["--queues", ",".join(queues)] if queues else []
     argv += ["--events"] if events else []
-    env = {"FLYWHEEL_REDIS_URL": broker, **({"FLYWHEEL_FLOWISE_BASE_URL": flowise} if flowise else {})}
+    env = _places(settings, broker, flowise)
     if settings.flowise_api_key is not None:
         env["FLYWHEEL_FLOWISE_API_KEY"] = settings.flowise_api_key.get_secret_value()
     env["FLYWHEEL_METRICS_PORT"] = "off" if metrics_port is None else str(metrics_port)
@@ -91,6 +96,11 @@ def worker(
         return told.exists()
 
     return Service(name, tuple(argv), Stage.WORKER, ready, env=env, grace=settings.grace)
+
+
+def _places(settings: Settings, broker: str, flowise: str | None) -> dict[str, str]:
+    places = {"FLYWHEEL_REDIS_URL": broker, "FLYWHEEL_KEY_PREFIX": settings.key_prefix}
+    return {**places, **({"FLYWHEEL_FLOWISE_BASE_URL": flowise} if flowise else {})}
 
 
 async def _serves(port: int, path: str) -> bool:

@@ -52,7 +52,7 @@ from producer.replay.wanted import Wanted
 
 #: What stands in the place of a value; and in that of one field, of which there are many.
 DAMAGE = ("{", '{"a": 1}', "x\ny", b"\xff\xfe", "9" * 30, "[" * 20_000)
-IN_FIELDS = ("{", "9" * 30)
+IN_FIELDS = ("{", "9" * 30, b"\xff\xfe")
 
 
 class Kept(NamedTuple):
@@ -197,8 +197,18 @@ def damages(house: House, key: str) -> Iterator[tuple[str, Callable[[], object]]
         yield "a field too many", partial(client.hset, key, "q|f|x", "x")
     elif kind == "list":
         yield from ((repr(each)[:20], partial(client.lset, key, 0, each)) for each in DAMAGE)
+    elif kind == "zset":
+        yield "a member that is not UTF-8", partial(client.zadd, key, {b"\xff\xfe": 1e15})
+    elif kind == "set":
+        yield "a member that is not UTF-8", partial(client.sadd, key, b"\xff\xfe")
     elif kind == "stream":
-        for fields in ({"x": "y"}, {"kind": "token"}, {"kind": "token", "data": "{"}, {"kind": "final", "data": "[]"}):
+        for fields in (
+            {"x": "y"},
+            {"kind": "token"},
+            {"kind": "token", "data": "{"},
+            {"kind": "final", "data": "[]"},
+            {b"\xff": "y"},
+        ):
             yield str(fields), partial(client.xadd, key, fields)
 
 

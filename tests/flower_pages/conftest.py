@@ -58,10 +58,11 @@ async def ready(service: Service) -> bool:
     return await service.ready()
 
 
-def start_flower(house: House, *, broker: str = "") -> tuple[Flower, Process]:
+def start_flower(house: House, *, broker: str = "", prefix: str = "") -> tuple[Flower, Process]:
     port = free_port()
+    settings = house.settings.model_copy(update={"key_prefix": prefix})
     service = services.flower(
-        house.settings, broker=broker or house.broker.url, port=port, user="flywheel", password=PASSWORD
+        settings, broker=broker or house.broker.url, port=port, user="flywheel", password=PASSWORD
     )
     log = house.folder / f"flower-{port}.log"
     process = Process(service.argv, log=log, env=service.env)

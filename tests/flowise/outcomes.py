@@ -212,8 +212,8 @@ FAILURES: dict[str, FlowError] = {
     "agent_tool_error_stream": FlowFailed(F, f"Error in Agent node: {OUT_OF_STOCK}"),
     "chat_401": FlowUnauthorized(F, PROVIDER_KEY),
     "chat_401_stream": FlowUnauthorized(F, PROVIDER_KEY),
-    "chat_429": ProviderUnavailable(F, "429 Rate limit reached for fake"),
-    "chat_500": ProviderUnavailable(F, "500 The server had an error"),
+    "chat_429": ProviderUnavailable(F, "429 Rate limit reached for fake", repeated=True),
+    "chat_500": ProviderUnavailable(F, "500 The server had an error", repeated=True),
     "err_bad_json": FlowRefused(F, "Unexpected end of JSON input"),
     "err_bad_uuid": FlowNotFound(F, "not-a-uuid"),
     "err_chatid_number": FlowRefused(F, "Invalid chatId: must be a string"),
@@ -235,14 +235,14 @@ FAILURES: dict[str, FlowError] = {
     "limited_stream": FlowRateLimited(F, 54.0),
     "llm_401": FlowUnauthorized(F, PROVIDER_KEY),
     "llm_401_stream": FlowUnauthorized(F, PROVIDER_KEY),
-    "llm_429": ProviderUnavailable(F, "Error in LLM node: 429 Rate limit reached for fake"),
-    "llm_500": ProviderUnavailable(F, "Error in LLM node: 500 The server had an error"),
-    "llm_500_stream": ProviderUnavailable(F, "Error in LLM node: 500 The server had an error"),
+    "llm_429": ProviderUnavailable(F, "Error in LLM node: 429 Rate limit reached for fake", repeated=True),
+    "llm_500": ProviderUnavailable(F, "Error in LLM node: 500 The server had an error", repeated=True),
+    "llm_500_stream": ProviderUnavailable(F, "Error in LLM node: 500 The server had an error", repeated=True),
     "upload_wrong_ending": FlowRefused(
         F,
         'MIME type mismatch: file extension "jpg" does not match declared MIME type "image/png". Expected: png',
     ),
-    "llm_drop_stream": ProviderUnavailable(F, "Error in LLM node: terminated"),
+    "llm_drop_stream": ProviderUnavailable(F, "Error in LLM node: terminated", repeated=True),
 }
 
 #: Predictions that never end: only a bound on the wait helps.

@@ -94,8 +94,8 @@ async def test_a_call_that_concerns_no_flow_names_none() -> None:
         with pytest.raises(ServerUnreachable) as refused:
             await client.ping()
 
-    assert refused.value.message.startswith("Flowise could not be reached: ")
-    assert FlowTimeout("*", 2).message == "Flowise had not answered within 2 s"
+    assert refused.value.message.startswith("The server could not be reached: ")
+    assert FlowTimeout("*", 2).message == "The server had not answered within 2 s"
 
 
 @pytest.mark.parametrize("streamed", [True, False])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import socket
 import time
 from typing import Any
 
@@ -48,6 +50,15 @@ async def answer_to_begun(port: int, method: str, path: str, kind: str, *, token
         writer.close()
 
 
+@pytest.mark.parametrize(("method", "path"), BODIED)
+async def test_a_compressed_body_is_refused_for_what_it_is(alice: httpx2.AsyncClient, method: str, path: str) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    told = await alice.request(method, path, content=gzip.compress(b'{"question": "x"}'), headers=headers)
+
+    assert told.status_code in (400, 422), told.text
+    assert "a body is taken as it is, not compressed" in told.text
+
+
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
 @pytest.mark.parametrize(("method", "path"), BODIED)
 async def test_who_has_no_token_is_told_so_before_the_body_comes(
@@ -58,6 +69,25 @@ async def test_who_has_no_token_is_told_so_before_the_body_comes(
         told = await answer_to_begun(port, method, path, kind)
 
     assert told.startswith(b"HTTP/1.1 401 "), told
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_who_wants_the_connection_closed_is_told_why_a_large_body_is_refused(
+    gateway_house: GatewayHouse, version: str
+) -> None:
+    """As Python's urllib does, and a proxy in front."""
+    port, size = int(gateway_house.url.rpartition(":")[2]), 8 * 2**20
+    head = f"POST /v1/queries HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+
+    def answer() -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(head.encode() + b"x" * size)
+            return b"".join(iter(lambda: client.recv(2**16), b""))
+
+    told = await asyncio.to_thread(answer)
+
+    assert told.startswith(b"HTTP/1.1 401 "), told
+    assert b"TokenNeeded" in told
 
 
 @pytest.mark.parametrize("path", ["/api/v1/prediction/auto", "/api/v1/attachments/auto/chat", "/v1/queries"])
@@ -165,7 +195,9 @@ async def test_the_bytes_of_a_conversation_are_bounded_beside_its_files(alice: h
     history = [{"role": "userMessage", "content": "y" * 1000}] * 3000
     old = await alice.post("/api/v1/prediction/auto", json={"question": "x", "history": history})
 
-    assert (large.status_code, old.status_code) == (413, 413)
+    assert (large.status_code, large.json()["error"]["code"]) == (400, "context_length_exceeded"), large.text
+    assert "at most 1,048,576 are accepted" in large.json()["error"]["message"]
+    assert old.status_code == 413
     assert with_image.json()["error"]["code"] == "model_not_found", with_image.text
 
 
@@ -214,7 +246,7 @@ def test_the_contents_of_files_do_not_count() -> None:
 
 def test_half_a_character_is_named_where_it_stands() -> None:
     assert read_json(b'["\\ud83d\\ude00"]') == ["😀"]
-    with pytest.raises(FlywheelError, match=r"`b\.0`: U\+D800"):
+    with pytest.raises(FlywheelError, match=r"b\.0: U\+D800"):
         read_json(b'{"b": ["\\ud800"]}')
 
 
@@ -226,10 +258,19 @@ def test_half_a_character_is_named_where_it_stands() -> None:
             "/v1/chat/completions",
             '{"model": "auto", "metadata": "\\ud800"}',
             "InvalidQuery",
-            "metadata`: U+D800",
+            "metadata: U+D800",
         ),
         ("GET", f"/v1/queries/{'0' * 32}?wait=nan", "", "InvalidRequest", "wait: it should be a finite number"),
         ("GET", "/v1/queries?limit=0", "", "InvalidRequest", "limit: "),
+        (
+            "GET",
+            "/v1/queries?stat=failed",
+            "",
+            "InvalidRequest",
+            "stat: there is no parameter of this name; ",
+        ),
+        ("POST", "/v1/queries?Wait=5", '{"question": "x"}', "InvalidRequest", "Wait: there is no parameter"),
+        ("POST", "/v1/route?x=", '{"question": "x"}', "InvalidRequest", "x: there is no parameter of this name"),
         ("GET", "/v1/queries?cursor=x", "", "InvalidRequest", "cursor: "),
         ("GET", "/v1/queries/-no", "", "InvalidRequest", "query_id: it does not have the form"),
         ("GET", "/api/v1/chatmessage/auto", "", "InvalidRequest", "chatId: it should name the chat"),

@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from bridge_house import ALICE, TOKENS, client_of
+from mcp import MCPError
 from processes import free_port
+from pydantic import SecretStr
 
 import http_gateway
 from agentic_flywheel.errors import (
@@ -19,7 +22,7 @@ from agentic_flywheel.errors import (
     UnknownQuery,
 )
 from gateway.house import GatewayHouse, gateway_client, served
-from http_gateway.discretion import outward, outward_event
+from mcp_bridge.discretion import outward, outward_event
 
 CHAT = {"model": "slow", "messages": [{"role": "user", "content": "?"}]}
 
@@ -47,6 +50,25 @@ async def test_no_api_says_where_the_broker_is(
     assert told[0].json()["error"]["error_id"] in caplog.text
 
 
+async def test_mcp_with_a_token_does_not_either(
+    gateway_house: GatewayHouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = free_port()
+    given = {"redis_url": f"redis://127.0.0.1:{away}/0", "mcp_tokens": SecretStr(TOKENS)}
+    async with (
+        served(gateway_house, monkeypatch, settings=given) as port,
+        client_of(f"http://127.0.0.1:{port}/mcp", ALICE) as client,
+    ):
+        asked = await client.call_tool("flowise_query", {"question": "?"})
+        with pytest.raises(MCPError) as refused:
+            await client.read_resource("flowise://sessions")
+
+    for text in (asked.model_dump_json(), f"{refused.value} {refused.value.error}"):
+        assert "The queue is away; try again in 30 s" in text
+        assert not re.search(rf"{away}|redis://|doctor", text)
+    assert f"127.0.0.1:{away}" in caplog.text
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -70,7 +92,7 @@ def test_an_event_of_a_retry_is_told_without_places() -> None:
     data = {"error_type": "ServerUnreachable", "error": "Cannot connect to host 10.1.2.3:3000", "attempt": 1}
     other = {"error_type": "FlowFailed", "error": "It raised", "attempt": 1}
 
-    assert outward_event(data) == {**data, "error": "The Flowise server could not be reached"}
+    assert outward_event(data) == {**data, "error": "The flow's server could not be reached"}
     assert outward_event(other) == other
     assert outward_event({"text": "ServerUnreachable"}) == {"text": "ServerUnreachable"}
 
@@ -85,4 +107,4 @@ def test_no_error_goes_out_past_it() -> None:
     folder = Path(http_gateway.__file__).parent
     past = [each.name for each in folder.rglob("*.py") if ".describe(" in each.read_text()]
 
-    assert past == ["discretion.py"]
+    assert past == []

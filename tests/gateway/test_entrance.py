@@ -505,6 +505,12 @@ async def test_what_is_not_there_is_said_in_the_shape_of_the_api(alice: httpx2.A
     assert told[1].headers["allow"] == "GET, HEAD"
 
 
+async def test_an_address_may_end_with_a_slash(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
+    for path in ("//v1/models", "//api/v1/chatflows-streaming/auto", "//v1/flows"):
+        told = await alice.get(f"{gateway_house.url}{path}")
+        assert told.status_code == 200, told.text
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
@@ -552,6 +558,7 @@ def test_a_command_that_cannot_serve_says_why(gateway_house: GatewayHouse, capsy
     said = capsys.readouterr().err
 
     assert (ended.returncode, nowhere) == (2, 2)
-    assert "cannot listen at 192.0.2.1" in ended.stderr
+    assert "flywheel serve cannot listen there: 192.0.2.1:0" in ended.stderr
+    assert "Choose another port" in ended.stderr
     assert "--folder" in said
     assert "65535" in said

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -154,13 +155,27 @@ async def test_a_session_carries_no_unknown_profile_and_its_queries_are_cancelle
     assert told["cancelled"] == [asked["query_id"]]
 
 
-async def test_no_session_begins_that_cannot_be_looked_at(alice: httpx2.AsyncClient) -> None:
-    told = [await alice.put(f"/v1/sessions/{name}/profile", json={"profile": None}) for name in ("ab/turns", "ab/cd")]
-    looked = await alice.get("/v1/sessions/ab/cd")
+@pytest.mark.parametrize(
+    "name", ["ab/turns", "a/cancel", "a/b/profile", "ab/cd", "ab%2Fturns", "100%", "/", "../turns"]
+)
+async def test_a_session_is_found_whatever_its_name_looks_like(alice: httpx2.AsyncClient, name: str) -> None:
+    """A slash in a name is no end of it: `ab/turns` is not the turns of `ab`."""
+    path = f"/v1/sessions/{quote(name, safe='')}"
+    body = {"question": "Write a poem about rain", "session_id": name}
+    asked = (await alice.post("/v1/queries", params={"wait": 30}, json=body)).json()
 
-    assert [each.status_code for each in told] == [422, 200]
-    assert told[0].json()["error"]["details"]["field_name"] == "session_id"
-    assert looked.json()["session_id"] == "ab/cd"
+    looked = (await alice.get(path)).json()
+    turns = (await alice.get(f"{path}/turns")).json()
+    carried = (await alice.put(f"{path}/profile", json={"profile": None})).json()
+    cancelled = (await alice.post(f"{path}/cancel")).json()
+    stopped = await alice.put(f"/api/v1/chatmessage/abort/auto/{quote(name, safe='')}")
+    others = await alice.get("/v1/sessions/ab")
+
+    assert (looked["session_id"], looked["turns"]) == (name, 1)
+    assert [each["query_id"] for each in turns["turns"]] == [asked["query_id"]]
+    assert carried["session_id"] == cancelled["session_id"] == name
+    assert stopped.status_code == 200, stopped.text
+    assert others.json()["error"]["error_type"] == "UnknownSession"
 
 
 async def test_a_session_takes_a_profile_that_workers_have_and_no_other(

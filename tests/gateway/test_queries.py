@@ -166,7 +166,7 @@ async def test_a_place_that_is_none_is_refused(alice: httpx2.AsyncClient, place:
     asked = (await alice.post("/v1/queries", json={"question": "Where?"})).json()
     told = await alice.get(asked["links"]["events"], params={"after": place})
 
-    assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidQuery")
+    assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidRequest")
 
 
 async def test_a_list_has_filters_and_goes_on_with_its_cursor(
@@ -257,6 +257,24 @@ async def test_a_query_is_asked_again_elsewhere_and_rated(alice: httpx2.AsyncCli
     assert (nowhere.status_code, nowhere.json()["error"]["error_type"]) == (422, "UnknownFlow")
 
 
+@pytest.mark.parametrize(
+    ("score", "field"),
+    [
+        ({"value": 5, "comment": "a\0b"}, "comment"),
+        ({"value": "a\x1bb"}, "value"),
+        ({"value": 5, "name": "a\0"}, "name"),
+    ],
+)
+async def test_a_score_has_texts_that_can_be_kept_and_shown(
+    alice: httpx2.AsyncClient, score: dict[str, Any], field: str
+) -> None:
+    asked = (await alice.post("/v1/queries", params={"wait": 30}, json={"question": "How good?"})).json()
+    told = await alice.post(asked["links"]["scores"], json=score)
+
+    assert (told.status_code, told.json()["error"]["error_type"]) == (422, "InvalidScore"), told.text
+    assert told.json()["error"]["details"]["field_name"] == field
+
+
 async def test_an_answer_tells_how_long_each_step_took_as_everywhere(
     alice: httpx2.AsyncClient, gateway_house: GatewayHouse
 ) -> None:
@@ -326,6 +344,35 @@ async def test_what_does_not_fit_is_named(alice: httpx2.AsyncClient, body: bytes
 
     assert told.headers["content-type"] == "application/problem+json"
     assert (told.status_code, told.json()["error"]["details"]["field_name"]) == (status, field), told.text
+
+
+@pytest.mark.parametrize("path", ["/v1/queries", "/v1/chat/completions", "/api/v1/prediction/auto", "/mcp"])
+@pytest.mark.parametrize("name", ["Flywheel-User", "Idempotency-Key", "Authorization", "X-OpenWebUI-User-Id"])
+async def test_no_header_that_says_who_asks_comes_twice(alice: httpx2.AsyncClient, path: str, name: str) -> None:
+    told = await alice.post(path, headers=[(name, "ann"), (name, "ben")], json={"question": "Whose?"})
+
+    assert told.status_code == 400, told.text
+    assert f"it has the header {name.lower()} more than once" in told.text
+
+
+async def test_headers_are_in_utf_8(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:
+    asked = [
+        await alice.post(
+            "/v1/queries",
+            headers=[(b"Idempotency-Key", "ключ".encode()), (b"Flywheel-User", "Zoë".encode())],
+            json={"question": "Whose?", "user": "Zoë"},
+        )
+        for _ in range(2)
+    ]
+
+    assert asked[0].status_code == 202, asked[0].text
+    assert asked[0].json()["query_id"] == asked[1].json()["query_id"]
+    for path in ("/v1/queries", "/v1/chat/completions", "/api/v1/prediction/auto", "/mcp"):
+        told = await alice.post(
+            path, headers=[(b"Flywheel-User", "Zoë".encode("latin-1"))], json={"question": "Whose?"}
+        )
+        assert told.status_code == 400, told.text
+        assert "its header flywheel-user is not in UTF-8" in told.text
 
 
 async def test_a_user_of_the_header_is_the_only_one(gateway_house: GatewayHouse) -> None:

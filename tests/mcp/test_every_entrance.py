@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from bridge_house import BridgeHouse, Raw, error_of, head, message_of
 from celery import Celery
@@ -142,6 +143,57 @@ async def by_stdio(house: BridgeHouse, questions: list[str]) -> list[Fate]:
     return found
 
 
+@pytest.fixture(scope="module")
+def _gateway(standing_bridge: BridgeHouse) -> None:
+    """Open a gateway beside the bridge. Nobody needs a token there, so all is asked by `local`."""
+    standing_bridge.gateway_url = standing_bridge.opened("gateway", "http_gateway", "--port", "0")
+
+
+async def by_native_api(house: BridgeHouse, questions: list[str]) -> list[Fate]:
+    found: list[Fate] = []
+    async with httpx2.AsyncClient(base_url=house.gateway_url, timeout=60) as http:
+        for question in questions:
+            told = (await http.post("/v1/queries", content=json.dumps({"question": question}))).json()
+            found.append(refused(told["error"]) if "status" in told else await kept(house, told["query_id"]))
+    return found
+
+
+async def by_form(house: BridgeHouse, questions: list[str]) -> list[Fate]:
+    found: list[Fate] = []
+    async with httpx2.AsyncClient(base_url=house.gateway_url, timeout=60) as http:
+        for question in questions:
+            told = (await http.post("/v1/queries", files={"question": (None, question.encode())})).json()
+            found.append(refused(told["error"]) if "status" in told else await kept(house, told["query_id"]))
+    return found
+
+
+async def by_flowise_api(house: BridgeHouse, questions: list[str]) -> list[Fate]:
+    found: list[Fate] = []
+    async with httpx2.AsyncClient(base_url=house.gateway_url, timeout=60) as http:
+        for question in questions:
+            told = (await http.post("/api/v1/prediction/auto", content=json.dumps({"question": question}))).json()
+            query_id = told.get("chatMessageId", "").replace("-", "")
+            found.append(await kept(house, query_id) if query_id else refused(told["details"]))
+    return found
+
+
+async def by_openai_api(house: BridgeHouse, questions: list[str]) -> list[Fate]:
+    """Where the question stands is named as this API has it: a message, or the text of a message."""
+    found: list[Fate] = []
+    async with httpx2.AsyncClient(base_url=house.gateway_url, timeout=60) as http:
+        for question in questions:
+            body = {"model": "auto", "messages": [{"role": "user", "content": question}]}
+            told = (await http.post("/v1/chat/completions", content=json.dumps(body))).json()
+            if "error" not in told:
+                found.append(await kept(house, told["flywheel"]["query_id"]))
+                continue
+            error = told["error"]
+            assert error["code"] == "invalid_value"
+            assert error["param"] in ("messages.0.content", "messages.0.content.0.text")
+            found.append(("question", error["message"].partition(f"{error['param']}: ")[2]))
+    return found
+
+
 async def by_replay(house: BridgeHouse, questions: list[str]) -> list[Fate]:
     file = house.folder / "entrance.jsonl"
     file.write_text("".join(json.dumps({"question": each}) + "\n" for each in questions))
@@ -173,6 +225,7 @@ FATES: dict[str, Fate] = {
 }
 
 
+@pytest.mark.usefixtures("_gateway")
 @pytest.mark.parametrize(
     ("enter", "impossible"),
     [
@@ -184,6 +237,11 @@ FATES: dict[str, Fate] = {
         pytest.param(by_stdin, (SURROGATE,), id="stdin"),
         pytest.param(by_http, (), id="MCP over HTTP"),
         pytest.param(by_stdio, (), id="MCP over stdio"),
+        pytest.param(by_native_api, (), id="HTTP"),
+        # UTF-8 has no half of a pair.
+        pytest.param(by_form, (SURROGATE,), id="a form over HTTP"),
+        pytest.param(by_flowise_api, (), id="Flowise's API"),
+        pytest.param(by_openai_api, (), id="OpenAI's API"),
         pytest.param(by_replay, (), id="replay"),
     ],
 )

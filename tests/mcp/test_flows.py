@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 from bridge_house import FOREIGN, SLOW, BridgeHouse
 from mcp import Client
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.catalog import Catalog, Flow, FormField
+from agentic_flywheel.registry import load_catalog
+from agentic_flywheel.settings import Settings
+from mcp_bridge.bridge import Bridge
+from mcp_bridge.configuring import known_flow
 from mcp_bridge.flow_tools import flow_tools
+from mcp_bridge.flows import flow_list
+from mcp_bridge.tool import Call
 
 
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -209,3 +217,33 @@ async def test_a_form_is_filled_in_through_a_tool(alice: Client, bridge_house: B
 
     stored = bridge_house.broker.client().hget(wire.record_key(submitted["query_id"]), "query")
     assert json.loads(str(stored))["form"] == {"size": 3}
+
+
+async def test_a_flow_that_is_not_in_flowise_is_told_as_what_it_is(tmp_path: Path) -> None:
+    registry = tmp_path / "flow-registry.yaml"
+    registry.write_text(
+        "servers:\n  models: {address: http://127.0.0.1:9/v1, backend: openai}\n"
+        "  hooks: {address: http://127.0.0.1:9, backend: http}\n"
+        "operational_flows:\n  helper: {server: models, model: small}\n"
+        "  hook: {server: hooks, request: {path: /ask, body: {q: '{{question}}'}}, answer: {text: /text}}\n"
+    )
+    catalog = load_catalog(registry)
+    bridge = Bridge(Settings(registry=registry, redis_url="redis://127.0.0.1:9/0"))
+    call = cast(Call, SimpleNamespace(bridge=bridge))
+    try:
+        hook, hook_note = await known_flow(call, catalog.flows["hook"])
+        helper, helper_note = await known_flow(call, catalog.flows["helper"])
+    finally:
+        await bridge.close()
+
+    assert [(flow.flow_key, flow.backend) for flow in flow_list(catalog).flows] == [
+        ("helper", "openai"),
+        ("hook", "http"),
+    ]
+    assert hook is not None
+    assert (hook.overridable, hook.editor_url) == ((), None)
+    assert "takes no overrides" in hook_note
+    assert helper is not None
+    assert helper.editor_url is None
+    assert "could not be reached" in helper_note
+    assert "Flowise" not in hook_note + helper_note

@@ -25,11 +25,15 @@ from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.blobs import Blobs
 from agentic_flywheel.broker.bundles import BundleItem, save_bundle
 from agentic_flywheel.broker.control import pause
+from agentic_flywheel.broker.forgetting import PersonQuery
+from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlywheelError, UnknownQuery
 from agentic_flywheel.learning.lessons import load_lessons
+from agentic_flywheel.models import State
 from agentic_flywheel.uploads import Upload
 from person.house import content, run_command
 from producer import AsyncProducer
+from producer.flowise_chats import chats_of, kept_elsewhere
 
 #: Stands in every text and every name of the person, and of those who stay.
 GONE, STAYS = "heliotrope", "chartreuse"
@@ -366,3 +370,17 @@ async def test_a_record_that_is_not_utf8_keeps_nobody_from_being_forgotten_and_i
     assert [each for each in found["left"] if key in each]
     assert not [each for each in found["left"] if odd.query_id in each]
     assert forgetful.client.delete(key, wire.record_key(odd.query_id)) == 2
+
+
+def test_of_a_flow_that_is_not_in_flowise_is_said_what_it_was_sent_and_no_chat_is_looked_for() -> None:
+    flow = Flow(
+        key="helper", id="helper", domain="d", backend="openai", model="m", server="https://me:pw@llm.example/v1"
+    )
+    chats = (("helper", "q-1"), ("helper", "q-2"), ("gone", "q-3"))
+    query = PersonQuery("q", State.FAILED, "", "", "", chats, 0.0, True)
+    catalog = Catalog(flows={"helper": flow})
+
+    assert [(chat.flow_key, chat.chat_id) for chat in chats_of([query], catalog)] == [("gone", "q-3")]
+    (said,) = kept_elsewhere([query], catalog)
+    assert said.startswith("https://llm.example/v1: it was sent 2 calls of the flow helper.")
+    assert "pw" not in said

@@ -16,6 +16,8 @@ from processes import Process, Valkey, wait_for
 from agentic_flywheel.settings import Settings
 
 REGISTRY = """
+currency: USD
+prices: {sandbox: {input: 2.50, output: 10}}
 intent_classification:
   fallback_flow: creative-orientation
 operational_flows:

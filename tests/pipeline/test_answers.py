@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -26,6 +27,7 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.models import State
 from pipeline.house import BACKUP, BRIEF, DOCUMENTS, FRAGILE, TECHNICAL, House
 from producer import AsyncProducer, Producer
+from producer.cli import options
 
 
 def fresh(question: str) -> str:
@@ -128,10 +130,22 @@ async def test_those_attached_see_the_tokens_from_the_first_one(producer: AsyncP
     await asyncio.wait_for(started.wait(), 15)
     second = await producer.submit(question)
     texts = await asyncio.gather(leader, read(second.query_id))
+    # Its events have ids of two streams: the command goes on behind each of them, as it printed them.
+    followed = [event.id async for event in producer.stream(second.query_id)]
+    assert "~" in followed[-1]
+    assert [options.event_id(each) for each in followed] == followed
 
     answer = await producer.wait(second.query_id, 10)
     assert second.attached_to == first.query_id
     assert [text.strip() for text in texts] == [answer.text.strip()] * 2
+
+
+@pytest.mark.parametrize(
+    "after", ["x", "", "1-", "-1", "99999999999999999999999-1", "18446744073709551615-18446744073709551615", 5]
+)
+async def test_a_stream_from_what_is_no_event_is_refused(producer: AsyncProducer, after: Any) -> None:
+    with pytest.raises(InvalidQuery, match="after: it should be the id of an event of this query"):
+        await anext(producer.stream("any", after=after))
 
 
 async def test_a_stream_resumes_where_it_was_cut_also_after_the_end(producer: AsyncProducer, house: House) -> None:

@@ -21,6 +21,7 @@ from agentic_flywheel.broker.persistence import (
 from agentic_flywheel.broker.sessions import flowise_session
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import (
+    FlowError,
     FlowFailed,
     FlowRateLimited,
     FlowTimeout,
@@ -97,12 +98,25 @@ def test_what_the_parts_of_an_answer_used_is_added_up() -> None:
 
 
 def test_a_provider_that_is_down_is_asked_once_more_after_a_longer_pause() -> None:
-    first, second = (decide(ProviderUnavailable("f", "429"), attempt, FLOW, DRAW) for attempt in (1, 2))
+    down = ProviderUnavailable("f", "429", repeated=True)
+    first, second = (decide(down, attempt, FLOW, DRAW) for attempt in (1, 2))
 
     assert first.action == "retry"
     assert first.delay >= timedelta(seconds=1)
     assert second.action == "fail"
-    assert decide(ProviderUnavailable("f", "429"), 1, FLOW.model_copy(update={"attempts": 1}), DRAW).action == "fail"
+    assert decide(down, 1, FLOW.model_copy(update={"attempts": 1}), DRAW).action == "fail"
+
+
+def test_a_provider_that_nobody_else_asked_again_is_asked_as_often_as_the_flow_may_be() -> None:
+    down = ProviderUnavailable("f", "503")
+
+    assert [decide(down, attempt, FLOW, DRAW).action for attempt in (2, 3)] == ["retry", "fail"]
+
+
+@pytest.mark.parametrize("cut", [FlowTimeout("f", 1.0, lost=True), ServerUnreachable("f", "it broke", lost=True)])
+def test_a_call_whose_answer_is_lost_is_repeated_once(cut: FlowError) -> None:
+    assert [decide(cut, attempt, FLOW, DRAW).action for attempt in (1, 2)] == ["retry", "fail"]
+    assert "its answer is lost" in cut.message
 
 
 def test_where_there_is_a_fallback_it_is_asked_as_soon_as_the_provider_is_down() -> None:

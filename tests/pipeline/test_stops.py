@@ -175,7 +175,7 @@ async def test_what_is_no_decision_is_refused_by_name(producer: AsyncProducer) -
 
     with pytest.raises(NothingToDecide, match="succeeded"):
         await producer.resume(answered.query_id, "proceed")
-    with pytest.raises(NothingToDecide):
+    with pytest.raises(InvalidQuery, match=r"none of this number; it asks for 1 \("):
         await producer.resume(query_id, "proceed", stop=2)
     for wrong in ({"decision": "perhaps"}, {"feedback": "x" * 8001}, {"feedback": "\x00"}, {"stop": 0}):
         with pytest.raises(InvalidQuery, match=next(iter(wrong))):

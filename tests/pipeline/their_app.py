@@ -11,6 +11,9 @@ from celery import Celery
 
 app = Celery("their_app", broker=os.environ.get("THEIR_BROKER"), backend=os.environ.get("THEIR_BROKER"))
 app.conf.broker_connection_retry_on_startup = True
+if prefix := os.environ.get("THEIR_PREFIX"):
+    app.conf.broker_transport_options = {"global_keyprefix": prefix}
+    app.conf.result_backend_transport_options = {"global_keyprefix": prefix}
 
 
 def note(place: str, said: object) -> None:

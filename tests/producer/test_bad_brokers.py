@@ -95,7 +95,6 @@ BROKEN = {
     "is a web server": says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
     "sends noise": says(bytes(range(256))),
     "sends noise after the handshake": says(bytes(range(255, 0, -1)), at_once=False),
-    "sends text that is not UTF-8": says(b"$2\r\n\xff\xfe\r\n", at_once=False),
     "stops in the middle": says(b"$100\r\nhalf", at_once=False),
 }
 
@@ -106,6 +105,16 @@ async def test_a_broker_that_answers_wrongly_is_an_error_of_ours(answers: Answer
 
     wrong = {name: error for name, error in found.items() if not isinstance(error, BrokerUnavailable | BrokerRefused)}
     assert wrong == {}
+
+
+async def test_what_is_not_utf_8_concerns_what_is_read_and_lists_go_on_without_it(tmp_path: Path) -> None:
+    found = await errors_of(says(b"$2\r\n\xff\xfe\r\n", at_once=False), tmp_path)
+
+    assert {type(error) for error in found.values()} <= {BrokerRefused, RecordUnreadable, type(None)}
+    said = {name: str(error) for name, error in found.items() if error is not None}
+    assert "not UTF-8" in said["status"]
+    assert "not UTF-8" in said["submit"]
+    assert all("not UTF-8" in each for each in said.values())
 
 
 def refused(call: Callable[..., Any], *arguments: Any, **fields: Any) -> None:

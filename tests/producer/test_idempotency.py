@@ -179,6 +179,33 @@ def test_a_command_does_not_wait_for_a_broker_that_is_not_there(house: House) ->
     assert time.monotonic() - began < 15, "less than the patience of a submission"
 
 
+@pytest.mark.provokes("Cannot connect to|Connection to broker lost|Trying to re-establish")
+async def test_a_broker_that_has_been_away_for_long_keeps_nobody_waiting(house: House) -> None:
+    async def waited(producer: AsyncProducer) -> float:
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable, match="gave no answer"):
+            await producer.submit("Anybody?")
+        return time.monotonic() - began
+
+    async with AsyncProducer(house.settings, patience=2.0) as producer:
+        await producer.submit("Before")
+        house.broker.kill()
+        try:
+            seconds = [await waited(producer) for _ in range(3)]
+        finally:
+            house.broker.start()
+        await producer.submit("After")
+        house.broker.kill()
+        try:
+            seconds.append(await waited(producer))
+        finally:
+            house.broker.start()
+
+    assert seconds[0] > 1, "it may be a restart"
+    assert seconds[2] < 0.5 < sum(seconds[:2])
+    assert seconds[3] > 1, "this is another one"
+
+
 def restart(house: House, *, after: float) -> threading.Thread:
     house.broker.kill()
 

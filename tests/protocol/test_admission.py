@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from redis.asyncio import Redis
 
@@ -17,6 +19,7 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlowFailed
 from agentic_flywheel.ids import new_query_id
 from agentic_flywheel.models import Answer, Priority, Query, Route, State, Target
+from agentic_flywheel.servers import FlowServer
 from agentic_flywheel.settings import Settings
 from workers.outcomes import to_remember
 
@@ -66,10 +69,10 @@ async def places(client: Redis) -> int:
     return int(await client.zcard(wire.serving_key(SERVER)))
 
 
-async def ended(transitions: Transitions, execution: Execution) -> None:
+async def ended(transitions: Transitions, execution: Execution, *, pause: timedelta = timedelta()) -> None:
     assert execution.flow is not None
     answer = Answer(query_id=execution.query_id, text="a", flow=execution.flow_key, domain=execution.domain)
-    end = ExecutionEnd(State.SUCCEEDED, answer.model_dump_json(), heard="up")
+    end = ExecutionEnd(State.SUCCEEDED, answer.model_dump_json(), heard="up", pause=pause)
     await transitions.finish(execution, end, queue=wire.domain_queue(execution.domain))
 
 
@@ -94,6 +97,51 @@ async def test_all_flows_of_a_server_share_its_calls(transitions: Transitions) -
 
     assert len(await running(transitions, one, one, other, other, one, other)) == 4
     assert len(await running(transitions, *[ELSEWHERE] * 6)) == 4
+
+
+async def test_a_named_server_has_as_many_calls_as_the_registry_says_for_all_its_flows(
+    batch: Batch, transitions: Transitions
+) -> None:
+    server = FlowServer(address="http://models", backend="openai", concurrency=2)
+    told = {"server": server.address, "served_by": server, "backend": "openai", "model": "m"}
+    one, other = (flow.model_copy(update=told) for flow in FLOWS.values())
+
+    under_way = await running(transitions, one, other, one, other)
+    assert len(under_way) == 2
+    assert len(await running(transitions, *[ELSEWHERE] * 6)) == 4
+
+    catalog = Catalog(flows={flow.key: flow for flow in (one, other)})
+    await ended(transitions, under_way[0])
+    await Upkeep(batch, settings(4), worker="w", traces=False).sweep(catalog, ())
+    assert await batch.call("ZCARD", wire.serving_key(server.address)) == 2
+
+
+async def test_failures_to_reach_a_named_server_count_for_all_its_flows(transitions: Transitions) -> None:
+    server = FlowServer(address="http://models", backend="openai")
+    told = {"server": server.address, "served_by": server, "backend": "openai", "model": "m"}
+    one, other = (flow.model_copy(update=told) for flow in FLOWS.values())
+
+    for flow in (one, other, one):
+        (execution,) = await running(transitions, flow)
+        await put_off(transitions, execution, "down")
+
+    assert len(await running(transitions, one, other, other)) == 1
+    assert len(await running(transitions, ELSEWHERE, ELSEWHERE)) == 2
+
+
+async def test_an_answer_that_asks_for_a_pause_is_followed_by_no_call_of_its_flow(transitions: Transitions) -> None:
+    one, other = FLOWS.values()
+    first, second = await running(transitions, one, one)
+    await ended(transitions, first, pause=timedelta(seconds=30))
+
+    _, reply = await begun(transitions, one)
+    assert isinstance(reply, scripts.BeginPark)
+    assert reply.reason == "rate"
+    assert len(await running(transitions, other)) == 1
+
+    # The limit has calls left again.
+    await ended(transitions, second)
+    assert len(await running(transitions, one)) == 1
 
 
 async def test_a_flow_may_have_fewer_calls_than_its_server(transitions: Transitions) -> None:

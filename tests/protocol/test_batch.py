@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +19,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from agentic_flywheel.broker import batch as module
+from agentic_flywheel.broker import exchange
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.broker.refusals import REFUSALS, UNKNOWN, Refusal, refusal_of
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, InvalidQuery
@@ -40,11 +42,11 @@ class WithoutStream:
 @pytest.fixture(params=["as it is", "no parser", "no stream"])
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "no parser":
-        read = module._reply_reader
-        monkeypatch.setattr(module, "_reply_reader", lambda connection: read(WithoutParser(connection)))  # type: ignore[arg-type]
+        read = exchange._reply_reader
+        monkeypatch.setattr(exchange, "_reply_reader", lambda connection: read(WithoutParser(connection)))  # type: ignore[arg-type]
     if request.param == "no stream":
-        write = module._write
-        monkeypatch.setattr(module, "_write", lambda connection, packed: write(WithoutStream(connection), packed))  # type: ignore[arg-type]
+        write = exchange.write
+        monkeypatch.setattr(exchange, "write", lambda connection, packed: write(WithoutStream(connection), packed))  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("reader")
@@ -61,6 +63,69 @@ async def test_each_caller_gets_its_reply_and_a_refusal_is_that_callers_alone(
 
     assert isinstance(found[1], BrokerRefused)
     assert (found[0], found[2], found[3]) == ("OK", "1", [])
+
+
+async def until_ended(batch: Batch) -> None:
+    """Wait until this process knows that its idle connection was closed."""
+    connection = batch._connection
+    assert connection is not None
+    async with asyncio.timeout(10):
+        while not await exchange.has_ended(connection):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.usefixtures("reader")
+async def test_a_value_that_is_not_utf_8_costs_its_own_call_alone(batch: Batch, redis_client: Redis) -> None:
+    for key in ("alone", "among"):
+        await redis_client.rpush(key, b"\xff\xfe", "well")
+    found = await asyncio.gather(
+        batch.call("SET", "a", "1"),
+        batch.call("LINDEX", "alone", 0),
+        batch.call("GET", "a"),
+        batch.call("LRANGE", "among", 0, -1),
+        batch.call("LRANGE", "none", 0, -1),
+        return_exceptions=True,
+    )
+
+    assert (found[0], found[2], found[4]) == ("OK", "1", [])
+    for damaged in (found[1], found[3]):
+        assert isinstance(damaged, BrokerRefused)
+        assert "(UNDECODABLE): what it holds there is not UTF-8" in damaged.message
+    assert await batch.call("LINDEX", "among", 1) == "well"  # over the same connection, in its order
+
+
+@pytest.mark.usefixtures("reader")
+async def test_a_connection_that_was_closed_while_it_was_idle_costs_no_call(batch: Batch, redis_client: Redis) -> None:
+    assert await batch.call("SET", "a", "1") == "OK"
+    mine = await batch.call("CLIENT", "ID")
+    await redis_client.client_kill_filter(_id=mine)
+    await until_ended(batch)
+
+    assert await batch.call("GET", "a") == "1"
+    assert await batch.call("CLIENT", "ID") != mine
+
+
+async def test_a_connection_that_a_proxy_has_reset_costs_no_call() -> None:
+    connections = list[asyncio.StreamWriter]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        while await reader.read(1000):
+            writer.write(b"+OK\r\n")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    batch = Batch(connect(f"redis://127.0.0.1:{port}", protocol=2))
+    assert await batch.call("PING") == "OK"
+    first = connections[-1].get_extra_info("socket")
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connections[-1].transport.abort()
+    await until_ended(batch)
+
+    assert await batch.call("PING") == "OK"
+    assert len(connections) == 2
+    await batch.close()
+    server.close()
 
 
 @pytest.fixture

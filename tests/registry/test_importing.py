@@ -143,8 +143,8 @@ def test_keys_are_told_apart_and_do_not_depend_on_the_servers_order(tmp_path: Pa
         listed("诗人", "d4e5"),
         listed("🦊", "d4e5-2"),
     ]
-    found = {each.listed.flow.id: each.key for each in proposed(*flows)}
-    again = {each.listed.flow.id: each.key for each in proposed(*reversed(flows))}
+    found = {each.there.id: each.key for each in proposed(*flows)}
+    again = {each.there.id: each.key for each in proposed(*reversed(flows))}
 
     assert found == again
     assert len(set(found.values())) == 5
@@ -280,7 +280,7 @@ def test_whatever_a_server_says_the_registry_is_one_and_says_it_once(
 def test_an_id_that_cannot_be_part_of_an_address_is_left_out() -> None:
     found = proposed(listed("Evil", "../../apikey"), listed("Good", "id-2"))
 
-    assert {each.listed.flow.name: each.change for each in found} == {"Evil": "skip", "Good": "add"}
+    assert {each.there.name: each.change for each in found} == {"Evil": "skip", "Good": "add"}
 
 
 def test_a_text_of_a_megabyte_is_cut_at_once(tmp_path: Path) -> None:

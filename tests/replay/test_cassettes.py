@@ -16,8 +16,10 @@ from pydantic import SecretStr
 
 from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall
+from agentic_flywheel.backends.opened import open_backend
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowRateLimited, FlowRefused, InvalidSetting, RecordingMissing, ResultsUnreadable
+from agentic_flywheel.servers import FlowServer
 from flowise_sandbox import Behaviour, RateLimit, Sandbox, SandboxFlow, Style
 from producer.replay.cassettes.cassette import Cassette
 from producer.replay.cassettes.exchange import read_request, read_response, with_ids
@@ -62,6 +64,30 @@ async def test_what_was_recorded_is_played_without_flowise(sandbox: Sandbox, tmp
     # The ids of this run, not those of the recording: a client can look its own answer up.
     assert again.session_id == "another-session"
     assert again.chat_id != plain.chat_id
+    assert not playing.missing
+
+
+async def test_chat_completions_are_recorded_and_played_too(sandbox: Sandbox, tmp_path: Path) -> None:
+    model, file, secret = flow_on(sandbox).id, tmp_path / "tape.json", KEY.get_secret_value()
+    flow = Flow(key="f", id="f", domain="tests", backend="openai", model=model, sampling={"max_tokens": 50})
+
+    async def ask_model(url: str, question: str, *, stream: bool) -> FlowAnswer:
+        backend = open_backend(FlowServer(address=f"{url}/v1", backend="openai"))
+        try:
+            return await backend.ask(FlowCall(flow=flow, question=question, stream=stream), api_key=KEY)
+        finally:
+            await backend.close()
+
+    asked = (("What is a lease?", False), ("And a queue?", True))
+    with CassetteServer(file, mode="record", flowise_url=sandbox.url) as recording:
+        first = [await ask_model(recording.url, question, stream=stream) for question, stream in asked]
+    await sandbox.close()
+    with CassetteServer(file) as playing:
+        again = [await ask_model(playing.url, question, stream=stream) for question, stream in asked]
+
+    assert all(answer.text for answer in first)
+    assert [(answer.text, answer.usage) for answer in again] == [(answer.text, answer.usage) for answer in first]
+    assert secret not in file.read_text()
     assert not playing.missing
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from replay.asked import by_number, calls, every, python_question
 
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.control import pause, resume
 from agentic_flywheel.errors import InvalidRegistry, UnusableSource
 from agentic_flywheel.models import State
 from agentic_flywheel.settings import Settings
@@ -269,6 +271,48 @@ async def test_dead_letters_are_asked_again_as_their_user_and_leave_the_list_whe
         assert record.query.context == "A bakery."
         assert [turn.query_id for turn in await ann.history("talk")] == [result.query_id]
     assert house.client.zrange("flywheel:dead", 0, -1) == [other.query_id]
+
+
+async def test_a_letter_that_two_ask_again_at_once_is_asked_once(house: House, tmp_path: Path) -> None:
+    house.client.flushdb()
+    house.behave(STUBBORN, fault="unauthorized")
+    question = f"Try this {uuid.uuid4().hex}"
+    async with AsyncProducer(house.settings) as producer:
+        submitted = await producer.submit(question, flow="stubborn")
+        await asyncio.wait([asyncio.ensure_future(producer.wait(submitted.query_id, 20))])
+    house.behave(STUBBORN, latency=0.2)
+    asked = house.calls(question)
+    source = Source("dead-letters")
+    retries = [Replay(source, out=tmp_path / each, settings=house.settings, redrive=True) for each in "ab"]
+    (first,), (second,) = await asyncio.gather(*map(every, retries))
+
+    assert first.query_id == second.query_id
+    assert (first.outcome.state, second.outcome.state) == (State.SUCCEEDED, State.SUCCEEDED)
+    assert house.calls(question) == asked + 1
+    assert house.client.zcard("flywheel:dead") == 0
+
+
+async def test_a_retry_that_was_cancelled_can_be_given_again(house: House, tmp_path: Path) -> None:
+    house.client.flushdb()
+    house.behave(STUBBORN, fault="unauthorized")
+    async with AsyncProducer(house.settings) as producer:
+        submitted = await producer.submit("Try this", flow="stubborn")
+        await asyncio.wait([asyncio.ensure_future(producer.wait(submitted.query_id, 20))])
+        house.behave(STUBBORN)
+        await pause(producer.batch, flow="stubborn")
+        source = Source("dead-letters")
+        retried = asyncio.create_task(every(Replay(source, out=tmp_path / "a", settings=house.settings, redrive=True)))
+        async with asyncio.timeout(20):
+            while not (waiting := [each for each in await producer.recent() if each.state == State.WAITING]):
+                await asyncio.sleep(0.05)
+        await producer.cancel(waiting[0].query_id)
+        (cancelled,) = await retried
+        await resume(producer.batch, flow="stubborn")
+
+        (again,) = await every(Replay(source, out=tmp_path / "b", settings=house.settings, redrive=True))
+
+    assert (cancelled.outcome.state, again.outcome.state) == (State.CANCELLED, State.SUCCEEDED)
+    assert again.query_id != cancelled.query_id
 
 
 async def test_a_letter_whose_result_is_on_disk_leaves_the_list_also_after_a_crash(

@@ -29,6 +29,8 @@ from shipping.chart import (
     variables,
 )
 
+from agentic_flywheel.access.file import new_token
+from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.access.tokens import Tokens
 from agentic_flywheel.settings import Settings
 from http_gateway.__main__ import _parser as gateway_parser
@@ -41,15 +43,15 @@ TRIAL, PRODUCTION, WORKERS = (CHART / "ci" / f"{name}-values.yaml" for name in (
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 #: Settings that the chart has values of its own for, or that would be wrong in a pod.
 OF_THE_CHART = {
-    *("REDIS_URL", "FLOWISE_BASE_URL", "FLOWISE_API_KEY"),
+    *("REDIS_URL", "FLYWHEEL_KEY_PREFIX", "FLOWISE_BASE_URL", "FLOWISE_API_KEY"),
     *("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"),
     *("FLYWHEEL_REGISTRY", "FLYWHEEL_PROFILES", "FLYWHEEL_GRACE"),
-    *("FLYWHEEL_METRICS_HOST", "FLYWHEEL_METRICS_PORT", "FLYWHEEL_MCP_TOKENS"),
+    *("FLYWHEEL_METRICS_HOST", "FLYWHEEL_METRICS_PORT", "FLYWHEEL_MCP_TOKENS", "FLYWHEEL_TOKENS_FILE"),
 }
 #: Files and folders in a pod, which goes: a log is what the container writes, state is in the broker.
 NOT_IN_A_POD = {
     *("FLYWHEEL_HOME", "FLYWHEEL_LOG_FILE", "FLYWHEEL_LOG_BYTES", "FLYWHEEL_LOG_FILES"),
-    *("FLYWHEEL_TOKENS_FILE", "FLYWHEEL_MCP_TOKENS_FILE"),
+    "FLYWHEEL_MCP_TOKENS_FILE",
 }
 NOT_SETTINGS = {"FLOWER_BASIC_AUTH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 
@@ -110,6 +112,12 @@ def test_every_variable_of_a_pod_is_a_setting_and_the_other_way_round(made: list
     assert told - NOT_SETTINGS <= VARIABLES
     assert may_be_set - NOT_SETTINGS | OF_THE_CHART | NOT_IN_A_POD == VARIABLES
     assert not may_be_set & (OF_THE_CHART | NOT_IN_A_POD | SECRETS)
+
+
+def test_every_process_at_the_broker_is_told_the_prefix_of_its_keys() -> None:
+    told = [variables(each) for _, each in containers(objects(PRODUCTION))]
+
+    assert {each.get("FLYWHEEL_KEY_PREFIX") for each in told if "REDIS_URL" in each} == {"blue:"}
 
 
 def test_a_secret_is_in_the_secret_alone() -> None:
@@ -209,8 +217,9 @@ def test_whatever_selects_pods_finds_them_and_only_those_of_one_deployment(made:
     for monitor in of_kind(made, "ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"]
         (service,) = [each for each in of_kind(made, "Service") if selects(wanted, each["metadata"]["labels"])]
-        # The alert rules name the job so.
-        assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "flywheel"
+        # The alert rules name the workers' job so.
+        job = "flywheel-gateway" if "gateway" in monitor["metadata"]["name"] else "flywheel"
+        assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == job
         ports = {each["name"] for each in service["spec"]["ports"]}
         assert {each["port"] for each in monitor["spec"]["endpoints"]} <= ports
 
@@ -257,7 +266,52 @@ def test_the_gateway_is_started_with_what_its_command_takes_and_asked_where_it_a
     asked = {found[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
     shown = set(re.findall(r"127\.0\.0\.1:8080(/[\w/]+)", notes(tmp_path, PRODUCTION)))
     assert shown == {"/v1/queries"}
-    assert asked | shown <= paths
+    (scraped,) = (
+        each
+        for monitor in of_kind(objects(PRODUCTION), "ServiceMonitor")
+        for each in monitor["spec"]["endpoints"]
+        if each["port"] == "http"
+    )
+    assert asked | shown | {scraped["path"]} <= paths
+    # The gateway lets nobody see its figures without one.
+    assert scraped["authorization"] == {"credentials": {"name": "prometheus-token", "key": "token"}}
+
+
+def test_whoever_reads_the_figures_reaches_the_gateway_too() -> None:
+    def reaching(values: dict[str, Any]) -> list[Any]:
+        (policy,) = (
+            each
+            for each in of_kind(objects(PRODUCTION, values=values), "NetworkPolicy")
+            if each["metadata"]["name"].endswith("-gateway")
+        )
+        peers: list[Any] = policy["spec"]["ingress"][0]["from"]
+        return [each["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for each in peers]
+
+    assert reaching({}) == ["ingress-nginx", "monitoring"]
+    assert reaching({"monitoring.gatewayTokenSecret": ""}) == ["ingress-nginx"]
+
+
+def test_tokens_come_from_a_secret_as_a_file_that_is_read_where_kubernetes_puts_it(tmp_path: Path) -> None:
+    gateway = dict(containers(objects(PRODUCTION)))["gateway"]
+    (volume,) = (each for each in pods(objects(PRODUCTION))["gateway"]["spec"]["volumes"] if "secret" in each)
+    (mount,) = (each for each in gateway["volumeMounts"] if each["name"] == volume["name"])
+    assert volume["secret"]["secretName"] == "flywheel-tokens"
+    assert variables(gateway)["FLYWHEEL_TOKENS_FILE"] == f"{mount['mountPath']}/tokens.json"
+    assert variables(gateway)["FLYWHEEL_MCP_TOKENS"]["secretKeyRef"]["optional"] is True
+
+    # What a person has made elsewhere is linked into the folder, and read by its group alone.
+    made = new_token(tmp_path / "tokens.json", "alice", (Scope.READ,))
+    data, folder = tmp_path / "..2026", tmp_path / "mounted"
+    data.mkdir()
+    folder.mkdir()
+    (tmp_path / "tokens.json").rename(data / "tokens.json")
+    (data / "tokens.json").chmod(volume["secret"]["defaultMode"])
+    (folder / "..data").symlink_to(data)
+    (folder / "tokens.json").symlink_to(Path("..data", "tokens.json"))
+    found = Tokens(folder / "tokens.json").find(made.text)
+
+    assert found is not None
+    assert found.owner == "alice"
 
 
 def test_workers_are_scaled_by_figures_that_are_measured_of_their_own_queues() -> None:
@@ -328,6 +382,7 @@ def test_commands_that_a_person_is_shown_name_objects_that_exist(
         ({"existingSecret": None, "secret": {}}, "REDIS_URL is missing"),
         ({"existingSecret": "one", "secret": {"REDIS_URL": "redis://x"}}, "existingSecret and secret are both set"),
         ({"secret.REDIS_PASSWORD": "x"}, "Additional property REDIS_PASSWORD is not allowed"),
+        ({"keyPrefix": "blue"}, "keyPrefix"),
         ({"sandbox.enabled": False}, "flowise.url"),
         ({"flowise.url": "https://other"}, "one of them answers"),
         ({"flowise.url": "https://user:pw@flowise"}, "Does not match pattern"),

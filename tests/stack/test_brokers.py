@@ -29,11 +29,11 @@ from producer.stack import start_stack
 PASSWORD = "p/w?#@: %+é&=;'\"\\,"
 
 
-async def everybody_reaches(house: House, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def everybody_reaches(house: House, url: str, monkeypatch: pytest.MonkeyPatch, *, prefix: str = "") -> None:
     """A worker, a producer, Flower, the check-up and the audit do their work at one address."""
-    settings = house.settings.model_copy(update={"redis_url": url})
-    worker = await asyncio.to_thread(house.worker, redis_url=url, events=True)
-    flower, process = await asyncio.to_thread(start_flower, house, broker=url)
+    settings = house.settings.model_copy(update={"redis_url": url, "key_prefix": prefix})
+    worker = await asyncio.to_thread(house.worker, redis_url=url, events=True, FLYWHEEL_KEY_PREFIX=prefix)
+    flower, process = await asyncio.to_thread(start_flower, house, broker=url, prefix=prefix)
     try:
         async with AsyncProducer(settings) as producer, asyncio.timeout(40):
             answer = await producer.ask("Why does our API time out?", wait=30)
@@ -45,6 +45,7 @@ async def everybody_reaches(house: House, url: str, monkeypatch: pytest.MonkeyPa
         queues = await lengths(flower)
         for name, value in {
             "REDIS_URL": url,
+            "FLYWHEEL_KEY_PREFIX": prefix,
             "FLYWHEEL_REGISTRY": house.registry,
             "FLYWHEEL_HOME": house.folder,
         }.items():
@@ -58,6 +59,7 @@ async def everybody_reaches(house: House, url: str, monkeypatch: pytest.MonkeyPa
     assert kinds[-1] == EventKind.FINAL
     assert {"classify", "domain.technical", "synthesis.low"} <= set(queues)
     assert checks["broker"].state == "ok", checks["broker"]
+    assert (f"(prefix {prefix})" in checks["broker"].found) is bool(prefix)
     assert checks["workers"].state == "ok", checks["workers"]
     assert not audited.offenders
     for log in (worker.log, process.log):

@@ -71,10 +71,11 @@ async def asked(producer: AsyncProducer, question: str) -> Fate:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("prefix", ["", "blue:"])
 async def test_every_process_reaches_the_primary_that_sentinels_name(
-    house: House, replicated: Replicated, monkeypatch: pytest.MonkeyPatch
+    house: House, replicated: Replicated, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
-    await everybody_reaches(house, replicated.url, monkeypatch)
+    await everybody_reaches(house, replicated.url, monkeypatch, prefix=prefix)
 
 
 @pytest.mark.timeout(300)

@@ -42,6 +42,28 @@ def test_figures_are_not_served_where_their_port_is_off(monkeypatch: pytest.Monk
     assert load_settings().metrics_port is None
 
 
+@pytest.mark.parametrize(
+    "name", ["RESULT_TTL", "SESSION_TTL", "DEAD_LETTER_TTL", "VISIBILITY_TIMEOUT"], ids=lambda name: str(name).lower()
+)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("0", "at least a second"),
+        ("500ms", "at least a second"),
+        ("-1", "a duration such as 90s"),
+        ("soon", "a duration such as 90s"),
+        ("P999999999D", "at most a hundred years"),
+    ],
+)
+def test_a_time_within_which_a_query_would_be_gone_is_refused(
+    name: str, given: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"FLYWHEEL_{name}", given)
+
+    with pytest.raises(InvalidSetting, match=f"FLYWHEEL_{name} is not acceptable: should be .*{told}"):
+        load_settings()
+
+
 @pytest.mark.parametrize(("grace", "finishing"), [("130", 125), ("8", 4), ("0", 0)])
 def test_a_worker_hands_back_within_its_grace(grace: str, finishing: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_GRACE", grace)

@@ -80,3 +80,19 @@ def test_settings_that_name_a_broker_keep_it(tmp_path: Path) -> None:
         claimed.publish(INFO)
 
         assert stack_settings(own) == own
+
+
+def test_the_prefix_of_its_keys_comes_with_the_stacks_broker_and_with_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REDIS_URL", "FLYWHEEL_REDIS_URL", "FLYWHEEL_KEY_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+    with claim(tmp_path) as claimed:
+        claimed.publish(INFO.model_copy(update={"key_prefix": "blue:"}))
+        joined = stack_settings(Settings(home=tmp_path))
+        elsewhere = stack_settings(Settings(home=tmp_path, redis_url="redis://another:6379/0"))
+        own = stack_settings(Settings(home=tmp_path, key_prefix="green:"))
+
+    assert (joined.redis_url, joined.key_prefix) == (INFO.redis_url, "blue:")
+    assert elsewhere.key_prefix == ""
+    assert (own.redis_url, own.key_prefix) == (INFO.redis_url, "green:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]
@@ -13,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from agentic_flywheel.models import Usage
+from agentic_flywheel.models import Cost, Usage
 from agentic_flywheel.tracing import Observation, root_span_id, trace_id
 from agentic_flywheel.tracing.otlp import constant_attributes, encode_request, encode_span, rejected_spans
 from agentic_flywheel.tracing.text import as_text
@@ -91,7 +92,7 @@ def test_a_generation_carries_model_usage_first_token_and_link() -> None:
         2,
         span_id="00000000000000ff",
         model="a-model",
-        usage=Usage(input_tokens=3, output_tokens=4, total_tokens=7),
+        usage=Usage(input_tokens=3, output_tokens=4, total_tokens=7, cost=Cost(amount=Decimal("4E-7"), currency="USD")),
         first_token=1_700_000_000_123_000_000,
         link="another query",
     )
@@ -101,6 +102,7 @@ def test_a_generation_carries_model_usage_first_token_and_link() -> None:
     values = {each.key: each.value.string_value for each in span.attributes}
     assert values["langfuse.observation.model.name"] == "a-model"
     assert json.loads(values["langfuse.observation.usage_details"]) == {"input": 3, "output": 4, "total": 7}
+    assert values["langfuse.observation.cost_details"] == '{"total":0.0000004}'
     assert json.loads(values["langfuse.observation.completion_start_time"]) == "2023-11-14T22:13:20.123000+00:00"
     assert [each.trace_id.hex() for each in span.links] == [trace_id("another query")]
     assert span.status.code == 0

@@ -63,6 +63,10 @@ async def test_a_score_is_kept_beside_its_query(batch: Batch, query_id: str, val
         (0, "rating", ""),
         (10.5, "rating", ""),
         (float("nan"), "rating", ""),
+        (-float("inf"), "rating", ""),
+        (10**400, "rating", ""),
+        (None, "rating", ""),
+        ([5], "rating", ""),
         ("", "rating", ""),
         ("x" * 101, "rating", ""),
         (5, "not a name", ""),
@@ -70,7 +74,7 @@ async def test_a_score_is_kept_beside_its_query(batch: Batch, query_id: str, val
     ],
 )
 def test_an_unusable_score_is_refused(value: Any, name: str, comment: str) -> None:
-    with pytest.raises(InvalidScore):
+    with pytest.raises(InvalidScore, match=r"The score was not accepted: (value|name|comment): "):
         check(value, name=name, comment=comment)
 
 

@@ -8,7 +8,9 @@ from redis.asyncio import Redis
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.stored import asker_counted
 from agentic_flywheel.figures.tally import Tally, add_up, hour_of, percentile, read_hours, upper_bound
+from agentic_flywheel.prices import Cost
 from tracing.lua import put_record, run_lua
 
 FINISH = """
@@ -51,6 +53,29 @@ async def test_a_cached_answer_and_a_cancelled_query_are_told_apart(batch: Batch
 
     assert found.flows["a"].queries("cached") == 1
     assert found.flows["(none)"].queries("cancelled") == 1
+
+
+async def test_what_calls_cost_is_counted_for_so_many_names_and_no_more(batch: Batch, redis_client: Redis) -> None:
+    await put_record(redis_client, "q1", owner="ada", intent="databases")
+    for spent in ("1500000000", "250", "", "0"):
+        await run_lua(redis_client, "tally_cost('q1', 'a', ARGV[1], 'USD', 2000)", spent)
+    for currency in ("USD", "EUR"):
+        many = (
+            "for i = 1, 1999 do tally_one(hour_of(2000), 'u|' .. i, 'u|') end tally_cost('q1', 'b', '7', ARGV[1], 2000)"
+        )
+        await run_lua(redis_client, many, currency)
+
+    found = await figures(batch, 2000)
+
+    assert found.spending["f"]["a"].costs() == (Cost.of_parts(1_500_000_250, "USD"),)
+    assert str(found.spending["f"]["a"].costs()[0]) == "1.50000025 USD"
+    assert found.spending["f"]["a"].unknown == found.spending["u"]["ada"].unknown == 1
+    assert found.spending["i"]["databases"].parts == Counter({"USD": 1_500_000_257, "EUR": 7})
+    # Ada's sum in another currency is a name more than an hour has.
+    assert found.spending["u"]["ada"].parts == Counter({"USD": 1_500_000_257})
+    assert found.spending["u"]["(others)"].parts == Counter({"EUR": 7})
+    names = await redis_client.hkeys(wire.tally_key(0))
+    assert {each for each in names if asker_counted(str(each)) == "ada"} == {"c|USD|u|ada", "x|u|ada"}
 
 
 async def test_figures_expire_and_their_names_are_bounded(batch: Batch, redis_client: Redis) -> None:

@@ -11,6 +11,7 @@ from celery import states
 from celery.backends import redis as celery_redis
 from kombu.utils.encoding import bytes_to_str
 
+from agentic_flywheel.broker import wire
 from workers.engine.ledger import ledger
 from workers.engine.plain_json import write
 
@@ -28,7 +29,7 @@ class Backend(celery_redis.RedisBackend):  # type: ignore[misc]
         meta = self._meta(result, state, traceback, request)
         meta["task_id"] = bytes_to_str(task_id)
         ttl = self.failure_expires if state == states.FAILURE else self.expires
-        ledger.result(bytes_to_str(self.get_key_for_task(task_id)), ttl or 0, self._text(meta))
+        ledger.result(wire.result_key(bytes_to_str(task_id)), ttl or 0, self._text(meta))
         return result
 
     def _meta(self, result: Any, state: str, traceback: Any, request: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from workers.engine.consumer import Consumer, LeaseRenewal
 from workers.engine.newer import OnNewer, newer_messages
 from workers.engine.pool import AsyncIOPool
 from workers.engine.producer import publish_through_ledger
+from workers.engine.revoking import OnRevoked, revocations
 from workers.engine.task import AsyncTask
 from workers.engine.unreadable import OnUnreadable, unreadable_messages
 from workers.engine.versions import check_versions
@@ -30,21 +31,25 @@ def configure(
     app: Any,
     *,
     broker_url: str,
+    key_prefix: str = "",
     visibility_timeout: timedelta = timedelta(seconds=15),
     grace: timedelta | None = None,
     on_unreadable: OnUnreadable | None = None,
     version: int = 0,
     on_newer: OnNewer | None = None,
+    on_revoked: OnRevoked | None = None,
     worked_on: int | None = None,
 ) -> None:
     """Set up an app. Call this before its first task is declared. Raises EngineUnsupported.
 
+    ``key_prefix``: of all keys and channels.
     ``visibility_timeout``: a message whose lease was not renewed for this long goes to another worker.
     ``grace``: how long a stopping worker may finish its tasks before it hands them back; None: as long as they take.
     ``on_unreadable``: called when the message of a task cannot be read, so that nobody will run it: with what the
     message says of its task, its delivery tag, and the reason. It is called on the worker's main thread and must not
     block. It may be called twice for one message.
     ``on_newer``: called, in the same way, with each message whose header `v` is above ``version``: it is not run here.
+    ``on_revoked``: called, in the same way, with what is revoked; it returns what Celery has no more to do with.
     ``worked_on``: most tasks that a worker takes beside those that wait in a block ``at_work.elsewhere()``; None: no
     limit but that of its places.
     """
@@ -54,17 +59,19 @@ def configure(
     bound_decompression()
     app.steps["consumer"].add(LeaseRenewal)
     unreadable_messages.on_unreadable = on_unreadable
+    revocations.install(on_revoked)
     at_work.most = worked_on
     newer_messages.version, newer_messages.on_newer = version, on_newer
-    app.conf.update(_broker(broker_url, visibility_timeout))
+    app.conf.update(_broker(broker_url, key_prefix, visibility_timeout))
     app.conf.update(_settings(grace))
 
 
-def _broker(address: str, visibility_timeout: timedelta) -> dict[str, Any]:
+def _broker(address: str, prefix: str, visibility_timeout: timedelta) -> dict[str, Any]:
     """Return the settings by which Celery reaches the broker, in whichever form its address is."""
     where, plain = read_endpoint(address), celery_address(address)
     told = celery_settings(
         address,
+        prefix,
         visibility_timeout=visibility_timeout.total_seconds(),
         unacked_key=wire.UNACKED,
         unacked_index_key=wire.UNACKED_INDEX,
@@ -77,7 +84,7 @@ def _broker(address: str, visibility_timeout: timedelta) -> dict[str, Any]:
     )
     # The hub must not wait long for a broker that does not answer: the task goes back to its queue instead.
     retry = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-    told["result_backend_transport_options"] = {"retry_policy": retry}
+    told["result_backend_transport_options"]["retry_policy"] = retry
     if where.scheme == "sentinel":
         told["broker_url"] = plain.partition(";")[0]
         told["broker_transport_options"]["sentinels"] = list(where.hosts)

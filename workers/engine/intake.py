@@ -45,7 +45,7 @@ class Intake:
         pool: redis.ConnectionPool = channel.intake_pool()
         self._pool, self._hub, self._ledger, self._deliver = pool, hub, ledger, deliver
         self._channel = channel
-        self._link = BrokerLink(pool, channel.visibility_timeout)
+        self._link = BrokerLink(pool, channel.visibility_timeout, channel.global_keyprefix)
         self._settler = Settler(self._link, ledger)
         self.leases = DeliveryLeases(self._link, self._settler, ledger)
         self._waiters: dict[str, Waiter] = {}
@@ -79,12 +79,13 @@ class Intake:
     def consume(self, queues: Iterable[str]) -> None:
         """Take from these queues and no others."""
         wanted = {} if self._closed else dict.fromkeys(queues)
+        prefix = self._channel.global_keyprefix
         for queue in self._waiters.keys() - wanted:
             self._waiters.pop(queue).close()
             self._hungry.discard(queue)
         for queue in wanted:
             if queue not in self._waiters:
-                self._waiters[queue] = Waiter(self._pool, self._hub, queue, self._hungry.add)
+                self._waiters[queue] = Waiter(self._pool, prefix, self._hub, queue, self._hungry.add)
                 self._hungry.add(queue)
 
     def close(self) -> None:

@@ -70,9 +70,9 @@ server_runs = ServerRuns()
 class BrokerLink:
     """A connection that is made again at the next call after it was lost. One call at a time, from any thread."""
 
-    def __init__(self, pool: redis.ConnectionPool, visibility_timeout: float) -> None:
-        """``visibility_timeout``: seconds after which a lease that was not renewed expires."""
-        self._pool = pool
+    def __init__(self, pool: redis.ConnectionPool, visibility_timeout: float, prefix: str = "") -> None:
+        """``visibility_timeout``: seconds after which a lease that was not renewed expires. ``prefix``: of all keys."""
+        self._pool, self._prefix = pool, prefix
         #: Seconds without an answer that count as a gap. A lease is renewed at a third of its time, so none expires
         #: while the broker is silent for half of it.
         self._gap = max(SHORTEST_GAP, visibility_timeout / 2)
@@ -113,11 +113,13 @@ class BrokerLink:
 
     def _run(self, *calls: ScriptCall[Any]) -> list[Any]:
         with self.connected():
-            replies = self._exchange([("EVALSHA", _sha(call.script), 0, *call.arguments) for call in calls])
+            sent = [("EVALSHA", _sha(call.script, self._prefix), 0, *call.arguments) for call in calls]
+            replies = self._exchange(sent)
             for place, reply in enumerate(replies):
                 if isinstance(reply, NoScriptError):  # a server that was restarted learns a script by running it
                     call = calls[place]
-                    replies[place] = self._exchange([("EVAL", call.script.source, 0, *call.arguments)])[0]
+                    source = call.script.source_below(self._prefix)
+                    replies[place] = self._exchange([("EVAL", source, 0, *call.arguments)])[0]
             self._note_answer()
         for reply in replies:
             if isinstance(reply, ResponseError) and str(reply).startswith(MOVED):
@@ -186,5 +188,5 @@ def _read(call: ScriptCall[R], reply: Any) -> R | ResponseError:
 
 
 @cache
-def _sha(script: Script) -> str:
-    return hashlib.sha1(script.source.encode()).hexdigest()
+def _sha(script: Script, prefix: str) -> str:
+    return hashlib.sha1(script.source_below(prefix).encode()).hexdigest()

@@ -137,6 +137,10 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
     def _admit(
         self, request: Any, name: str, soft: float | None, hard: float | None, *, call: Callable[[], Any] | None = None
     ) -> Job:
+        if getattr(request.task, "honours_times", False):  # also against limits that remote control sets
+            soft = hard = None
+        else:
+            soft, hard = soft or self.options.get("soft_timeout"), hard or self.options.get("timeout")
         job = Job(
             request,
             self._tracer_of(name),
@@ -144,8 +148,8 @@ class AsyncIOPool(BasePool):  # type: ignore[misc]
             on_end=self._workload.finish,
             hurries=self._workload.hurries,
             call=call,
-            soft_limit=soft or self.options.get("soft_timeout"),
-            hard_limit=hard or self.options.get("timeout"),
+            soft_limit=soft,
+            hard_limit=hard,
         )
         self._workload.admit(job)
         return job

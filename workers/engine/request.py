@@ -19,6 +19,8 @@ from celery.worker import request as celery_request
 from celery.worker import state
 from celery.worker.strategy import default
 
+from workers.engine.revoking import revocations
+
 #: The logger with which Celery logs received tasks.
 _log = logging.getLogger("celery.worker.strategy")
 
@@ -46,6 +48,11 @@ class DiscreetRequest(celery_request.Request):  # type: ignore[misc]
         """Return what remote control is told of this request."""
         told: dict[str, Any] = super().info(safe or not self._task.shows_data)
         return told
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        super()._announce_revoked(reason, terminated, signum, expired)
+        if not expired and not self._task.tells_end:
+            revocations.announced(self.message.properties.get("execution") or self.id)
 
     def send_event(self, type: str, **fields: Any) -> None:
         """Send an event of this task, but not of its end where the application tells that."""

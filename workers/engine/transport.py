@@ -3,7 +3,7 @@
 Only the channel on which a worker consumes its tasks differs from kombu's: it takes messages with an ``Intake`` and
 settles them with the ledger. Remote control, events and publishers outside of workers use kombu's own ways.
 
-Not supported: ``global_keyprefix``, Cluster, Redis priorities (use one queue for each priority, see ``queues``), and
+Not supported: Cluster, Redis priorities (use one queue for each priority, see ``queues``), and
 ``Broadcast`` or expiring queues as task queues.
 """
 

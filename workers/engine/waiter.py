@@ -24,10 +24,13 @@ AFTER_REFUSAL = 0.3
 class Waiter:
     """Waits for one list on a connection of its own."""
 
-    def __init__(self, pool: Any, hub: Any, queue: str, on_message: Callable[[str], object]) -> None:
-        """``on_message`` is called with the queue's name when the list has a message. Raises redis-py's errors."""
+    def __init__(self, pool: Any, prefix: str, hub: Any, queue: str, on_message: Callable[[str], object]) -> None:
+        """``on_message`` is called with the queue's name when the list has a message. Raises redis-py's errors.
+
+        ``prefix``: of the list's key.
+        """
         self._hub, self._queue, self._on_message = hub, queue, on_message
-        self._pool = pool
+        self._pool, self._key = pool, f"{prefix}{queue}"
         self._connection: Any = pool.get_connection()
         wait_in_kernel(self._connection)
         self._fd: int = self._connection._sock.fileno()
@@ -38,7 +41,7 @@ class Waiter:
 
     def ask(self, now: float) -> None:
         """Ask the server to wait. Its reply comes through the hub."""
-        self._connection.send_command("BLMOVE", self._queue, self._queue, "RIGHT", "RIGHT", WAIT)
+        self._connection.send_command("BLMOVE", self._key, self._key, "RIGHT", "RIGHT", WAIT)
         self.asked = now
 
     def check(self, now: float) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue, SecretStr
 
+from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.backends.flowise.client import FlowiseClient
 from agentic_flywheel.backends.flowise.examining import examine
 from agentic_flywheel.backends.flowise.models import Chatflow
@@ -41,6 +42,7 @@ class FlowiseBackend(FlowBackend):
 
     def __init__(self, server: FlowServer) -> None:
         """Raises InvalidSetting where the server's address is none."""
+        self._address = without_secrets(server.address).rstrip("/").removesuffix("/api/v1")
         self.client = FlowiseClient(server.address, headers=server.headers, ca_file=server.ca_file)
 
     def abilities(self, flow: Flow) -> Abilities:
@@ -93,7 +95,7 @@ class FlowiseBackend(FlowBackend):
         return Probe(f"Flowise {await self.client.version()}", elapsed)
 
     async def examine(self, flow: Flow, *, api_key: SecretStr | None = None) -> FlowReport:
-        return await examine(self.client.chatflows, flow, api_key)
+        return await examine(self.client.chatflows, self._address, flow, api_key)
 
     async def list_flows(self, *, api_key: SecretStr | None = None) -> tuple[ListedFlow, ...]:
         found = await self.client.chatflows.all(api_key=api_key)

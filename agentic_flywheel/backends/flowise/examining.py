@@ -25,21 +25,29 @@ _INJECTED: dict[str, dict[str, JsonValue]] = {
 }
 
 
-async def examine(chatflows: Chatflows, flow: Flow, api_key: SecretStr | None) -> FlowReport:
-    """Return what Flowise says of a flow, and of what the registry says of it."""
+async def examine(chatflows: Chatflows, address: str, flow: Flow, api_key: SecretStr | None) -> FlowReport:
+    """Return what the Flowise at ``address`` says of a flow, and of what the registry says of it."""
+    report, kind = await _examined(chatflows, flow, api_key)
+    canvas = "v2/agentcanvas" if kind == "AGENTFLOW" else "canvas"
+    pages = {"editor_url": f"{address}/{canvas}/{flow.id}", "chat_url": f"{address}/chatbot/{flow.id}"}
+    return report.model_copy(update=pages)
+
+
+async def _examined(chatflows: Chatflows, flow: Flow, api_key: SecretStr | None) -> tuple[FlowReport, str]:
+    """Return the report without the flow's pages, and its kind, empty where that is not known."""
     try:
         streams = await chatflows.can_stream(flow)
     except FlywheelError as error:
-        return FlowReport(flow=flow.key, problems=(error.message,))
+        return FlowReport(flow=flow.key, problems=(error.message,)), ""
     try:
         known = await chatflows.one(flow, api_key=api_key)
     except FlowUnauthorized as error:
         if api_key is not None:
-            return FlowReport(flow=flow.key, streams=streams, key="refused", problems=(error.message,))
+            return FlowReport(flow=flow.key, streams=streams, key="refused", problems=(error.message,)), ""
         remark = f"Flowise shows its settings only with a key, and without one {WITHOUT_KEY}: set FLOWISE_API_KEY"
-        return FlowReport(flow=flow.key, streams=streams, remarks=(remark,))
+        return FlowReport(flow=flow.key, streams=streams, remarks=(remark,)), ""
     except FlowError as error:
-        return FlowReport(flow=flow.key, streams=streams, problems=(error.message,))
+        return FlowReport(flow=flow.key, streams=streams, problems=(error.message,)), ""
     key = await _key_state(chatflows, flow, known, api_key)
     problems = {
         "missing": f"it needs a key: set {flow.api_key_env or 'FLOWISE_API_KEY'}",
@@ -47,7 +55,7 @@ async def examine(chatflows: Chatflows, flow: Flow, api_key: SecretStr | None) -
     }
     wanted = {**flow.config, **_INJECTED.get(flow.injection, {})}
     ignored = ignored_of(wanted, known)
-    return FlowReport(
+    report = FlowReport(
         flow=flow.key,
         name=known.name,
         key=key,
@@ -58,6 +66,7 @@ async def examine(chatflows: Chatflows, flow: Flow, api_key: SecretStr | None) -
         problems=tuple(filter(None, (problems.get(key), known.unusable, *_unfit(flow, known)))),
         remarks=tuple(_remarks(flow, known, ignored)),
     )
+    return report, known.kind
 
 
 def _unfit(flow: Flow, known: Chatflow) -> Iterator[str]:

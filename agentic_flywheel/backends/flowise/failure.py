@@ -61,7 +61,7 @@ def failure_of_message(flow: str, flow_id: str, message: str, *, secrets: Iterab
     if _KEY_REFUSED.search(cause):
         return FlowUnauthorized(flow, reason)
     if _PROVIDER_DOWN.search(cause):
-        return ProviderUnavailable(flow, reason)
+        return ProviderUnavailable(flow, reason, repeated=True)
     return FlowFailed(flow, reason)
 
 

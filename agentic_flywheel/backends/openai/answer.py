@@ -146,7 +146,14 @@ def usage_of(told: Any, model: str | None) -> Usage | None:
     given, made, both = (_count(told, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
     if not (given or made or both):
         return None
-    return Usage(input_tokens=given, output_tokens=made, total_tokens=both or given + made, model=model)
+    details = told.get("prompt_tokens_details")
+    return Usage(
+        input_tokens=given,
+        cached_input_tokens=min(given, _count(details, "cached_tokens")) if isinstance(details, dict) else 0,
+        output_tokens=made,
+        total_tokens=both or given + made,
+        model=model,
+    )
 
 
 def _count(told: Mapping[str, Any], name: str) -> int:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import difflib
+from collections.abc import Callable
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import aiohttp
 from pydantic import JsonValue, SecretStr
 from yarl import URL
 
 from agentic_flywheel.backends.clock import CallClock
-from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, ExpectedForm
+from agentic_flywheel.backends.connection import Connection, ExpectedForm
 from agentic_flywheel.backends.contents import name_of
-from agentic_flywheel.backends.decoding import decode_json, objects_in
+from agentic_flywheel.backends.decoding import objects_in
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
 from agentic_flywheel.backends.openai.failure import failure_of
 from agentic_flywheel.backends.openai.reading import CompletionReading
 from agentic_flywheel.backends.openai.request import encoded, settings_of
-from agentic_flywheel.backends.protocol import Abilities, FlowBackend, ListedFlow, Probe
+from agentic_flywheel.backends.protocol import Abilities, FlowBackend, FlowReport, ListedFlow, Probe
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowNotFound, FlowRefused, FlowTimeout, InvalidSetting
+from agentic_flywheel.errors import FlowProtocolError, FlowRefused, FlowUnauthorized, FlywheelError, InvalidSetting
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.secret_values import without_secret_values
 from agentic_flywheel.servers import FlowServer
@@ -32,13 +32,6 @@ from agentic_flywheel.servers import FlowServer
 MOST_MODELS = 10_000
 _ABILITIES = Abilities(stream=True, history=True, uploads=True, overrides=True)
 _COMPLETIONS = "chat/completions"
-
-
-class Models(NamedTuple):
-    """What a server says of its models, and of itself."""
-
-    listed: tuple[ListedFlow, ...]
-    version: str
 
 
 class OpenAIBackend(FlowBackend):
@@ -104,37 +97,43 @@ class OpenAIBackend(FlowBackend):
     async def probe(self, flow: Flow | None = None, *, api_key: SecretStr | None = None) -> Probe:
         now = asyncio.get_running_loop().time
         started = now()
-        models = await self._models(flow, api_key)
-        if flow is not None and models.listed and not any(_covers(each.id, flow.model) for each in models.listed):
-            raise FlowNotFound(flow.key, flow.model or "")
-        return Probe(models.version, timedelta(seconds=now() - started))
+        await self._listed(flow, api_key)
+        return Probe("", timedelta(seconds=now() - started))
 
-    async def list_flows(self, *, api_key: SecretStr | None = None) -> tuple[ListedFlow, ...]:
-        return (await self._models(None, api_key)).listed
-
-    async def _models(self, flow: Flow | None, api_key: SecretStr | None) -> Models:
-        key = flow.key if flow else ANY_FLOW
-        read = partial(self._read_models, flow=flow, secrets=self._connection.secrets(api_key))
+    async def examine(self, flow: Flow, *, api_key: SecretStr | None = None) -> FlowReport:
         try:
-            async with asyncio.timeout(SHORT_TIMEOUT):
-                return await self._connection.exchange("GET", self._url("models"), flow, api_key, None, read)
-        except TimeoutError:
-            raise FlowTimeout(key, SHORT_TIMEOUT) from None
-
-    async def _read_models(
-        self, response: aiohttp.ClientResponse, flow: Flow | None, secrets: Collection[str]
-    ) -> Models:
-        body = await self._connection.read_answer(response, flow, secrets)
-        with ExpectedForm(flow.key if flow else ANY_FLOW):
-            found = decode_json(body)
-            listed = objects_in(found.get("data") if isinstance(found, dict) else found)
-        litellm = response.headers.get("x-litellm-version")
-        return Models(
-            tuple(_listed(each) for each in listed[:MOST_MODELS]), f"LiteLLM {name_of(litellm)}" if litellm else ""
+            models = await self._listed(flow, api_key)
+        except FlowUnauthorized as error:
+            return FlowReport(
+                flow=flow.key, key="refused" if api_key else "missing", streams=True, problems=(error.message,)
+            )
+        except FlowProtocolError as error:
+            remark = f"the server does not list its models: {error.reason}"
+            return FlowReport(flow=flow.key, streams=True, remarks=(remark,))
+        except FlywheelError as error:
+            return FlowReport(flow=flow.key, streams=True, problems=(error.message,))
+        listed = next((each for each in models if _covers(each.id, flow.model)), None)
+        return FlowReport(
+            flow=flow.key,
+            name=listed.name if listed else "",
+            key="accepted" if api_key else "not needed",
+            streams=True,
+            problems=(listed.unusable,) if listed and listed.unusable else (),
+            # A proxy answers for models that it does not list, such as those of a pattern.
+            remarks=() if listed else (_unlisted(flow.model or "", models),),
         )
 
+    async def list_flows(self, *, api_key: SecretStr | None = None) -> tuple[ListedFlow, ...]:
+        return await self._listed(None, api_key)
+
+    async def _listed(self, flow: Flow | None, api_key: SecretStr | None) -> tuple[ListedFlow, ...]:
+        found = await self._connection.fetch_json("GET", self._url("models"), flow, api_key)
+        with ExpectedForm(flow.key if flow else ANY_FLOW):
+            listed = objects_in(found.get("data") if isinstance(found, dict) else found)
+        return tuple(_model(each) for each in listed[:MOST_MODELS])
+
     def _url(self, path: str) -> URL:
-        return self._base.joinpath(path).with_query(self._base.query)
+        return self._base.joinpath(path)
 
 
 def api_address(address: str) -> URL:
@@ -144,13 +143,20 @@ def api_address(address: str) -> URL:
     except ValueError:
         raise InvalidSetting("address", "this is no address") from None
     path = url.raw_path.rstrip("/").removesuffix(f"/{_COMPLETIONS}") or "/v1"
-    return url.with_path(path, encoded=True, keep_query=True)
+    return url.with_path(path, encoded=True)
 
 
-def _listed(told: dict[str, Any]) -> ListedFlow:
+def _model(told: dict[str, Any]) -> ListedFlow:
     kind = name_of(told.get("mode"))
     unusable = "" if kind in ("", "chat", "responses") else f"it is a model for {kind}"
     return ListedFlow(id=name_of(told.get("id")), name=name_of(told.get("name")), unusable=unusable)
+
+
+def _unlisted(model: str, listed: tuple[ListedFlow, ...]) -> str:
+    names = [each.id for each in listed]
+    alike = difflib.get_close_matches(model, names, n=3) or names[:3]
+    said = f"it lists {len(names)}, such as {', '.join(alike)}" if names else "it lists none"
+    return f"the server does not list the model {model!r}; {said}"
 
 
 def _covers(listed: str, model: str | None) -> bool:

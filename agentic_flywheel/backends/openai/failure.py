@@ -75,6 +75,8 @@ class Told(NamedTuple):
 
 def told_of(found: Any) -> Told | None:
     """Return the error in a JSON value, whatever its form; None where there is none."""
+    if isinstance(found, list):
+        found = found[0] if found else None  # Gemini's
     if not isinstance(found, dict):
         return None
     error = found.get("error")

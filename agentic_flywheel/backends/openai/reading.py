@@ -35,8 +35,9 @@ class CompletionReading:
         """Read an answer. Raises a FlowError, which quotes none of the secrets."""
         flow, clock = self._call.flow, self._clock
         clock.heard()
-        if response.status != 200 or not self._call.stream or response.content_type == "text/html":
-            body = await self._connection.read_answer(response, flow, secrets, heard=clock.heard)
+        page = response.content_type == "text/html"
+        if response.status != 200 or not self._call.stream or page:
+            body = await self._connection.read_answer(response, flow, secrets, any_type=not page, heard=clock.heard)
             with ExpectedForm(flow.key):
                 answer = answer_of(flow, plain_completion(flow, body, secrets))
         else:
@@ -53,7 +54,7 @@ class CompletionReading:
     async def _stream(self, response: aiohttp.ClientResponse, secrets: Collection[str]) -> FlowAnswer:
         flow, clock = self._call.flow, self._clock
         pieces = response.content.iter_any()
-        opening = await _opening(pieces)
+        opening = await self._opening(pieces)
         if opening.lstrip().startswith(_OBJECT):
             body = await read_body(response, flow.key, clock.heard, begun=opening)
             with ExpectedForm(flow.key):
@@ -76,6 +77,16 @@ class CompletionReading:
             self._tell(collected.usage_news())
             return answer_of(flow, told, reasoned=collected.reasoned)
 
+    async def _opening(self, pieces: AsyncIterator[bytes]) -> bytes:
+        """Return what comes first, from the first character on. Raises AnswerTooLong where none comes."""
+        blank = FrameCutter(self._call.flow.key, b"\n")
+        async for piece in pieces:
+            if piece.strip():
+                return piece
+            blank.feed(piece)
+            self._clock.heard()
+        return b""
+
     def _take(self, lines: Sequence[bytes], collected: StreamedCompletion) -> None:
         for line in lines:
             with ExpectedForm(self._call.flow.key):
@@ -88,11 +99,3 @@ class CompletionReading:
                 self._clock.token()
             if self._on_news is not None:
                 self._on_news(news)
-
-
-async def _opening(pieces: AsyncIterator[bytes]) -> bytes:
-    """Return what comes first, from the first character on."""
-    async for piece in pieces:
-        if piece.strip():
-            return piece
-    return b""

@@ -45,6 +45,7 @@ class StreamedCompletion:
         self._arguments: dict[int, JoinedText] = {}
         self._told = Completion()
         self._reasons_since: float | None = None
+        self._begun = False
         #: For how long the model reasoned.
         self.reasoned: timedelta | None = None
         #: Whether the server has said that nothing more comes.
@@ -71,6 +72,7 @@ class StreamedCompletion:
             raise FlowProtocolError(self._flow.key, "a chunk of the stream is not JSON") from None
         if not isinstance(chunk, dict):
             raise FlowProtocolError(self._flow.key, "a chunk of the stream is not an object")
+        self._begun = True
         choice = first_choice(chunk)
         if (told := told_of(chunk) or told_of({"error": choice.get("error")})) is not None:
             raise failure_of_told(self._flow, told, secrets=self._secrets)
@@ -129,6 +131,8 @@ class StreamedCompletion:
         A server that says ``[DONE]`` without a reason has not finished its answer: vLLM ends so after an error.
         """
         if not self.finished:
+            if not (self.done or self._begun):
+                raise FlowProtocolError(self._flow.key, "it is no stream of chat completions")
             if not self.done:
                 raise ServerUnreachable(self._flow.key, "the stream broke off before the answer was whole")
             raise FlowProtocolError(self._flow.key, "the stream ended without a `finish_reason`")

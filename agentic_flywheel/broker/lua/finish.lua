@@ -19,12 +19,15 @@
 -- all_most: whole        bytes of all cached answers
 -- failure_ms: whole      for how long a permanent failure is remembered; 0 for not at all
 -- transient: flag        whether the failure says nothing about the question
+-- throttled_ms: whole    for how long the flow asks not to be called, with its answer
 -- server: text           where the flow is
 -- at_once: whole         calls of that server at once, of all its flows
 -- heard: text            what the call says of its server: up, down, or '' for nothing
 -- queue: text            whose completions are counted
 -- letter: text           the dead letter as JSON; '' for none
 -- letter_ttl: whole      seconds
+-- spent: text            what the call has cost, in billionths of the currency's unit; '' where that is not known
+-- currency: text         '' where nothing is said of costs
 -- worker: text           who sends the roots of the traces; '' for one that traces nothing
 --
 --> won(followers: texts)  it was the first outcome; the ids of attached queries that ended by it, the others follow
@@ -46,9 +49,12 @@ if fence ~= NO_FENCE then
     return reply.late()
   end
   if state == STATE.failed and transient then call_failed(flow, 0, now) end
+  if throttled_ms > 0 then call_throttled(flow, throttled_ms, now) end
   pump(server, at_once, now)
 end
 local about = part == '' and look(id)
+-- Whatever becomes of the answer, its call is paid for.
+if state == STATE.succeeded and currency ~= '' then tally_cost(id, flow, spent, currency, now) end
 if cache_key ~= '' then
   if cached_value ~= '' then
     keep_answer(cache_key, cached_value, cache_ms, flow_most, all_most, now)

@@ -5,12 +5,12 @@
 -- worker: text           who sweeps
 -- traces: flag           whether it sends traces
 -- reads: text            the queues that it reads, one a line
--- at_once: whole         calls of a server at once
 -- flows: texts           those of the registry
 -- domains: texts         the domain of each flow
 -- concurrencies: wholes  the limit of each flow
 -- rates: numbers         the limit of each flow
 -- servers: texts         where each flow is
+-- at_once: wholes        calls at once of the server of each flow, of all its flows
 --
 -- The queries whose traces this worker owes a root from now on (they expired, were cancelled, or ended in a worker that died);
 -- when the next sweep is due; what failed, in words: the rest was done all the same.
@@ -118,7 +118,7 @@ for _, flow in ipairs(parked) do
     local i = known[flow]
     if i then
       redis.call('HSET', PARKED_FLOWS, flow, limits(domains[i], concurrencies[i], rates[i], servers[i]))
-      asked[servers[i]] = true
+      asked[servers[i]] = at_once[i]
       redis.call('ZREMRANGEBYSCORE', running_key(flow), '-inf', now)
     elseif not is_served(0, {'flow ' .. flow}, '') then
       -- The flow has left all registries: who is asked for it next says so.
@@ -127,7 +127,7 @@ for _, flow in ipairs(parked) do
     end
   end)
 end
-for server in pairs(asked) do alone('server ' .. server, function() pump(server, at_once, now) end) end
+for server, most in pairs(asked) do alone('server ' .. server, function() pump(server, most, now) end) end
 for _, flow in ipairs(parked) do
   if redis.call('EXISTS', parked_key(flow)) == 1 then
     if known[flow] then soon = math.min(soon, 50) end

@@ -38,6 +38,10 @@ http://{{ include "flywheel.name" . }}-sandbox:3000
 {{- define "flywheel.env" -}}
 - name: REDIS_URL
   valueFrom: {secretKeyRef: {name: {{ include "flywheel.secret" . }}, key: REDIS_URL}}
+{{- with .Values.keyPrefix }}
+- name: FLYWHEEL_KEY_PREFIX
+  value: {{ . | quote }}
+{{- end }}
 - name: FLOWISE_BASE_URL
   value: {{ include "flywheel.flowise" . | quote }}
 - name: FLOWISE_API_KEY

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from agentic_flywheel.prices import rounded
 from producer.replay.comparing import Change, failed, route_of
 from producer.replay.recorded import Recorded
 from producer.replay.summary import Summary
@@ -109,6 +110,7 @@ def _outcome(outcome: Recorded, characters: int) -> dict[str, Any]:
         "total": outcome.latency_ms,
         "firstToken": outcome.first_token_ms,
         "tokens": outcome.tokens,
+        "cost": rounded(outcome.cost) if outcome.cost is not None else None,
         "cached": outcome.cached,
         "score": outcome.score,
         "errorType": outcome.error_type,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agentic_flywheel.models import Model
+from agentic_flywheel.models import Cost, Model
+from agentic_flywheel.prices import rounded
 from producer.replay import wording
 from producer.replay.report.plots import whisker
 from producer.replay.statistics import FEW, Estimate, Finding
-from producer.replay.summary import Doings, ScoreFigures, Share, Spread, Summary
+from producer.replay.summary import Costs, Doings, Quantiles, ScoreFigures, Share, Spread, Summary
 from producer.replay.verdict import ALIKE, RATIO_MARGIN, SCORE_MARGIN, SHARE_MARGIN
 
 
@@ -52,6 +53,8 @@ def _tiles(summary: Summary) -> Iterator[Tile]:
         yield _first_token(summary.first_token)
     if summary.tokens.total:
         yield _tokens(summary.tokens)
+    if summary.costs.spread.after is not None:
+        yield _cost(summary.costs, summary.costs.spread.after)
     if summary.cached.count or summary.cached.count_before:
         yield _cached(summary.cached)
     for scores in summary.scores:
@@ -158,6 +161,25 @@ def _tokens(spread: Spread) -> Tile:
         note=f"before {_short(spread.total_before or 0)}; an answer {wording.between(ratio, wording.times)}",
         whisker=whisker(ratio, null=1.0, margin=RATIO_MARGIN, worse=None),
         tone="warn" if finding is Finding.HIGHER else "",
+    )
+
+
+def _cost(costs: Costs, after: Quantiles) -> Tile:
+    number, _, unit = rounded(Cost.of_parts(round(after.mean), costs.currency)).partition(" ")
+    known = wording.count(after.n, "answer")
+    doubt = f"; of {wording.count(costs.unknown)} not known" if costs.unknown else ""
+    ratio, before = costs.spread.mean_ratio, costs.spread.before
+    if ratio is None or before is None:
+        return Tile(title="Cost of an answer", number=number, unit=unit, note=f"mean of {known}{doubt}")
+    old = rounded(Cost.of_parts(round(before.mean), costs.currency))
+    finding = ratio.finding(null=1.0, margin=RATIO_MARGIN)
+    return Tile(
+        title="Cost of an answer",
+        number=number,
+        unit=f"{unit} {wording.times(ratio.value)}",
+        note=f"before {old}; {wording.between(ratio, wording.times)}{_doubt(finding)}{doubt}",
+        tone=_tone(finding, worse=Finding.HIGHER),
+        whisker=whisker(ratio, null=1.0, margin=RATIO_MARGIN, worse=Finding.HIGHER),
     )
 
 

@@ -106,6 +106,7 @@
     if (time(outcome) !== null) head.append(make("span", "num", duration(time(outcome))));
     if (outcome.firstToken !== null) head.append(make("span", "num", "first token " + duration(outcome.firstToken)));
     if (outcome.tokens !== null) head.append(make("span", "num", outcome.tokens.toLocaleString("en") + " tokens"));
+    if (outcome.cost !== null) head.append(make("span", "num", outcome.cost));
     if (outcome.cached) head.append(make("span", "", "from the cache"));
     if (outcome.score !== null) head.append(make("span", "num", "rated " + outcome.score));
     if (outcome.failed) { answer.classList.add("error"); say(answer, (outcome.errorType || outcome.state) + ": " + outcome.error); }

@@ -16,7 +16,7 @@ from producer.replay.report.figures import Tile, tiles
 from producer.replay.report.sankey import routes
 from producer.replay.report.svg import Markup, element
 from producer.replay.sampling import SAMPLE
-from producer.replay.summary import ConditionOutcome, Headline, Summary
+from producer.replay.summary import ConditionOutcome, Headline, MovedFlow, Summary
 
 _HERE = Path(__file__).parent
 _TONES = {"good": "No regression", "mixed": "Worth a look", "bad": "Regression", "unclear": "Cannot tell"}
@@ -44,6 +44,7 @@ def page(summary: Summary, most_changed: Sequence[Change], *, trace_base: str | 
         "main",
         _top(summary),
         _verdict(summary),
+        _moves(summary.moves) if len(summary.moves) > 1 else "",
         _tiles(tiles(summary)),
         _plots(summary),
         _items(shown, summary),
@@ -89,6 +90,20 @@ def _verdict(summary: Summary) -> Markup:
     )
     gate = _gate(summary.gate) if summary.gate else Markup()
     return element("section", told, gate, class_=f"verdict tone-{headline.tone}")
+
+
+def _moves(moves: Sequence[MovedFlow]) -> Markup:
+    """Return the verdict on each flow by itself, where several were moved."""
+    rows = [
+        element(
+            "li",
+            element("b", f"{move.before} → {move.after}: "),
+            _unbroken(move.headline.line),
+            element("ul", *(element("li", _unbroken(fact)) for fact in move.headline.facts), class_="facts"),
+        )
+        for move in moves
+    ]
+    return element("section", element("h2", "Flow by flow"), element("ul", *rows), class_="card moves")
 
 
 def _gate(conditions: Sequence[ConditionOutcome]) -> Markup:

@@ -114,7 +114,13 @@ def test_a_random_chat_can_stand_for_a_visitor(chat: str) -> None:
     assert is_random_chat(chat)
 
 
-@pytest.mark.parametrize("chat", ["", "1", "sdk-chat", f"{UUID}x", f"a b+{UUID}", f"a+b+{UUID}", f"{UUID}\n"])
+#: Of nothing, and of a time and an address.
+NIL, OF_A_TIME = "00000000-0000-0000-0000-000000000000", "c232ab00-9414-11ec-b3c8-9f6bdeced846"
+
+
+@pytest.mark.parametrize(
+    "chat", ["", "1", "sdk-chat", f"{UUID}x", f"a b+{UUID}", f"a+b+{UUID}", f"{UUID}\n", NIL, f"a+{NIL}", OF_A_TIME]
+)
 def test_a_chat_that_can_be_guessed_cannot(chat: str) -> None:
     assert not is_random_chat(chat)
 

@@ -113,6 +113,10 @@ async def test_visitors_are_told_nothing_of_the_house(visitor: httpx2.AsyncClien
     assert said.startswith("There is no answer at the moment. Please try again later. (")
     assert flat.json().keys() == {"statusCode", "success", "message", "stack"}
     assert "broken" not in said + flat.text
+    for method in ("GET", "DELETE"):
+        refused = await visitor.request(method, "/api/v1/chatmessage/poet", params={"chatId": chat()})
+        assert refused.json()["message"] == "There is no answer at the moment. Please try again later."
+        assert refused.json().keys() == {"statusCode", "success", "message", "stack"}
 
 
 async def test_a_visitor_decides_rates_and_stops_in_its_chat_alone(

@@ -117,6 +117,17 @@ async def test_icons_are_passed_on_and_nothing_else(alice: httpx2.AsyncClient) -
     assert (none.status_code, other.status_code) == (404, 404)
 
 
+async def test_who_has_no_token_does_not_have_flowise_asked_for_ever(visitor: httpx2.AsyncClient) -> None:
+    known = [await visitor.get("/api/v1/node-icon/chatOpenAI") for _ in range(80)]
+    unknown = [await visitor.get(f"/api/v1/node-icon/guess{n}Agentflow") for n in range(80)]
+    after = await visitor.get("/api/v1/node-icon/chatOpenAI")
+
+    assert {each.status_code for each in known} == {200}
+    assert 50 < [each.status_code for each in unknown].count(404) <= 60
+    assert (unknown[-1].status_code, after.status_code) == (429, 200)
+    assert "Please try again in a minute" in unknown[-1].text
+
+
 async def test_documents_are_put_into_a_flows_store(alice: httpx2.AsyncClient) -> None:
     files = {"files": ("note.txt", b"The secret word is walrus.\n" * 10_000, "text/plain")}
 

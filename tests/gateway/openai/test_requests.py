@@ -134,7 +134,7 @@ def test_the_usage_is_sent_with_a_stream_that_asks_for_it() -> None:
         ([{"role": "user", "content": " \n"}], "messages.0.content"),
         ([{"role": "user", "content": None}], "messages.0.content"),
         ([{"role": "user", "content": 7}], "messages.0.content"),
-        ([{"role": "user", "content": "a\u0000b"}], "messages.0.content.0.text.text"),
+        ([{"role": "user", "content": "a\u0000b"}], "messages.0.content.0.text"),
         ([{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}], "messages.0.content.0"),
     ],
 )

@@ -146,10 +146,15 @@ local CIRCUIT_THRESHOLD = 5
 local CIRCUIT_OPEN_MS = 2000
 local CIRCUIT_OPEN_MAX_MS = 8000
 
+-- Note that a flow asks not to be called for so long. That is no failure of it.
+local function call_throttled(flow, throttled_ms, now)
+  redis.call('HSET', circuit_key(flow), 'throttled_until', now + throttled_ms)
+end
+
 -- Note a transient failure. `throttled_ms`: the flow asked not to be called for so long, which is no failure of it.
 local function call_failed(flow, throttled_ms, now)
+  if throttled_ms > 0 then return call_throttled(flow, throttled_ms, now) end
   local key = circuit_key(flow)
-  if throttled_ms > 0 then redis.call('HSET', key, 'throttled_until', now + throttled_ms) return end
   local failures = redis.call('HINCRBY', key, 'failures', 1)
   local was_open = redis.call('HEXISTS', key, 'open_until') == 1
   if failures >= CIRCUIT_THRESHOLD or was_open then

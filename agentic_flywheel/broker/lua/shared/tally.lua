@@ -5,6 +5,8 @@
 --   e|flow|class            errors                             u|asker i|intent   queries
 --   b|flow                  answers that it gave in place of another flow
 --   s|flow  n|flow          sum and number of ratings, in tenths, written by `score`
+--   c|currency|f|flow       what calls cost, in billionths of the currency's unit; also u|asker, i|intent
+--   x|f|flow                calls whose cost is not known; also u|asker, i|intent
 -- Outcomes are cached, attached, fallen_back (its fallback answered), refused (its owner was at a limit) and the terminal
 -- states.
 
@@ -24,16 +26,18 @@ end
 -- A field name of this length makes Redis keep the hash as a table; packed in a list, each increment would search half.
 local UNPACKED = string.rep('-', 65)
 
-local function tally_one(key, name)
-  if redis.call('HINCRBY', key, name, 1) > 1 then return end
+-- `asker`: what of the name stands before an asker's; only their names have no bound of their own.
+local function tally_one(key, name, asker, number)
+  number = number or 1
+  if tonumber(redis.call('HINCRBY', key, name, number)) ~= tonumber(number) then return end
   -- The first of its name: the rare moment to look at the bounds.
   local names = redis.call('HLEN', key)
   if names == 1 then
     redis.call('HSET', key, UNPACKED, 0)
     redis.call('EXPIRE', key, TALLY_KEPT)
-  elseif names > TALLY_NAMES and string.sub(name, 1, 2) == 'u|' then
+  elseif names > TALLY_NAMES and asker then
     redis.call('HDEL', key, name)
-    redis.call('HINCRBY', key, 'u|(others)', 1)
+    redis.call('HINCRBY', key, asker .. '(others)', number)
   end
 end
 
@@ -50,6 +54,15 @@ end
 
 -- Who asked, and for what.
 local function tally_names(key, asker, intent)
-  tally_one(key, 'u|' .. asker)
+  tally_one(key, 'u|' .. asker, 'u|')
   if intent and intent ~= '' then tally_one(key, 'i|' .. intent) end
+end
+
+-- What a call for this query has cost; `spent` is '' where that is not known.
+local function tally_cost(id, flow, spent, currency, now)
+  local asker, owner, intent = unpack(redis.call('HMGET', record_key(id), 'asker', 'owner', 'intent'))
+  local key, kind, number = hour_of(now), spent == '' and 'x|' or 'c|' .. currency .. '|', spent ~= '' and spent or 1
+  tally_one(key, kind .. 'f|' .. flow, nil, number)
+  if asker or owner then tally_one(key, kind .. 'u|' .. (asker or owner), kind .. 'u|', number) end
+  if intent and intent ~= '' then tally_one(key, kind .. 'i|' .. intent, nil, number) end
 end

@@ -11,6 +11,7 @@ from typing import Any
 
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
 from agentic_flywheel.errors.base import name_of_today
+from mcp_bridge.owners import current_grant
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,13 @@ def outward(error: FlywheelError | ErrorInfo, query_id: str | None = None) -> Er
     details = {name: value for name, value in info.details.items() if name in _HARMLESS}
     told = said.format(retry_after=info.retry_after)
     return info.model_copy(update={"error": told, "details": details, "recovery_suggestions": _NEXT})
+
+
+def told(error: FlywheelError | ErrorInfo) -> ErrorInfo:
+    """Return an error as whoever makes this request of the bridge may see it: with a token it may be anybody."""
+    if current_grant().token_id:
+        return outward(error)
+    return error if isinstance(error, ErrorInfo) else error.describe()
 
 
 def outward_event(data: Mapping[str, Any]) -> dict[str, Any]:

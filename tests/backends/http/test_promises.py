@@ -1,0 +1,49 @@
+"""The HTTP backend keeps what every backend promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from agentic_flywheel.backends.http import HttpBackend
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.http_flows import AnswerPlace, Frame, RequestTemplate, StreamRule
+from agentic_flywheel.servers import FlowServer
+from backends.promises import Promises
+from backends.scenes import Scene
+
+
+class Service:
+    """A service of one's own: JSON, and a stream of lines of JSON."""
+
+    beside: ClassVar[Mapping[str, Scene]] = {}
+
+    def backend(self, address: str) -> HttpBackend:
+        return HttpBackend(FlowServer(address=address, backend="http"))
+
+    def flow(self, address: str, *, stream: bool) -> Flow:
+        rule = StreamRule(token=Frame(when={"/type": "part"}, at="/text"), end=Frame(when={"/type": "end"}))
+        return Flow(
+            key="f",
+            id="f",
+            domain="d",
+            server=address,
+            backend="http",
+            request=RequestTemplate(path="/ask", body={"q": "{{question}}"}),
+            answer=AnswerPlace(text="/answer", error="/wrong", stream=rule if stream else None),
+        )
+
+    def plain(self, text: str) -> Scene:
+        return Scene([json.dumps({"answer": text}).encode()])
+
+    def streamed(self, parts: Iterable[str]) -> Scene:
+        told = [{"type": "part", "text": part} for part in parts]
+        return Scene([json.dumps(each).encode() + b"\n" for each in [*told, {"type": "end"}]])
+
+    def failed(self, status: int, reason: str) -> Scene:
+        return Scene([json.dumps({"wrong": reason}).encode()], status=status)
+
+
+class TestHttp(Promises):
+    dialect = Service()

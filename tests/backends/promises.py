@@ -1,0 +1,385 @@
+"""What every backend promises, as tests. A backend's own file gives its dialect and inherits them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import timedelta
+from random import Random
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import pytest
+from pydantic import SecretStr
+
+from agentic_flywheel.backends import FlowAnswer, FlowBackend, FlowCall, FlowNews
+from agentic_flywheel.catalog import Flow
+from agentic_flywheel.errors import (
+    AnswerTooLong,
+    FlowError,
+    FlowNotFound,
+    FlowProtocolError,
+    FlowRateLimited,
+    FlowTimeout,
+    FlowUnauthorized,
+    ServerUnreachable,
+)
+from agentic_flywheel.models import EventKind
+from backends.scenes import Scene, SceneServer, serving
+
+Kind = TypeVar("Kind", bound=FlowError)
+
+MB = 1 << 20
+#: No error, answer or news may hold it.
+KEY = "letmein-4711"
+PAGE = b"<!DOCTYPE html><html><body><h1>Welcome to nginx!</h1></body></html>"
+#: Bodies that are no answer in most dialects.
+NOISE = (
+    b"",
+    b"null",
+    b"[]",
+    b"0",
+    b'"text"',
+    b"{}",
+    b'{"a":',
+    b"\xff\xfe\x00",
+    b"[" * 50_000,
+    b"\n\n\n",
+    b"data: \n\n",
+)
+
+
+class Dialect(Protocol):
+    """How a kind of server speaks."""
+
+    #: What it answers to other requests than questions, by a part of their path.
+    beside: ClassVar[Mapping[str, Scene]]
+
+    def backend(self, address: str) -> FlowBackend:
+        """Return a backend that asks the server at this address."""
+        ...
+
+    def flow(self, address: str, *, stream: bool) -> Flow:
+        """Return a flow of that server, as the registry would have it."""
+        ...
+
+    def plain(self, text: str) -> Scene:
+        """Return how the server answers a plain call."""
+        ...
+
+    def streamed(self, parts: Iterable[str]) -> Scene:
+        """Return how it answers in a stream. The last of the scene's parts ends the answer.
+
+        Of a server that does not stream it is not asked for.
+        """
+        ...
+
+    def failed(self, status: int, reason: str) -> Scene:
+        """Return how it says that a call failed."""
+        ...
+
+
+Test = Callable[["Promises"], Coroutine[Any, Any, None]]
+
+
+def streamed(test: Test) -> Test:
+    """Skip a test where the server does not stream."""
+
+    @functools.wraps(test)
+    async def tested(promises: Promises) -> None:
+        if not promises.streams:
+            pytest.skip("its server does not stream")
+        await test(promises)
+
+    return tested
+
+
+class Promises:
+    """What every backend promises of a server, whatever that does."""
+
+    dialect: ClassVar[Dialect]
+    #: Bodies that are no answer: others, where the server speaks plain text.
+    noise: ClassVar[Sequence[bytes]] = NOISE
+
+    # What is answered
+
+    async def test_a_plain_answer_is_returned_and_the_question_was_sent(self) -> None:
+        async with self.serving(self.dialect.plain("Because.")) as server:
+            answer = await self.asked(server, question="Why, in 中文?")
+
+        assert answer.text == "Because."
+        assert answer.elapsed > timedelta()
+        assert KEY in str(server.asked[0].headers)
+        assert b"Why, in" in server.asked[0].body
+        assert KEY not in answer.model_dump_json()
+
+    @streamed
+    async def test_a_streamed_answer_is_told_while_it_comes_wherever_the_network_cuts_it(self) -> None:
+        parts = ["Be", "cause ", "“so” ", "\n\n", "data: ", "中文 😀."]
+        scene = self.dialect.streamed(parts)
+        whole = b"".join(scene.parts)
+        for size in (1, 7, len(whole)):
+            cut = [whole[at : at + size] for at in range(0, len(whole), size)]
+            told: list[FlowNews] = []
+            async with self.serving(Scene(cut, scene.kind)) as server:
+                answer = await self.asked(server, stream=True, told=told)
+
+            tokens = [str(news.data["text"]) for news in told if news.kind is EventKind.TOKEN]
+            assert "".join(tokens) == answer.text == "".join(parts)
+            assert answer.first_token is not None
+            assert timedelta() < answer.first_token <= answer.elapsed
+
+    @streamed
+    async def test_a_character_that_was_cut_in_two_is_joined(self) -> None:
+        told: list[FlowNews] = []
+        async with self.serving(self.dialect.streamed(["a\ud83d", "\ude00b"])) as server:
+            answer = await self.asked(server, stream=True, told=told)
+
+        assert answer.text == "a😀b"
+        assert "".join(str(news.data["text"]) for news in told if news.kind is EventKind.TOKEN) == "a😀b"
+
+    @streamed
+    async def test_a_stream_that_breaks_off_is_no_answer(self) -> None:
+        scene = self.dialect.streamed(["Be", "cause."])
+        *begun, _ = scene.parts
+        for ends in ("cut", "whole"):
+            async with self.serving(Scene(begun, scene.kind, ends=ends)) as server:
+                failed = await self.failure(server, ServerUnreachable, stream=True)
+
+            assert failed.sent
+            assert failed.transient
+            assert "broke" in str(failed)
+
+    async def test_an_empty_answer_is_none(self) -> None:
+        async with self.serving(self.dialect.plain("")) as server:
+            failed = await self.failure(server, FlowError)
+
+        assert "answered with nothing" in str(failed)
+
+    # Time
+
+    async def test_a_server_that_does_not_answer_is_left_in_time(self) -> None:
+        async with self.serving(Scene(ends="silent")) as server:
+            failed = await self.failure(server, FlowTimeout, timeout=0.2)
+            await asyncio.wait_for(server.gone.wait(), 10)
+
+        assert not failed.silent
+        assert "had not answered within 0.2 s" in str(failed)
+        assert failed.transient
+
+    async def test_an_answer_that_falls_silent_is_left_in_time(self) -> None:
+        for stream in self.ways:
+            scene = self.dialect.streamed(["Be", "cause."]) if stream else self.dialect.plain("Because.")
+            begun = b"".join(scene.parts)[:6]
+            async with self.serving(Scene([begun], scene.kind, ends="never")) as server:
+                failed = await self.failure(server, FlowTimeout, stream=stream, idle_timeout=0.2)
+                await asyncio.wait_for(server.gone.wait(), 10)
+
+            assert failed.silent
+            assert "fell silent amid its answer, for 0.2 s" in str(failed)
+
+    @streamed
+    async def test_an_answer_that_goes_on_is_not_cut(self) -> None:
+        scene = self.dialect.streamed(["a"] * 12)
+        async with self.serving(Scene(scene.parts, scene.kind, pause=0.12)) as server:
+            answer = await self.asked(server, stream=True, idle_timeout=1)
+
+        assert answer.text == "a" * 12
+        assert answer.elapsed > timedelta(seconds=1)
+
+    async def test_whoever_is_cancelled_closes_the_connection(self) -> None:
+        for stream in self.ways:
+            async with self.serving(Scene(ends="silent")) as server:
+                asking = asyncio.create_task(self.asked(server, stream=stream))
+                await asyncio.wait_for(server.called.wait(), 10)
+                asking.cancel()
+                await asyncio.wait_for(server.gone.wait(), 10)
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+
+    # Failures
+
+    async def test_a_key_that_is_refused_is_permanent_and_not_quoted(self) -> None:
+        for status in (401, 403):
+            async with self.serving(self.dialect.failed(status, f"no such key: Bearer {KEY}")) as server:
+                failed = await self.failure(server, FlowUnauthorized)
+
+            assert not failed.transient
+            assert "no such key" in str(failed)
+
+    async def test_a_secret_is_not_quoted_whatever_failed(self) -> None:
+        for status in (400, 422, 500):
+            async with self.serving(self.dialect.failed(status, f"cannot do this with {KEY}")) as server:
+                failed = await self.failure(server, FlowError)
+
+            assert "cannot do this with ***" in str(failed)
+
+    async def test_a_key_that_no_header_can_carry_is_not_sent(self) -> None:
+        async with self.serving(self.dialect.plain("Because.")) as server:
+            failed = await self.failure(server, FlowUnauthorized, key=f"{KEY}\r\nHost: elsewhere")
+
+        assert "no header can carry" in str(failed)
+        assert server.asked == []
+
+    async def test_a_server_that_is_busy_says_for_how_long_it_is_left_alone(self) -> None:
+        for header, seconds in (("7", 7.0), ("1e9", 3600.0), ("0", 1.0)):
+            scene = self.dialect.failed(429, "too many requests")
+            async with self.serving(Scene(scene.parts, scene.kind, 429, {"Retry-After": header})) as server:
+                failed = await self.failure(server, FlowRateLimited)
+
+            assert failed.retry_after == seconds
+            assert failed.transient
+            assert f"wait {seconds:g} s" in str(failed)
+
+    async def test_a_gateway_without_a_server_is_transient(self) -> None:
+        for status in (502, 503, 504):
+            async with self.serving(Scene([PAGE], "text/html", status)) as server:
+                failed = await self.failure(server, ServerUnreachable)
+
+            assert failed.transient
+            assert str(status) in str(failed)
+
+    async def test_a_flow_that_is_not_there_is_permanent(self) -> None:
+        async with self.serving(self.dialect.failed(404, "there is none of this name")) as server:
+            failed = await self.failure(server, FlowError)
+
+        assert not failed.transient or not isinstance(failed, FlowNotFound)
+
+    async def test_no_connection_says_that_nothing_was_sent(self) -> None:
+        async with self.serving(Scene()) as server:
+            pass
+        failed = await self.failure(server, ServerUnreachable)
+
+        assert not failed.sent
+        assert failed.transient
+        assert "could not be reached" in str(failed)
+
+    async def test_a_connection_that_ends_before_an_answer_says_that_the_flow_may_have_run(self) -> None:
+        async with self.serving(Scene([b"{"], ends="cut")) as server:
+            failed = await self.failure(server, ServerUnreachable)
+
+        assert failed.sent
+        assert failed.transient
+
+    async def test_a_redirect_is_not_followed(self) -> None:
+        async with self.serving(self.dialect.plain("Elsewhere.")) as elsewhere:
+            for status in (301, 302, 307, 308):
+                async with self.serving(Scene(status=status, headers={"Location": elsewhere.address})) as server:
+                    failed = await self.failure(server, FlowError)
+
+                assert str(status) in str(failed)
+            assert elsewhere.asked == []
+
+    # What is no answer
+
+    async def test_a_page_is_no_answer(self) -> None:
+        for stream in self.ways:
+            async with self.serving(Scene([PAGE], "text/html")) as server:
+                await self.failure(server, FlowProtocolError, stream=stream)
+
+    async def test_noise_is_no_answer_and_ends_in_an_error_of_ours(self) -> None:
+        for stream, noise in itertools.product(self.ways, (*self.noise, Random(7).randbytes(5_000))):
+            async with self.serving(Scene([noise] if noise else [], self._kind(stream))) as server:
+                failed = await self.failure(server, FlowError, stream=stream)
+
+            assert len(str(failed)) < 1_000
+
+    async def test_an_answer_without_end_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("connection.MAX_ANSWER", "frames.MAX_FRAME", "frames.MAX_STREAM"):
+            monkeypatch.setattr(f"agentic_flywheel.backends.{name}", MB)
+        for stream in self.ways:
+            async with self.serving(Scene(itertools.repeat(b" " * 65_536), self._kind(stream))) as server:
+                failed = await self.failure(server, AnswerTooLong, stream=stream)
+
+            assert not failed.transient
+            assert "1 MB" in str(failed)
+
+    async def test_an_error_without_end_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("agentic_flywheel.backends.connection.MAX_ERROR", MB)
+        async with self.serving(Scene(itertools.repeat(b" " * 65_536), status=500)) as server:
+            failed = await self.failure(server, FlowError)
+
+        assert len(str(failed)) < 1_000
+
+    # Beside questions
+
+    async def test_a_late_answer_that_is_not_there_is_none(self) -> None:
+        async with self.serving(Scene([b"[]"])) as server, self.backend(server) as (backend, flow):
+            if not backend.abilities(flow).late_answers:
+                assert await backend.find(flow, "attempt-1") is None
+                assert server.asked == []
+
+    async def test_a_probe_says_that_a_server_is_away(self) -> None:
+        async with self.serving(Scene()) as server:
+            pass
+        async with self.backend(server) as (backend, flow):
+            with pytest.raises(ServerUnreachable, match="could not be reached"):
+                await backend.probe(flow)
+
+    # How they are asked
+
+    @property
+    def streams(self) -> bool:
+        address = "http://127.0.0.1:9"
+        return self.dialect.backend(address).abilities(self.dialect.flow(address, stream=True)).stream
+
+    @property
+    def ways(self) -> tuple[bool, ...]:
+        """Whether a call is streamed: both, where the server can."""
+        return (False, True) if self.streams else (False,)
+
+    def serving(self, scene: Scene) -> contextlib.AbstractAsyncContextManager[SceneServer]:
+        return serving(scene, beside=self.dialect.beside)
+
+    def _kind(self, stream: bool) -> str:
+        return self.dialect.streamed([]).kind if stream else self.dialect.plain("").kind
+
+    @contextlib.asynccontextmanager
+    async def backend(self, server: SceneServer, *, stream: bool = True) -> AsyncIterator[tuple[FlowBackend, Flow]]:
+        backend = self.dialect.backend(server.address)
+        try:
+            yield backend, self.dialect.flow(server.address, stream=stream)
+        finally:
+            await backend.close()
+
+    async def asked(
+        self,
+        server: SceneServer,
+        *,
+        question: str = "Why?",
+        stream: bool = False,
+        key: str = KEY,
+        told: list[FlowNews] | None = None,
+        timeout: float = 30,
+        idle_timeout: float = 30,
+    ) -> FlowAnswer:
+        """Ask the server once."""
+        async with self.backend(server, stream=stream) as (backend, flow):
+            times = {"timeout": timedelta(seconds=timeout), "idle_timeout": timedelta(seconds=idle_timeout)}
+            call = FlowCall(
+                flow=flow.model_copy(update=times),
+                question=question,
+                chat_id="attempt-1",
+                session_id="s-1",
+                stream=stream,
+            )
+            on_news = None if told is None else told.append
+            return await asyncio.wait_for(backend.ask(call, api_key=SecretStr(key), on_news=on_news), 60)
+
+    async def failure(
+        self,
+        server: SceneServer,
+        kind: type[Kind],
+        *,
+        stream: bool = False,
+        key: str = KEY,
+        timeout: float = 30,
+        idle_timeout: float = 30,
+    ) -> Kind:
+        """Return the error in which asking the server ends; it quotes no key."""
+        with pytest.raises(kind) as raised:
+            await self.asked(server, stream=stream, key=key, timeout=timeout, idle_timeout=idle_timeout)
+        assert KEY not in f"{raised.value} {raised.value!r}"
+        return raised.value

@@ -33,6 +33,8 @@ class StackInfo(BaseModel):
     #: What all keys of this installation begin with.
     key_prefix: str = ""
     flowise_url: str | None = Field(None, repr=False)
+    #: The registry that it was told to read; None: the one that is found.
+    registry: Path | None = None
     #: Whether this stack started the broker.
     broker_started: bool = False
     #: Whether the sandbox answers in Flowise's place.
@@ -48,10 +50,10 @@ class StackInfo(BaseModel):
     pids: dict[str, int] = {}
 
     @property
-    def places(self) -> dict[str, str | None]:
+    def places(self) -> dict[str, str | Path | None]:
         """The settings that lead to this stack, by their names."""
         found = (self.redis_url, self.key_prefix, self.flowise_url)
-        return dict(zip(PLACES, found, strict=True))
+        return {**dict(zip(PLACES, found, strict=True)), **({"registry": self.registry} if self.registry else {})}
 
 
 def stack_settings(settings: Settings | None = None) -> Settings:

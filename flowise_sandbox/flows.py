@@ -97,7 +97,10 @@ BUNDLED = (
     ),
 )
 
-MODELS = (SandboxFlow(id="sandbox-1", name="sandbox-1", style=Style.LLM, voice=Voice.GENERAL, model=True),)
+MODELS = tuple(
+    SandboxFlow(id=name, name=name, style=Style.LLM, voice=voice, model=True)
+    for name, voice in {"sandbox-1": Voice.GENERAL, "sandbox-technical": Voice.TECHNICAL}.items()
+)
 
 _SECTIONS = ("operational_flows", "routing_flows", "flows")
 

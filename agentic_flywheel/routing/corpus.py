@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import regex  # type: ignore[import-untyped]
+
 from agentic_flywheel.catalog import Catalog, Flow
+from agentic_flywheel.routing.words import SIGNED, words
 
 Kind = Literal["example", "topic", "name", "description", "keyword"]
 
@@ -16,7 +18,8 @@ Kind = Literal["example", "topic", "name", "description", "keyword"]
 _LONGEST_TEXT = 600
 #: More texts than this are thinned: the work of a fit grows with their number's cube.
 _MOST_TEXTS = 3000
-_NOT_WORD = re.compile(r"[\W_]+")
+#: A mark belongs to its letter (हिन्दी), and a joiner to its word (می‌شود).
+_SAID = regex.compile(rf"{SIGNED}|[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]+")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ def corpus_of(catalog: Catalog) -> Corpus:
     samples: list[Sample] = []
     for flow in catalog.routable.values():
         for intent, texts in _intents_of(flow):
-            samples.extend(Sample(text, len(intents), kind) for text, kind in texts)
+            # A text without words (an emoji) is as much like any question; of what has no other, one keeps the place.
+            telling = [told for told in texts if words(told[0])] or texts[:1]
+            samples.extend(Sample(text, len(intents), kind) for text, kind in telling)
             intents.append(intent)
     keywords = {key: tuple(word for word in flow.keywords if word.strip()) for key, flow in catalog.routable.items()}
     return Corpus(tuple(intents), tuple(_thinned(samples, len(intents))), keywords)
@@ -104,4 +109,4 @@ def _intents_of(flow: Flow) -> Iterator[tuple[Intent, list[tuple[str, Kind]]]]:
 
 def plain(name: str) -> str:
     """Return a name such as ``reset_password`` as the words a person would say."""
-    return _NOT_WORD.sub(" ", name).strip().lower() or name
+    return " ".join(_SAID.findall(name.lower())) or name

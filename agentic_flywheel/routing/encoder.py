@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from agentic_flywheel.routing.corpus import Corpus
-from agentic_flywheel.routing.pieces import Pieces
+from agentic_flywheel.routing.pieces import Pieces, runs
 from agentic_flywheel.routing.rarity import Rarity
 from agentic_flywheel.routing.wordpiece import WordPiece
-from agentic_flywheel.routing.words import words
+from agentic_flywheel.routing.words import bare, words
 
 Vector = npt.NDArray[np.float32]
 
@@ -26,6 +26,11 @@ _DATA = Path(__file__).with_name("data")
 _ENGLISH = 0.72
 #: One flow of at least so many examples with a lower share is in another language; so is its registry, then.
 _ENGLISH_FLOW, _FEWEST = 0.55, 3
+
+
+#: So many words make a sentence. Measured on 180 of them with a slip in every word: English has 0.8 and more of its
+#: words in the vocabulary; of other languages half of the questions have 0.5 and less.
+_SENTENCE, _UNDERSTOOD = 3, 0.5
 
 
 class Encoder(Protocol):
@@ -93,6 +98,19 @@ class StaticEncoder:
             alignment=self.alignment,
         )
 
+    def understands(self, said: Sequence[str], catalog: Container[str]) -> bool:
+        """Whether a text's words mean something here, or to the ``catalog``; in English more than half of a sentence's.
+
+        Numbers mean nothing, nor do the parts into which words of another language are cut.
+        """
+        if not self.english:
+            return any(word in catalog for word in said) or bool(self.tokens([w for w in said if not w.isdigit()]))
+        spelt = [word for word in runs(said) if _of_a_language(word)]
+        known = sum(word in catalog or self.rank(bare(word)) is not None for word in spelt)
+        if len(spelt) < _SENTENCE:
+            return bool(known) or any(word in catalog for word in said)
+        return known > _UNDERSTOOD * len(spelt)
+
     def vector(self, token: int) -> Vector:
         """Return what a token adds to the vector of its text."""
         added: Vector = self.table[token] * self._scales[token]
@@ -128,10 +146,15 @@ def english_share(texts: Iterable[str]) -> float:
     known = counted = 0
     english = _english_words()
     for text in texts:
-        said = [word for word in words(text) if not word.isdigit() and (len(word) > 1 or not word.isascii())]
+        said = [word for word in words(text) if _of_a_language(word)]
         counted += len(said)
         known += sum(english.rank(word) is not None for word in said)
     return known / counted if counted else 1.0
+
+
+def _of_a_language(word: str) -> bool:
+    """Numbers, single letters and names such as C++ are of none."""
+    return not word.isascii() or (len(word) > 1 and word.isalnum() and not word.isdigit())
 
 
 @cache

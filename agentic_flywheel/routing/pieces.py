@@ -33,7 +33,7 @@ class Pieces:
 
     def tokens(self, said: Sequence[str]) -> list[int]:
         """Return the numbers of the pieces of a text, given as its words."""
-        return [piece for run in _runs(said) for piece in self._seen.get(run) or self._remembered(run)]
+        return [piece for run in runs(said) for piece in self._seen.get(run) or self._remembered(run)]
 
     def _remembered(self, run: str) -> tuple[int, ...]:
         pieces = self._likeliest(run[:_LONGEST_WORD])
@@ -75,7 +75,7 @@ def _cost(number: int) -> float:
     return 2.0 + math.log(2 + number)
 
 
-def _runs(said: Sequence[str]) -> Iterator[str]:
+def runs(said: Sequence[str]) -> Iterator[str]:
     """Yield the words of a text, neighbouring characters of scripts without spaces joined."""
     run = ""
     for word in said:

@@ -134,7 +134,7 @@ class FittedRouter:
         return {flow: number for number, flow in enumerate(self.flows)}
 
     def read(self, text: str) -> RouterReading:
-        """Score ``text``. Bounded work, whatever its length; a text without a known word scores low everywhere.
+        """Score ``text``. Bounded work, whatever its length; a text without a known word is foreign to every flow.
 
         A second stage that cannot be asked leaves the first one's reading.
         """
@@ -165,6 +165,9 @@ class FittedRouter:
         mended = self._speller.mend(said)
         tokens = self.table.tokens(mended)
         wording = self.index.similarity(mended)
+        from_words = self.encoder is None or self.encoder.english
+        if from_words and not self.table.understands(mended, self.index.rarity):
+            return _unread(said, self)
         if self.encoder is not None:
             vector = self.encoder.encode([written])[0]
             if len(vector) != self.dense.shape[1]:
@@ -245,6 +248,18 @@ class FittedRouter:
     @cached_property
     def keywords(self) -> KeywordRules:
         return KeywordRules(self.corpus, self.table)
+
+
+def _unread(said: list[str], reader: FittedRouter) -> RouterReading:
+    """Return the reading of a text of which too little is known: it speaks for no flow, and is foreign to all."""
+    return RouterReading(
+        words=said,
+        scores=[0.0] * len(reader.corpus.intents),
+        chances=[1 / len(reader.flows)] * len(reader.flows),
+        novelty=1.0,
+        likeness=np.zeros(len(reader.corpus.samples), np.float32),
+        reader=reader,
+    )
 
 
 def kernel(encoder: Encoder | StaticEncoder, wording: Vector, meaning: Vector, aligned: Vector) -> Vector:

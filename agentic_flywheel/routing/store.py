@@ -24,7 +24,7 @@ from agentic_flywheel.routing.words import words
 logger = logging.getLogger(__name__)
 
 #: Part of every file's name: a change of the method makes older files unread.
-_METHOD = 8
+_METHOD = 9
 _KEPT = 8
 
 

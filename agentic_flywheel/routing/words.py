@@ -3,7 +3,7 @@
 The rules are Unicode's (UAX 29): marks stay with the letter that carries them, and a joiner does not end a word.
 Scripts that write no spaces between words (Chinese, Japanese, Thai, …) give their characters one by one, each as a
 grapheme; whoever compares such texts looks at neighbours. An apostrophe ends a word: "l'hôtel" has two words, and so
-has "İzmir'e".
+has "İzmir'e". C++, C# and .NET are words with their signs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ import regex  # type: ignore[import-untyped]
 
 from agentic_flywheel.routing.korean import noun
 
-_ASCII_WORD = re.compile(r"[a-z0-9]+")
+#: Names that a sign belongs to, so that C++, C#, .NET and C are four words. Other signs at a word decorate or end it:
+#: "order# 17", "#refund", ".csv".
+SIGNED = r"[a-z][a-z0-9]*\+\+|(?<![a-z0-9])[a-z]#(?![a-z0-9])|\.net(?![a-z0-9])"
+_ASCII_WORD = re.compile(rf"{SIGNED}|[a-z0-9]+")
 #: Scripts that write words without spaces between them.
 _UNSPACED = (
     r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Javanese}\p{Balinese}"
     r"\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}\p{Cham}ー々〆"
 )
 _WORD = regex.compile(
-    rf"(?=[[{_UNSPACED}]&&[\p{{L}}\p{{N}}]])\X\p{{M}}*"
+    rf"{SIGNED}"
+    rf"|(?=[[{_UNSPACED}]&&[\p{{L}}\p{{N}}]])\X\p{{M}}*"
     rf"|[[\p{{L}}\p{{N}}]--[{_UNSPACED}]][[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]*",
     regex.V1,
 )
@@ -36,7 +40,20 @@ _DECORATION = regex.compile(
     regex.V1,
 )
 _ALIKE = str.maketrans(
-    {"İ": "i", "ё": "е", "Ё": "е", "ى": "ي", "ی": "ي", "ې": "ي", "ک": "ك", "ة": "ه", "ۀ": "ه", "ہ": "ه", "ھ": "ه"}
+    {
+        "İ": "i",
+        "♯": "#",
+        "ё": "е",
+        "Ё": "е",
+        "ى": "ي",
+        "ی": "ي",
+        "ې": "ي",
+        "ک": "ك",
+        "ة": "ه",
+        "ۀ": "ه",
+        "ہ": "ه",
+        "ھ": "ه",
+    }
     | {"أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ؤ": "و", "ئ": "ي"}
 )
 _PLAIN = str.maketrans({"ı": "i", "đ": "d", "ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "ħ": "h", "ŧ": "t"})

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Answer, CachePolicy
 from agentic_flywheel.registry import bundled_registry, find_registry, load_catalog
+from agentic_flywheel.registry.editing import update_flow
 from agentic_flywheel.settings import Settings, load_settings
 from agentic_flywheel.stack import StackInfo, running_stack
 from producer.cli import options
@@ -24,6 +26,24 @@ from producer.stack import start_stack
 
 #: Seconds to wait for one answer.
 _PATIENCE = 60.0
+
+
+_HEAD = "# Written by `flywheel demo` each time it starts. What is changed here is gone then.\n#\n"
+_SERVERS = """\
+servers:
+  # Speaks OpenAI's protocol. In the demonstration it is the sandbox, too.
+  models: {{address: {}/v1, backend: openai}}
+
+"""
+#: What makes the technical flow one of a model.
+_OF_A_MODEL: dict[str, Any] = {
+    "id": None,
+    "server": "models",
+    "model": "sandbox-technical",
+    "sampling": {"temperature": 0.2, "max_tokens": 4000},
+    "config": None,
+    "memory": None,
+}
 
 
 class Question(NamedTuple):
@@ -111,11 +131,32 @@ async def _demo(screen: Screen, settings: Settings, asked: tuple[Question, ...],
         screen.note(("A stack runs here already; the demo uses it.", "dim"))
         await _show_all(screen, asked, running)
         return
-    async with start_stack(settings, on_line=lambda line: screen.note((line, "dim")), flower=not leave) as stack:
+    bundled = find_registry(settings.registry) == bundled_registry()
+
+    def registry_at(sandbox: str) -> Path:
+        screen.note((f"Models   {sandbox}/v1 (the same sandbox as an OpenAI-compatible server, for one domain)", "dim"))
+        return _write_registry(settings.home, sandbox)
+
+    async with start_stack(
+        settings,
+        on_line=lambda line: screen.note((line, "dim")),
+        flower=not leave,
+        registry_at=registry_at if bundled else None,
+    ) as stack:
         await _show_all(screen, asked, stack.info)
         if not leave:
             screen.note('It stays until Ctrl-C. In another terminal: flywheel ask "…"')
             await stack.wait()
+
+
+def _write_registry(home: Path, sandbox: str) -> Path:
+    """Write the demonstration's registry: the bundled one, but one domain is a model's. Returns where it is."""
+    bundled = bundled_registry().read_text(encoding="utf-8")
+    begin, _, rest = bundled.partition("operational_flows:\n")
+    path = home / "demo-registry.yaml"
+    home.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{_HEAD}{begin}{_SERVERS.format(sandbox)}operational_flows:\n{rest}", encoding="utf-8")
+    return update_flow(path, "technical-analysis", _OF_A_MODEL, cwd=home)
 
 
 async def _show_all(screen: Screen, asked: tuple[Question, ...], info: StackInfo) -> None:

@@ -22,7 +22,8 @@ from agentic_flywheel.registry import (
     read_registry,
 )
 from agentic_flywheel.secret_values import without_secret_values
-from agentic_flywheel.settings import Settings, load_settings
+from agentic_flywheel.settings import Settings
+from agentic_flywheel.stack import stack_settings
 from producer.cli import options
 from producer.cli.exits import Exit
 from producer.cli.flow_import import import_
@@ -43,7 +44,7 @@ def list_(json: options.Json = False) -> None:
     """List the flows, and which registry they come from."""
     screen = Screen(json)
     with screen.reporting():
-        catalog = load_catalog(find_registry(load_settings().registry))
+        catalog = load_catalog(find_registry(stack_settings().registry))
     if json:
         for flow in catalog.flows.values():
             value = flow.model_dump(mode="json")
@@ -126,7 +127,7 @@ def add(
     }
     with screen.reporting():
         given = {field: value for field, value in fields.items() if value}
-        written = add_flow(find_registry(load_settings().registry), given, cwd=Path.cwd())
+        written = add_flow(find_registry(stack_settings().registry), given, cwd=Path.cwd())
     if json:
         screen.object({"flow": key, "registry": str(written)})
     else:
@@ -136,7 +137,6 @@ def add(
 @flows.command()
 def check(json: options.Json = False) -> None:
     """Check the registry, then ask each flow's server: is it there, is its key right, what will be ignored."""
-    from agentic_flywheel.stack import stack_settings
     from producer.cli.flow_check import check_flows
 
     screen = Screen(json)

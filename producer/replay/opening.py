@@ -63,6 +63,10 @@ _MOST_HIGH = 0.4
 _BROKEN_WORD = re.compile(r"\w*[^\W\d_][¡-¦¨-¬®-¶¸-¿×÷‚„†‡ˆ‰‹›“”•˜™][^\W\d_]\w*")
 #: Of the letters beyond ASCII at most this share may stand beside one, by slips of the hand.
 _MOST_BROKEN = 0.1
+#: What Turkish letters (ğ, ı, ş) become; Icelandic has the same, but among as many of its vowels, which Turkish lacks.
+_NORDIC, _NORDIC_VOWELS = re.compile("[ðýþÐÝÞ]"), re.compile("[áéíóúæÁÉÍÓÚÆ]")
+#: With fewer of those letters it may be a name. So many of them come to one of the vowels at most.
+_FEWEST_NORDIC, _MOST_NORDIC = 3, 5
 _ROW_OF_HIGH = re.compile(_OTHER + rb"{6}")
 
 
@@ -275,13 +279,23 @@ def encoding_of(file: BinaryIO, *, told: str = "", only_unicode: bool = False) -
             "`--encoding windows-1251`, or save it as UTF-8 (Excel: Save as, CSV UTF-8)"
         )
     text = sample.decode("cp1252", "ignore")
-    if (found := _BROKEN_WORD.findall(text)) and len(found) > _MOST_BROKEN * high:
+    likely, found = "windows-1250", _BROKEN_WORD.findall(text)
+    if len(found) <= _MOST_BROKEN * high:
+        likely, found = "windows-1254", _turkish_words(text)
+    if found:
         raise ValueError(
             f"it is not UTF-8 (first in line {line}), and read as Windows-1252 it has words such as {found[0]!r}; "
-            "say which encoding it has, such as `--encoding windows-1250`, or save it as UTF-8 (Excel: Save as, CSV "
-            "UTF-8)"
+            f"say which encoding it has, such as `--encoding {likely}`, or save it as UTF-8 (Excel: Save as, CSV UTF-8)"
         )
     return Encoding("cp1252", f"is not UTF-8 (first in line {line}); read as Windows-1252, which Latin-1 is a part of")
+
+
+def _turkish_words(text: str) -> list[str]:
+    """Return the words of a text that are none in Windows-1252, but would be in Turkish; none where it is Icelandic."""
+    found = len(_NORDIC.findall(text))
+    if found < _FEWEST_NORDIC or found <= _MOST_NORDIC * len(_NORDIC_VOWELS.findall(text)):
+        return []
+    return [word for word in re.findall(r"\w+", text) if _NORDIC.search(word)]
 
 
 def _doubt(file: BinaryIO, told: str) -> str:

@@ -15,6 +15,9 @@ from producer.replay.reads import FIELDS, NESTED, Note, Problem, Read, item_of
 
 #: Cells that give nothing: empty ones, and what PostgreSQL and MySQL write in place of nothing.
 _NOTHING = frozenset({"", "\\N"})
+#: The row with which PostgreSQL's COPY ends, and how COPY and `mysql --batch` write tabs and line ends in a cell.
+_COPY_END = "\\."
+_ESCAPE = re.compile(r"\\[tnr\\]")
 _RULE = re.compile(":?-+:?")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
@@ -42,6 +45,7 @@ class Table:
             raise ValueError(f"its first row names the column {twice[0]!r} twice")
         self._header, self._separator = names, separator
         self._order = None if "question" in names else Order()
+        self._escapes_unsaid = separator == "\t"
         self.names = list(_each_once(names))
 
     def notes(self) -> Iterator[Note]:
@@ -53,7 +57,12 @@ class Table:
         """Yield what a row gives: nothing where it is empty."""
         if not any(value.strip() for value in row):
             return
-        if _name(row[0]) == self._header[0] and [_name(each) for each in row] == self._header:
+        if self._escapes_unsaid and any(map(_ESCAPE.search, row)):
+            self._escapes_unsaid = False
+            yield Note(text=f"has backslashes from line {number} on; \\t and \\n there stay as they are written")
+        if row[0] == _COPY_END and not any(row[1:]):
+            yield Note(text=f"has PostgreSQL's end of a copy in line {number}; it is no question")
+        elif _name(row[0]) == self._header[0] and [_name(each) for each in row] == self._header:
             # Files were joined, each with a first row of its own.
             yield Problem(number=number, reason="it repeats the first row", text=self._separator.join(row))
         elif all(map(_RULE.fullmatch, filter(None, map(str.strip, row)))):

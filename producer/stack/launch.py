@@ -7,6 +7,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 
 from agentic_flywheel.addresses import without_secrets
@@ -37,13 +38,15 @@ async def start_stack(
     sandbox: bool | None = None,
     private: bool = False,
     gateway: bool = False,
+    registry_at: Callable[[str], Path] | None = None,
 ) -> AsyncIterator[Stack]:
     """Run the stack during the block.
 
     Ctrl-C, SIGTERM or a closed terminal end the block without an exception and set ``Stack.interrupted``; the same
     signal again kills what has not stopped yet. ``sandbox``: whether to start one; None starts one where
     FLOWISE_BASE_URL is not set. ``private``: start a broker even where REDIS_URL names one. ``gateway``: serve HTTP
-    too. ``on_line`` is called with each line of text that tells a person what happens.
+    too. ``registry_at``: returns the registry to read where a sandbox is started, from its address. ``on_line`` is
+    called with each line of text that tells a person what happens.
 
     Raises PackageMissing, StackRunning, BrokerUnavailable, BrokerRefused, BrokerRightsMissing, ServiceFailed, and
     KeyboardInterrupt when it is interrupted while it starts.
@@ -54,7 +57,7 @@ async def start_stack(
         stack = Stack(claimed, on_line)
         with _Interruption(stack) as interruption:
             try:
-                await _start(stack, settings, workers, queues, flower, sandbox, private, gateway)
+                await _start(stack, settings, workers, queues, flower, sandbox, private, gateway, registry_at)
                 stands = True
                 async with serving_figures(settings, stack.info):
                     yield stack
@@ -74,6 +77,7 @@ async def _start(
     sandbox: bool | None,
     private: bool,
     gateway: bool,
+    registry_at: Callable[[str], Path] | None,
 ) -> None:
     broker = await find_broker(settings, stack.ports, private=private)
     if broker.service is None:
@@ -95,6 +99,8 @@ async def _start(
         info = info.model_copy(update={"flowise_url": f"http://127.0.0.1:{port}", "sandbox": True})
         others.append(services.sandbox(port))
         stack.say(f"Flowise  {info.flowise_url} (FLOWISE_BASE_URL is not set, so a sandbox answers in its place)")
+        if registry_at is not None:
+            settings = settings.model_copy(update={"registry": registry_at(f"http://127.0.0.1:{port}")})
     if flower:
         port, password = stack.ports.claim(prefer=FLOWER_PORT), secrets.token_urlsafe(16)
         url = f"http://127.0.0.1:{port}"
@@ -129,7 +135,7 @@ async def _start(
     ]
     stack.say(f"Workers  {workers}, for {', '.join(queues) or 'every queue'}; logs in {stack.logs}")
     await stack.start(others)
-    stack.publish(info)
+    stack.publish(info.model_copy(update={"registry": settings.registry and settings.registry.expanduser().absolute()}))
 
 
 def _metrics_ports(stack: Stack, settings: Settings, workers: Sequence[str]) -> dict[str, int]:

@@ -100,6 +100,8 @@ def worker(
 
 def _places(settings: Settings, broker: str, flowise: str | None) -> dict[str, str]:
     places = {"FLYWHEEL_REDIS_URL": broker, "FLYWHEEL_KEY_PREFIX": settings.key_prefix}
+    if settings.registry is not None:
+        places["FLYWHEEL_REGISTRY"] = str(settings.registry.expanduser().absolute())
     return {**places, **({"FLYWHEEL_FLOWISE_BASE_URL": flowise} if flowise else {})}
 
 

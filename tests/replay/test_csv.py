@@ -296,10 +296,11 @@ def test_a_file_of_another_name_is_read_by_how_it_begins_and_that_is_told(tmp_pa
     "content",
     [
         "id;question\n1;Ile może kosztować hotel według zasad?\n".encode("cp1250"),
+        "id;question\n1;Şifremi değiştirmek istiyorum\n".encode("cp1254"),
         "id;question\n1;Größe der Übernachtung für zwei?\n".encode("cp850"),
         "id;question\n1;Où est l'hôtel?\n".encode("cp437"),
     ],
-    ids=["cp1250", "cp850", "cp437"],
+    ids=["cp1250", "cp1254", "cp850", "cp437"],
 )
 def test_a_code_page_that_would_break_words_is_refused_with_one_of_them(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ValueError, match="read as Windows-1252 it has words such as"):
@@ -332,6 +333,22 @@ def test_nothing_as_databases_write_it_is_nothing(tmp_path: Path) -> None:
     result = read(tmp_path, "question\tsession_id\texpected\na?\t\\N\t\\N\n", "q.tsv")
 
     assert [(item.session_id, item.expected) for item in result.items] == [(None, None)]
+
+
+def test_the_end_of_a_copy_is_no_question_and_what_its_backslashes_mean_is_left_to_the_reader(tmp_path: Path) -> None:
+    result = read(tmp_path, "question\tid\nwhat?\\nnow?\t1\nC:\\temp?\t2\n\\.\n", "q.tsv")
+
+    assert (result.questions, result.faults) == ([(2, "what?\\nnow?"), (3, "C:\\temp?")], [])
+    assert result.notes == [
+        "has backslashes from line 2 on; \\t and \\n there stay as they are written",
+        "has PostgreSQL's end of a copy in line 4; it is no question",
+    ]
+
+
+def test_icelandic_is_not_taken_for_turkish(tmp_path: Path) -> None:
+    question = "Það er góð spurning: hvað kostar íbúðin á ári?"
+
+    assert read(tmp_path, f"question\n{question}\n".encode("cp1252")).questions == [(2, question)]
 
 
 def test_a_first_row_that_comes_again_where_files_were_joined_is_not_asked(tmp_path: Path) -> None:

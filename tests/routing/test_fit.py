@@ -13,9 +13,11 @@ import pytest
 from routing.catalogs import BUNDLED, CREATIVE, DOCUMENTS, TECHNICAL, catalog_of, flow
 
 from agentic_flywheel.catalog import Catalog
-from agentic_flywheel.routing import FittedRouter, RouterSlot, fit_router, strong_encoder
+from agentic_flywheel.models import Query
+from agentic_flywheel.registry import find_registry, load_catalog
+from agentic_flywheel.routing import FittedRouter, RouterSlot, choose_route, fit_router, strong_encoder
 from agentic_flywheel.routing.corpus import corpus_of
-from agentic_flywheel.routing.encoder import Encoder
+from agentic_flywheel.routing.encoder import Encoder, table_for
 
 
 def test_a_fit_is_read_back_from_disk_as_it_was(tmp_path: Path, router: FittedRouter) -> None:
@@ -128,8 +130,59 @@ def test_a_mistyped_question_goes_where_it_would_have_gone(router: FittedRouter)
 
 
 def test_a_text_without_a_known_word_is_foreign(router: FittedRouter) -> None:
-    assert router.read("日本語で詩を書いて").novel
+    unread = [router.read(text) for text in ("日本語で詩を書いて", "Где моя посылка?", "👍", "???", "12345", "xqzzt")]
+
+    assert [(each.novel, max(each.chances) < 0.4) for each in unread] == [(True, True)] * 6
     assert not router.read("write a short story about a lighthouse").novel
+
+
+def test_a_question_in_a_script_that_no_table_knows_goes_to_the_default_flow_and_says_why() -> None:
+    catalog = load_catalog(find_registry(None))
+
+    route = choose_route(Query(question="Πού είναι το δέμα μου;"), fit_router(catalog), catalog)
+
+    assert (route.decision, route.band, route.novel) == ("default", "low", True)
+    assert "It is unlike everything the flows are described with" in route.reason
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Quiero cancelar mi suscripción", "Ich möchte kündigen", "Faktura jest błędna", "Şifremi nasıl değiştiririm"],
+)
+def test_a_sentence_in_another_language_is_foreign_to_an_english_catalog(router: FittedRouter, question: str) -> None:
+    assert router.read(question).novel
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["debug 小米手机", "why does 数据库连接失败 crash my program", "Why is the databse in Großräschen so slow?"],
+)
+def test_a_name_in_another_script_does_not_make_an_english_question_foreign(
+    router: FittedRouter, question: str
+) -> None:
+    reading = router.read(question)
+
+    assert (reading.novel, router.flows[reading.best]) == (False, "technical-analysis")
+
+
+def test_names_and_keywords_keep_the_marks_of_their_letters() -> None:
+    hindi = flow("one", name="चालान", keywords=("बिल_भुगतान", "می‌شود", "C++"), topics={"ใบแจ้งหนี้": ("बिल कहाँ है",)})
+
+    told = [each.text for each in corpus_of(catalog_of(hindi)).samples]
+
+    assert told == ["चालान", "बिल भुगतान", "می‌شود", "c++", "ใบแจ้งหนี้", "बिल कहाँ है"]
+
+
+def test_a_text_without_words_is_likened_to_nothing() -> None:
+    odd = flow("odd", name="🙂", keywords=("🚨", "siren"), examples=("👍👍",))
+
+    assert [each.text for each in corpus_of(catalog_of(odd, flow("mute", name="🙂"))).samples] == ["siren", "🙂"]
+
+
+def test_names_of_programming_languages_do_not_make_a_registry_foreign() -> None:
+    own = tuple(f"{how} in C++" for how in ("templates", "a lambda", "a loop", "C# and .NET"))
+
+    assert table_for(corpus_of(catalog_of(flow("one", name="C++", examples=own)))).english
 
 
 def test_many_examples_are_thinned_evenly() -> None:

@@ -33,6 +33,10 @@ from agentic_flywheel.routing.words import words
         ("ΠΑΡΑΓΓΕΛΙΑ παραγγελία", ["παραγγελια", "παραγγελια"]),
         ("Ёлка, мой", ["елка", "мой"]),
         ("co\u00adoperate \u200b.", ["cooperate"]),
+        ("C++20, (C++), C++/CLI", ["c++", "20", "c++", "c++", "cli"]),
+        ("C#'s .NET, ASP.NET; C", ["c#", "s", ".net", "asp", ".net", "c"]),
+        ("Ｃ＃が C++로 C♯", ["c#", "が", "c++", "로", "c#"]),
+        ("order# 17, #refund a#1 internet a.netx", ["order", "17", "refund", "a", "1", "internet", "a", "netx"]),
         ("🙂 ؟", []),
     ],
 )
@@ -82,6 +86,9 @@ TURKISH = ("Faturamı gönderir misiniz", "Oda çok sıcak, ısıtma çalışıy
         ("እሽግ", "እሽጌ አልደረሰም", ("እሽጉ መቼ ይደርሳል",)),
         ("ደረሰኝ", "በደረሰኙ ላይ ስህተት አለ", ("ደረሰኜ የት ነው",)),
         ("ანგარიში", "ანგარიშში შეცდომაა", ("სად არის ჩემი ანგარიში?",)),
+        ("C#", "C#'ta döngü nasıl yazılır", TURKISH),
+        ("C++", "C++でソートしたい", ()),
+        (".NET", "ASP.NET hosting", ()),
     ],
 )
 def test_a_keyword_is_found_in_the_forms_that_its_language_gives_it(
@@ -104,6 +111,10 @@ def test_a_keyword_is_found_in_the_forms_that_its_language_gives_it(
         ("порт", "хочу портрет", ("в порт пришло судно",)),
         ("bill", "es sind eine billion Euro", GERMAN),
         ("código", "¿dónde está el codicioso?", ("no recibo el código",)),
+        ("C", "is C++ hard", ()),
+        ("C++", "is C# hard", ()),
+        ("C#", "vitamin C", ()),
+        (".NET", "the net income", ()),
     ],
 )
 def test_a_keyword_is_not_found_where_only_its_letters_are(

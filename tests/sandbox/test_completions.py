@@ -35,7 +35,7 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.models import EventKind, Message
 from agentic_flywheel.servers import FlowServer
 from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow
-from flowise_sandbox.flows import BUNDLED, read_flows
+from flowise_sandbox.flows import BUNDLED, MODELS, read_flows
 
 MODEL = "sandbox-1"
 
@@ -88,12 +88,12 @@ async def test_plain_and_streamed_answers_agree(backend: OpenAIBackend) -> None:
     assert "".join(tokens) == plain.text
 
 
-async def test_all_flows_are_models_and_one_is_nothing_else(sandbox: Sandbox, backend: OpenAIBackend) -> None:
+async def test_all_flows_are_models_and_two_are_nothing_else(sandbox: Sandbox, backend: OpenAIBackend) -> None:
     listed = [each.id for each in await backend.list_flows()]
     async with aiohttp.ClientSession(sandbox.url) as session:
         chatflows = [each["id"] for each in await (await session.get("/api/v1/chatflows")).json()]
 
-    assert listed == [*(each.id for each in BUNDLED), MODEL]
+    assert listed == [*(each.id for each in BUNDLED), *(each.id for each in MODELS)]
     assert chatflows == [each.id for each in BUNDLED]
     assert (await answer(backend, flow=flow(model=BUNDLED[0].id))).text
     assert isinstance(await outcome(backend, flow=flow(model="nope")), FlowNotFound)

@@ -17,11 +17,13 @@ from http_gateway.streams import frame
 
 #: OpenAI's own codes, by the name of our class; other errors have the name of their class.
 _CODES = {
+    "ContentFiltered": "content_filter",
     "ContextTooLong": "context_length_exceeded",
     "InvalidQuery": "invalid_value",
     "InvalidRequest": "invalid_value",
     "MissingScope": "insufficient_permissions",
     "OwnerLimitReached": "rate_limit_exceeded",
+    "PromptTooLong": "context_length_exceeded",
     "TokenNeeded": "invalid_api_key",
     "TooManyCalls": "rate_limit_exceeded",
     "TooManyOpen": "rate_limit_exceeded",
@@ -32,9 +34,11 @@ _CODES = {
 }
 #: The statuses that OpenAI gives, where the gateway's own is another one. A 409 would be repeated by its clients.
 _STATUSES = {
+    "ContentFiltered": 400,
     "ContextTooLong": 400,
     "EarlierTurnAsks": 400,
     "EmbeddingsNotOffered": 404,
+    "PromptTooLong": 400,
     "QueryCancelled": 400,
     "SideCallRefused": 400,
     "UnknownModel": 404,
@@ -44,7 +48,7 @@ _STATUSES = {
 }
 #: The parameter that is meant, by the field of the error's details that names it.
 _PARAMETERS = ("field_name", "parameter")
-_OF_MESSAGES = ("ContextTooLong", "SideCallRefused")
+_OF_MESSAGES = ("ContentFiltered", "ContextTooLong", "PromptTooLong", "SideCallRefused")
 _OF_MODEL = ("UnknownModel", "UnknownFlow", "UnknownDomain")
 #: Nothing was accepted with these: to send the request again is the way to have it accepted.
 _SEND_AGAIN = (408, 429, 503)

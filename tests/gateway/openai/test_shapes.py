@@ -9,6 +9,7 @@ import pytest
 
 from agentic_flywheel.errors import (
     BrokerUnavailable,
+    ContentFiltered,
     ContextTooLong,
     EarlierTurnAsks,
     ErrorInfo,
@@ -16,6 +17,7 @@ from agentic_flywheel.errors import (
     FlywheelError,
     InvalidQuery,
     OwnerLimitReached,
+    PromptTooLong,
     SideCallRefused,
     TokenNeeded,
     UnknownModel,
@@ -108,6 +110,8 @@ def test_a_clarification_says_which_models_to_choose_from() -> None:
             None,
             "false",
         ),
+        (PromptTooLong("f", "it reads 8"), 400, "invalid_request_error", "context_length_exceeded", "messages", None),
+        (ContentFiltered("f", "violence"), 400, "invalid_request_error", "content_filter", "messages", None),
         (BrokerUnavailable("redis", "gone"), 503, "server_error", "broker_unavailable", None, "true"),
         (FlowFailed("poet", "it raised"), 502, "server_error", "flow_failed", None, "false"),
     ],

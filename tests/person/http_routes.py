@@ -46,7 +46,7 @@ def operations(app: FastAPI) -> Iterator[Operation]:
     for route in routes_of(app):
         if route.path in OF_NOBODY:
             continue
-        path = route.path.replace(":path}", "}")
+        path = re.sub(r":\w+}", "}", route.path)  # without its converter
         for method in sorted((route.methods or set()) - {"HEAD", "OPTIONS"}):
             operation = described["paths"][path][method.lower()]
             where = {each["name"]: each["in"] for each in operation.get("parameters", ())}

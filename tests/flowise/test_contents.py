@@ -259,7 +259,10 @@ def test_a_recorded_stream_tells_what_the_agent_does_in_its_order() -> None:
         FlowNews(EventKind.TOKEN, {"text": "echo: "}),
         FlowNews(EventKind.TOKEN, {"text": "6*7?"}),
         FlowNews(EventKind.TOOL, {**used, "status": "finished", "output": "42"}),
-        FlowNews(EventKind.USAGE, {"input_tokens": 2, "output_tokens": 2, "total_tokens": 4, "step": "Agent 0"}),
+        FlowNews(
+            EventKind.USAGE,
+            {"input_tokens": 2, "cached_input_tokens": 0, "output_tokens": 2, "total_tokens": 4, "step": "Agent 0"},
+        ),
         FlowNews(EventKind.STEP, {**agent, "status": "finished"}),
     ]
 

@@ -103,7 +103,7 @@ async def test_a_route_tells_nothing_of_another_asker(
     house: BridgeHouse, things: Things, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walked = list(operations(build_app(Gateway(house.settings))))
-    named = {"GET /v1/queries/{query_id}", "POST /v1/batches", "GET /v1/sessions/{session_id:path}"}
+    named = {"GET /v1/queries/{query_id}", "POST /v1/batches", "GET /v1/sessions/{session_id}"}
     assert named <= set(map(str, walked))
     async with gateway_of(house, monkeypatch) as http:
         for operation in walked:
@@ -135,7 +135,7 @@ async def test_whose_they_are_finds_them(house: BridgeHouse, things: Things, mon
         "GET /v1/queries/{query_id}",
         "GET /v1/queries/{query_id}/events",
         "GET /v1/batches/{batch_id}",
-        "GET /v1/sessions/{session_id:path}/turns",
+        "GET /v1/sessions/{session_id}/turns",
         "GET /api/v1/chatmessage/{name}",
     }
 

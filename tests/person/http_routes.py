@@ -33,7 +33,7 @@ class Operation:
         of: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}, "body": {}}
         for name, value in given.items():
             of[self.where[name]][name] = value
-        path = re.sub(r"\{(\w+)(?::path)?\}", lambda found: str(of["path"].get(found[1], "none")), self.path)
+        path = re.sub(r"\{(\w+)\}", lambda found: str(of["path"].get(found[1], "none")), self.path)
         body = of["body"] if "body" in self.where.values() else None
         texts = {name: str(value) for name, value in of["header"].items()}
         return http.build_request(self.method, path, params=of["query"], headers={**headers, **texts}, json=body)
@@ -57,7 +57,7 @@ def operations(app: FastAPI) -> Iterator[Operation]:
             for name in schema.get("properties", ()):
                 where.setdefault(name, "body")
                 needed.setdefault(name, name in schema.get("required", ()))
-            yield Operation(method, route.path, where, needed)
+            yield Operation(method, path, where, needed)
 
 
 def routes_of(app: FastAPI) -> Iterator[APIRoute]:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+#: Decimals of what is measured: more say nothing, and are stored with every query.
+_DECIMALS = 6
+
+
+def _rounded(value: float) -> float:
+    return round(value, _DECIMALS)
+
+
+Measure = Annotated[float, AfterValidator(_rounded)]
+Probability = Annotated[Measure, Field(ge=0.0, le=1.0)]
 Band = Literal["high", "medium", "low"]
 
 

@@ -17,7 +17,8 @@ from agentic_flywheel.http_flows import AnswerPlace, RequestTemplate
 from agentic_flywheel.models import Model, Probability, Slug
 from agentic_flywheel.openai_flows import Sampling
 from agentic_flywheel.prices import Prices
-from agentic_flywheel.servers import BackendName, FlowServer
+from agentic_flywheel.secret_values import secret_texts
+from agentic_flywheel.servers import BackendName, FlowServer, KeyVariable
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*$")
@@ -105,10 +106,10 @@ class PublicAccess(Model):
         return "*" in self.origins or origin in self.origins
 
 
-#: Keys of a flow that one backend alone reads.
+#: Keys of a flow that a backend reads, and not every other does. Its answers depend on them.
 KEYS_OF_BACKENDS: dict[BackendName, tuple[str, ...]] = {
     "flowise": (),
-    "openai": ("system", "sampling"),
+    "openai": ("model", "system", "sampling"),
     "http": ("request", "answer"),
 }
 
@@ -164,7 +165,7 @@ class Flow(Model):
     #: How a profile's context reaches the flow.
     injection: Literal["prepend", "system", "vars"] = "prepend"
     #: Name of the environment variable that holds this flow's key.
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    api_key_env: KeyVariable | None = None
     #: Who may ask it over HTTP without a token, where FLYWHEEL_HTTP_VISITORS is on; None: nobody.
     public: PublicAccess | None = None
     #: Address of its server; None: of the Flowise at FLOWISE_BASE_URL. The registry may give the name of one instead.
@@ -194,8 +195,13 @@ class Flow(Model):
         }
         if self.backend == "flowise":
             return _digest(common)
-        own = {"backend", *KEYS_OF_BACKENDS[self.backend], *(("model",) if self.backend == "openai" else ())}
+        own = {"backend", *KEYS_OF_BACKENDS[self.backend]}
         return _digest(common | self.model_dump(mode="json", include=own))
+
+    @cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """What the registry itself has in its configuration and in the headers of its requests and is secret."""
+        return (*secret_texts(self.config), *(secret_texts(self.request.headers) if self.request else ()))
 
     @property
     def title(self) -> str:
@@ -209,7 +215,7 @@ class EncoderServer(Model):
     url: Annotated[str, Field(pattern=r"^https?://[^/@?#\s]+(/[^@?#\s]*)?$", max_length=500)]
     model: Phrase
     #: Name of the environment variable that holds the key; None: the server wants none.
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    api_key_env: KeyVariable | None = None
 
 
 class Policy(Model):

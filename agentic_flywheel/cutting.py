@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+#: Characters of one word in a complaint.
+MAX_WORD = 200
+_LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
 _WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -26,6 +30,11 @@ def cut_value(value: Any, limit: int) -> Any:
         return cut(value, limit)
     written = _WRITE(value) if isinstance(value, dict | list | tuple) else ""
     return cut(written, limit) if len(written) > limit else value
+
+
+def cut_words(text: str) -> str:
+    """Return a sentence in which no word is longer than a name may be: what was quoted of a file can be anything."""
+    return _LONG_WORD.sub(lambda word: f"{word[0][:MAX_WORD]}…", text)
 
 
 def written_length(value: Any) -> int:

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import AwareDatetime, JsonValue
+from pydantic import AwareDatetime, BeforeValidator, JsonValue
 
 from agentic_flywheel.base import Model
 from agentic_flywheel.prices import Cost
+
+#: Tokens of one answer. A server that tells more has not counted them.
+MOST_TOKENS = 10**12
+
+
+def tokens_of(told: object) -> int:
+    """Return a number of tokens as a server tells it; 0 where it tells none, or one that cannot be."""
+    if isinstance(told, float) and told.is_integer():
+        told = int(told)
+    return told if isinstance(told, int) and not isinstance(told, bool) and 0 < told <= MOST_TOKENS else 0
+
+
+Tokens = Annotated[int, BeforeValidator(tokens_of)]
 
 
 class Usage(Model):
     """Token usage of a flow, or of one of its steps, where its server tells."""
 
-    input_tokens: int = 0
+    input_tokens: Tokens = 0
     #: Of these, how many the model's server had kept from an earlier call.
-    cached_input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
+    cached_input_tokens: Tokens = 0
+    output_tokens: Tokens = 0
+    total_tokens: Tokens = 0
     model: str | None = None
     #: By the registry's prices at that time; None: not known.
     cost: Cost | None = None

@@ -35,7 +35,12 @@ def missing(module: str, what: str) -> PackageMissing | None:
     return None
 
 
+def lacks(module: str, what: str) -> PackageMissing | None:
+    """Return the error where a module of an extra is not installed. ``what``: the subject of a sentence."""
+    return missing(module, what) if find_spec(module) is None else None
+
+
 def need(module: str, what: str) -> None:
     """Raise PackageMissing where a module of an extra is not installed. ``what``: the subject of a sentence."""
-    if find_spec(module) is None and (error := missing(module, what)):
+    if error := lacks(module, what):
         raise error

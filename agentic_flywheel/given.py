@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -125,18 +126,31 @@ _WORDS = {
     "too_short": "it should have at least {min_length} entries",
     "too_long": "it should have at most {max_length} entries",
     "finite_number": "it should be a finite number",
+    "bool_type": "it should be true or false",
+    "bool_parsing": "it should be true or false",
+    "int_type": "it should be a whole number",
+    "int_parsing": "it should be a whole number",
+    "int_from_float": "it should be a whole number",
+    "float_type": "it should be a number",
+    "float_parsing": "it should be a number",
     "string_pattern_mismatch": "it does not have the form that is expected there",
     "string_unicode": "it holds half of a character, which can be neither stored nor shown",
     "extra_forbidden": "there is no field of this name",
     _SLUG: "it should be at most 128 letters, digits, '_', '.' and '-', and begin with a letter or digit",
     _WITHOUT_SPACE: "it should have no white space in it",
 }
+#: How what pydantic says of other faults begins: "Input should be 'low' or 'high'".
+_OF_PYDANTIC = re.compile(r"^\w+ (?=should )")
+
+
+#: The question of a query that has files and no words: it is spoken in one of them, or they are to be looked at.
+WITHOUT_WORDS = "(see the uploads)"
 
 
 class Asked(BaseModel):
-    """What is asked: a question, or the form with which a flow begins. Base of all that can be asked."""
+    """What is asked: a question, the form with which a flow begins, or files. Base of all that can be asked."""
 
-    #: Of a form it is the form's text: what records and traces show.
+    #: Of a form it is the form's text: what records and traces show. Of files alone it is ``WITHOUT_WORDS``.
     question: Question
     #: Sent in place of the question.
     form: Form = Field(default_factory=dict)
@@ -145,8 +159,18 @@ class Asked(BaseModel):
     @classmethod
     def _has_question(cls, given: Any) -> Any:
         form = given.get("form") if isinstance(given, dict) else None
-        if form and isinstance(form, dict) and not given.get("question"):
-            return {**given, "question": text_of_form(form)}
+        if form and not isinstance(form, dict):
+            raise PydanticCustomError("form", "it should be an object: a value for each field")
+        if form and not given.get("question"):
+            # What is no value of a field is refused with its name, after this.
+            values = {name: value if isinstance(value, FormScalar) else "" for name, value in form.items()}
+            if len(text := text_of_form(values)) > MAX_QUESTION:
+                raise PydanticCustomError(
+                    "form", f"as a text it has {len(text):,} characters, at most {MAX_QUESTION:,} are accepted"
+                )
+            return {**given, "question": text}
+        if isinstance(given, dict) and not form and given.get("uploads") and given.get("question") in ("", None):
+            return {**given, "question": WITHOUT_WORDS}
         return given
 
     @model_validator(mode="after")
@@ -171,7 +195,8 @@ def bounded(query: _Sent, *not_sent: str) -> _Sent:
 def fault_of(refused: ValidationError) -> tuple[str, str]:
     """Return the first field that is not acceptable, and why; `query` where it is all of it."""
     first = refused.errors(include_input=False, include_url=False)[0]
-    return ".".join(map(str, first["loc"]))[:_MOST_NAMES] or "query", reason_of(first)
+    whole = "form" if first["type"] == "form" else "query"
+    return ".".join(map(str, first["loc"]))[:_MOST_NAMES] or whole, reason_of(first)
 
 
 def told_together(faults: Mapping[str, str]) -> tuple[str, str]:
@@ -184,7 +209,7 @@ def reason_of(fault: Mapping[str, Any]) -> str:
     """Return in words of JSON why a field is not acceptable, from what pydantic says of it."""
     context = fault.get("ctx", {})
     said = _WORDS.get(context.get("pattern", "")) or _WORDS.get(fault["type"])
-    return said.format(**context) if said else str(fault["msg"]).removeprefix("Value error, ")
+    return said.format(**context) if said else _OF_PYDANTIC.sub("it ", str(fault["msg"]).removeprefix("Value error, "))
 
 
 def asker_of(owner: Any, user: Any = None) -> Asker:

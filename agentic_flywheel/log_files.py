@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.settings import Settings
 
 #: As Celery writes it.
@@ -64,18 +66,29 @@ class BoundedLog(RotatingFileHandler):
         return stream
 
 
+def tell(line: str) -> None:
+    """Write a line to stderr at once."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 def keep_log(settings: Settings, *, descriptors: Sequence[int] = (STDOUT, STDERR)) -> None:
     """Write this process's log, and what it writes to these descriptors, to the file that is set, if one is.
 
-    Call it before anything else sets up logging. Wherever the log goes, its records are plain.
+    Call it before anything else sets up logging. Wherever the log goes, its records are plain. Raises InvalidSetting
+    where that file cannot be written.
     """
     logging.setLogRecordFactory(PlainRecord)
     if settings.log_file is None:
         return
-    log = BoundedLog(
-        settings.log_file, most_bytes=settings.log_bytes, files=settings.log_files, descriptors=descriptors
-    )
+    path, most = settings.log_file, settings.log_bytes
+    try:
+        # A pipe that nobody reads would have it wait for ever; so it is refused.
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600))
+        log = BoundedLog(path, most_bytes=most, files=settings.log_files, descriptors=descriptors)
+    except OSError as refused:
+        raise InvalidSetting("FLYWHEEL_LOG_FILE", f"{path} cannot be written: {refused.strerror}") from None
     log.setFormatter(logging.Formatter(_FORMAT))
-    if os.path.getsize(log.baseFilename) >= settings.log_bytes:
+    if os.path.getsize(log.baseFilename) >= most:
         log.doRollover()
     logging.getLogger().addHandler(log)

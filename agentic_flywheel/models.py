@@ -263,6 +263,22 @@ class Answer(Model):
     message_id: str | None = None
     trace_id: str = ""
 
+    def written(self) -> str:
+        """Return the JSON form that is stored: without those of the optional fields that say nothing."""
+        nothing = {name for name, default in _OPTIONAL.items() if getattr(self, name) == default}
+        return self.model_dump_json(exclude=nothing)
+
+
+#: Fields of an answer that are stored only where they say something, each with what says nothing.
+_OPTIONAL: dict[str, Any] = {
+    name: Answer.model_fields[name].get_default(call_default_factory=True)
+    for name in (
+        "stale", "attached_to", "first_token", "parts", "choices", "data", "sources", "usage", "cost", "tools", "steps",
+        "artifacts", "follow_ups", "config_used", "warnings", "attempts", "remembered", "profile", "private", "chat_id",
+        "message_id",
+    )
+}  # fmt: skip
+
 
 class Turn(Model):
     """One question and its answer inside a session."""
@@ -286,6 +302,12 @@ class Event(Model):
     kind: EventKind
     at: AwareDatetime
     data: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def voids(self) -> bool:
+        """Whether what the flow had said is void: its call failed, or is made again since its worker was lost."""
+        again = self.kind is EventKind.STARTED and self.data.get("attempt", 1) != 1
+        return again or self.kind is EventKind.RETRYING
 
 
 class Record(Model):

@@ -29,8 +29,12 @@ _ADAPTERS = {name: TypeAdapter[Any](kind) for name, (kind, _) in _KNOWN.items()}
 SETTINGS = frozenset(_KNOWN)
 #: Those of which a query may lower what the registry says, but not raise it: they bound what an answer costs.
 CEILINGS = ("max_tokens", "max_completion_tokens")
-#: What a request says by itself.
-_OURS = frozenset({"messages", "model", "n", "stream", "stream_options"})
+_SAID = "every request says it by itself"
+#: What nobody sets, and why.
+_OURS = {
+    **dict.fromkeys(("messages", "model", "stream", "stream_options"), _SAID),
+    "n": "one answer is asked for, and one is returned",
+}
 
 
 def unfit_setting(settings: Mapping[str, JsonValue]) -> str:
@@ -40,7 +44,7 @@ def unfit_setting(settings: Mapping[str, JsonValue]) -> str:
     """
     for name, value in settings.items():
         if name in _OURS:
-            return f"`{name}` is not a setting: every request says it by itself"
+            return f"`{name}` is not a setting: {_OURS[name]}"
         if name in _KNOWN:
             try:
                 _ADAPTERS[name].validate_python(value)

@@ -15,6 +15,8 @@ from agentic_flywheel.base import Model
 PER = 1_000_000
 #: How exact sums of costs are kept where whole numbers are needed: so many parts of one unit of the currency.
 PARTS = 10**9
+#: Units of a currency that one call is counted with at most: Redis adds up whole numbers of 64 bits.
+MOST_COUNTED = 1_000_000
 #: The date or the number of a version behind a model's name, such as in `gpt-4.1-2025-04-14`.
 _VERSION = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 
@@ -40,8 +42,8 @@ class Cost(Model):
 
     @property
     def parts(self) -> int:
-        """The amount in whole billionths of the currency's unit."""
-        return round(self.amount * PARTS)
+        """The amount in whole billionths of the currency's unit, as it is counted: at most ``MOST_COUNTED`` units."""
+        return round(min(self.amount, Decimal(MOST_COUNTED)) * PARTS)
 
     @classmethod
     def of_parts(cls, parts: int, currency: str) -> Cost:
@@ -106,5 +108,6 @@ class Prices(Model):
         if price is None:
             return None
         kept = price.input if price.cached_input is None else price.cached_input
+        cached = min(cached, input_tokens)
         whole = (input_tokens - cached) * price.input + cached * kept + output_tokens * price.output
         return Cost(amount=whole / PER, currency=self.currency)

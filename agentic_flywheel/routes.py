@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from agentic_flywheel.base import Band, Model, Probability
+from agentic_flywheel.base import Band, Measure, Model, Probability
 
 
 class Target(Model):
@@ -26,7 +26,7 @@ class Evidence(Model):
     flow: str
     detail: str
     #: How much it moved the score, in log-odds; the sign says which way.
-    weight: float
+    weight: Measure
 
 
 class RouteDecision(Model):
@@ -52,7 +52,7 @@ class Route(RouteDecision):
     model_config = ConfigDict(extra="forbid")
 
     #: Calibrated probability per flow, all active flows.
-    scores: dict[str, float] = Field(default_factory=dict)
+    scores: dict[str, Measure] = Field(default_factory=dict)
     #: How foreign the question is to every example, 0..1; ``novel`` says whether that passed the threshold.
     novelty: Probability = 0.0
     novel: bool = False

@@ -15,7 +15,7 @@ BackendName = Literal["flowise", "openai", "http"]
 #: Their names, for people.
 BACKENDS = f"{', '.join(_OTHERS)} or {_LAST}"
 #: A name of an environment variable that holds a secret.
-KeyVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+KeyVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,199}$")]
 
 
 #: A variable in the value of a header.

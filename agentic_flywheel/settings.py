@@ -6,69 +6,44 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from agentic_flywheel.addresses import holds_login, without_secrets
+from agentic_flywheel.addresses import checked_logins, checked_place, holds_login, without_secrets
 from agentic_flywheel.catalog import Duration, Flow, PositiveDuration, Rate
 from agentic_flywheel.endpoint import checked_broker, checked_prefix, read_endpoint
 from agentic_flywheel.errors import InvalidSetting
-from agentic_flywheel.given import MAX_QUERY_BYTES
 from agentic_flywheel.servers import VARIABLE, FlowServer
+from agentic_flywheel.setting_values import (
+    FilePlace,
+    FolderPlace,
+    LongDuration,
+    Place,
+    PortOrOff,
+    Url,
+    Weights,
+    room_for_one,
+)
 
 
 def _plain_or_flywheel(name: str) -> AliasChoices:
     return AliasChoices(f"FLYWHEEL_{name}", name)
 
 
-def _off_is_none(value: object) -> object:
-    return None if value == "off" else value
-
-
-def _second_at_least(duration: timedelta) -> timedelta:
-    if duration < timedelta(seconds=1):
-        raise ValueError("should be a duration of at least a second, such as 90s, 15m, 7d")
-    return duration
-
-
-#: A duration that is kept in whole seconds, or within which workers look once a second. With less, a query would be
-#: gone before whoever waits for it is told of its end.
-LongDuration = Annotated[Duration, AfterValidator(_second_at_least)]
-Url = Annotated[str, Field(pattern=r"^[a-z+]+://")]
 #: What a stopping worker needs to hand back what it could not finish, and to close its connections.
 HANDING_BACK = timedelta(seconds=5)
-
-
-def room_for_one(limit: int) -> int:
-    """Return a limit of bytes. Raises ValueError where it is below what one query may have."""
-    if limit and limit < MAX_QUERY_BYTES:
-        raise ValueError(f"should be 0, or {MAX_QUERY_BYTES:,} at least: one query may have so many bytes")
-    return limit
-
-
-#: Turns of an owner for each turn of one with weight 1. A turn is divided by it, so it is bounded.
-Weight = Annotated[int, Field(ge=1, le=10)]
-
-
-def _pairs(value: object) -> object:
-    """Return the pairs of a text such as ``alice=3,bob=2``."""
-    if not isinstance(value, str):
-        return value
-    pairs = [each.partition("=") for each in value.split(",") if each.strip()]
-    names = [name.strip() for name, _, _ in pairs]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"{twice}: it is there twice")
-    return dict(zip(names, (number for _, _, number in pairs), strict=True))
 
 
 class Settings(BaseSettings):
     """Every setting, one environment variable each; README.md has the table.
 
     Durations are seconds, or text such as ``15m`` or ``7d``. An empty variable is one that is not set: compose files
-    and units of services cannot leave a variable out.
+    and units of services cannot leave a variable out. White space around a value is none of it: a Secret that was made
+    of a file, or with ``echo``, ends with a line's end.
     """
 
     model_config = SettingsConfigDict(
@@ -84,11 +59,11 @@ class Settings(BaseSettings):
     flowise_api_key: SecretStr | None = Field(None, validation_alias=_plain_or_flywheel("FLOWISE_API_KEY"))
     #: The registry file. None: `.agentic_flywheel/flow-registry.yaml` in the working folder, else in the home folder,
     #: else the bundled one.
-    registry: Path | None = None
+    registry: FilePlace | None = None
     #: The folder of domain profiles. None: `.agentic_flywheel/domains` in the working folder, then in the home folder.
-    profiles: Path | None = None
+    profiles: FolderPlace | None = None
     #: The folder in which `flywheel up` keeps the embedded broker's data, the logs and its own state.
-    home: Path = Path(".flywheel")
+    home: FolderPlace = Path(".flywheel")
 
     #: Most queries that one worker process works on at once.
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 1000
@@ -111,7 +86,7 @@ class Settings(BaseSettings):
     #: Calls of flows for one owner in a day (UTC).
     owner_calls_a_day: Annotated[int, Field(ge=0)] = 0
     #: Weights of owners, as `alice=3,bob=2`: how many turns each has where owners take turns. All others have 1.
-    owner_weights: Annotated[dict[Annotated[str, Field(min_length=1)], Weight], NoDecode, BeforeValidator(_pairs)] = {}
+    owner_weights: Weights = {}
     #: Whether the owner `local` has these limits too: the command line, and whoever needs no token.
     owner_limits_local: bool = False
 
@@ -119,7 +94,7 @@ class Settings(BaseSettings):
     upload_bytes: Annotated[int, Field(ge=1)] = 10 * 2**20
     uploads_bytes: Annotated[int, Field(ge=1)] = 2**30
     #: Folder or bucket for larger files, in fsspec's form: `file:///srv/files`, `s3://bucket/files`. None: no larger.
-    uploads_url: Annotated[str, Field(pattern=r"^[a-z0-9+]+://")] | None = None
+    uploads_url: Annotated[str, AfterValidator(checked_place)] | None = None
     #: How long a file is kept at most. It is deleted when no open query needs it.
     upload_ttl: PositiveDuration = timedelta(days=1)
 
@@ -162,24 +137,29 @@ class Settings(BaseSettings):
     trace_queue_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
     #: Port at which `flywheel up` and workers serve figures to Prometheus. Each process takes the first free port from
     #: this one on. 0: any free port. `off`, here None: figures are not served.
-    metrics_port: Annotated[Annotated[int, Field(ge=0, le=65_535)] | None, BeforeValidator(_off_is_none)] = 9464
+    metrics_port: PortOrOff = 9464
     #: Address at which they are served. In a container it is `0.0.0.0`.
     metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
 
     #: The file to which a worker, a sandbox, a Flower or a bridge writes its log, one process a file. `flywheel up`
     #: sets it for what it starts. None: the log goes to stderr.
-    log_file: Path | None = None
+    log_file: Place | None = None
     #: Bytes of one log file; and how many older ones are kept beside it, as `.1`, `.2` and so on.
     log_bytes: Annotated[int, Field(ge=10_000)] = 10 * 2**20
     log_files: Annotated[int, Field(ge=1, le=1000)] = 5
 
+    #: Who may look at Flower: `user:password`, several behind commas. Flower reads the variable itself.
+    flower_basic_auth: Annotated[SecretStr, AfterValidator(checked_logins)] | None = Field(
+        None, validation_alias="FLOWER_BASIC_AUTH"
+    )
+
     #: The file of tokens that `flywheel tokens` keeps. None: `tokens.json` in the home folder.
-    tokens_file: Path | None = None
+    tokens_file: FilePlace | None = None
     #: Further bearer tokens of the MCP bridge over HTTP: `name=token`, separated by commas or lines. The name is
     #: the owner.
     mcp_tokens: SecretStr | None = None
     #: A file with more tokens, one `name=token` on each line; `#` begins a comment.
-    mcp_tokens_file: Path | None = None
+    mcp_tokens_file: FilePlace | None = None
     #: Most calls a second that one token may make of the MCP bridge over HTTP.
     mcp_rate: Rate = 50.0
     #: Most requests and streams of one token that are open at once over HTTP, and most of its subscriptions.
@@ -200,6 +180,12 @@ class Settings(BaseSettings):
     #: questions that one address may ask within a minute.
     http_visitors: bool = False
     http_visitor_queries: Annotated[int, Field(ge=1)] = 20
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, given: Mapping[str, object]) -> dict[str, object]:
+        bare = {name: value.strip() if isinstance(value, str) else value for name, value in given.items()}
+        return {name: value for name, value in bare.items() if value != "" or given[name] == ""}
 
     @property
     def finishing(self) -> timedelta:
@@ -222,6 +208,28 @@ class Settings(BaseSettings):
         return read_endpoint(self.redis_url).shown
 
 
+def variables_of(name: str) -> list[str]:
+    """Return the variables that set a setting; the first that is not empty counts."""
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [alias if isinstance(alias, str) else f"FLYWHEEL_{name.upper()}"]
+
+
+def variable_of(name: str) -> str:
+    """Return the variable that sets a setting here; where none does, the first that would."""
+    known = variables_of(name)
+    return next(filter(os.environ.get, known), known[0])
+
+
+def misspelt() -> dict[str, str]:
+    """Return the variables of the environment that are almost those of a setting, and count for nothing."""
+    known = [each for name in Settings.model_fields for each in variables_of(name)]
+    odd = [each for each in os.environ if each.startswith(("FLYWHEEL_", "FLOWISE_", "LANGFUSE_"))]
+    odd = [each for each in odd if not each.startswith(tuple(known))]  # FLOWISE_API_KEY_2 is a flow's own
+    return {each: found[0] for each in odd if (found := get_close_matches(each, known, n=1, cutoff=0.88))}
+
+
 def load_settings() -> Settings:
     """Read the environment. Raises InvalidSetting, which names the first variable that is not acceptable."""
     try:
@@ -229,8 +237,8 @@ def load_settings() -> Settings:
     except ValidationError as refused:
         first = refused.errors(include_input=False, include_url=False)[0]
         where = str(first["loc"][0])
-        field = Settings.model_fields.get(where)
-        name = where if field is None else f"FLYWHEEL_{where.upper()}"
+        # pydantic names the setting or its first variable, also where another one is set.
+        name = variable_of(next(each for each in Settings.model_fields if where in (each, *variables_of(each))))
         # Of a setting with several entries, which one: `alice`, and not only FLYWHEEL_OWNER_WEIGHTS.
         entry = ".".join(str(each) for each in first["loc"][1:] if each != "[key]")
         said = first["msg"].removeprefix("Value error, ")
@@ -271,10 +279,7 @@ def flow_server(flow: Flow, settings: Settings) -> FlowServer:
 
 def usual_server(settings: Settings) -> FlowServer:
     """Return the Flowise of the flows that name no server. Raises InvalidSetting where the settings name none."""
-    address = flowise_address(settings)
-    if not address.startswith(("http://", "https://")):
-        raise InvalidSetting("FLOWISE_BASE_URL", "an address begins with http:// or https:// and names a host")
-    return FlowServer(address=address)
+    return FlowServer(address=flowise_address(settings))
 
 
 def calls_at_once(flow: Flow | None, settings: Settings) -> int:
@@ -285,7 +290,7 @@ def calls_at_once(flow: Flow | None, settings: Settings) -> int:
 
 def flow_key(variable: str | None, default: SecretStr | None) -> SecretStr | None:
     """Return the API key in the environment variable ``variable``; where there is none, ``default``."""
-    value = os.environ.get(variable) if variable else None
+    value = variable_value(variable) if variable else ""
     return SecretStr(value) if value else default
 
 
@@ -299,6 +304,18 @@ def key_of(flow: Flow, settings: Settings) -> SecretStr | None:
     return flow_key(flow.api_key_env, of_server or (None if others else settings.flowise_api_key))
 
 
+def variable_value(name: str) -> str:
+    """Return what a variable holds, without white space around it; '' where it is not set."""
+    return os.environ.get(name, "").strip()
+
+
+def variable_fault(name: str) -> str:
+    """Return what is wrong with a variable in the environment of this process; empty where it holds something."""
+    if variable_value(name):
+        return ""
+    return "is empty" if name in os.environ else "is not set"
+
+
 def header_values(headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return headers with the values of variables in place of ``${NAME}``, and these values, which are secret.
 
@@ -307,10 +324,10 @@ def header_values(headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str
     secrets: list[str] = []
 
     def value_of(named: re.Match[str]) -> str:
-        if not (value := os.environ.get(named[1])):
-            raise InvalidSetting(named[1], "a server's header in the registry names it, and it is not set")
-        secrets.append(value)
-        return value
+        if wrong := variable_fault(named[1]):
+            raise InvalidSetting(named[1], f"a server's header in the registry names it, and it {wrong}")
+        secrets.append(variable_value(named[1]))
+        return secrets[-1]
 
     return {name: VARIABLE.sub(value_of, text) for name, text in headers.items()}, tuple(secrets)
 

@@ -13,12 +13,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.settings import Settings, load_settings
 
 #: Where `flywheel mcp --http` serves unless it is told another port.
 BRIDGE_PORT = 8765
 #: Where `flywheel serve` serves unless it is told another port, and `flywheel up` if that is free.
 GATEWAY_PORT = 8766
+#: Where `flywheel up` has Flower serve if that is free, and where its unit in deploy/ does.
+FLOWER_PORT = 5555
 #: The settings that say where a stack is.
 PLACES = ("redis_url", "key_prefix", "flowise_base_url")
 
@@ -77,7 +80,10 @@ def state_file(home: Path) -> Path:
 
 
 def running_stack(home: Path) -> StackInfo | None:
-    """Return the stack that runs with this home; None when none does, or when it is still starting."""
+    """Return the stack that runs with this home; None when none does, or when it is still starting.
+
+    Raises InvalidSetting where this user may not look into the home.
+    """
     if not _locked(home):
         return None
     with contextlib.suppress(FileNotFoundError, ValidationError):
@@ -88,8 +94,10 @@ def running_stack(home: Path) -> StackInfo | None:
 def _locked(home: Path) -> bool:
     try:
         lock = os.open(lock_file(home), os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as refused:
+        raise InvalidSetting("FLYWHEEL_HOME", f"{home} cannot be looked into: {refused.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

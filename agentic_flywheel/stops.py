@@ -37,6 +37,29 @@ class AskedPerson(BaseModel):
     message_id: str | None = None
 
 
+class StopShown(BaseModel):
+    """What whoever decides is told of a stop: in events, over HTTP and over MCP."""
+
+    model_config = ConfigDict(frozen=True)
+
+    #: Its number, which a decision names.
+    stop: int
+    #: The flow that was asked, where the query was sent to several.
+    part: str | None = None
+    flow: str
+    #: The question, in the flow's words.
+    text: str
+    choices: dict[Decision, str]
+    #: Whether the flow takes a text beside the decision.
+    takes_feedback: bool
+    #: The node that asks, and how the flow's author named it.
+    node: str | None = None
+    title: str | None = None
+    since: AwareDatetime
+    #: When the query ends as expired, unless somebody has decided.
+    until: AwareDatetime
+
+
 class Stop(AskedPerson):
     """A flow that waits for a person."""
 
@@ -47,6 +70,23 @@ class Stop(AskedPerson):
     since: AwareDatetime
     #: When the query ends as expired, unless somebody has decided.
     until: AwareDatetime
+    #: Whether a living worker's registry has the flow, so that a decision can be told; None: not looked up.
+    served: bool | None = None
+
+    def shown(self) -> StopShown:
+        """Return what whoever decides is told of it."""
+        return StopShown(
+            stop=self.number,
+            part=self.part or None,
+            flow=self.flow,
+            text=self.text.strip(),
+            choices=self.choices,
+            takes_feedback=self.feedback,
+            node=self.node,
+            title=self.title,
+            since=self.since,
+            until=self.until,
+        )
 
 
 class Decided(NamedTuple):

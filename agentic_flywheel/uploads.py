@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from agentic_flywheel import texts
 from agentic_flywheel.addresses import holds_login
 from agentic_flywheel.errors import InvalidQuery
+from agentic_flywheel.given import fault_of
+from agentic_flywheel.regular_files import open_below, open_regular
 
 #: Most uploads of one query.
 MOST_UPLOADS = 10
@@ -69,7 +70,7 @@ _TYPES = {
 }
 
 
-_ADDRESS = re.compile(r"https?://[^\s\"'`\\]+")
+_ADDRESS = re.compile(r"https?://[^\s\"'`\\]+", re.IGNORECASE)
 
 
 def _name(value: Any) -> Any:
@@ -84,13 +85,21 @@ def _name(value: Any) -> Any:
     return value
 
 
-def _address(value: Any) -> Any:
-    if isinstance(value, str) and not _ADDRESS.fullmatch(value):
-        raise PydanticCustomError("address", "it should begin with http:// or https://, without white space or quotes")
-    if isinstance(value, str) and holds_login(value):
-        raise PydanticCustomError(
-            "login", "it holds a login, which records and traces would show: give one that needs none, or the file"
+def _fault_of_address(text: str) -> str | None:
+    """Return why a text is not the address of an image that is passed on; None where it is one."""
+    if not _ADDRESS.fullmatch(text):
+        return (
+            "it is no address of an image, which begins with http:// or https:// and has no white space or quotes; a "
+            "file is given by its path (in Python a `Path`), over HTTP as a part of a form"
         )
+    if holds_login(text):
+        return "it holds a login, which records and traces would show: give one that needs none, or the file"
+    return None
+
+
+def _address(value: Any) -> Any:
+    if isinstance(value, str) and (fault := _fault_of_address(value)):
+        raise PydanticCustomError("address", "{fault}", {"fault": fault})
     return value
 
 
@@ -108,8 +117,20 @@ class OpenFile:
             yield piece
 
 
+@dataclass(frozen=True)
+class FileBelow:
+    """A file below a folder whose clients may name files in it. Whenever it is read, it is still below that folder."""
+
+    folder: Path
+    #: From the folder on, without a link in it.
+    path: PurePath
+
+    def __str__(self) -> str:
+        return str(self.folder / self.path)
+
+
 #: Where the bytes of an upload come from.
-Source = Path | bytes | OpenFile
+Source = Path | bytes | OpenFile | FileBelow
 
 
 class Upload(BaseModel):
@@ -138,7 +159,9 @@ class Upload(BaseModel):
     @classmethod
     def of(cls, source: Source, name: str | None = None) -> Self:
         """Return the upload of a file, or of bytes or an open file, which need a name. Raises InvalidQuery where it
-        cannot be read."""
+        cannot be read, and where flows take no file of its name."""
+        if not isinstance(source, Source):
+            raise InvalidQuery("uploads", "a file is given as a `Path`, or as bytes with a name; a text is neither")
         called = name or (source.name if isinstance(source, Path) else "")
         digest, size = hashlib.sha256(), 0
         for piece in pieces_of(source):
@@ -146,14 +169,24 @@ class Upload(BaseModel):
             size += len(piece)
         if not size:
             raise InvalidQuery("uploads", f"{called or 'a file'} is empty")
-        upload = cls(name=called, digest=digest.hexdigest(), size=size)
+        upload = cls._checked(name=called, digest=digest.hexdigest(), size=size)
         upload._source = source
         return upload
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Return the upload of an image's address; its name is the last part of the address."""
-        return cls(name=PurePosixPath(urlsplit(url).path).name, url=url)
+        """Return the upload of an image's address; its name is the last part of the address. Raises InvalidQuery."""
+        if fault := _fault_of_address(url):
+            raise InvalidQuery("uploads.url", fault)
+        return cls._checked(name=PurePosixPath(urlsplit(url).path).name, url=url)
+
+    @classmethod
+    def _checked(cls, **fields: Any) -> Self:
+        try:
+            return cls(**fields)
+        except ValidationError as refused:
+            field, reason = fault_of(refused)
+            raise InvalidQuery(f"uploads.{field}", reason) from None
 
     @property
     def source(self) -> Source | None:
@@ -181,6 +214,14 @@ def type_of(name: str) -> str | None:
     return _TYPES.get(_ending(name))
 
 
+def ending_of(mime: str) -> str | None:
+    """Return an ending that a file of this MIME type may have; None where Flowise takes none of it."""
+    family, _, word = mime.partition("/")
+    # `image/jpg` is not registered, and yet written.
+    unregistered = word if (_TYPES.get(word) or "").startswith(f"{family}/") else None
+    return next((ending for ending, each in _TYPES.items() if each == mime), unregistered)
+
+
 def pieces_of(source: Source) -> Iterator[bytes]:
     """Yield a file in pieces of ``PIECE`` bytes. Raises InvalidQuery where it cannot be read or is larger than any."""
     if isinstance(source, bytes):
@@ -193,10 +234,7 @@ def pieces_of(source: Source) -> Iterator[bytes]:
             raise InvalidQuery("uploads", "a file that was received cannot be read any more") from None
         return
     try:
-        # What is none may never end, nor even open: a pipe, a terminal, a device behind a link.
-        if not stat.S_ISREG(source.stat().st_mode):
-            raise InvalidQuery("uploads", f"{source} is not a regular file")
-        with source.open("rb") as file:
+        with open_regular(source) if isinstance(source, Path) else open_below(source.folder, source.path) as file:
             left = LARGEST + 1
             while piece := file.read(min(PIECE, left)):
                 left -= len(piece)
@@ -207,15 +245,31 @@ def pieces_of(source: Source) -> Iterator[bytes]:
         raise InvalidQuery("uploads", f"{source} cannot be read: {refused.strerror or refused}") from None
 
 
-def _upload(value: Any) -> Any:
+def placed(refused: InvalidQuery, place: int) -> InvalidQuery:
+    """Return why an upload was refused, with its place among those of the query, from 0."""
+    return InvalidQuery(refused.field_name.replace("uploads", f"uploads.{place}", 1), refused.reason)
+
+
+def _upload(value: Any, place: int) -> Any:
     """Return what a program gave for an upload: a path is a file of this machine, a text is an address."""
-    if isinstance(value, Path):
-        return Upload.of(value)
-    return Upload.at(value) if isinstance(value, str) else value
+    try:
+        if isinstance(value, Path):
+            return Upload.of(value)
+        if isinstance(value, str):
+            return Upload.at(value)
+    except InvalidQuery as refused:
+        raise placed(refused, place) from None
+    if not isinstance(value, Upload | dict):
+        meant = (
+            "a `Path`, the address of an image or an `Upload`; bytes are given as Upload.of(b'…', name='figures.csv')"
+        )
+        raise InvalidQuery(f"uploads.{place}", f"it should be {meant}")
+    return value
 
 
 def _uploads(value: Any) -> Any:
-    return tuple(map(_upload, value)) if isinstance(value, list | tuple) else value
+    """Return the uploads of a query from what was given. Raises InvalidQuery, which pydantic passes on as it is."""
+    return tuple(_upload(each, place) for place, each in enumerate(value)) if isinstance(value, list | tuple) else value
 
 
 #: The uploads of a query; paths and addresses may stand for them.

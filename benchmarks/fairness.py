@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from agentic_flywheel.settings import Settings
+from benchmarks.lab.arguments import at_least
 from benchmarks.lab.asking import Row, one_stack, question, with_producer
 from benchmarks.lab.measure import quantile
 from benchmarks.lab.parts import Lab, flow_calls, lab
@@ -91,10 +92,10 @@ def submit(queries: int) -> None:
 def main() -> None:
     """Measure and print."""
     asked = argparse.ArgumentParser(prog="python -m benchmarks.fairness", description=__doc__)
-    asked.add_argument("--queries", type=int, default=10_000, help="questions of the greedy owner")
-    asked.add_argument("--flow-ms", type=int, default=1000)
+    asked.add_argument("--queries", type=at_least(1), default=10_000, help="questions of the greedy owner")
+    asked.add_argument("--flow-ms", type=at_least(1), default=1000)
     asked.add_argument(
-        "--at-once", type=int, default=Settings().flowise_concurrency, help="calls of the server at once"
+        "--at-once", type=at_least(1), default=Settings().flowise_concurrency, help="calls of the server at once"
     )
     asked.add_argument("--json", action="store_true")
     asked.add_argument("--submit", type=int, help=argparse.SUPPRESS)

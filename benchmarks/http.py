@@ -21,6 +21,7 @@ import aiohttp
 import uvloop
 from rich.table import Table
 
+from benchmarks.lab.arguments import at_least
 from benchmarks.lab.measure import closed_loop, median, quantile
 from benchmarks.lab.parts import Lab, LabProcess, lab, wait_until
 from benchmarks.lab.table import console
@@ -174,8 +175,8 @@ async def measured(here: Lab, env: dict[str, str], repeats: int, count: int) -> 
 def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m benchmarks.http", description=__doc__)
     asked.add_argument("--json", action="store_true", help="one JSON object a row")
-    asked.add_argument("--repeats", type=int, default=3)
-    asked.add_argument("--count", type=int, default=500, help="requests one after another, in each repeat")
+    asked.add_argument("--repeats", type=at_least(1), default=3)
+    asked.add_argument("--count", type=at_least(1), default=500, help="requests one after another, in each repeat")
     given = asked.parse_args()
     with lab() as here:
         _, broker = here.broker()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from benchmarks.lab.arguments import at_least
 from benchmarks.lab.asking import Row, one_stack, question, with_producer
 from benchmarks.lab.measure import quantile
 from benchmarks.lab.parts import Lab, lab
@@ -114,7 +115,7 @@ async def _bystander(
 def main() -> None:
     """Measure and print."""
     asked = argparse.ArgumentParser(prog="python -m benchmarks.identical", description=__doc__)
-    asked.add_argument("--questions", type=int, default=100_000)
+    asked.add_argument("--questions", type=at_least(1), default=100_000)
     asked.add_argument("--json", action="store_true")
     asked.add_argument("--ask", type=int, help=argparse.SUPPRESS)
     given = asked.parse_args()

@@ -4,6 +4,7 @@
     python -m benchmarks.languages --held-back       # examples from those, asked: the third that was set aside
     python -m benchmarks.languages --broad           # wider domains: most questions share no word with any example
     python -m benchmarks.languages --home-assistant  # sentences of the package `home-assistant-intents`, if installed
+    python -m benchmarks.languages --short           # questions of few words in 46 languages, to the bundled registry
 
 Each language is a catalog of its own. Figures are means over the seeds.
 """
@@ -14,19 +15,25 @@ import argparse
 import json
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from agentic_flywheel.catalog import Catalog, Flow
-from agentic_flywheel.routing import FittedRouter, fit_router
+from agentic_flywheel.catalog import Catalog, Flow, Policy
+from agentic_flywheel.models import Query
+from agentic_flywheel.registry import find_registry, load_catalog
+from agentic_flywheel.routing import FittedRouter, choose_route, fit_router
+from agentic_flywheel.routing.belonging import doubted
+from agentic_flywheel.routing.router import RouterReading
+from benchmarks.lab.arguments import at_least
 from benchmarks.routing import auroc, expected_calibration_error
 
 Domains = dict[str, list[str]]
 
-_FOLDER = Path(__file__).with_name("languages")
+FOLDER = Path(__file__).with_name("languages")
 #: So many of a domain's 30 questions were developed with; the others were set aside.
 _DEVELOPED = 20
 #: Sentences of the package are put together from so many intents of one device each.
@@ -44,13 +51,18 @@ _SENTENCES, _FEWEST_DEVICES = 30, 4
 def of_folder(folder: Path) -> Iterator[tuple[str, Domains]]:
     """Yield each language of a folder with its questions by domain."""
     for path in sorted(folder.glob("*.txt")):
-        domains: Domains = {}
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith("# "):
-                questions = domains.setdefault(line[2:], [])
-            else:
-                questions.append(line)
-        yield path.stem, domains
+        yield path.stem, of_file(path)
+
+
+def of_file(path: Path) -> Domains:
+    """Return the questions of a file by the heading above them."""
+    found: Domains = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            questions = found.setdefault(line[2:], [])
+        else:
+            questions.append(line)
+    return found
 
 
 def of_home_assistant() -> Iterator[tuple[str, Domains]]:
@@ -104,6 +116,8 @@ def measure(domains: Domains, foreign: list[str], *, shots: int, seeds: int, hel
     confidence: list[float] = []
     inside: list[float] = []
     outside: list[float] = []
+    sure: list[bool] = []
+    sure_outside: list[bool] = []
     for seed in range(seeds):
         chance = random.Random(seed)
         examples = {name: chance.sample(questions[:_DEVELOPED], shots) for name, questions in domains.items()}
@@ -114,13 +128,42 @@ def measure(domains: Domains, foreign: list[str], *, shots: int, seeds: int, hel
                 right.append(router.flows[reading.best] == name)
                 confidence.append(min(1.0, reading.chances[reading.best]))
                 inside.append(-reading.novelty)
-        outside += [-router.read(text).novelty for text in foreign]
+                sure.append(_is_high(reading))
+        for reading in map(router.read, foreign):
+            outside.append(-reading.novelty)
+            sure_outside.append(_is_high(reading))
     figures = {
         "accuracy": float(np.mean(right)),
         "ece": expected_calibration_error(np.array(confidence), np.array(right)),
         "taken_for_foreign": float(np.mean(np.array(inside) < -0.5)),
+        "high": float(np.mean(sure)),
+        "high_right": float(np.mean(np.array(right)[sure])),
     }
-    return figures | ({"auroc": auroc(np.array(inside), np.array(outside))} if foreign else {})
+    if not foreign:
+        return figures
+    return figures | {
+        "auroc": auroc(np.array(inside), np.array(outside)),
+        "foreign_high": float(np.mean(sure_outside)),
+    }
+
+
+def _is_high(reading: RouterReading) -> bool:
+    policy = Policy()
+    return not reading.novel and doubted(reading.chances[reading.best], reading.belonging, policy) >= policy.high
+
+
+def measure_short() -> None:
+    """Print how many short questions of each language are sure of a flow of the bundled registry, which is English."""
+    catalog = load_catalog(find_registry(None))
+    router = fit_router(catalog)
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for language, questions in of_file(FOLDER / "short.txt").items():
+        bands = Counter(str(choose_route(Query(question=text), router, catalog).band) for text in questions)
+        print(f"{language:22} {bands['high']:3} of {len(questions)} high", flush=True)
+        name, _, held_back = language.partition(" ")
+        sums[f"{'English' if name == 'English' else 'other languages'} {held_back}".strip()] += bands
+    for name, bands in sums.items():
+        print(f"all: {name:29} {bands['high']:3} of {bands.total()} high")
 
 
 def _router(examples: Domains) -> FittedRouter:
@@ -133,15 +176,19 @@ def main() -> None:
     parser.add_argument("--broad", action="store_true", help="wider domains")
     parser.add_argument("--home-assistant", action="store_true", help="the sentences of home-assistant-intents")
     parser.add_argument("--held-back", action="store_true", help="ask the third that was set aside")
-    parser.add_argument("--shots", type=int, nargs="+", default=[6, 10], help="examples of each domain")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--shots", type=at_least(1), nargs="+", default=[6, 10], help="examples of each domain")
+    parser.add_argument("--seeds", type=at_least(1), default=5)
+    parser.add_argument("--short", action="store_true", help="short questions in 46 languages, to an English registry")
     options = parser.parse_args()
+    if options.short:
+        measure_short()
+        return
     source: Callable[[], Iterator[tuple[str, Domains]]] = of_home_assistant
     if not options.home_assistant:
-        folder = _FOLDER / ("broad" if options.broad else "narrow")
+        folder = FOLDER / ("broad" if options.broad else "narrow")
         source = lambda: of_folder(folder)  # noqa: E731
     # A domain of the broad sets that the narrow ones do not have: its questions are foreign to them.
-    foreign = {} if options.broad or options.home_assistant else dict(of_folder(_FOLDER / "broad"))
+    foreign = {} if options.broad or options.home_assistant else dict(of_folder(FOLDER / "broad"))
     means: dict[int, list[float]] = {shots: [] for shots in options.shots}
     for language, domains in source():
         for shots in options.shots:

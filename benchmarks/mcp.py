@@ -24,6 +24,7 @@ import uvloop
 from pydantic import BaseModel
 from rich.table import Table
 
+from benchmarks.lab.arguments import at_least
 from benchmarks.lab.measure import closed_loop, median, quantile
 from benchmarks.lab.parts import ROOT, Lab, LabProcess, free_port, lab, wait_until
 from benchmarks.lab.table import console
@@ -297,8 +298,8 @@ def stack() -> Iterator[tuple[Lab, dict[str, str]]]:
 def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m benchmarks.mcp", description=__doc__)
     asked.add_argument("--json", action="store_true", help="one JSON object a row")
-    asked.add_argument("--repeats", type=int, default=3)
-    asked.add_argument("--count", type=int, default=500, help="calls one after another, in each repeat")
+    asked.add_argument("--repeats", type=at_least(1), default=3)
+    asked.add_argument("--count", type=at_least(1), default=500, help="calls one after another, in each repeat")
     asked.add_argument("--nothing", help=argparse.SUPPRESS)
     given = asked.parse_args()
     if given.nothing is not None:

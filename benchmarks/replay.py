@@ -29,6 +29,7 @@ from rich.console import Console
 from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.models import FlowCall
 from agentic_flywheel.registry import load_catalog
+from benchmarks.lab.arguments import numbers_to
 from benchmarks.lab.measure import closed_loop, open_loop, quantile
 from benchmarks.lab.parts import Lab, LabProcess, flow_calls, lab, wait_until
 from benchmarks.lab.table import table
@@ -257,12 +258,11 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--json", action="store_true", help="one JSON object per row")
     asked.add_argument("--quick", action="store_true", help="a fraction of the load: a look, not a result")
-    asked.add_argument("--only", default="", help="groups to run: numbers from 1, comma separated")
+    asked.add_argument("--only", type=numbers_to(3), help="groups to run: numbers from 1, comma separated")
     given = asked.parse_args()
-    wanted = {int(number) for number in given.only.split(",") if number}
     console = Console(stderr=given.json)
     for number, (title, rows) in enumerate(groups(given.quick).items(), 1):
-        if wanted and number not in wanted:
+        if given.only and number not in given.only:
             continue
         done: list[Row] = []
         for measure in rows:

@@ -20,6 +20,7 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.models import Query
 from agentic_flywheel.registry import bundled_registry, load_catalog
 from agentic_flywheel.routing import choose_route, fit_router
+from benchmarks.lab.arguments import at_least
 from benchmarks.routing import Pairs, keywords
 
 TIMES = 7
@@ -83,7 +84,7 @@ def microseconds(ask: Callable[[str], object], questions: Sequence[str]) -> floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=Path, help="JSON list of [text, label]")
-    parser.add_argument("--shots", type=int, default=10, help="examples of each label")
+    parser.add_argument("--shots", type=at_least(1), default=10, help="examples of each label")
     options = parser.parse_args()
     catalog, pairs, questions = of_file(options.texts, options.shots) if options.texts else bundled()
     router = fit_router(catalog)

@@ -31,6 +31,7 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.routing import fit_router, strong_encoder
 from agentic_flywheel.routing.corpus import plain
 from agentic_flywheel.routing.words import words
+from benchmarks.lab.arguments import at_least
 
 ROWS = ("keywords", "tfidf-lr", "nearest", "flywheel", "flywheel-extra")
 Pairs = list[tuple[str, str]]
@@ -329,8 +330,8 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="JSON list of [text, label]")
     parser.add_argument("--test", type=Path, required=True, help="JSON list of [text, label]")
     parser.add_argument("--oos", type=Path, help="JSON list of [text, label]; the labels are not read")
-    parser.add_argument("--shots", type=int, default=10, help="examples of each label; 0: all")
-    parser.add_argument("--seeds", type=int, default=3, help="the figures are means over so many draws of examples")
+    parser.add_argument("--shots", type=at_least(0), default=10, help="examples of each label; 0: all")
+    parser.add_argument("--seeds", type=at_least(1), default=3, help="figures are means over so many draws of examples")
     parser.add_argument("--typos", action="store_true", help="also: accuracy lost with one edit in each longer word")
     parser.add_argument("--json", action="store_true", help="one JSON object for each row")
     options = parser.parse_args()

@@ -26,6 +26,7 @@ import redis
 from rich.table import Table
 
 from agentic_flywheel.errors import FlywheelError
+from benchmarks.lab.arguments import positive
 from benchmarks.lab.asking import question, with_producer
 from benchmarks.lab.measure import closed_loop, quantile
 from benchmarks.lab.parts import Lab, LabProcess, lab
@@ -170,8 +171,8 @@ def _keys_left(client: redis.Redis) -> Counter[str]:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--minutes", type=float, default=10.0)
-    asked.add_argument("--rate", type=float, help="queries per second; default: half of what is carried")
+    asked.add_argument("--minutes", type=positive, default=10.0)
+    asked.add_argument("--rate", type=positive, help="queries per second; default: half of what is carried")
     asked.add_argument("--json", action="store_true")
     given = asked.parse_args()
     with lab() as here:

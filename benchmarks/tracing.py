@@ -23,6 +23,7 @@ from statistics import median
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from benchmarks.lab.arguments import at_least, positive
 from benchmarks.lab.parts import ROOT
 from benchmarks.lab.table import console
 from benchmarks.lab.traced_queries import FLOOD, answer_calls, measure
@@ -120,9 +121,9 @@ def compare(rows: dict[str, dict[str, float]]) -> list[dict[str, float | str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rate", type=float, default=100, help="queries per second")
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rate", type=positive, default=100, help="queries per second")
+    parser.add_argument("--seconds", type=positive, default=5)
+    parser.add_argument("--repeats", type=at_least(1), default=3)
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)
     parser.add_argument("--called", type=int, default=0, help=argparse.SUPPRESS)

@@ -23,6 +23,7 @@ import redis
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.uploads import Upload
+from benchmarks.lab.arguments import at_least, positive
 from benchmarks.lab.asking import Row, environment, question, with_producer
 from benchmarks.lab.parts import Lab, LabProcess, lab, wait_until
 from benchmarks.lab.table import console, table
@@ -99,9 +100,9 @@ async def _watch(watched: dict[str, LabProcess], highest: dict[str, float]) -> N
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--files", type=int, default=100)
-    asked.add_argument("--megabytes", type=float, default=5.0)
-    asked.add_argument("--workers", type=int, default=1)
+    asked.add_argument("--files", type=at_least(1), default=100)
+    asked.add_argument("--megabytes", type=positive, default=5.0)
+    asked.add_argument("--workers", type=at_least(1), default=1)
     asked.add_argument("--json", action="store_true")
     given: Any = asked.parse_args()
     # A megabyte is a million here: Flowise takes images of 5 MiB.

@@ -31,7 +31,9 @@ def filled(example: str, profiles: list[str]) -> str:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     asked.add_argument("target", type=Path, nargs="?", default=HERE / ".env")
     asked.add_argument("--with", dest="profiles", default="", metavar="A,B", help="of " + ", ".join(PROFILES))
     given = asked.parse_args()

@@ -54,7 +54,7 @@ async def _serve(sandbox: Sandbox) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flowise_sandbox", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m flowise_sandbox", description=__doc__, allow_abbrev=False)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 chooses a free one (default)")
     parser.add_argument("--registry", type=Path, help="a flow registry whose flows are served too")

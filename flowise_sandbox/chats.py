@@ -47,6 +47,8 @@ class Chats:
         doomed = self.find(flow, chat_id=chat_id, session_id=session_id)
         for message in doomed:
             self._remove(message)
+        if session_id is not None:
+            self._executions.pop((flow, session_id), None)
         return len(doomed)
 
     def last_question(self, flow: str, session_id: str) -> str | None:

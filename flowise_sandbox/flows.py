@@ -33,6 +33,7 @@ class Style(StrEnum):
     SCRIPT = "script"  # an AgentFlow that ends with its custom function
     FORM = "form"  # an AgentFlow that starts with a form
     APPROVAL = "approval"  # an AgentFlow that stops for a person's decision
+    CAREFUL = "careful"  # an AgentFlow whose agent stops for one before it uses its tool
 
     @property
     def agentic(self) -> bool:
@@ -48,13 +49,17 @@ class Style(StrEnum):
         return self.has_agent or self in (Style.CHAT, Style.LLM, Style.TOOLS)
 
     @property
+    def asks_person(self) -> bool:
+        return self in (Style.APPROVAL, Style.CAREFUL)
+
+    @property
     def streams(self) -> bool:
         return self not in (Style.FUNCTION, Style.OBJECT)
 
 
 _CHATFLOWS = (Style.CHAT, Style.DOCUMENTS, Style.FUNCTION, Style.OBJECT, Style.TOOLS, Style.CREW)
 #: AgentFlows that end with an agent.
-_OF_AGENTS = (Style.AGENT, Style.MAKER, Style.FINDER)
+_OF_AGENTS = (Style.AGENT, Style.MAKER, Style.FINDER, Style.CAREFUL)
 
 
 class Voice(StrEnum):

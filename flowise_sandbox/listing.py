@@ -118,6 +118,14 @@ _NODES: dict[Style, list[dict[str, Any]]] = {
     ],
     Style.AGENT: [{"name": "agentAgentflow", "inputs": {"agentTools": [{"agentSelectedTool": "calculator"}]}}],
     Style.APPROVAL: [{"name": "humanInputAgentflow", "inputs": {}}],
+    Style.CAREFUL: [
+        {
+            "name": "agentAgentflow",
+            "inputs": {
+                "agentTools": [{"agentSelectedTool": "calculator", "agentSelectedToolRequiresHumanInput": True}]
+            },
+        }
+    ],
 }
 
 

@@ -27,6 +27,8 @@ Json = dict[str, Any]
 Headers = dict[str, str]
 
 _PROCEED = "\n\nProceed with it?"
+#: What Flowise asks before a tool.
+_ATTEMPT = "\nAttempting to use tool:\n```json\n%s\n```"
 _ROLES = ("apiMessage", "userMessage")
 _BAD_HISTORY = (
     'Invalid history format. Each history item must have: { role: "apiMessage" | "userMessage", content: string }'
@@ -138,10 +140,12 @@ class Predictions:
 
     def _resumed(self, run: FlowRun) -> str | None:
         """Resume a stopped run where the request has a person's decision. Return the error, if any."""
-        if run.flow.style is not Style.APPROVAL:
+        careful = run.flow.style is Style.CAREFUL
+        if not run.flow.style.asks_person:
             return None
         if not isinstance(run.body.get("humanInput"), dict):
-            run.reply = run.reply.model_copy(update={"text": _PROCEED})
+            asked = _ATTEMPT % json.dumps(run.tool.wanted, indent=2) if careful else _PROCEED
+            run.reply = run.reply.model_copy(update={"text": asked})
             return None
         last = self._installation.chats.last_run(run.flow.id, run.session_id)
         if last is None:
@@ -153,9 +157,10 @@ class Predictions:
             )
         last["state"] = "INPROGRESS"
         run.execution_id, run.resumed, run.stops = last["id"], last["nodes"], last["stops"]
-        proceeds = run.body["humanInput"].get("type") == "proceed"
-        said = "approved" if proceeds else "rejected"
-        if proceeds and run.stops < run.behaviour.stops:
+        said = "approved" if run.proceeds else "rejected"
+        if careful:
+            said = "The calculator says 42." if run.proceeds else "Without the calculator I do not know."
+        elif run.proceeds and run.stops < run.behaviour.stops:
             said = _PROCEED
         run.reply = run.reply.model_copy(update={"text": said})
         return None
@@ -228,7 +233,7 @@ class Predictions:
         if style.agentic:
             execution = _execution(run, began)
             more |= {"executionId": run.execution_id, "execution": execution}
-            if style is Style.APPROVAL:
+            if style.asks_person:
                 stops = run.stops + (run.state == "STOPPED")
                 state = {"id": run.execution_id, "state": run.state, "nodes": run.nodes, "stops": stops}
                 chats.remember_run(run.flow.id, run.session_id, state)

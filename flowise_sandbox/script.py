@@ -86,6 +86,12 @@ class FlowRun:
         return self.body.get("question", "undefined")
 
     @property
+    def proceeds(self) -> bool:
+        """Whether a person has decided that it goes on."""
+        decided = self.body.get("humanInput")
+        return isinstance(decided, dict) and decided.get("type") == "proceed"
+
+    @property
     def asked(self) -> Json:
         return {key: self.body[key] for key in ("question", "form") if key in self.body}
 

@@ -69,18 +69,7 @@ class Sandbox:
     async def start(self) -> None:
         """Begin to serve. Raises OSError where the port is taken."""
         app = web.Application(client_max_size=MAX_BODY)
-        # Fallback is last, because it answers every path that the others do not.
-        for calls in (
-            Predictions,
-            Completions,
-            Control,
-            Listing,
-            Messages,
-            FeedbackCalls,
-            Uploads,
-            WidgetCalls,
-            Fallback,
-        ):
+        for calls in _CALLS:
             calls(self.installation).add_to(app)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=SHUTDOWN)
         await self._runner.setup()

@@ -17,6 +17,7 @@ PLOT = "plot.png"
 _ARTIFACTS: list[Json] = [{"type": "html", "data": "<b>plot</b>"}, {"type": "png", "data": f"FILE-STORAGE::{PLOT}"}]
 _NAMES = {
     Style.AGENT: "calculator",
+    Style.CAREFUL: "calculator",
     Style.FINDER: "find",
     Style.MAKER: "plot",
     Style.TOOLS: "plot",
@@ -33,6 +34,8 @@ class ToolRun:
         self.artifacts: list[Json] = _ARTIFACTS if self.name == "plot" and not self.failed else []
         self.sources: list[Json] = list(reply.sources) if self.name == "find" and not self.failed else []
         self.called: Json = {"tool": self.name, "toolInput": {"input": "6*7"}, "toolOutput": ""}
+        #: What the model asks for, in its own words.
+        self.wanted: Json = {"name": self.name, "args": {"input": "6*7"}, "id": "call_1", "type": "tool_call"}
         self.used: Json = {**self.called, "toolOutput": _OUTPUTS[self.name]}
         if self.failed:
             self.used = {**self.called, "error": OUT_OF_STOCK}

@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from agentic_flywheel.log_files import tell
 from agentic_flywheel.stack import GATEWAY_PORT
-from mcp_bridge.command import add_common_options, carry_out, log_to_stderr, run, tell
+from mcp_bridge.command import add_common_options, carry_out, log_to_stderr, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,8 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _serve(given: argparse.Namespace) -> int:
     from agentic_flywheel.access.environment import read_tokens
+    from agentic_flywheel.broker.starting import beside_broker, prepare
     from agentic_flywheel.log_files import keep_log
     from agentic_flywheel.settings import load_settings
+    from agentic_flywheel.stack import stack_settings
     from http_gateway.gateway import Gateway
     from http_gateway.serving import serve
 
@@ -29,7 +32,9 @@ async def _serve(given: argparse.Namespace) -> int:
     gateway = Gateway(
         None, read_tokens(settings), host=given.host, allowed=given.allowed_host, changes=given.allow_changes
     )
-    await serve(gateway, host=given.host, port=given.port, ready=_told)
+    prepare(settings, tell)
+    async with beside_broker(stack_settings, "The gateway", tell):
+        await serve(gateway, host=given.host, port=given.port, ready=_told)
     return 0
 
 
@@ -47,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flywheel serve",
         description="Serve HTTP: our own API under /v1, the APIs of Flowise and OpenAI, and the MCP bridge at /mcp.",
+        allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen; beyond loopback with tokens only")
     parser.add_argument("--port", type=_port, default=GATEWAY_PORT, help=f"{GATEWAY_PORT} by default; 0: a free one")

@@ -14,6 +14,7 @@ from starlette.routing import Match, Route
 
 from agentic_flywheel.access.grant import LOCAL_GRANT
 from agentic_flywheel.errors import (
+    BrokerRefused,
     BrokerUnavailable,
     FlywheelError,
     InvalidQuery,
@@ -77,7 +78,7 @@ def _shown(request: Request, error: FlywheelError, status: int | None = None) ->
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlywheelError)
-    if isinstance(error, BrokerUnavailable):
+    if isinstance(error, BrokerUnavailable | BrokerRefused):
         # The stack may have been started, or come back, somewhere else: the next request finds it there.
         await request.app.state.gateway.bridge.moved()
     return _shown(request, error)

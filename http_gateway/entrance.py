@@ -32,6 +32,7 @@ from http_gateway.cors import (
     sharing,
 )
 from http_gateway.gateway import Gateway
+from http_gateway.laps import RequestTurns
 from http_gateway.outgoing import OutgoingResponse
 from http_gateway.path_names import routed_path
 from http_gateway.problems import status_of
@@ -60,6 +61,7 @@ class Entrance:
     def __init__(self, inside: ASGIApp, gateway: Gateway, surfaces: tuple[Surface, ...], traffic: Traffic) -> None:
         self._inside, self._gateway, self._surfaces, self._traffic = inside, gateway, surfaces, traffic
         self._origins = origins_of(gateway.settings.http_origins)
+        self._turns = RequestTurns()
         self._visits = Visits(gateway.tokens, refusal=self._ended, cut=self._ended)
 
     def watched(self) -> AbstractAsyncContextManager[None]:
@@ -101,6 +103,7 @@ class Entrance:
         elif scope["path"] in OPEN_PATHS:
             await self._inside(scope, receive, send)
         else:
+            await self._turns.turn()
             await self._admitted(surface, scope, receive, send)
 
     async def _admitted(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:

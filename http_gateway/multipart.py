@@ -15,13 +15,11 @@ from typing import IO
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
-from pydantic import ValidationError
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from agentic_flywheel.errors import InvalidQuery, UploadNotKept
-from agentic_flywheel.given import fault_of
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.uploads import LARGEST, MOST_UPLOADS, OpenFile, Upload
 
@@ -83,8 +81,8 @@ def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None
 def _upload(file: ReceivedFile) -> Upload:
     try:
         return Upload.of(OpenFile(file.file), file.name)
-    except ValidationError as refused:
-        raise InvalidQuery(f"{file.part}.{fault_of(refused)[0]}", fault_of(refused)[1]) from None
+    except InvalidQuery as refused:
+        raise InvalidQuery(refused.field_name.replace("uploads", file.part, 1), refused.reason) from None
 
 
 class _Receiving:
@@ -171,7 +169,8 @@ class _Receiving:
             return
         self._size += end - start
         if self._size > self._most:
-            raise InvalidQuery(self._part, f"a file has more than {self._most:,} bytes, no larger one is accepted")
+            named = f"{self._name[:200]} has more than {self._most:,} bytes, no larger file is accepted"
+            raise InvalidQuery(self._part, named)
         with _on_disk():
             self._file.write(data[start:end])
 
@@ -186,7 +185,9 @@ class _Receiving:
             return
         with _on_disk():
             self._file.flush()
-        self._form.files.append(ReceivedFile(self._part, self._name, self._file))
+        # A browser sends a field for files in which none was chosen as a file without name and content.
+        if self._name or self._size:
+            self._form.files.append(ReceivedFile(self._part, self._name, self._file))
         self._file = None
 
     def _ended(self) -> None:

@@ -13,23 +13,27 @@ from agentic_flywheel.errors import ErrorInfo, FlywheelError
 PROBLEM = "application/problem+json"
 REALM = 'Bearer realm="agentic-flywheel"'
 
-#: The status by the name of the class: what was asked, what is there, how much is allowed, and what is away.
-_STATUS: dict[str, int] = {
+#: The status by the name of the class: what was asked, what is there, how much is allowed, and what is away. What the
+#: caller can change is 4xx; what only the flow's owner or whoever runs the house can, is 5xx.
+STATUSES: dict[str, int] = {
     each.__name__: status
     for status, classes in {
         400: (errors.MalformedRequest,),
         401: (errors.TokenNeeded,),
         403: (errors.MissingScope, errors.OriginRefused, errors.ChangesRefused),
         404: (
+            errors.EmbeddingsNotOffered,
             errors.NothingThere,
-            errors.UnknownQuery,
-            errors.UnknownSession,
             errors.UnknownBatch,
             errors.UnknownDeadLetter,
+            errors.UnknownModel,
+            errors.UnknownQuery,
+            errors.UnknownSession,
         ),
         408: (errors.RequestTooSlow,),
         409: (
             errors.AlreadyDecided,
+            errors.DecisionNotTaken,
             errors.EarlierTurnAsks,
             errors.InputRequired,
             errors.NothingToDecide,
@@ -38,49 +42,71 @@ _STATUS: dict[str, int] = {
         410: (errors.QueryRemoved,),
         413: (errors.RequestTooLarge,),
         422: (
+            errors.ContentFiltered,
+            errors.ContextTooLong,
+            errors.FilesRefused,
+            errors.FlowUnable,
+            errors.FormRefused,
             errors.IdempotencyConflict,
+            errors.InvalidDecision,
             errors.InvalidProfile,
             errors.InvalidQuery,
             errors.InvalidRequest,
             errors.InvalidScore,
+            errors.PromptTooLong,
+            errors.SideCallRefused,
             errors.UnknownDomain,
             errors.UnknownFlow,
             errors.UnknownProfile,
+            errors.UnsupportedParameter,
             errors.UploadLost,
             errors.UploadRefused,
         ),
         429: (errors.OwnerLimitReached, errors.TooManyCalls, errors.TooManyOpen),
         431: (errors.HeadTooLarge,),
+        500: (
+            errors.CallFailed,
+            errors.ExecutionLost,
+            errors.InvalidSetting,
+            errors.InvalidTokens,
+            errors.QueryFailed,
+            errors.RecordUnreadable,
+            errors.RequestFailed,
+            errors.UnexpectedFault,
+            errors.UnreadableQuery,
+        ),
         502: (
             errors.AnswerTooLong,
-            errors.ContentFiltered,
+            errors.DecisionUnderWay,
             errors.FlowFailed,
             errors.FlowNotFound,
             errors.FlowProtocolError,
             errors.FlowRefused,
-            errors.DecisionUnderWay,
-            errors.FlowUnable,
             errors.FlowUnauthorized,
-            errors.PromptTooLong,
             errors.QuotaUsedUp,
+            errors.ServerUnknown,
+            errors.StoppedRunGone,
         ),
         503: (
             errors.BrokerRefused,
             errors.BrokerUnavailable,
             errors.CircuitOpen,
+            errors.FlowNotServed,
             errors.FlowRateLimited,
-            errors.ServerUnreachable,
             errors.GatewayStopping,
             errors.InvalidRegistry,
+            errors.ProfileNotServed,
             errors.ProviderUnavailable,
             errors.QueryLost,
             errors.QueueFull,
             errors.ServerUnavailable,
+            errors.ServerUnreachable,
             errors.TooManyAsk,
             errors.UploadNotKept,
             errors.UploadsFull,
+            errors.VersionNotServed,
         ),
-        504: (errors.DeadlineExceeded, errors.FlowTimeout, errors.WaitTimeout),
+        504: (errors.DeadlineExceeded, errors.FlowTimeout, errors.NobodyDecided, errors.WaitTimeout),
     }.items()
     for each in classes
 }
@@ -90,7 +116,7 @@ _COME_AGAIN = (408, 429, 503)
 
 def status_of(info: ErrorInfo) -> int:
     """Return the HTTP status of an error."""
-    return _STATUS.get(info.error_type, 500)
+    return STATUSES.get(info.error_type, 500)
 
 
 def headers_of(info: ErrorInfo, status: int) -> dict[str, str]:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agentic_flywheel.log_files import tell
 from agentic_flywheel.stack import BRIDGE_PORT
 from mcp_bridge.clients import CLIENTS
-from mcp_bridge.command import add_common_options, carry_out, log_to_stderr, run, tell
+from mcp_bridge.command import add_common_options, carry_out, log_to_stderr, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,24 +36,33 @@ def _install(given: argparse.Namespace) -> int:
 
 async def _serve(given: argparse.Namespace) -> int:
     from agentic_flywheel.access.environment import read_tokens
+    from agentic_flywheel.broker.starting import beside_broker, prepare
+    from agentic_flywheel.errors import InvalidSetting
     from agentic_flywheel.log_files import STDERR, keep_log
     from agentic_flywheel.settings import load_settings
+    from agentic_flywheel.stack import stack_settings
     from mcp_bridge.bridge import Bridge
+    from mcp_bridge.files import shared_folder
 
     settings = load_settings()
     # stdout belongs to the protocol; whatever else is said goes to stderr, or to the log file.
     keep_log(settings, descriptors=(STDERR,))
     log_to_stderr(given.log_level)
-    bridge = Bridge(changes=given.allow_changes, tools=given.tools, user=given.user)
-    if given.http is None:
-        from mcp_bridge.stdio import serve_stdio
+    files = None if given.files is None else shared_folder(given.files)
+    if files is not None and given.http is not None:
+        raise InvalidSetting("--files", "over HTTP no client may name files of this machine; leave it out, or --http")
+    bridge = Bridge(changes=given.allow_changes, tools=given.tools, user=given.user, files=files)
+    prepare(settings, tell)
+    async with beside_broker(stack_settings, "The bridge", tell):
+        if given.http is None:
+            from mcp_bridge.stdio import serve_stdio
 
-        return await serve_stdio(bridge)
-    from mcp_bridge.http import serve
+            return await serve_stdio(bridge)
+        from mcp_bridge.http import serve
 
-    host, port = address_of(given.http)
-    tokens = read_tokens(settings)
-    await serve(bridge, tokens, host=host, port=port, allowed=given.allowed_host, ready=_told)
+        host, port = address_of(given.http)
+        tokens = read_tokens(settings)
+        await serve(bridge, tokens, host=host, port=port, allowed=given.allowed_host, ready=_told)
     return 0
 
 
@@ -71,7 +81,9 @@ def address_of(text: str) -> tuple[str, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="flywheel mcp", description="Serve every MCP client, over stdio by default.")
+    parser = argparse.ArgumentParser(
+        prog="flywheel mcp", description="Serve every MCP client, over stdio by default.", allow_abbrev=False
+    )
     parser.add_argument(
         "--http",
         metavar="[HOST:]PORT",
@@ -89,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "--user",
         metavar="NAME",
         help="for whom a client asks that has no token and names nobody",
+    )
+    parser.add_argument(
+        "--files",
+        metavar="FOLDER",
+        help="over stdio: a folder below which the client may name files that go with a question",
     )
     add_common_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="install")

@@ -31,6 +31,7 @@ from mcp_bridge.arguments import (
     Wait,
 )
 from mcp_bridge.batches import cancel_batch
+from mcp_bridge.files import Files, uploads_of
 from mcp_bridge.following import await_answer, partial_answer
 from mcp_bridge.tool import ASKS, DECIDES, READS, REMOVES, Call, Started, tool
 from mcp_bridge.views import (
@@ -57,6 +58,7 @@ class Submit(Arguments):
 
     question: Question | None = None
     form: Annotated[ObjectText | None, Field(description="Instead of a question: the flow's form, as JSON.")] = None
+    uploads: Files | None = None
     flow_override: FlowOverride | None = None
     intent: Intent | None = None
     profile: ProfileName | None = None
@@ -101,6 +103,8 @@ async def submit(call: Call, given: Submit, **fields: Any) -> Submission:
     }
     if config:
         asked["config"] = config
+    if given.uploads:
+        asked["uploads"] = await uploads_of(given.uploads, call.bridge.files)
     return await call.producer.submit(
         given.question or "", **{name: value for name, value in asked.items() if value is not None}
     )

@@ -32,6 +32,7 @@ from mcp_bridge.arguments import (
     Wait,
 )
 from mcp_bridge.discretion import told
+from mcp_bridge.files import Files, uploads_of
 from mcp_bridge.following import LONGEST_PAUSE
 from mcp_bridge.tool import ASKS, Call, Started, tool
 from mcp_bridge.views import BATCH, POLL_AFTER, StateName, address, shortened
@@ -52,6 +53,7 @@ class ManyQuestions(Arguments):
         tuple[str, ...] | None,
         Field(min_length=1, max_length=MOST_QUESTIONS, description="At most 200."),
     ] = None
+    uploads: Annotated[Files | None, Field(description="With each question.")] = None
     batch_id: BatchId | None = None
     cursor: Annotated[int, Field(ge=0, description="next_cursor: go on with the items there.")] = 0
     flow_override: FlowOverride | None = None
@@ -152,6 +154,7 @@ async def _submit(call: Call, given: ManyQuestions) -> Bundle:
             known = await load_bundle(call.producer.batch, batch_id, asker=call.asker)
             if tuple(item.question for item in known.items) != questions:
                 raise IdempotencyConflict(key, batch_id)
+    uploads = await uploads_of(given.uploads, call.bridge.files) if given.uploads else []
     accepted = await call.producer.submit_many(
         questions,
         idempotency_keys=keys,
@@ -159,6 +162,7 @@ async def _submit(call: Call, given: ManyQuestions) -> Bundle:
         flow=given.flow_override,
         session_id=given.session_id,
         profile=given.profile,
+        uploads=uploads,
         cache=given.cache,
         timeout=given.timeout_s or None,
         priority="low",
@@ -182,10 +186,9 @@ async def _submit(call: Call, given: ManyQuestions) -> Bundle:
 
 @tool("Ask many questions", ASKS, Scope.ASK, start=start)
 async def flowise_batch(call: Call, given: ManyQuestions) -> BatchView:
-    """Ask many questions in one call, at low priority. Give `questions` to start; the items have a query_id each and,
-    once there, the answer. While `done` is false, call again with the batch_id to wait on. One that fails stops no
-    other. With session_id they are turns of one conversation. flowise_cancel ends a batch; a call that is cancelled
-    does not."""
+    """Ask many questions, at low priority. Give `questions` to start; the items have a query_id each and, later, the
+    answer. While `done` is false, call again with the batch_id. One that fails stops no other. With session_id they
+    are one conversation. flowise_cancel ends it."""
     began = time.monotonic()
     begun = await start(call, given)
     bundle = await load_bundle(call.producer.batch, begun.task_id, asker=call.asker)

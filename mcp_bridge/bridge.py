@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentic_flywheel.access.limits import OwnLimits
@@ -31,12 +32,14 @@ class Bridge:
         changes: bool = False,
         tools: str | None = None,
         user: str | None = None,
+        files: Path | None = None,
     ) -> None:
         """``settings``: None for the environment's, with the running stack's addresses. ``changes``: whether tools
         may change what all share. ``tools``: the groups and names of those to offer; None for the setting. ``user``:
-        for whom a client without a token asks. Nothing is connected yet. Raises InvalidSetting, InvalidQuery.
+        for whom a client without a token asks. ``files``: below which folder its files are read. Nothing is connected
+        yet. Raises InvalidSetting, InvalidQuery.
         """
-        self.changes = changes
+        self.changes, self.files = changes, files
         #: Who calls without a token.
         self.local = asker_of(LOCAL, user)
         self._tools = tools
@@ -93,7 +96,7 @@ class Bridge:
             # Imported when it is needed: a client waits for its bridge to start, and most never ask for this.
             from agentic_flywheel.backends.opened import Backends
 
-            self._backends = Backends(self.settings)
+            self._backends = Backends(self.settings, lambda: self._root.catalog)
         return self._backends
 
     async def router(self) -> FittedRouter:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from mcp.server.context import ServerRequestContext
 from pydantic import ValidationError
 
-from agentic_flywheel.errors import BrokerUnavailable, CallFailed, ErrorInfo, FlywheelError, InvalidQuery
+from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, CallFailed, ErrorInfo, FlywheelError, InvalidQuery
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.discretion import told
 from mcp_bridge.failure import refused_arguments
@@ -44,7 +44,7 @@ async def perform(
     try:
         try:
             return await work(call_of(bridge, ctx), given)
-        except BrokerUnavailable:
+        except (BrokerUnavailable, BrokerRefused):
             # Nothing was accepted there. The stack may have been started, or come back, somewhere else.
             if not await bridge.moved():
                 raise

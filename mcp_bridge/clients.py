@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentic_flywheel.errors import InvalidSetting
+from agentic_flywheel.places import home_folder
 
 Scope = Literal["user", "project"]
 
@@ -53,14 +54,17 @@ class Client:
         return wanted
 
     def file(self, scope: Scope, folder: Path, platform: str = sys.platform) -> Path:
-        """Return the configuration file of a scope."""
+        """Return the configuration file of a scope. Raises InvalidSetting where this user has no home folder."""
         if scope == "project":
             return folder / self.in_project
+        home = home_folder()
+        if home is None:
+            raise InvalidSetting("HOME", f"this user has no home folder, and {self.name} keeps its servers there")
         if platform == "win32" and self.packaged:
-            found = sorted(Path.home().glob(self.packaged))
+            found = sorted(home.glob(self.packaged))
             if found:
                 return found[0] / Path(self.at_home["win32"]).name
-        return Path.home() / self.at_home.get(platform, self.at_home["linux"])
+        return home / self.at_home.get(platform, self.at_home["linux"])
 
     def program(self, command: str, arguments: list[str], env: Mapping[str, str]) -> dict[str, Any]:
         """Return the entry of a program that the client starts."""

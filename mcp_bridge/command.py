@@ -20,7 +20,7 @@ def carry_out(command: Callable[[], int], folder: str | None) -> int:
             _enter(folder)
         return command()
     except FlywheelError as error:
-        sys.stderr.write(f"{error.message}\n" + "".join(f"  - {each}\n" for each in error.recovery_suggestions))
+        sys.stderr.write(f"{error.message}\n" + "".join(f"  - {each}\n" for each in error.advice))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -39,12 +39,6 @@ def log_to_stderr(level: str) -> None:
     """Have what is logged from this level on written to stderr."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger().setLevel(level)
-
-
-def tell(line: str) -> None:
-    """Write a line to stderr at once."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

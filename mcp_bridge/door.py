@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agentic_flywheel.access.grant import LOCAL_GRANT, Grant
 from agentic_flywheel.access.tokens import Tokens
 from agentic_flywheel.errors import InvalidQuery, TooManyCalls, TooManyOpen
+from agentic_flywheel.errors.wording import Wording
 from agentic_flywheel.given import asker_of
 from mcp_bridge.limits import Open, Rates
 from mcp_bridge.owners import USER_HEADER, access_of
@@ -173,8 +174,8 @@ def bearer_of(scope: Scope) -> str:
 
 
 def _refused(error: InvalidQuery | TooManyCalls | TooManyOpen) -> Response:
-    told = error.describe().model_dump(mode="json")
-    body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": error.message, "data": told}}
+    shown = error.describe().worded(Wording.MCP).model_dump(mode="json")
+    body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": error.message, "data": shown}}
     if isinstance(error, InvalidQuery):
         return Response(json.dumps(body), 400, media_type="application/json")
     seconds = str(max(1, math.ceil(error.retry_after)))

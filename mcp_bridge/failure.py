@@ -14,17 +14,17 @@ from mcp_bridge.discretion import told
 
 #: What a model can do next, before what a person can do.
 _ADVICE: dict[str, tuple[str, ...]] = {
+    "EarlierTurnAsks": ("Have the user decide first: flowise_poll with the query_id shows what is asked.",),
+    "InvalidDecision": ("Correct the named argument of flowise_resume; flowise_poll shows what the query asks.",),
     "InvalidQuery": ("Correct the named argument and call the tool again; its input schema says what is accepted.",),
-    "UnknownFlow": ("Call flowise_list_flows: it gives the flow_key of every flow.",),
-    "UnknownDomain": ("Call flowise_list_flows: it gives the domain of every flow.",),
     "UnknownQuery": ("Use a query_id as flowise_query, flowise_submit or flowise_batch returned it.",),
     "UnknownBatch": ("Use a batch_id as flowise_batch returned it.",),
-    "UnknownSession": ("Call flowise_session_info without arguments: it lists your sessions.",),
-    "BrokerUnavailable": ("Tell the user that the queue is not running; `flywheel up` starts it.",),
+    "BrokerUnavailable": ("Tell the user that the queue is not running.",),
     "QueryLost": ("Call the tool again with the same question: the queue has lost the query.",),
     "QueryRemoved": ("Call the tool again with the same question, unless the user has had the query removed.",),
     "QueueFull": ("Wait for retry_after seconds, then call the tool again.",),
     "DeadlineExceeded": ("Ask again with a larger timeout_s, or with none.",),
+    "NobodyDecided": ("Ask the question again, and tell the user until when to decide.",),
     "ServerUnreachable": ("Call flowise_flow_health to see which flows answer; another flow may.",),
     "FlowTimeout": ("Call flowise_flow_health to see which flows answer; another flow may.",),
     "CircuitOpen": ("Ask another flow meanwhile: flow_override takes a flow_key of flowise_list_flows.",),

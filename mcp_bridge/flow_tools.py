@@ -13,6 +13,7 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.forms import described
 from mcp_bridge.arguments import USUAL_WAIT, Arguments, ObjectText, Question, SessionId, Wait
 from mcp_bridge.asking import Ask, submit, wait_for
+from mcp_bridge.files import BriefFiles
 from mcp_bridge.tool import ASKS, Call, Tool
 from mcp_bridge.views import QueryView, shortened
 
@@ -27,6 +28,7 @@ class FlowQuestion(Arguments):
     """A question for the flow of the tool."""
 
     question: Question
+    uploads: BriefFiles | None = None
     session_id: SessionId | None = None
     wait_s: Wait = USUAL_WAIT
 
@@ -35,6 +37,7 @@ class FlowForm(Arguments):
     """The form of the tool's flow, filled in."""
 
     form: Annotated[ObjectText, Field(description="The form's fields, as a JSON object.")]
+    uploads: BriefFiles | None = None
     session_id: SessionId | None = None
     wait_s: Wait = USUAL_WAIT
 
@@ -73,7 +76,8 @@ def _tool(name: str, flow: Flow) -> Tool:
 def _asker(key: str) -> Callable[[Call, FlowQuestion | FlowForm], Awaitable[QueryView]]:
     async def run(call: Call, given: FlowQuestion | FlowForm) -> QueryView:
         said = {"form": given.form} if isinstance(given, FlowForm) else {"question": given.question}
-        ask = Ask.model_validate({**said, "session_id": given.session_id, "flow_override": key})
+        more = {"uploads": given.uploads, "session_id": given.session_id, "flow_override": key}
+        ask = Ask.model_validate({**said, **more})
         return await wait_for(call, await submit(call, ask), given.wait_s)
 
     return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import assert_never
@@ -14,6 +13,7 @@ from agentic_flywheel.broker.events import read_events
 from agentic_flywheel.doings import RUNNING
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError, QueryLost, QueryRemoved
 from agentic_flywheel.models import Answer, Event, EventKind, WaitReason
+from agentic_flywheel.wait_words import wait_words
 from mcp_bridge.tool import Call
 from mcp_bridge.views import shortened
 from producer import AsyncProducer
@@ -23,18 +23,6 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 
 #: Characters of the name of a step, a tool or an artifact in a report.
 _NAME = 60
-#: What a client is shown of a query that waits, by the reason.
-_WAITS: dict[str, str] = {
-    WaitReason.RETRY: "waits before another attempt",
-    WaitReason.RATE: "waits: the flow's rate limit is reached",
-    WaitReason.CONCURRENCY: "waits: the flow, or its Flowise, has all the calls it may have",
-    WaitReason.CIRCUIT: "waits: the flow failed too often and is left alone for a while",
-    WaitReason.PAUSED: "waits: the flow or its domain is paused",
-    WaitReason.ATTACHED: "shares the call of an identical question",
-    WaitReason.SESSION: "waits for the turn before it in its session",
-    WaitReason.REGISTRY: "waits for a worker that has its flow and its profile",
-    WaitReason.VERSION: "waits for a worker of its version",
-}
 
 
 async def await_answer(call: Call, query_id: str, wait_s: float) -> Answer | None:
@@ -69,6 +57,8 @@ class Story:
     def note(self, event: Event) -> None:
         """Take an event into account."""
         data = event.data
+        if event.voids:
+            self._said = 0
         match event.kind:
             case EventKind.ROUTED:
                 self._flow = str(data.get("flow", ""))
@@ -84,13 +74,14 @@ class Story:
             case EventKind.STEP | EventKind.TOOL | EventKind.SOURCE | EventKind.ARTIFACT | EventKind.USAGE:
                 self._note_doing(event)
             case EventKind.ATTACHED:
-                self.sentence = _WAITS[WaitReason.ATTACHED]
+                self.sentence = wait_words(WaitReason.ATTACHED)
             case EventKind.RETRYING:
-                self.sentence = _WAITS[WaitReason.RETRY]
+                self.sentence = wait_words(WaitReason.RETRY)
             case EventKind.WAITING:
-                self.sentence = _WAITS.get(str(data.get("reason")), "waits")
+                self.sentence = wait_words(str(data.get("reason")))
             case EventKind.INPUT_REQUIRED:
-                self.sentence = "its flow has stopped and asks a person"
+                asked = f": {shortened(' '.join(str(data['text']).split()))}" if "text" in data else ""
+                self.sentence = f"its flow has stopped and asks a person{asked}"
             case EventKind.DECIDED:
                 self.sentence = f"decided: {data.get('decision', '')}; goes on"
             case EventKind.FINAL:
@@ -141,15 +132,15 @@ async def _read(producer: AsyncProducer, query_id: str, story: Story) -> None:
 
 async def _tell(call: Call, story: Story) -> None:
     assert call.progress is not None
-    began = time.monotonic()
+    pause = SHORTEST_PAUSE  # a query that is followed later has come further
     while True:
-        # Seconds, because progress has to increase with every report, in a queue too.
-        await call.progress(round(time.monotonic() - began, 3), None, story.sentence)
-        await asyncio.sleep(SHORTEST_PAUSE)
         with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_PAUSE):
+            async with asyncio.timeout(pause):
                 await story.changed.wait()
         story.changed.clear()
+        await call.progress(call.elapsed, None, story.sentence)
+        await asyncio.sleep(SHORTEST_PAUSE)
+        pause = LONGEST_PAUSE
 
 
 def _token(event: Event) -> str:

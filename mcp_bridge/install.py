@@ -74,7 +74,7 @@ def _places(folder: Path | None) -> dict[str, str]:
     for name, place in given.items():
         if place is None or name.removeprefix("FLYWHEEL_").lower() not in settings.model_fields_set:
             continue
-        place = place.expanduser().absolute()
+        place = place.absolute()
         if folder is None:
             found[name] = str(place)
         elif place.is_relative_to(folder):

@@ -12,6 +12,7 @@ from agentic_flywheel.profiles import ContextType, Privacy, Profile
 from agentic_flywheel.profiles.templates import TEMPLATES, Template
 from mcp_bridge.arguments import USUAL_WAIT, Arguments, Cache, FlowOverride, Question, SessionId, Timeout, Wait
 from mcp_bridge.asking import Ask, start, submit, wait_for
+from mcp_bridge.files import BriefFiles
 from mcp_bridge.tool import ASKS, Call, Started, tool
 from mcp_bridge.views import QueryView
 
@@ -29,6 +30,7 @@ class DomainAsk(Arguments):
     context_type: Annotated[ContextType, Field(description="Which kind of context matters for the answer.")]
     stack_info: Annotated[_Note | None, Field(description="The technologies in use, for a technical context.")] = None
     cultural_info: Annotated[_Note | None, Field(description="Whom and which culture it concerns.")] = None
+    uploads: BriefFiles | None = None
     flow_override: FlowOverride | None = None
     session_id: SessionId | None = None
     cache: Cache = "use"
@@ -50,6 +52,7 @@ def context_of(given: DomainAsk) -> str:
 def _asked(call: Call, given: DomainAsk) -> tuple[Ask, dict[str, str]]:
     ask = Ask(
         question=given.question,
+        uploads=given.uploads,
         flow_override=given.flow_override,
         session_id=given.session_id,
         cache=given.cache,

@@ -18,13 +18,14 @@ from agentic_flywheel.errors import (
     AlreadyDecided,
     ErrorInfo,
     FlywheelError,
+    IdempotencyConflict,
     NothingToDecide,
     RecordUnreadable,
     UnknownBatch,
     UnknownQuery,
     WaitTimeout,
 )
-from agentic_flywheel.models import Answer, Record, State
+from agentic_flywheel.models import Answer, Query, Record, State
 from agentic_flywheel.stops import MAX_FEEDBACK, Decision, Stop
 from mcp_bridge.asking import cancel_query
 from mcp_bridge.batches import batch_view, cancel_batch
@@ -35,7 +36,7 @@ from mcp_bridge.failure import failure_result
 from mcp_bridge.results import success_result
 from mcp_bridge.task_shapes import TaskState
 from mcp_bridge.tool import Call, Tool
-from mcp_bridge.views import record_view
+from mcp_bridge.views import record_view, shortened
 
 #: Seconds between two looks at what tells nothing by itself.
 _LOOK_EVERY = 0.5
@@ -106,7 +107,9 @@ class QueryTasks:
                 if (decided := _decided(answers.get(stop_key(stop)))) is not None:
                     with suppress(AlreadyDecided, NothingToDecide):  # somebody else was quicker
                         decision, feedback = decided
-                        await call.producer.resume(task_id, decision, feedback=feedback, stop=stop.number)
+                        await call.producer.resume(
+                            task_id, decision, feedback=feedback if stop.feedback else None, stop=stop.number
+                        )
             if CHOICE not in answers or not awaits_choice(record):
                 return
             if await successor_of(call.producer.batch, task_id) is None:
@@ -144,7 +147,9 @@ class QueryTasks:
 
 def _can_ask(ctx: Context) -> bool:
     declared = ctx.session.client_capabilities
-    return declared is not None and declared.elicitation is not None
+    able = declared.elicitation if declared is not None else None
+    # One that names no mode knows forms.
+    return able is not None and (able.form is not None or able.url is None)
 
 
 async def _query_task(call: Call, record: Record, *, asks: bool, task_id: str | None = None) -> TaskState:
@@ -155,7 +160,9 @@ async def _query_task(call: Call, record: Record, *, asks: bool, task_id: str | 
         successor = await successor_of(call.producer.batch, record.query_id)
         if successor is not None and successor != record.query_id:
             return await _query_task(call, await call.producer.status(successor), asks=asks, task_id=task_id)
-        if successor is None and asks and record.answer is not None:
+        # Its files are gone with its end: whoever has them asks again.
+        files = any(each.digest for each in record.query.uploads)
+        if successor is None and asks and record.answer is not None and not files:
             requests = {CHOICE: _question(record.answer)}
     about: dict[str, Any] = {
         "task_id": task_id,
@@ -166,7 +173,7 @@ async def _query_task(call: Call, record: Record, *, asks: bool, task_id: str | 
         else call.bridge.settings.result_ttl,
     }
     if record.stops and asks:
-        requests = {stop_key(stop): _decision(stop) for stop in record.stops}
+        requests = {stop_key(stop): _decision(stop, record.query) for stop in record.stops}
         about["ttl"] = max(about["ttl"], record.stops[0].until - record.created)
     if requests:
         message = record.answer.text if record.answer is not None else record.stops[0].text.strip()
@@ -226,12 +233,22 @@ def stop_key(stop: Stop) -> str:
     return f"stop_{stop.number}"
 
 
-def _decision(stop: Stop) -> ElicitRequest:
-    """Return the form in which a user decides."""
-    choices = [{"const": decision, "title": label} for decision, label in stop.choices.items()]
-    fields: dict[str, Any] = {"decision": {"type": "string", "title": stop.title or stop.flow, "oneOf": choices}}
+def _decision(stop: Stop, query: Query) -> ElicitRequest:
+    """Return the form in which a user decides. It tells of which query: a user may be asked for several at once."""
+    asked = f"your question “{shortened(query.question)}”" if query.question else "your form"
+    field = {
+        "type": "string",
+        "title": stop.title or stop.flow,
+        "description": f"{stop.flow} asks this for {asked}",
+        "oneOf": [{"const": decision, "title": label} for decision, label in stop.choices.items()],
+    }
+    fields: dict[str, Any] = {"decision": field}
     if stop.feedback:
-        fields["feedback"] = {"type": "string", "title": "What to say to it", "maxLength": MAX_FEEDBACK}
+        fields["feedback"] = {
+            "type": "string",
+            "title": "Your message to the flow (optional)",
+            "maxLength": MAX_FEEDBACK,
+        }
     schema = {"type": "object", "properties": fields, "required": ["decision"]}
     return ElicitRequest(params=ElicitRequestFormParams(message=stop.text.strip(), requested_schema=schema))
 
@@ -266,6 +283,11 @@ async def _go_on(call: Call, record: Record, flow: str | None) -> None:
         await succeed(batch, record.query_id, record.query_id, ttl=ttl)
         return
     with anyio.CancelScope(shield=True):
-        submission = await call.producer.reroute(record.query_id, flow)
-        if await succeed(batch, record.query_id, submission.query_id, ttl=ttl) != submission.query_id:
-            await call.producer.cancel(submission.query_id)
+        try:
+            # Named by the query: an answer that is sent again, or another one at the same time, begins no second query.
+            again = await call.producer.reroute(record.query_id, flow, idempotency_key=f"choice-{record.query_id}")
+            chosen = again.query_id
+        except IdempotencyConflict as earlier:
+            chosen = earlier.query_id
+        if await succeed(batch, record.query_id, chosen, ttl=ttl) != chosen:  # declined meanwhile
+            await call.producer.cancel(chosen)

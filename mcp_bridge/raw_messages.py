@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
@@ -12,6 +13,12 @@ from pydantic import ValidationError
 from agentic_flywheel.once import GivenTwice, once
 from agentic_flywheel.texts import fault_in_value
 from agentic_flywheel.weighing import TOO_MANY, divided
+
+#: Bytes at both ends of a message that is too long in which its id is looked for.
+ENDS = 200
+#: Where clients put a request's id: before everything else, or behind it.
+_ID = rb'"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*(\d{1,15}|"[\w-]{1,100}")\s*'
+_FIRST, _LAST = re.compile(rb"\s*\{\s*" + _ID + rb","), re.compile(rb",\s*" + _ID + rb"\}\s*$")
 
 
 class MessageFault(NamedTuple):
@@ -27,6 +34,16 @@ class MessageFault(NamedTuple):
         """The JSON-RPC response that tells it."""
         error = {"code": self.code, "message": self.message}
         return {"jsonrpc": "2.0", "id": self.request_id, "error": error}
+
+
+def too_long(begin: bytes, end: bytes, most: int) -> MessageFault:
+    """Return the fault of a message of more than ``most`` bytes, of which its first and last ``ENDS`` are known.
+
+    Its id is told where it can be read: a client that is told none would wait for the answer until its time is up.
+    """
+    found = _FIRST.match(begin) or _LAST.search(end)
+    code = PARSE_ERROR if found is None else INVALID_REQUEST
+    return MessageFault(code, f"a message of more than {most:,} bytes", json.loads(found[1]) if found else None)
 
 
 def fault_of(raw: bytes) -> MessageFault | None:

@@ -22,6 +22,7 @@ from agentic_flywheel.tracing.archive import Wish
 from mcp_bridge.asking import Submit
 from mcp_bridge.batches import view_of
 from mcp_bridge.conversations import session_view, sessions_of, turn_view
+from mcp_bridge.discretion import record_told
 from mcp_bridge.figures import cache_metrics, flow_health
 from mcp_bridge.flows import flow_list
 from mcp_bridge.profiles import domain_templates
@@ -143,9 +144,9 @@ _ID = re.compile(r"[0-9a-f-]{32,36}")
 
 
 async def _query(call: Call, query_id: str) -> dict[str, Any]:
-    record = await call.producer.status(query_id)
-    told = record.model_dump(mode="json", exclude={"query"}, exclude_none=True)
-    return {**told, "query": record.query.shown()}
+    record = record_told(await call.producer.status(query_id))
+    shown = record.model_dump(mode="json", exclude={"query"}, exclude_none=True)
+    return {**shown, "query": record.query.shown()}
 
 
 async def _batch(call: Call, batch_id: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope
 from agentic_flywheel.access.grant import Grant
 from agentic_flywheel.access.grant import Scope as AccessScope
 from agentic_flywheel.errors import MissingScope
+from agentic_flywheel.errors.wording import Wording
 from mcp_bridge.raw_messages import fault_of
 from mcp_bridge.scopes import missing_scope
 from mcp_bridge.sessions import MAX_BODY
@@ -59,8 +60,8 @@ def _missing_in(body: bytes, grant: Grant) -> MissingScope | None:
 
 def forbidden(missing: MissingScope) -> Response:
     """Return the answer to a request that the token does not allow (RFC 6750, 3.1)."""
-    told = missing.describe().model_dump(mode="json")
-    body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": missing.message, "data": told}}
+    shown = missing.describe().worded(Wording.MCP).model_dump(mode="json")
+    body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": missing.message, "data": shown}}
     challenge = f'{REALM}, error="insufficient_scope", scope="{missing.scope}"'
     return JSONResponse(body, 403, {"WWW-Authenticate": challenge})
 

@@ -16,6 +16,7 @@ from mcp_types import (
     CallToolRequestParams,
     GetPromptRequestParams,
     GetPromptResult,
+    InputRequiredResult,
     ListPromptsResult,
     ListResourcesResult,
     ListResourceTemplatesResult,
@@ -29,6 +30,7 @@ from mcp_types import (
 from agentic_flywheel.access.grant import Scope
 from agentic_flywheel.errors import (
     AlreadyDecided,
+    DecisionNotTaken,
     EarlierTurnAsks,
     ErrorInfo,
     FlywheelError,
@@ -43,6 +45,7 @@ from agentic_flywheel.errors import (
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.calling import Context, call_of, perform
 from mcp_bridge.discretion import told
+from mcp_bridge.elicitation import Elicitation
 from mcp_bridge.failure import failure_result
 from mcp_bridge.flow_tools import flow_tools
 from mcp_bridge.listening import Listeners
@@ -81,6 +84,7 @@ _HINTS = {
 #: Failures that the caller's arguments are the reason of.
 _CALLERS = (
     AlreadyDecided,
+    DecisionNotTaken,
     EarlierTurnAsks,
     InvalidQuery,
     MissingScope,
@@ -96,9 +100,10 @@ def build_server(bridge: Bridge) -> Server[Bridge]:
     """Return the server of a bridge; it closes the bridge when it stops. Raises InvalidSetting."""
     chosen, one_per_flow = selected(bridge.tools, changes=bridge.changes)
     tools = {tool.name: tool for tool in chosen}
-    tasks = Tasks(QueryTasks(bridge, tools), lambda task: bridge.keep(task, current_grant().token_id))
+    queries = QueryTasks(bridge, tools)
+    tasks = Tasks(queries, lambda task: bridge.keep(task, current_grant().token_id))
     listeners = Listeners(bridge, tasks)
-    served = _Served(bridge, tools, one_per_flow=one_per_flow)
+    served = _Served(bridge, tools, Elicitation(queries), one_per_flow=one_per_flow)
 
     @asynccontextmanager
     async def lifespan(_: Server[Bridge]) -> AsyncIterator[Bridge]:
@@ -148,8 +153,9 @@ async def _named_failures(ctx: Context, call_next: CallNext) -> HandlerResult:
 class _Served:
     """The answers to what clients list, read and call."""
 
-    def __init__(self, bridge: Bridge, tools: dict[str, Tool], *, one_per_flow: bool) -> None:
+    def __init__(self, bridge: Bridge, tools: dict[str, Tool], elicitation: Elicitation, *, one_per_flow: bool) -> None:
         self._bridge = bridge
+        self._elicitation = elicitation
         self._tools = tools
         self._one_per_flow = one_per_flow
         self._limit = bridge.settings.mcp_result_limit
@@ -166,7 +172,9 @@ class _Served:
         tool = self._tools.get(params.name) or self._offered(ctx).get(params.name)
         if tool is None:
             raise MCPError(INVALID_PARAMS, _no_tool(params.name))
-        done = await perform(tool, tool.run, self._bridge, ctx, params.arguments)
+        done = await perform(tool, self._elicitation.around(tool, ctx, params), self._bridge, ctx, params.arguments)
+        if isinstance(done, InputRequiredResult):
+            return done
         return failure_result(done) if isinstance(done, ErrorInfo) else success_result(done, self._limit)
 
     async def list_resources(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:

@@ -14,10 +14,9 @@ from contextlib import suppress
 from typing import Any
 
 from mcp.server.stdio import stdio_server
-from mcp_types import PARSE_ERROR
 
 from mcp_bridge.bridge import Bridge
-from mcp_bridge.raw_messages import MessageFault, fault_of
+from mcp_bridge.raw_messages import ENDS, MessageFault, fault_of, too_long
 from mcp_bridge.server import build_server
 
 #: Bytes of one line. A longer one is passed over and answered with an error.
@@ -110,6 +109,13 @@ def _write_all(file: int, data: bytes) -> None:
         data = data[os.write(file, data) :]
 
 
+def _judged(begin: bytes, line: bytes) -> bytes | MessageFault:
+    """Return a line; where it is too long, the fault. ``begin``: that of a line of which ``line`` is the end alone."""
+    if begin or len(line) > LONGEST_LINE:
+        return too_long(begin or line[:ENDS], line[-ENDS:], LONGEST_LINE)
+    return line
+
+
 class _Lines:
     """Reads messages from the client, and answers for itself those that cannot be read."""
 
@@ -117,40 +123,33 @@ class _Lines:
         self._stdin, self._wire = stdin, wire
         self._loop = asyncio.get_running_loop()
         self._room = threading.Semaphore(_WAITING)
-        self._read: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._read: asyncio.Queue[bytes | MessageFault | None] = asyncio.Queue()
 
     async def __aiter__(self) -> AsyncIterator[str]:
         # A thread of its own that nobody waits for: it may sit in a read when the process ends.
         threading.Thread(target=self._pump, daemon=True, name="stdin").start()
         while (line := await self._read.get()) is not None:
             self._room.release()
-            if line.strip() and await self._is_message(line):
+            if isinstance(line, bytes) and not line.strip():
+                continue
+            fault = line if isinstance(line, MessageFault) else fault_of(line)
+            if fault is not None:
+                await self._wire.refuse(*fault)
+            elif isinstance(line, bytes):
                 yield line.decode()
 
-    async def _is_message(self, line: bytes) -> bool:
-        if len(line) > LONGEST_LINE:
-            await self._wire.refuse(PARSE_ERROR, f"Parse error: a line of more than {LONGEST_LINE} bytes")
-            return False
-        fault = fault_of(line)
-        if fault is not None:
-            await self._wire.refuse(*fault)
-        return fault is None
-
     def _pump(self) -> None:
-        begun, skipping = b"", False
+        # Of a line that is too long, its begin is kept, and as much of the rest as may be its end.
+        begun, begin = b"", b""
         while chunk := self._chunk():
             *ended, begun = (begun + chunk).split(b"\n")
             for line in ended:
-                # The rest of a line that was too long has been answered for.
-                if not skipping:
-                    self._hand_over(line)
-                skipping = False
-            if len(begun) > LONGEST_LINE:
-                if not skipping:
-                    self._hand_over(begun)
-                begun, skipping = b"", True
-        if begun and not skipping:
-            self._hand_over(begun)
+                self._hand_over(_judged(begin, line))
+                begin = b""
+            if begin or len(begun) > LONGEST_LINE:
+                begin, begun = begin or begun[:ENDS], begun[-ENDS:]
+        if begun:
+            self._hand_over(_judged(begin, begun))
         self._hand_over(None)
 
     def _chunk(self) -> bytes:
@@ -159,7 +158,7 @@ class _Lines:
         except OSError:
             return b""
 
-    def _hand_over(self, line: bytes | None) -> None:
+    def _hand_over(self, line: bytes | MessageFault | None) -> None:
         self._room.acquire()
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._read.put_nowait, line)

@@ -24,6 +24,7 @@ from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
     ClientCapabilities,
+    ElicitRequest,
     ElicitResult,
     MissingRequiredClientCapabilityErrorData,
     RequestParams,
@@ -147,14 +148,12 @@ class Tasks:
 
     async def _ask(self, ctx: Context, state: TaskState) -> None:
         """Ask the client what the task asks, and give the answers to the task."""
-        answers = {}
-        for key, request in state.requests.items():
-            meta = {RELATED_TASK: {"taskId": state.task_id}}
-            asked = request.model_copy(update={"params": request.params.model_copy(update={"meta": meta})})
-            metadata = ServerMessageMetadata(related_request_id=ctx.request_id)
-            answer = await ctx.session.send_request(asked, ElicitResult, metadata=metadata)
-            answers[key] = answer.model_dump(by_alias=True, mode="json", exclude_none=True)
-        await self.source.answer(ctx, state.task_id, answers)
+        meta = {RELATED_TASK: {"taskId": state.task_id}}
+        related = {
+            key: each.model_copy(update={"params": each.params.model_copy(update={"meta": meta})})
+            for key, each in state.requests.items()
+        }
+        await self.source.answer(ctx, state.task_id, await ask_client(ctx, related))
 
     async def _find(self, ctx: Context, task_id: str) -> TaskState:
         if ctx.protocol_version == MODERN:
@@ -198,6 +197,19 @@ class Tasks:
                         told = task.status
                         params = TaskStatusNotificationParams.model_validate(task.model_dump())
                         await ctx.session.send_notification(TaskStatusNotification(params=params))  # type: ignore[arg-type]
+
+
+async def ask_client(ctx: Context, requests: Mapping[str, ElicitRequest]) -> dict[str, Any]:
+    """Ask the client of an open request, one question after the other; return its answers.
+
+    Raises MCPError where it cannot be asked, ValidationError where it answers something else.
+    """
+    answers = {}
+    for key, request in requests.items():
+        metadata = ServerMessageMetadata(related_request_id=ctx.request_id)
+        answer = await ctx.session.send_request(request, ElicitResult, metadata=metadata)
+        answers[key] = answer.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return answers
 
 
 def declares_tasks(ctx: Context) -> bool:

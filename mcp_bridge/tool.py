@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -47,6 +48,13 @@ class Call:
     #: None where the client did not ask for progress.
     progress: Progress | None = None
     grant: Grant = LOCAL_GRANT
+    #: By the monotonic clock.
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since its begin: what is reported as its progress, which has to increase with every report."""
+        return round(time.monotonic() - self.began, 3)
 
     @property
     def asker(self) -> Asker:

@@ -263,18 +263,19 @@ def record_view(record: Record, *, partial: str | None = None) -> QueryView:
 
 
 #: What to do about a query whose flow asks a person.
-_DECIDE = "Its flow asks a person. Put `asks` to the user, then call flowise_resume with what the user decides."
+_DECIDE = (
+    "Its flow asks a person. Show `asks` to the user, then call flowise_resume with what the user decides, "
+    "and with the number of the `stop`."
+)
+
+
+#: What the fields of a stop are called here, where that is another name than elsewhere.
+_NAMES = {"flow": "flow_key", "text": "asks"}
 
 
 def _asked(stop: Stop) -> dict[str, JsonValue]:
-    return {
-        "stop": stop.number,
-        "flow_key": stop.flow,
-        "asks": stop.text.strip(),
-        "choices": {str(decision): label for decision, label in stop.choices.items()},
-        "takes_feedback": stop.feedback,
-        "until": stop.until.isoformat(timespec="seconds"),
-    }
+    shown = stop.shown().model_dump(mode="json", exclude_none=True)
+    return {_NAMES.get(name, name): value for name, value in shown.items()}
 
 
 def _choice(choice: Choice) -> ChoiceView:

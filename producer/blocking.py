@@ -185,12 +185,12 @@ class Producer:
         """
         return self._run(self._async.waiting(limit=limit))
 
-    def reroute(self, query_id: str, flow: str) -> Submission:
+    def reroute(self, query_id: str, flow: str, *, idempotency_key: str | None = None) -> Submission:
         """Ask a query's question again of the flow that it should have gone to, and keep that for learning.
 
         Raises UnknownQuery, UnknownFlow, InvalidQuery where it went to that very flow, and what ``submit`` raises.
         """
-        return self._run(self._async.reroute(query_id, flow))
+        return self._run(self._async.reroute(query_id, flow, idempotency_key=idempotency_key))
 
     def score(self, query_id: str, value: bool | float | str, *, name: str = RATING, comment: str = "") -> Score:
         """Keep how good an answer was: a number from 1 to 10, true or false, or a category.

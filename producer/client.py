@@ -39,8 +39,8 @@ class AsyncProducer:
     Every method that talks to the broker raises BrokerUnavailable when it gives no answer (whether the call was carried
     out is not known then), BrokerRefused when a person must act first, ProducerClosed after ``close``, and LoopInUse
     while another event loop uses this producer. A forked child connects anew. All errors are classes of
-    ``agentic_flywheel.errors``; their ``describe()`` says what to do next, and ``retry_after`` when to try again, in
-    seconds.
+    ``agentic_flywheel.errors``; their ``recovery_suggestions`` say what to do next, and ``retry_after`` when to try
+    again, in seconds.
     """
 
     def __init__(
@@ -247,14 +247,15 @@ class AsyncProducer:
         """
         return await deciding.waiting(self._caller, limit)
 
-    async def reroute(self, query_id: str, flow: str) -> Submission:
+    async def reroute(self, query_id: str, flow: str, *, idempotency_key: str | None = None) -> Submission:
         """Ask a query's question again of the flow that it should have gone to, and keep that for learning.
 
         The new query has every field of the old one but its deadline; its ``metadata["reroute_of"]`` names it.
+        ``idempotency_key``: as for ``submit``.
 
         Raises UnknownQuery, UnknownFlow, InvalidQuery where it went to that very flow, and what ``submit`` raises.
         """
-        return await controlling.reroute(self._caller, query_id, flow)
+        return await controlling.reroute(self._caller, query_id, flow, idempotency_key)
 
     async def score(self, query_id: str, value: bool | float | str, *, name: str = RATING, comment: str = "") -> Score:
         """Keep how good an answer was: a number from 1 to 10, true or false, or a category.

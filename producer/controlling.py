@@ -46,7 +46,7 @@ async def _cancel(caller: Caller, query_ids: Sequence[str]) -> dict[str, State]:
     return {each: State(state) for each, state in zip(query_ids, states, strict=True) if state in known}
 
 
-async def reroute(caller: Caller, query_id: str, flow: str) -> Submission:
+async def reroute(caller: Caller, query_id: str, flow: str, idempotency_key: str | None = None) -> Submission:
     """Ask a query's question again of another flow, and keep that for learning.
 
     Raises UnknownQuery, UnknownFlow, InvalidQuery, and what ``put`` raises.
@@ -63,7 +63,7 @@ async def reroute(caller: Caller, query_id: str, flow: str) -> Submission:
         record.query,
         {"flow": right, "domain": None, "intent": None, "deadline": None, "metadata": metadata},
     )
-    return await put(caller, name_for(caller, again), again)
+    return await put(caller, name_for(caller, again, idempotency_key), again)
 
 
 async def use_profile(caller: Caller, session_id: str, profile: str | None) -> Session:

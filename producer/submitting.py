@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, assert_never
+
+from pydantic import JsonValue
 
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.messages import classify_parcel
@@ -93,9 +95,7 @@ def query_from(caller: Caller, question: str | Query, fields: QueryFields | dict
         # Not dumped: its uploads know where their files are.
         asked = {each: getattr(question, each) for each in question.model_fields_set}
     query = read_query({**asked, **given})
-    if "sessionId" in query.config:
-        # Its flow would refuse it, after the queue.
-        raise InvalidQuery("config", "a `sessionId` is given as session_id: it names the conversation")
+    _check_config(query.config)
     check_sizes(query, caller.shared.settings)
     if query.flow is not None:
         query = fitted_query(query, caller.shared.catalog.flow(query.flow))
@@ -104,6 +104,17 @@ def query_from(caller: Caller, question: str | Query, fields: QueryFields | dict
     if query.domain is not None:
         caller.shared.catalog.in_domain(query.domain)
     return query
+
+
+def _check_config(config: Mapping[str, JsonValue]) -> None:
+    """Raises InvalidQuery for what no flow could make use of: it would be refused after the queue, or ignored."""
+    if "sessionId" in config:
+        raise InvalidQuery("config", "a `sessionId` is given as session_id: it names the conversation")
+    dotted = next((name for name in config if name.startswith("vars.")), None)
+    if dotted is not None:
+        raise InvalidQuery("config", f'a variable stands in `vars`: {{"vars": {{"{dotted[5:][:100]}": …}}}}')
+    if not isinstance(config.get("vars", {}), dict):
+        raise InvalidQuery("config.vars", 'it should be an object of variables, such as {"city": "Oslo"}')
 
 
 async def put(caller: Caller, name: SubmissionName, query: Query) -> Submission:

@@ -43,15 +43,15 @@ async def submitted_with_files(caller: Caller, query: Query, submit: Submit) -> 
             if not isinstance(reply, scripts.SubmitLacking):
                 accepted = isinstance(reply, scripts.SubmitAccepted | scripts.SubmitAttached | scripts.SubmitExists)
                 return reply
-            given += await _give(caller, query, reply.names)
+            given += reply.names
+            await _give(caller, query, reply.names)
         return reply
     finally:
         if given and not accepted:
             await blobs.spare(given)
 
 
-async def _give(caller: Caller, query: Query, names: Sequence[str]) -> Sequence[str]:
+async def _give(caller: Caller, query: Query, names: Sequence[str]) -> None:
     for upload in query.uploads:
         if blob_name(query.asker, upload) in names:
             await repeated(caller, partial(caller.shared.blobs.keep, query.asker, upload))
-    return names

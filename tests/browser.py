@@ -7,7 +7,6 @@ import base64
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +16,6 @@ from typing import Any
 
 import aiohttp
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _QUIET = (
     "--headless",
     "--no-sandbox",
@@ -31,11 +29,6 @@ _QUIET = (
     "--mute-audio",
     "--remote-debugging-port=0",
 )
-
-
-def browser_command() -> str | None:
-    """Return the browser that is installed; None where none is."""
-    return next((found for name in _NAMES if (found := shutil.which(name))), None)
 
 
 class Page:

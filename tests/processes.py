@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import io
 import multiprocessing
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,9 +32,24 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GRACE = "20"
 #: What every child process finds on its path: the packages, and the apps that live beside the tests.
 IMPORT_PATH = (REPOSITORY, REPOSITORY / "tests")
+#: By which coverage tells a new process to measure itself.
+COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
+#: Modules of ``python -m`` that are forked ...
+FORKED = frozenset({"workers", "flowise_sandbox"})
+#: ... but where these are measured: there they are commands, as a user starts them.
+measured: frozenset[str] = frozenset()
+#: Imported once, by the process that workers and sandboxes are forked from. Of the 1.8 s of processor time in which a
+#: worker starts, imports take 1.4. None of them looks at the environment when it is imported, as `workers.app` does.
+PRELOADED = (
+    *("celery.bin.celery", "celery.apps.worker", "celery.worker.consumer", "workers.engine", "pytest"),
+    *(f"workers.{each.stem}" for each in sorted((REPOSITORY / "workers").glob("[!_]*.py")) if each.stem != "app"),
+    "workers.__main__",
+    *("celery.app.log", "celery.backends.redis", "celery.worker.components", "billiard.pool"),
+    *("agentic_flywheel.figures.metrics", "flowise_sandbox.__main__", "numpy.ma", "uvloop"),
+)
 
 
-def wait_for(condition: Callable[[], T | None], *, within: float = 10.0, every: float = 0.02, what: str = "") -> T:
+def wait_for(condition: Callable[[], T | None], *, within: float = 30.0, every: float = 0.02, what: str = "") -> T:
     """Return the first true value of ``condition``; fail the test after ``within`` seconds."""
     deadline = time.monotonic() + within
     while True:
@@ -70,13 +90,13 @@ class Running:
     def send(self, signum: signal.Signals) -> None:
         os.kill(self.pid, signum)
 
-    def wait(self, *, within: float = 10.0) -> int:
+    def wait(self, *, within: float = 30.0) -> int:
         """Return the exit status; fail the test if the process outlives ``within`` seconds."""
         status = self._status(within)
         assert status is not None, f"still running after {within} s:\n{self.log[-2000:]}"
         return status
 
-    def terminate(self, *, within: float = 10.0) -> int:
+    def terminate(self, *, within: float = 30.0) -> int:
         """SIGTERM, then wait for the end."""
         self.send(signal.SIGTERM)
         return self.wait(within=within)
@@ -92,58 +112,127 @@ class Running:
 
 
 class Process(Running):
-    """A command."""
+    """A command. Workers and sandboxes are forked from a process that has imported them, unless they are measured."""
 
     def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
         super().__init__(log)
         self.command, self.env = list(command), dict(env or {})
         search = os.pathsep.join(str(folder) for folder in IMPORT_PATH)
+        environment = {**os.environ, "PYTHONPATH": search, "FLYWHEEL_GRACE": GRACE, **self.env}
+        self._status_within: Callable[[float], int | None]
+        module, arguments = _module_of(self.command)
+        if module in FORKED - measured and environment["PYTHONPATH"] == search:
+            self._fork = Fork(_run_module, log, environment, module, arguments)
+            self.pid, self._status_within = self._fork.pid, self._fork.status
+            return
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": search, "FLYWHEEL_GRACE": GRACE, **(env or {})},
+                env=environment,
                 start_new_session=True,
             )
-        self.pid = self._process.pid
+        self.pid, self._status_within = self._process.pid, self._status_of_command
 
     def _status(self, within: float) -> int | None:
+        return self._status_within(within)
+
+    def _status_of_command(self, within: float) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(within)
         return None
 
 
-#: Imported once, by the process that workers are forked from: a worker starts in a fraction of the time.
-#: None of them looks at the environment when it is imported.
-PRELOADED = ("celery.bin.celery", "celery.apps.worker", "celery.worker.consumer", "workers.engine", "pytest")
+def _module_of(command: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the module that ``python -m`` is to run, with its arguments; '' for any other command."""
+    python, *options = command
+    start = options.index("-m") if python == sys.executable and "-m" in options[:2] else len(options)
+    given = options[start + 1 :] if options[:start] in ([], ["-u"]) else []
+    return (given[0], given[1:]) if given else ("", [])
 
 
-class Worker(Running):
-    """``celery`` with some arguments, forked from a process that has imported it already."""
+class Fork:
+    """A function in a session of its own, forked from a process that has imported what is PRELOADED."""
 
-    def __init__(self, arguments: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
-        super().__init__(log)
+    #: Several threads start and wait for processes; the exit status of each can be read once.
+    _one_at_a_time = threading.Lock()
+
+    def __init__(self, run: Callable[..., None], log: Path, *given: object) -> None:
+        log.touch()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
-        self._process = context.Process(target=_run_celery, args=(list(arguments), str(log), dict(env or {})))
-        self._process.start()
+        # As a daemon it is not waited for when the tests end.
+        self._process = context.Process(target=run, args=(str(log), *given), daemon=True)
+        with self._one_at_a_time:
+            covers = os.environ.pop(COVERS_PROCESSES, None)
+            forkserver.ensure_running()
+            if covers:
+                os.environ[COVERS_PROCESSES] = covers
+            self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
+        wait_for(lambda: self._leads_its_session() or self.status(0) is not None, every=0.001, what="its own session")
 
-    def _status(self, within: float) -> int | None:
-        self._process.join(within)
-        return self._process.exitcode
+    def status(self, within: float) -> int | None:
+        deadline = time.monotonic() + within
+        while True:
+            with self._one_at_a_time:
+                status = self._process.exitcode
+            if status is not None or time.monotonic() >= deadline:
+                return status
+            time.sleep(0.01)
+
+    def _leads_its_session(self) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            return os.getsid(self.pid) == self.pid
+        return False
 
 
-def _run_celery(arguments: list[str], log: str, env: dict[str, str]) -> None:
+def _begin(log: str, env: Mapping[str, str]) -> None:
+    """Make a fork what a started command would be."""
     os.setsid()
+    # As logs name it.
+    multiprocessing.current_process().name = "MainProcess"
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    os.environ.clear()
     os.environ.update(env)
+    os.environ.pop(COVERS_PROCESSES, None)
     sys.path[:0] = [str(folder) for folder in IMPORT_PATH]
+    for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(line_buffering=True)
+
+
+def _run_module(log: str, env: dict[str, str], module: str, arguments: list[str]) -> None:
+    _begin(log, env)
+    sys.argv = [module, *arguments]
+    # It was imported under this name, and is now run under another.
+    sys.modules.pop(f"{module}.__main__", None)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        # A fork ends without them.
+        atexit._run_exitfuncs()
+
+
+class Worker(Running):
+    """``celery`` with some arguments, forked as the workers of the product are."""
+
+    def __init__(self, arguments: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+        super().__init__(log)
+        self._fork = Fork(_run_celery, log, {**os.environ, **(env or {})}, list(arguments))
+        self.pid = self._fork.pid
+
+    def _status(self, within: float) -> int | None:
+        return self._fork.status(within)
+
+
+def _run_celery(log: str, env: dict[str, str], arguments: list[str]) -> None:
+    _begin(log, env)
     sys.argv = ["celery", *arguments]
     from celery.bin.celery import main
 

@@ -16,6 +16,12 @@ def _openssl(folder: Path, *command: str) -> None:
     subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
 
 
+def authority(folder: Path, name: str) -> None:
+    """Make ``name.pem`` and ``name.key`` of an authority."""
+    subject = ("-subj", f"/CN=a private authority: {name}")
+    _openssl(folder, "req", "-x509", *_NEW, "-keyout", f"{name}.key", "-out", f"{name}.pem", *subject)
+
+
 def _sign(folder: Path, name: str, subject: str) -> None:
     """Make ``name.pem`` and ``name.key``, signed by the authority of ``ca.pem``."""
     _openssl(folder, "req", *_NEW, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={subject}")
@@ -38,7 +44,7 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 @asynccontextmanager
 async def tls_before(port: int, folder: Path, *, mutual: bool = False) -> AsyncIterator[int]:
     """Serve TLS before a broker at a port. ``mutual``: only for who shows a certificate, such as ``client.pem``."""
-    _openssl(folder, "req", "-x509", *_NEW, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=a private authority")
+    authority(folder, "ca")
     _sign(folder, "server", "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")

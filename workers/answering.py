@@ -7,7 +7,7 @@ from typing import Any
 
 from agentic_flywheel.errors import FlywheelError, InvalidProfile, UnknownFlow, UnknownProfile
 from agentic_flywheel.models import Query
-from agentic_flywheel.routing.naming import RegistryName, profile_named_by
+from agentic_flywheel.naming import RegistryName, profile_named_by
 from workers.assignment import Assignment
 from workers.delivery import Delivery
 from workers.handing_on import NotServedHere

@@ -108,6 +108,7 @@ _options: dict[str, Any] = {
     "shared": False,
     # Scripts write the records and results of queries. Celery's own results would only say that a step has ended.
     "ignore_result": True,
+    "stores_result": False,
     "throws": (FlywheelError,),
     "reads_types": False,
     "honours_times": True,

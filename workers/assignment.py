@@ -16,7 +16,7 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.models import Answer, Query, RouteDecision, Turn
 from agentic_flywheel.profiles import Profile, briefing
 from workers.context import Context, compose
-from workers.outcomes import answer_of, paid, success
+from workers.outcomes import answer_of, of_call, success
 from workers.runtime import Runtime
 
 
@@ -87,8 +87,7 @@ class Assignment:
 
     def success(self, answer: Answer, found: FlowAnswer) -> ExecutionEnd:
         """Return the end of an execution whose flow was called: what is kept of its answer, and what the call cost."""
-        end = success(answer, (self.flow, self.query.asker))._replace(pause=found.pause)
-        return paid(end, found, self.runtime.catalog.prices)
+        return of_call(success(answer, (self.flow, self.query.asker)), found, self.runtime.catalog.prices)
 
     def substitute(self, execution: Execution, route: RouteDecision) -> Answer | None:
         """Return the answer to give where the flow has failed for good; None: the query fails."""

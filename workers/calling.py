@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from agentic_flywheel.backends import Abilities, FlowAnswer, FlowCall
+from agentic_flywheel.backends.sent_secrets import sent_secrets
 from agentic_flywheel.broker.executions import Execution, chat_id
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
@@ -19,10 +20,11 @@ from agentic_flywheel.errors import (
     FlowUnable,
     ServerUnreachable,
 )
+from agentic_flywheel.settings import key_of
 from agentic_flywheel.stops import Decided
 from workers.context import Context
 from workers.engine.at_work import at_work
-from workers.hiding import KeyHiding
+from workers.hiding import SecretHiding
 from workers.journal import TraceJournal
 from workers.runtime import Runtime
 from workers.stopping import human_input
@@ -50,13 +52,14 @@ async def ask_flow(
 
     ``decided``: what a person has decided, with which the flow goes on instead of being asked.
     """
-    backend, key = runtime.backends.of(flow), runtime.key_of(flow)
-    abilities, hiding = backend.abilities(flow), KeyHiding(key, telling.push if telling else None)
+    backend, key = runtime.backends.of(flow), key_of(flow, runtime.settings)
+    abilities = backend.abilities(flow)
+    hiding = SecretHiding(sent_secrets(flow, runtime.settings), telling.push if telling else None)
     chats = [execution.chat_id] if decided else [chat_id(execution.query_id, fence) for fence in previous]
 
     async def late(*chats: str) -> FlowAnswer | None:
         # A time-out does not stop a flow: an attempt may have got its answer after it was given up.
-        if not abilities.late_answers:
+        if not (chats and abilities.late_answers):  # to gather nothing takes a lap of the loop, too
             return None
         return next(filter(None, await asyncio.gather(*map(look, chats))), None)
 
@@ -91,7 +94,7 @@ async def ask_flow(
         found = await late(*chats)
         if found is not None:
             return seen.answered(hiding.answer(found), late=True)
-        if not decided:
+        if context.uploads and not decided:
             given = await flow_uploads(runtime, context.asker, context.uploads)
             call = call.model_copy(update={"uploads": given})
         try:

@@ -29,11 +29,12 @@ from agentic_flywheel.forms import fitted_query
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.learning.lessons import keep_unrouted
 from agentic_flywheel.models import Answer, Choice, Query, Route, read_query
+from agentic_flywheel.naming import RegistryName, profile_named_by
 from agentic_flywheel.prices import FREE
 from agentic_flywheel.profiles import leaning
 from agentic_flywheel.routing import choose_route
-from agentic_flywheel.routing.naming import RegistryName, named_by, profile_named_by
-from workers.ending import INVALID, UNREADABLE, end_with_answer, end_with_error, store_failure
+from agentic_flywheel.routing.naming import named_by
+from workers.ending import INVALID, NOBODY, UNREADABLE, end_with_answer, end_with_error, store_failure
 from workers.handing_on import NotServedHere
 from workers.journal import TraceJournal, now
 from workers.runtime import Runtime
@@ -70,7 +71,7 @@ async def classify_query(
         if standing is not None and standing.version > wire.VERSION:  # for that version it is valid
             raise NotServedHere(None, standing.version) from None
         return await _refuse(runtime, query_id, INVALID, error, wishes)
-    if query in (UNREADABLE, INVALID):
+    if query.client == NOBODY and query in (UNREADABLE, INVALID):
         return await _refuse(runtime, query_id, query, UnreadableQuery(query_id, "its worker ended over it"), wishes)
     try:
         if wishes.due is None:
@@ -213,7 +214,8 @@ def _told(route: Route) -> str:
             "band": route.band,
             "confidence": route.confidence,
             "reason": route.reason,
-        }
+        },
+        ensure_ascii=False,
     )
 
 

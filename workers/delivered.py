@@ -33,7 +33,7 @@ class Delivered:
             self.task,
             name,
             self.task_id,
-            json.dumps(self.args),
+            json.dumps(self.args, ensure_ascii=False),
             queue=self.queue,
             version=self.version,
             root_id=self.query_id if self.part else None,

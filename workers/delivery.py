@@ -148,7 +148,7 @@ class Delivery:
         await self._end(success(answer), answer=answer)
 
     async def _call(self, begun: scripts.BeginRun) -> FlywheelError | None:
-        self.execution = self.execution.fenced(begun.fence)._replace(lease=begun.lease)
+        self.execution = self.execution.fenced(begun.fence, begun.lease)
         self.given_up, self.decided = begun.previous, read_decided(begun.decided)
         if self.decided is not None:
             self.execution, self.given_up = resumed(self.execution, self.decided), ()
@@ -271,7 +271,7 @@ class Delivery:
             self.flow,
             fallback,
             parcel,
-            event=json.dumps(event),
+            event=json.dumps(event, ensure_ascii=False),
             error_type=kind,
             transient=transient,
             heard=heard_of(error),

@@ -18,8 +18,9 @@ from workers.runtime import Runtime
 
 #: Stand for queries of which no more than the id is known. No flow is ever asked for them: a worker that dies before it
 #: has ended such a record leaves that to the next one.
-UNREADABLE = Query(question="(not readable)", client="nobody")
-INVALID = Query(question="(not a valid query)", client="nobody")
+NOBODY = "nobody"
+UNREADABLE = Query(question="(not readable)", client=NOBODY)
+INVALID = Query(question="(not a valid query)", client=NOBODY)
 
 
 async def end_with_answer(

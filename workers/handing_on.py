@@ -22,7 +22,7 @@ from agentic_flywheel.errors import (
     VersionNotServed,
 )
 from agentic_flywheel.models import Query, WaitReason
-from agentic_flywheel.routing.naming import RegistryName, together
+from agentic_flywheel.naming import RegistryName, together
 from workers.delivered import Delivered
 from workers.ending import UNREADABLE, end_with_error, end_without_flow, store_failure
 from workers.engine.newer import NewerMessage
@@ -146,4 +146,7 @@ async def _end(runtime: Runtime, delivered: Delivered, error: FlywheelError) -> 
         journal.continued(record)
     attempts = await attempts_of(runtime.batch, query_id, part)
     execution, queue = without_flow(query_id, part, missing=delivered.flow), wire.base_of(delivered.queue)
-    return await end_with_error(runtime, execution, query, error, journal, attempts=attempts, queue=queue)
+    await end_with_error(runtime, execution, query, error, journal, attempts=attempts, queue=queue)
+    # It may have asked a person before: its run waits at its server.
+    runtime.soon(runtime.aborting.queries([query_id], runtime.catalog))
+    return error

@@ -70,8 +70,10 @@ class Attempt:
         self.late = late
         said = (*self.warnings, *found.warnings)
         found = self._journal.priced(found, self.execution)
-        self.found = found.model_copy(update={"config_used": self.config_used, "warnings": said})
-        return self.found
+        if self.config_used or said:
+            found = found.model_copy(update={"config_used": self.config_used, "warnings": said})
+        self.found = found
+        return found
 
 
 class TraceJournal:

@@ -19,11 +19,16 @@ logger = logging.getLogger(__name__)
 class RenewedLease:
     """A context manager: the execution's lease is renewed while the body runs."""
 
-    def __init__(self, running: dict[str, tuple[Execution, asyncio.Task[object]]], execution: Execution) -> None:
-        self._running, self._execution, self._name = running, execution, execution.name
+    def __init__(
+        self,
+        running: dict[str, tuple[Execution, asyncio.Task[object]]],
+        execution: Execution,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._running, self._execution, self._name, self._loop = running, execution, execution.name, loop
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._running[self._name] = (self._execution, task)
 
@@ -34,10 +39,10 @@ class RenewedLease:
 
 
 class Leases:
-    """Holds what runs. ``keep`` renews until it is cancelled."""
+    """Holds what runs on the loop that runs when it is made. ``keep`` renews until it is cancelled."""
 
     def __init__(self, transitions: Transitions) -> None:
-        self._transitions = transitions
+        self._transitions, self._loop = transitions, asyncio.get_running_loop()
         self._running: dict[str, tuple[Execution, asyncio.Task[object]]] = {}
         self._stopped: set[str] = set()
 
@@ -46,7 +51,7 @@ class Leases:
 
     def renewing(self, execution: Execution) -> RenewedLease:
         """Return a context manager that has the execution's lease renewed while its body runs."""
-        return RenewedLease(self._running, execution)
+        return RenewedLease(self._running, execution, self._loop)
 
     def stop(self, name: str) -> None:
         """Cancel an execution's task: its query was cancelled or has expired, or another worker has its lease."""

@@ -104,15 +104,15 @@ def cached_answer(
 
 def success(answer: Answer, keep: tuple[Flow, Asker] | None = None) -> ExecutionEnd:
     """Return the end of an answered execution. ``keep``: the flow that gave the answer, and to whom."""
-    written = answer.model_dump_json()
+    written = answer.written()
     value, milliseconds = cache_entry(answer, written, *keep) if keep else ("", 0)
     return ExecutionEnd(State.SUCCEEDED, written, answer.cached, value, milliseconds, heard="up")
 
 
-def paid(end: ExecutionEnd, found: FlowAnswer, prices: Prices) -> ExecutionEnd:
-    """Return an end with what the call has cost that gave its answer; without prices nothing is said of costs."""
+def of_call(end: ExecutionEnd, found: FlowAnswer, prices: Prices) -> ExecutionEnd:
+    """Return an end with what the call that gave its answer asks for and has cost; without prices it costs nothing."""
     cost = found.usage.cost if found.usage else None
-    return end._replace(currency=prices.currency, spent="" if cost is None else str(cost.parts))
+    return end._replace(pause=found.pause, currency=prices.currency, spent="" if cost is None else str(cost.parts))
 
 
 def failure(error: FlywheelError, execution: Execution, query: Query, attempts: int) -> ExecutionEnd:

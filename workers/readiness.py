@@ -29,7 +29,7 @@ class Readiness:
         """Touch the file. Called again and again while the broker answers; does nothing before the worker is ready."""
         if self.file is not None and self._takes_queries:
             with suppress(OSError):  # a full disk: the file gets old, and that is what it is for
-                self.file.write_text("ready\n")
+                self.file.touch()
 
     def _begin(self, **_: Any) -> None:
         self._takes_queries = True

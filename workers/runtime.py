@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from agentic_flywheel.backends.opened import Backends
@@ -33,7 +32,7 @@ from agentic_flywheel.profiles import Profile, ProfileWatch
 from agentic_flywheel.registry import CatalogWatch
 from agentic_flywheel.routing import FittedRouter, RouterSlot, strong_encoder
 from agentic_flywheel.routing.naming import names_in
-from agentic_flywheel.settings import Settings, key_of
+from agentic_flywheel.settings import Settings
 from agentic_flywheel.tracing import Tracer
 from workers.aborting import Aborting
 from workers.leases import Leases
@@ -44,6 +43,9 @@ from workers.readiness import Readiness
 from workers.roots import OwedRoots
 
 logger = logging.getLogger(__name__)
+
+#: Seconds after which a loop says again why it pauses: while a broker is away, it tries twice a second.
+_SAID_AGAIN = 30.0
 
 #: How long a worker repeats a call while the broker is away. Its messages are safe meanwhile.
 PATIENCE = timedelta(hours=1)
@@ -58,6 +60,7 @@ class Runtime:
         self.watch = CatalogWatch(settings.registry)
         self.slot = RouterSlot(self.watch.current(), stronger=strong_encoder, cache_dir=settings.home / "routers")
         self.watch.on_change(self.slot.refit)
+        self.watch.on_change(lambda _: _say_what_is_unset(self.watch))
         self.profiles = ProfileWatch(settings.profiles)
         self.roots = OwedRoots()
         self.faults = FaultLog()
@@ -77,8 +80,8 @@ class Runtime:
         self.upkeep = Upkeep(self.batch, self.settings, worker=worker, traces=tracing)
         self.blobs = Blobs(self.batch, self.settings)
         self.leases = Leases(self.transitions)
-        self.backends = Backends(self.settings)
-        self.aborting = Aborting(self.backends, self.batch, self.key_of)
+        self.backends = Backends(self.settings, self.watch.current)
+        self.aborting = Aborting(self.backends, self.batch, self.settings)
         loops: list[Callable[[], Awaitable[None]]] = [
             self._sweep,
             self.leases.keep,
@@ -86,10 +89,12 @@ class Runtime:
             partial(_send_scores, self.batch, self.settings),
             partial(self.blobs.large.keep_clearing, self.batch),
             partial(self.roots.keep_settling, self.batch),
+            partial(self.aborting.keep_ending, self.watch.current),
             *others,
         ]
         self._loops = [asyncio.create_task(_forever(loop)) for loop in loops]
         self._metrics = await serve_metrics(self.settings, self.batch, self.watch, self.tracer)
+        _say_what_is_unset(self.watch)
 
     async def close(self) -> None:
         for loop in self._loops:
@@ -125,10 +130,6 @@ class Runtime:
         except FlywheelError:
             return True
         return profile is not None and profile.confidential
-
-    def key_of(self, flow: Flow) -> SecretStr | None:
-        """Return the API key for a flow."""
-        return key_of(flow, self.settings)
 
     async def take_up(self, queues: Iterable[str]) -> None:
         """Begin to read these queues too, unless this worker was told which ones to read."""
@@ -203,11 +204,14 @@ async def _send_scores(batch: Batch, settings: Settings) -> None:
 
 async def _forever(loop: Callable[[], Awaitable[None]]) -> None:
     """Run a loop again after any error. Its next round does what the interrupted one did not."""
+    said, said_at = "", 0.0
     while True:
         try:
             await loop()
         except (BrokerUnavailable, RedisError, OSError) as failure:
-            logger.warning("%s pauses: %s", _name(loop), failure)
+            if str(failure) != said or time.monotonic() - said_at > _SAID_AGAIN:
+                said, said_at = str(failure), time.monotonic()
+                logger.warning("%s pauses: %s", _name(loop), failure)
         except Exception:
             logger.exception("%s met a fault that nobody foresaw, and goes on", _name(loop))
         await asyncio.sleep(random.uniform(0.2, 1.0))
@@ -221,3 +225,9 @@ def _name(loop: Callable[[], Awaitable[None]]) -> str:
 def nanoseconds(moment: datetime | None) -> int:
     """Return a moment as nanoseconds since 1970; for None the present."""
     return int(moment.timestamp() * 1e9) if moment is not None else time.time_ns()
+
+
+def _say_what_is_unset(watch: CatalogWatch) -> None:
+    """Log the variables of the registry that this worker lacks: no other process can know it."""
+    for fault in sorted({each.fault for each in watch.variables} - {""}):
+        logger.warning("a variable that the registry names: %s", fault)

@@ -8,20 +8,23 @@ from typing import Any
 from agentic_flywheel.backends.models import FlowAnswer, HumanInput
 from agentic_flywheel.broker.executions import Execution, chat_id
 from agentic_flywheel.catalog import Flow
+from agentic_flywheel.cutting import cut
 from agentic_flywheel.stops import MAX_ASKED, AskedPerson, Decided, Decision
 
 #: How Flowise names the decisions in what an AgentFlow puts out as its action.
 _CHOICES: dict[str, Decision] = {"approve": "proceed", "reject": "reject"}
 #: Characters of a label or a name of a node.
 _LONGEST_NAME = 200
-_CUT = " […]"
+#: Characters that are left for saying how much is missing.
+_CUT_NOTE = 100
 
 
 def asked_by(execution: Execution, found: FlowAnswer) -> AskedPerson:
     """Return what a flow asks, from the answer with which it stopped."""
     action: dict[str, Any] = found.action or {}
     mapping, data = _object(action.get("mapping")), _object(action.get("data"))
-    text = found.text if len(found.text) <= MAX_ASKED else found.text[: MAX_ASKED - len(_CUT)] + _CUT
+    given = _object(data.get("input"))
+    text = found.text if len(found.text) <= MAX_ASKED else cut(found.text, MAX_ASKED - _CUT_NOTE)
     return AskedPerson(
         flow=execution.flow_key,
         flow_id=execution.flow.id if execution.flow else "",
@@ -30,8 +33,8 @@ def asked_by(execution: Execution, found: FlowAnswer) -> AskedPerson:
         choices={choice: _name(mapping.get(key)) or choice.capitalize() for key, choice in _CHOICES.items()},
         node=_name(data.get("nodeId")),
         title=_name(data.get("nodeLabel")),
-        # An agent that asks before it uses a tool takes a text, too, and says nothing of it.
-        feedback=_object(data.get("input")).get("humanInputEnableFeedback", True) is not False,
+        # An agent that asks before it uses a tool is told the decision alone.
+        feedback=given.get("humanInputEnableFeedback", "agentModel" not in given) is not False,
         chat_id=found.chat_id or execution.chat_id,
         message_id=found.message_id,
     )

@@ -60,7 +60,7 @@ class Telling:
     async def _send(self, gathered: list[FlowNews]) -> None:
         try:
             part = {"part": self._execution.part} if self._execution.part else {}
-            data = [json.dumps({**news.data, **part}) for news in gathered]
+            data = [json.dumps({**news.data, **part}, ensure_ascii=False) for news in gathered]
             reply = await self._transitions.tell(self._execution, [news.kind for news in gathered], data)
             match reply:
                 case scripts.TellWritten():

@@ -56,7 +56,7 @@ class WaitingPlaces:
             assignment.parcel,
             queue=assignment.queue,
             delay_ms=int(decision.delay.total_seconds() * 1000),
-            event=json.dumps({**event, "delay_s": round(decision.delay.total_seconds(), 3)}),
+            event=json.dumps({**event, "delay_s": round(decision.delay.total_seconds(), 3)}, ensure_ascii=False),
             throttled_ms=int(decision.throttled.total_seconds() * 1000),
             counted=decision.counted,
             heard=heard_of(error),

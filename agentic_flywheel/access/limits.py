@@ -8,9 +8,12 @@ from pydantic import AfterValidator, Field
 
 from agentic_flywheel.asker import LOCAL
 from agentic_flywheel.models import Model
-from agentic_flywheel.settings import Settings, Weight, room_for_one
+from agentic_flywheel.setting_values import Weight, room_for_one
+from agentic_flywheel.settings import Settings
 
-Limit = Annotated[int, Field(ge=0, le=2**53)]
+#: The largest limit: a number of Redis' Lua is exact up to here.
+MOST = 2**53
+Limit = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class OwnLimits(Model):

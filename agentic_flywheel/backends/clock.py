@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import aiohttp
 
-from agentic_flywheel.errors import FlowTimeout
+from agentic_flywheel.errors import FlowError, FlowTimeout
+from agentic_flywheel.time_limit import TimeLimit
 
 #: Seconds that a settled stream may take to close, so that its connection can be used again.
 DRAIN_TIMEOUT = 0.2
@@ -21,21 +22,33 @@ class CallClock:
         """``timeout``: seconds of the whole call; ``idle_timeout``: of silence after an answer has begun."""
         self._flow = flow
         self._timeout, self._idle_timeout = timeout, idle_timeout
-        self._now = asyncio.get_running_loop().time
+        self.loop = loop = asyncio.get_running_loop()
+        self._now = loop.time
         self._started = self._now()
         self._first_token: float | None = None
         self._settled: float | None = None
-        self.limit = asyncio.timeout_at(self._started + timeout)
+        self._ended_by: FlowError | None = None
+        #: Whether anything came.
+        self.has_heard = False
+        self.limit = TimeLimit(loop, self._started + timeout)
 
     @property
-    def late(self) -> FlowTimeout:
+    def late(self) -> FlowError:
         """The error of a call that was cut now."""
+        if self._ended_by is not None:
+            return self._ended_by
         if self._now() < self._started + self._timeout:
             return FlowTimeout(self._flow, self._idle_timeout, silent=True)
         return FlowTimeout(self._flow, self._timeout)
 
+    def end(self, error: FlowError) -> None:
+        """Cut the call, since nothing can come any more."""
+        self._ended_by = error
+        self.limit.reschedule(self._now())
+
     def heard(self) -> None:
         """Something came. Before it a flow may think for its whole time; from now on it may pause for less."""
+        self.has_heard = True
         self.limit.reschedule(min(self._started + self._timeout, self._now() + self._idle_timeout))
 
     def token(self) -> None:

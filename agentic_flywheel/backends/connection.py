@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import json
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 from pydantic import SecretStr
 from yarl import URL
 
 from agentic_flywheel.backends.bodies import StreamedBody
 from agentic_flywheel.backends.decoding import decode_json
-from agentic_flywheel.backends.post import Post, prepared_post
+from agentic_flywheel.backends.logins import AUTHORIZATION, login_of, unfit_key
+from agentic_flywheel.backends.post import CONNECT_TIMEOUT, Post, new_session, prepared_post
+from agentic_flywheel.backends.proxies import proxy_of
 from agentic_flywheel.backends.reasons import clean
+from agentic_flywheel.backends.sent_secrets import header_secrets
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     AnswerTooLong,
@@ -37,9 +38,6 @@ from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.secret_values import secret_texts
 from agentic_flywheel.settings import header_values
 
-#: Seconds. Flowise closes idle connections after 5: reusing one at that moment loses the call.
-KEEPALIVE = 4.0
-CONNECT_TIMEOUT = 5.0
 #: Seconds for calls that run no flow.
 SHORT_TIMEOUT = 10.0
 #: Bytes of a body, unpacked. Of an error only the beginning is read: its message stands there.
@@ -76,19 +74,30 @@ class Connection:
         session: aiohttp.ClientSession | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
         ca_file: str | None = None,
+        key_header: str = AUTHORIZATION,
     ) -> None:
-        """``headers`` go with every request, and may name variables as ``${NAME}``; ``ca_file`` is trusted too."""
+        """``headers`` go with every request, and may name variables as ``${NAME}``; ``ca_file`` is trusted too.
+
+        ``key_header``: the header that holds the key, alone; ``Authorization`` holds it as a bearer's token.
+        """
         self._failure = failure
         self._session = session
         self._owns_session = session is None
-        self._given_headers, self._ca_file = headers, ca_file
+        self._given_headers, self._ca_file, self._key_header = headers, ca_file, key_header
         self._posts: dict[tuple[URL, str | None], Post] = {}
+        self._under_way = 0
+        self._closing = False
 
     async def close(self) -> None:
-        if self._session is not None and self._owns_session:
-            await self._session.close()
-            self._session = None
+        """Close all connections as soon as the requests under way have ended, and so after each later request."""
+        self._closing = True
+        await self._close_if_unused()
+
+    async def _close_if_unused(self) -> None:
+        if self._closing and not self._under_way and self._session is not None and self._owns_session:
+            session, self._session = self._session, None
             self._posts.clear()
+            await session.close()
 
     async def fetch_json(
         self,
@@ -144,22 +153,32 @@ class Connection:
         ``headers``: of this request alone, beside the others.
         """
         key = flow.key if flow else ANY_FLOW
+        self._under_way += 1
         try:
             async with await self._send(method, url, api_key, body, key, headers) as response:
                 return await read(response)
         except aiohttp.ConnectionTimeoutError:
             raise ServerUnreachable(key, f"no connection within {CONNECT_TIMEOUT:g} s", sent=False) from None
-        except aiohttp.ClientPayloadError:
+        except aiohttp.ClientPayloadError as broken:
+            if isinstance(broken.__cause__, ContentEncodingError):
+                raise FlowProtocolError(key, "its body is not packed as its Content-Encoding says") from None
             raise ServerUnreachable(key, "the connection broke before the answer was whole") from None
         except aiohttp.ClientHttpProxyError as refused:
             raise ServerUnreachable(key, f"the proxy answered with status {refused.status}", sent=False) from None
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as refused:
-            raise FlowProtocolError(key, clean(f"no HTTP: {type(refused).__name__}")) from None
+            # What came may be anything: the first line of the message says what is wrong with it, the others quote it.
+            wrong = getattr(refused, "message", "").partition("\n")[0].rstrip(":") or type(refused).__name__
+            raise FlowProtocolError(key, clean(f"what it sends cannot be read as HTTP: {wrong}")) from None
+        except aiohttp.ServerDisconnectedError:
+            raise ServerUnreachable(key, "it closed the connection before it had answered") from None
         except (aiohttp.ClientError, ConnectionError) as broken:
             if isinstance(body, StreamedBody) and body.failed is not None:
                 raise body.failed from None
             sent = not isinstance(broken, aiohttp.ClientConnectorError)
-            raise ServerUnreachable(key, clean(str(broken)) or type(broken).__name__, sent=sent) from None
+            raise ServerUnreachable(key, clean(_words(broken)) or type(broken).__name__, sent=sent) from None
+        finally:
+            self._under_way -= 1
+            await self._close_if_unused()
 
     async def read_answer(
         self,
@@ -176,7 +195,7 @@ class Connection:
         """
         body = await read_body(response, flow.key if flow else ANY_FLOW, heard)
         # A wrong path or method often gets a 200 with a page.
-        if response.status == 200 and (any_type or response.content_type == "application/json"):
+        if 200 <= response.status < 300 and (any_type or response.content_type == "application/json"):
             return body
         failed = Failed(response.status, response.content_type, response.headers, body)
         raise self._failure(flow, failed, secrets)
@@ -184,10 +203,7 @@ class Connection:
     def secrets(self, api_key: SecretStr | None, config: Mapping[str, Any] = MappingProxyType({})) -> tuple[str, ...]:
         """Return what a call sends that nothing may quote: its key, its server's and its configuration's secrets."""
         secret = secret_of(api_key)
-        of_headers: tuple[str, ...] = ()
-        with contextlib.suppress(InvalidSetting):  # then nothing is sent either
-            _, of_headers = header_values(self._given_headers)
-        return (*([secret] if secret else []), *of_headers, *secret_texts(config))
+        return (*([secret] if secret else []), *header_secrets(self._given_headers), *secret_texts(config))
 
     async def _send(
         self,
@@ -202,7 +218,7 @@ class Connection:
         alike = method == "POST" and isinstance(body, bytes) and not more
         if alike and isinstance(body, bytes) and (post := self._posts.get((url, secret))) is not None:
             return await post.send(body)
-        headers, proxy = {**self._headers(url, secret, flow), **more}, _proxy_of(url, flow)
+        headers, proxy = {**self._headers(url, secret, flow), **more}, proxy_of(url, flow)
         if alike and isinstance(body, bytes) and self._owns_session and proxy is None:
             post = self._prepared(url, secret, headers)
             if post is not None:
@@ -211,7 +227,7 @@ class Connection:
             headers |= {"Content-Type": body.content_type, "Content-Length": str(body.length)}
         elif body is not None:
             headers["Content-Type"] = "application/json"
-        login = {} if proxy is None else _login(proxy, "Proxy-Authorization")
+        login = {} if proxy is None else login_of(proxy, "Proxy-Authorization")
         if url.scheme == "http":
             headers |= login  # the proxy reads the request itself; of TLS it reads only whereto
         # A redirect would carry the key elsewhere; servers of flows send none.
@@ -232,11 +248,13 @@ class Connection:
             raise FlowUnauthorized(flow, f"a header of its server cannot be sent: {missing}") from None
         if unsendable := next((name for name, value in given.items() if not value.isprintable()), None):
             raise FlowUnauthorized(flow, f"its server's header {unsendable} holds a character that no header can carry")
-        named = {each.lower() for each in given}
-        if secret is not None and (unfit := _unfit(url, secret, named)):
+        login = login_of(url, AUTHORIZATION)
+        if secret is None:
+            return {**login, **given}
+        if unfit := unfit_key(secret, self._key_header, login, given):
             raise FlowUnauthorized(flow, unfit)
-        login = {"Authorization": f"Bearer {secret}"} if secret is not None else _login(url, "Authorization")
-        return {**login, **given}
+        bearer = self._key_header == AUTHORIZATION
+        return {**login, self._key_header: f"Bearer {secret}" if bearer else secret, **given}
 
     def _prepared(self, url: URL, secret: str | None, headers: dict[str, str]) -> Post | None:
         post = prepared_post(self._opened(ANY_FLOW), url.with_user(None), headers)
@@ -252,13 +270,20 @@ class Connection:
         return self._session
 
 
-def new_session(trusted: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
-    """Return a session as servers of flows need it. The number of connections is limited by the callers, not here."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ssl=trusted or True),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
+def _words(broken: Exception) -> str:
+    """Return why a connection failed. The system's word for it where there is one: the client's own has its insides."""
+    if not isinstance(broken, aiohttp.ClientConnectorError):
+        return str(broken)
+    reason, number = broken.os_error, broken.os_error.errno or 0
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        words = f"its certificate is not accepted: {reason.verify_message}"
+    elif isinstance(reason, ssl.SSLError):
+        if reason.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+            return f"{broken.host}:{broken.port} speaks no TLS: its address begins with http://"
+        words = f"TLS failed: {(reason.reason or 'no reason given').replace('_', ' ').lower()}"
+    else:  # names that are not found have numbers below, of another list
+        words = os.strerror(number) if number > 0 else reason.strerror or str(reason)
+    return f"{words} ({broken.host}:{broken.port})"
 
 
 def _trusting(ca_file: str, flow: str) -> ssl.SSLContext:
@@ -268,26 +293,8 @@ def _trusting(ca_file: str, flow: str) -> ssl.SSLContext:
         trusted.load_verify_locations(ca_file)
     except OSError as unreadable:  # an SSLError is one
         reason = f"its server's file of authorities {ca_file!r} cannot be read: {unreadable.strerror or unreadable}"
-        raise ServerUnreachable(flow, reason, sent=False) from None
+        raise ServerUnreachable(flow, clean(reason), sent=False) from None
     return trusted
-
-
-def _proxy_of(url: URL, flow: str) -> URL | None:
-    """Return the proxy that the environment names for an address (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)."""
-    host = url.host or ""
-    if _is_this_machine(host) or not (address := getproxies().get(url.scheme)) or proxy_bypass(host):
-        return None
-    proxy = URL(address if "://" in address else f"http://{address}")
-    if proxy.scheme not in ("http", "https"):
-        raise ServerUnreachable(flow, f"the environment names a proxy of the kind {proxy.scheme}", sent=False)
-    return proxy
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def read_body(
@@ -302,9 +309,13 @@ async def read_body(
             break
         if len(body) > MAX_ANSWER:
             raise AnswerTooLong(flow, f"it is larger than {MAX_ANSWER >> 20} MB")
-        if heard is not None:
+        if heard is not None and not response.content.is_eof():
             heard()
     return bytes(body)
+
+
+#: What Python raises of a value that is another than the reader took it for, however it reads it.
+_UNEXPECTED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 class ExpectedForm:
@@ -317,28 +328,8 @@ class ExpectedForm:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        if kind is not None and issubclass(kind, (ValueError, KeyError, TypeError, RecursionError)):
+        if kind is not None and issubclass(kind, _UNEXPECTED):
             raise FlowProtocolError(self._flow, "a field of the answer has an unexpected form") from None
-
-
-def _login(url: URL, header: str) -> dict[str, str]:
-    """Return the login in an address as a header; nothing where it has none."""
-    if url.raw_user is None and url.raw_password is None:
-        return {}
-    login = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode())
-    return {header: f"Basic {login.decode()}"}
-
-
-def _unfit(url: URL, secret: str, headers: Collection[str]) -> str:
-    """Return why a key cannot be sent to an address with these headers; empty where it can."""
-    if url.raw_user is not None or url.raw_password is not None:
-        return (
-            "its server's address holds a user and a password, and an API key is set too; "
-            "both would be the Authorization header: take one of them away"
-        )
-    if "authorization" in headers:
-        return "its server's headers have an Authorization, and an API key is set too: take one of them away"
-    return "" if secret.isprintable() else "it holds a character that no header can carry, such as the end of a line"
 
 
 def secret_of(api_key: SecretStr | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from agentic_flywheel.backends.decoding import decode_json
+from agentic_flywheel.backends.decoding import decode_json, whole
 from agentic_flywheel.backends.reasons import without_keys
 from agentic_flywheel.cutting import cut_value, written_length
 from agentic_flywheel.doings import Artifact, FlowStep, ToolUse
@@ -99,7 +99,7 @@ def bounded_source(source: Json) -> Json:
 
 def name_of(value: Any) -> str:
     """Return a name on one line; empty where there is none."""
-    return " ".join(value[: 2 * MAX_NAME].split())[:MAX_NAME] if isinstance(value, str) else ""
+    return " ".join(str(whole(value[: 2 * MAX_NAME])).split())[:MAX_NAME] if isinstance(value, str) else ""
 
 
 def discreet(value: Any) -> Any:

@@ -71,10 +71,12 @@ def pause_of_answer(headers: Mapping[str, str]) -> timedelta:
 
     A limit of requests fills up little by little until its reset: the next one is there after its share of that time.
     """
-    reset, limit = _reset(headers, "requests"), seconds_of(_header(headers, "x-ratelimit-limit-requests"))
-    if reset is None:
+    reset, told = _reset(headers, "requests"), _header(headers, "x-ratelimit-limit-requests")
+    limit = 1.0 if told is None else seconds_of(told)
+    # Azure has sent limits of 0 and -1 with an answer: a limit that lets nothing through is none.
+    if reset is None or not limit:
         return timedelta()
-    return timedelta(seconds=min(reset / max(limit or 1.0, 1.0), MAX_RETRY_AFTER))
+    return timedelta(seconds=min(reset / max(limit, 1.0), MAX_RETRY_AFTER))
 
 
 def _reset(headers: Mapping[str, str], kind: str) -> float | None:

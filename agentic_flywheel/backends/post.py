@@ -1,4 +1,4 @@
-"""A POST of JSON to one address, prepared once. aiohttp builds every request anew, which is half the cost of a call.
+"""Sessions for servers of flows, and a POST of JSON that is prepared once: to build each anew is half a call's cost.
 
 This takes private parts of aiohttp. They are checked at the first use; where one is missing or has another form,
 ``prepared_post`` returns None and the caller sends a plain request. In both cases connections, the reading of
@@ -10,13 +10,22 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from functools import cache
+import ssl
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import aiohttp
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
 logger = logging.getLogger(__name__)
+
+#: Seconds. Flowise closes idle connections after 5: reusing one at that moment loses the call.
+KEEPALIVE = 4.0
+CONNECT_TIMEOUT = 5.0
+#: Heads of one response that announce it and are none yet, such as 102.
+MAX_ANNOUNCED = 1000
 
 
 class Post:
@@ -141,3 +150,46 @@ def _no_timer() -> Any:
     from aiohttp import helpers
 
     return helpers.TimerNoop()
+
+
+def _bounded(make: Callable[[], Any]) -> Any:
+    """Return a protocol that passes over heads which only announce a response (1xx), up to a number.
+
+    Without end they would hold a call until its time is over.
+    """
+    protocol = make()
+    read = protocol.read
+
+    async def read_bounded() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+        for _ in range(MAX_ANNOUNCED):
+            message, payload = await read()
+            if not 100 <= message.code < 200 or message.code == 101:
+                return message, payload
+        raise HttpProcessingError(message=f"more than {MAX_ANNOUNCED} heads announce a response")
+
+    protocol.read = read_bounded
+    return protocol
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Uses no connection again on which something came that nobody had asked for: it would pass for the next answer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_bounded, self._factory)
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        while (found := await super().connect(req, traces, timeout)).protocol is None or found.protocol.should_close:
+            found.close()
+        return found
+
+
+def new_session(trusted: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
+    """Return a session as servers of flows need it. The number of connections is limited by the callers, not here."""
+    return aiohttp.ClientSession(
+        connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE, ssl=trusted or True),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )

@@ -145,4 +145,7 @@ class FlowBackend(Protocol):
 
     @abstractmethod
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened, as soon as the calls under way have ended.
+
+        A query that came when its flow's server was another one may use it afterwards: what that opens is closed again.
+        """

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 #: Characters of a reason.
 MAX_REASON = 300
+#: Of so many characters one may be lost, where bytes are quoted as text; else they are none.
+_MOST_LOST = 10
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _KEYS = re.compile(
@@ -30,6 +32,8 @@ def clean(text: str, *, secrets: Iterable[str] = ()) -> str:
     # Cut first, generously: a page of megabytes need not be searched for keys.
     text = without_keys(text[: 10 * MAX_REASON])
     text = " ".join(_CONTROL.sub(" ", text).split())
+    if text.count("\ufffd") * _MOST_LOST > len(text):
+        return "(no text)"
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
 
 

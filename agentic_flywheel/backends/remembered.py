@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import Generic, TypeVar
@@ -20,28 +21,28 @@ class Remembered(Generic[T]):
         self._ttl = ttl
         self._kept: dict[Hashable, tuple[float, asyncio.Task[T]]] = {}
 
-    async def get(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return the value of a key. Raises what ``ask`` raises."""
-        now = asyncio.get_running_loop().time()
-        expires, task = self._kept.get(key, (0.0, None))
-        if task is None or now >= expires:
+    async def get(self, key: Hashable, ask: Callable[[], Awaitable[T]], *, age: float | None = None) -> T:
+        """Return the value of a key; ``age``: it was asked for so many seconds ago at most. Raises what ``ask`` raises.
+
+        What is being asked for is waited for, whatever its age.
+        """
+        now = time.monotonic()
+        asked, task = self._kept.get(key, (0.0, None))
+        if task is None or (task.done() and now - asked >= (self._ttl if age is None else age)):
             if len(self._kept) >= MAX_ENTRIES:
                 self._kept.clear()
             task = asyncio.ensure_future(_awaited(ask))
             task.add_done_callback(partial(self._forget_failure, key))
-            self._kept[key] = (now + self._ttl, task)
+            self._kept[key] = (now, task)
         if task.done():
             return task.result()
         # One caller's cancellation must not cost the others their answer.
         return await asyncio.shield(task)
 
-    async def close(self) -> None:
-        """Stop asking."""
-        tasks = [task for _, task in self._kept.values()]
-        self._kept.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def forget(self, key: Hashable) -> None:
+        """Have the value of a key asked for again, unless it is being asked for."""
+        if key in self._kept and self._kept[key][1].done():
+            del self._kept[key]
 
     def _forget_failure(self, key: Hashable, task: asyncio.Task[T]) -> None:
         if (task.cancelled() or task.exception() is not None) and self._kept.get(key, (0.0, None))[1] is task:

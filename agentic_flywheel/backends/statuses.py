@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from agentic_flywheel.backends.connection import Failed
@@ -25,6 +26,7 @@ from agentic_flywheel.errors.flow import ANY_FLOW
 
 #: Where services write a reason, the most usual first.
 _MEMBERS = ("message", "error", "detail", "reason", "description", "text")
+_REDIRECTS = (301, 302, 303, 307, 308)
 #: How a flow's server passes on that its model's server does not take the key, or has no quota left, or is away.
 _KEY_REFUSED = re.compile(
     r"\b(?:error|status) code\W{0,3}40[13]\b|\bincorrect api key\b|\binvalid[ _]api[ _]key\b", re.IGNORECASE
@@ -41,12 +43,10 @@ _AWAY = re.compile(
 def failure_of_status(asked: Flow | None, failed: Failed, reason: str) -> FlowError:
     """Return the error that a response other than an answer stands for. ``reason``: cleaned; may be empty."""
     flow, status = asked.key if asked else ANY_FLOW, failed.status
-    if status == 429 or (status == 503 and "Retry-After" in failed.headers):
+    if is_busy(status, failed.headers):
         return FlowRateLimited(flow, pause_of_refusal(failed.headers))
-    if 300 <= status < 400:
-        return redirected(flow, status)
-    if status < 300:
-        return FlowProtocolError(flow, f"status {status} is no answer")
+    if status < 400:
+        return no_answer(flow, failed)
     if status in (404, 410):
         return FlowNotFound(flow, asked.id if asked else "")
     if status in (408, 502, 503, 504) or 520 <= status <= 527:
@@ -57,11 +57,18 @@ def failure_of_status(asked: Flow | None, failed: Failed, reason: str) -> FlowEr
     return FlowRefused(flow, reason) if status < 500 else failure_of_reason(flow, reason)
 
 
-def redirected(flow: str, status: int) -> FlowProtocolError:
-    """Return the error that a redirect stands for."""
-    return FlowProtocolError(
-        flow, f"status {status} leads to another address; none is followed, name that one in the registry"
-    )
+def is_busy(status: int | None, headers: Mapping[str, str]) -> bool:
+    """Return whether a server that is there says that it may be asked again after a pause."""
+    return status == 429 or (status == 503 and "retry-after" in headers)
+
+
+def no_answer(flow: str, failed: Failed) -> FlowProtocolError:
+    """Return the error that a status below 400 stands for which is no answer, such as a redirect."""
+    if failed.status in _REDIRECTS and "location" in failed.headers:
+        reason = "leads to another address; none is followed, name that one in the registry"
+    else:
+        reason = "is no answer"
+    return FlowProtocolError(flow, f"status {failed.status} {reason}")
 
 
 def failure_of_reason(flow: str, reason: str) -> FlowError:

@@ -18,8 +18,8 @@ from agentic_flywheel.models import TERMINAL, CachePolicy, EventKind, HowEnded, 
 
 #: Files of shared functions in the order in which they may use each other.
 SHARED = (
-    "basics", "allowance", "movers", "stops", "serving", "tally", "sessions", "blobs", "cache", "ending", "followers",
-    "admission",
+    "basics", "allowance", "movers", "stops", "serving", "tally", "sessions", "blobs", "cache", "packing", "ending",
+    "followers", "admission",
 )  # fmt: skip
 
 #: Redis's own name of a script's arguments. Nowhere else does a source name a position in it.

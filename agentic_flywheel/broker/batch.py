@@ -8,33 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError
 
-from agentic_flywheel import texts
-from agentic_flywheel.broker import exchange
 from agentic_flywheel.broker.clients import client_of, place_of
 from agentic_flywheel.broker.declaration import Script
+from agentic_flywheel.broker.exchange import OneConnection
+from agentic_flywheel.broker.packed import LONGEST_PAUSE, PackedCall, Pauses, fail_all, packed
 from agentic_flywheel.broker.prefixes import below, prefix_of, without
-from agentic_flywheel.broker.refusals import UNDECODABLE, UNKNOWN, Refusal, Remedy, refusal_of
-from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError, InvalidQuery
+from agentic_flywheel.broker.refusals import UNDECODABLE, UNKNOWN, Remedy, refusal_of
+from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError
 
 logger = logging.getLogger(__name__)
 
 #: Most calls in one batch.
 _MAX_BATCH = 500
-#: Shortest and longest pause before a call is repeated, in seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 def connect(
@@ -70,30 +65,6 @@ def connect(
 _ONE_SILENCE = 30.0
 
 
-@dataclass(slots=True, eq=False)
-class _Call:
-    """One packed command that waits for its reply. It is repeated until a time of the monotonic clock; 0: never."""
-
-    packed: bytes
-    reply: asyncio.Future[Any]
-    give_up: float
-    is_script: bool
-    #: What the server refused it with at an earlier attempt: it says more than that the last one had no answer.
-    refused: BrokerRefused | None = None
-
-    def may_be_repeated(self, refusal: Refusal | None) -> bool:
-        """Whether a refusal may pass. A key that a plain command finds of another type stays as it is."""
-        return refusal is not UNKNOWN and (self.is_script or refusal is None or refusal.code != "WRONGTYPE")
-
-    def may_wait(self, seconds: float) -> bool:
-        return not self.reply.done() and time.monotonic() + seconds < self.give_up
-
-    def fail(self, error: BaseException) -> None:
-        if not self.reply.done():
-            self.reply.set_exception(error)
-            self.reply.exception()  # marks it as fetched: the caller may have been cancelled meanwhile
-
-
 class Batch:
     """Sends calls in batches over one client.
 
@@ -108,13 +79,22 @@ class Batch:
         self.address = place_of(client)
         #: What all keys have before the names that calls give.
         self.prefix = prefix_of(client)
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[PackedCall] = deque()
+        #: Calls whose replies are awaited.
+        self._sent: list[PackedCall] = []
         #: Calls that the server refused for a while. They are sent again after a pause.
-        self._refused: list[_Call] = []
-        self._refusing = _Pauses()
-        self._sender: asyncio.Task[None] | None = None
+        self._refused: list[PackedCall] = []
+        self._refusing = Pauses()
+        self._again: asyncio.TimerHandle | None = None
+        #: The loop that this batch belongs to: that of its first call.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection = OneConnection(client)
+        #: Connects anew, with pauses between its attempts.
+        self._connecting: asyncio.Task[None] | None = None
+        self._losing = Pauses()
         self._hurry = asyncio.Event()
-        self._connection: AbstractConnection | None = None
+        #: Whether what waits is sent in the loop's next lap.
+        self._is_due = False
         #: Whether the server has become a replica. A new connection to the same name may lead to the new primary.
         self._moved = False
         #: Whether the broker was connected at least once.
@@ -129,14 +109,15 @@ class Batch:
         text that cannot be sent.
         """
         seconds = self.patience if patience is None else patience
-        reply = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # on Python 3.11 a system call each time
+        reply = self._loop.create_future()
         give_up = time.monotonic() + seconds if seconds else 0.0
         sent = below(self.prefix, command) if self.prefix else command
-        call = _Call(_packed(sent), reply, give_up, is_script=command[0] == "EVALSHA")
+        call = PackedCall(packed(sent), reply, give_up, is_script=command[0] == "EVALSHA")
         self._waiting.append(call)
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send())
-        elif not seconds:
+        self._send_soon(self._loop)
+        if not seconds:
             self._hurry.set()
         replied = await reply
         return [replied[0], without(self.prefix, replied[1])] if command[0] == "SCAN" else replied
@@ -163,63 +144,98 @@ class Batch:
     @property
     def descriptor(self) -> int | None:
         """The file descriptor of the connection; None while there is none."""
-        return exchange.descriptor_of(self._connection)
+        return self._connection.descriptor
 
     async def close(self) -> None:
         """Send what is waiting, for two seconds at most, then close the connection. What is left fails."""
-        if self._sender is not None:
-            await asyncio.wait([self._sender], timeout=2)
-            self._sender.cancel()
-            await asyncio.wait([self._sender], timeout=1)
-        for call in (*self._waiting, *self._refused):
-            call.fail(BrokerUnavailable(self.address, "the connection was closed"))
-        if self._connection is not None:
-            await self.client.connection_pool.release(self._connection)
+        replies = [call.reply for call in (*self._sent, *self._waiting, *self._refused)]
+        if replies:
+            await asyncio.wait(replies, timeout=2)
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting], timeout=1)
+        if self._again is not None:
+            self._again.cancel()
+        fail_all(_closed(self.address), self._sent, self._waiting, self._refused)
+        await self._connection.close()
         await self.client.aclose()
 
-    async def _send(self) -> None:
-        pauses = _Pauses()
-        while self._waiting or self._refused:
-            if not self._waiting:
-                await self._rest(self._refusing.next())
-                self._take_refused()
-                continue
-            calls = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
-            try:
-                replies = await self._exchange([call.packed for call in calls])
-            except asyncio.CancelledError:
-                for call in calls:
-                    call.fail(BrokerUnavailable(self.address, "the connection was closed"))
-                raise
-            except (RedisError, OSError) as failure:
-                pause = pauses.next()
-                self._put_back(calls, failure, pause)
-                if self._waiting:
-                    await self._rest(pause)
-                continue
-            except Exception as fault:
-                # Such as an answer that is not Redis's at all: another server listens there.
-                logger.exception("the broker's answer cannot be read")
-                reason = f"its answer cannot be read ({type(fault).__name__}): is it Redis that listens there?"
-                for call in calls:
-                    call.fail(BrokerRefused(self.address, "UNREADABLE", reason))
-                continue
-            pauses.reset()
+    def _send_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have what waits sent: in the loop's next lap, together, and after the loop has looked at its sockets."""
+        if self._connection.line is None:
+            if self._connecting is None or self._connecting.done():
+                self._connecting = loop.create_task(self._connect(loop))
+        elif not (self._sent or self._is_due):
+            self._is_due = True
+            loop.call_soon(self._send, loop)
+
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_due = False
+        line = self._connection.line
+        if line is None:
+            self._send_soon(loop)
+        elif self._waiting and not self._sent:
+            self._sent = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
+            # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
+            line.send([call.packed for call in self._sent], partial(self._told, loop))
+
+    def _told(self, loop: asyncio.AbstractEventLoop, told: list[Any] | Exception) -> None:
+        """Take the replies of one batch, or what has ended the line."""
+        calls, self._sent = self._sent, []
+        if isinstance(told, Exception):
+            self._connection.drop()
+            self._note_failure(calls, told)
+        else:
+            self._losing.reset()
             self._silence = None
-            for call, value in zip(calls, replies, strict=True):
+            for call, value in zip(calls, told, strict=True):
                 self._settle(call, value)
+            if self._moved:
+                self._connection.drop()
             if not self._refused:
                 self._refusing.reset()
-            elif self._refusing.over():
-                self._take_refused()
+            elif self._again is None:
+                self._again = loop.call_later(self._refusing.next(), self._repeat_refused, loop)
+        if self._waiting:
+            self._send(loop)
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait before the next attempt, unless a call without patience is waiting."""
+    def _repeat_refused(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._again = None
+        self._waiting.extend(self._refused)
+        self._refused = []
+        self._send_soon(loop)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Connect for the calls that wait, again and again while one of them is patient."""
+        while self._waiting and self._connection.line is None:
+            if self._losing.length:  # not waited for by a call without patience
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), self._losing.length)
+            try:
+                await self._connection.open(loop)
+            except asyncio.CancelledError:
+                fail_all(_closed(self.address), self._waiting)
+                raise
+            except Exception as failure:
+                self._note_failure([], failure)
+            else:
+                self._moved, self.reached = False, True
+                self._send(loop)
+
+    def _note_failure(self, calls: list[PackedCall], failure: Exception) -> None:
+        """Keep the calls that may be sent again for the next attempt, and fail the others."""
         self._hurry.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), seconds)
+        if isinstance(failure, RedisError | OSError):
+            self._put_back(calls, failure, self._losing.next())
+        else:
+            # Such as an answer that is not Redis's at all: another server listens there.
+            logger.error("the broker's answer cannot be read", exc_info=failure)
+            reason = f"its answer cannot be read ({type(failure).__name__}): is it Redis that listens there?"
+            fail_all(BrokerRefused(self.address, "UNREADABLE", reason), calls, self._waiting)
+        if not self._waiting:
+            self._losing.reset()
 
-    def _put_back(self, calls: list[_Call], failure: RedisError | OSError, pause: float) -> None:
+    def _put_back(self, calls: list[PackedCall], failure: RedisError | OSError, pause: float) -> None:
         """Keep the calls that may be sent again, in their order, and fail the others."""
         now = time.monotonic()
         began, last = self._silence or (now, now)
@@ -236,7 +252,7 @@ class Batch:
             else:
                 call.fail(call.refused or error)
 
-    def _settle(self, call: _Call, value: Any) -> None:
+    def _settle(self, call: PackedCall, value: Any) -> None:
         if call.reply.done():
             return
         if not isinstance(value, Exception):
@@ -248,7 +264,7 @@ class Batch:
         elif isinstance(value, UnicodeDecodeError):
             reason = "what it holds there is not UTF-8: another program has written it"
             call.fail(BrokerRefused(self.address, UNDECODABLE, reason))
-        elif call.may_be_repeated(refusal) and call.may_wait(_LONGEST_PAUSE):
+        elif call.may_be_repeated(refusal) and call.may_wait(LONGEST_PAUSE):
             if not self._refused:
                 logger.warning("the broker refuses calls, they are repeated: %s", refusal.meaning if refusal else value)
             self._refused.append(call)
@@ -256,67 +272,16 @@ class Batch:
         else:
             call.fail(error_of(self.address, value))
 
-    def _take_refused(self) -> None:
-        self._waiting.extend(self._refused)
-        self._refused = []
 
-    async def _exchange(self, commands: list[bytes]) -> list[Any]:
-        if self._connection is None:
-            self._connection = await self.client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-        connection = self._connection
-        try:
-            if self._moved or await exchange.has_ended(connection):
-                self._moved = False
-                await connection.disconnect(nowait=True)
-            await connection.connect()
-            self.reached = True
-            async with asyncio.timeout(connection.socket_timeout):
-                # Packed by hiredis: redis-py's own packing would be half the cost of a submission.
-                await exchange.write(connection, b"".join(commands))
-                return await exchange.read(connection, len(commands))
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-
-
-def _packed(command: tuple[Any, ...]) -> bytes:
-    """Return a command as it is sent. Raises InvalidQuery: what cannot be written is this caller's fault alone."""
-    try:
-        packed: bytes = pack_command(command)
-        return packed
-    except UnicodeEncodeError as refused:
-        fault = texts.fault_in(refused.object) or "it cannot be written as UTF-8"
-        raise InvalidQuery("text", fault) from None
-
-
-class _Pauses:
-    """Growing pauses between attempts, in seconds. They are random, so that many processes do not try at once."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self._length, self._until = _FIRST_PAUSE, 0.0
-
-    def next(self) -> float:
-        pause = self._length * random.uniform(0.5, 1.0)
-        self._length = min(self._length * 2, _LONGEST_PAUSE)
-        self._until = time.monotonic() + pause
-        return pause
-
-    def over(self) -> bool:
-        """Whether the last pause is over. If so, the next one begins. For pauses during which other calls are sent."""
-        if time.monotonic() < self._until:
-            return False
-        self.next()
-        return True
+def _closed(address: str) -> BrokerUnavailable:
+    return BrokerUnavailable(address, "the connection was closed")
 
 
 def error_of(address: str, failure: Exception) -> FlywheelError:
     """Return the error of ours for a missing answer or a refusal of the broker at ``address``."""
     refusal = refusal_of(failure)
     if refusal is None:
-        return BrokerUnavailable(address, str(failure).strip()[:200] or type(failure).__name__)
+        return BrokerUnavailable(address, str(failure).strip().rstrip(".")[:200] or type(failure).__name__)
     if refusal.remedy is Remedy.PERSON:
         reason = f"{refusal.meaning}: {str(failure)[:200]}" if refusal is UNKNOWN else refusal.meaning
         return BrokerRefused(address, refusal.code, reason)

@@ -12,14 +12,22 @@ import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import assert_never
 
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
 from agentic_flywheel.broker.large_files import LargeFiles
-from agentic_flywheel.errors import InvalidQuery, InvalidSetting, PackageMissing, UploadLost, UploadNotKept, UploadsFull
+from agentic_flywheel.errors import (
+    BrokerUnavailable,
+    InvalidQuery,
+    InvalidSetting,
+    PackageMissing,
+    UploadLost,
+    UploadNotKept,
+    UploadsFull,
+)
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.uploads import Source, Upload, pieces_of
 
@@ -79,23 +87,33 @@ class Blobs:
         token = secrets.token_hex(16)
         part, large = f"{asker.name} ~{token}", upload.size > self._settings.upload_bytes
         key, read, size = wire.blob_key(part), _Read(upload.source), 0 if large else encoded_size(upload.size)
-        # Not repeated by itself: a piece whose reply was lost would be there twice. Whoever calls this begins anew.
-        await self._batch.call("RPUSH", key, size, *([token] if large else []), patience=0.0)
-        await self._batch.call("EXPIRE", key, _WRITTEN_WITHIN)
-        if large:
-            try:
-                await asyncio.to_thread(self.large.write, token, read)
-            except OSError as refused:
-                await self._batch.call("UNLINK", key)
-                raise UploadNotKept("FLYWHEEL_UPLOADS_URL", refused.strerror or str(refused)) from None
-        else:
-            for piece in read:
-                async with self._room:
-                    await self._batch.call("RPUSH", key, base64.b64encode(piece), patience=0.0)
-        if read.digest.hexdigest() != upload.digest:
-            await self._batch.call("UNLINK", key)
-            raise InvalidQuery("uploads", f"{upload.name} was changed while it was read")
+        try:
+            # Not repeated by itself: a piece whose reply was lost would be there twice. Whoever calls this begins anew.
+            await asyncio.gather(
+                self._batch.call("RPUSH", key, size, *([token] if large else []), patience=0.0),
+                # In the same write: who dies between two would leave what never expires.
+                self._batch.call("EXPIRE", key, _WRITTEN_WITHIN),
+            )
+            await (self._write_large(token, read) if large else self._write(key, read))
+            if read.digest.hexdigest() != upload.digest:
+                raise InvalidQuery("uploads", f"{upload.name} was changed while it was read")
+        except BaseException:
+            # Where the broker is away, the pieces expire, and what is in the folder is found to be nobody's.
+            with suppress(BrokerUnavailable):
+                await self._drop(part)
+            raise
         await self._take_in(blob_name(asker, upload), part, size, upload)
+
+    async def _write(self, key: str, read: _Read) -> None:
+        for piece in read:
+            async with self._room:
+                await self._batch.call("RPUSH", key, base64.b64encode(piece), patience=0.0)
+
+    async def _write_large(self, token: str, read: _Read) -> None:
+        try:
+            await asyncio.to_thread(self.large.write, token, read)
+        except OSError as refused:
+            raise UploadNotKept("FLYWHEEL_UPLOADS_URL", refused.strerror or str(refused)) from None
 
     async def _take_in(self, name: str, part: str, size: int, upload: Upload) -> None:
         most, ttl = self._settings.uploads_bytes, self._settings.upload_ttl
@@ -173,7 +191,7 @@ class Blobs:
             yield text.encode()
 
     async def _drop(self, name: str) -> None:
-        """Delete a file, whoever needs it: it is not what its name says, and who asks next has to give it again."""
+        """Delete a file, whoever needs it: it is not what its name says, or not all of it."""
         key = wire.blob_key(name)
         size = await self._batch.call("LINDEX", key, 0)
         if size == "0":

@@ -5,13 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection, UnixDomainSocketConnection
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from agentic_flywheel.broker.exchange import ToldClosed
 from agentic_flywheel.broker.prefixes import put_below
+from agentic_flywheel.broker.tls_spoken import ToldWhichWay
 from agentic_flywheel.endpoint import Endpoint, read_endpoint
+
+
+def names_none(service: str) -> str:
+    """Return what is said where no Sentinel knows the primary of this name."""
+    return f"no Sentinel names a primary {service!r}"
+
+
+class _Sentinels(Sentinel):
+    """Sentinels whose silence is one short sentence: redis-py tells all that it knows of each client."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            found: tuple[str, int] = await super().discover_master(service_name)
+        except MasterNotFoundError:
+            raise MasterNotFoundError(names_none(service_name)) from None
+        return found
 
 
 class _PrimaryPool(SentinelConnectionPool):
@@ -28,7 +46,10 @@ def client_of(address: str, *, prefix: str, seconds: float, connect_seconds: flo
 
     ``prefix``: of all its keys. ``options``: as `redis.asyncio.Connection` takes them. Nothing is connected yet.
     """
-    return put_below(prefix, _client(address, seconds, connect_seconds, options))
+    client = _client(address, seconds, connect_seconds, options)
+    kind = client.connection_pool.connection_class
+    client.connection_pool.connection_class = type(kind.__name__, (ToldClosed, ToldWhichWay, kind), {})
+    return put_below(prefix, client)
 
 
 def _client(address: str, seconds: float, connect_seconds: float, options: dict[str, Any]) -> Redis:
@@ -53,7 +74,7 @@ def _through_sentinels(where: Endpoint, options: dict[str, Any]) -> Redis:
     asking |= {"username": where.sentinel_username or None, "password": where.sentinel_password or None}
     login = {"username": where.username or None, "password": where.password or None}
     options |= {"socket_keepalive": True, **login}
-    sentinels = Sentinel(list(where.hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    sentinels = _Sentinels(list(where.hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
     primary: Redis = sentinels.master_for(where.service, connection_pool_class=_PrimaryPool, db=where.database)
     return primary
 
@@ -71,4 +92,5 @@ def place_of(client: Redis) -> str:
         return Endpoint("unix", path=str(at["path"]), database=database).shown
     assert issubclass(pool.connection_class, Connection)
     host = (str(at.get("host", "localhost")), int(at.get("port", 6379)))
-    return Endpoint("redis", (host,), database=database).shown
+    scheme = "rediss" if issubclass(pool.connection_class, SSLConnection) else "redis"
+    return Endpoint(scheme, (host,), database=database).shown

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from weakref import WeakSet
 
 from agentic_flywheel.broker.assembly import ARGUMENTS, COMMENT, InvalidDeclaration, assembled, expanded, lua_text
 from agentic_flywheel.broker.prefixes import lua_below
@@ -102,11 +103,26 @@ class Declared:
     meaning: str
 
 
+#: The scripts of this process.
+_DECLARED: WeakSet[Script] = WeakSet()
+
+
+def read_scripts() -> None:
+    """Read all scripts of this process now, which otherwise are read when they are needed first.
+
+    An update of the package in place would then give new scripts to old code, and a process that has no file left to
+    open would fail. Raises InvalidDeclaration.
+    """
+    for script in _DECLARED:
+        _ = script.source
+
+
 class Script:
     """One Lua script of the package, named by its path in ``lua/``. ``source`` is what the server is given."""
 
     def __init__(self, path: str) -> None:
         self.path, self.name = path, path.rpartition("/")[2]
+        _DECLARED.add(self)
         #: By the prefix of keys: SHA-1 of the source, by which a server that has loaded it knows it.
         self.digests: dict[str, str] = {}
 

@@ -68,9 +68,9 @@ class Execution(NamedTuple):
         """Whether it only renews a cached answer. Its query has ended with the stale answer."""
         return self.part.startswith(RENEWAL)
 
-    def fenced(self, fence: str) -> Execution:
-        """Return a copy with the fence of one attempt."""
-        return self._replace(fence=fence)
+    def fenced(self, fence: str, lease: str | None = None) -> Execution:
+        """Return a copy with the fence of one attempt, and the name of the lease that it holds, where that differs."""
+        return self._replace(fence=fence, lease=self.lease if lease is None else lease)
 
     def renewal(self, fence: str) -> Execution:
         """Return the execution that renews the stale answer with which this one ended."""

@@ -237,7 +237,8 @@ async def _leave_answer(batch: Batch, leader: str, follower: str, ttl: int) -> N
         meta["result"] |= {"query_id": follower, "session_id": None, "trace_id": "", "chat_id": None}
         meta["task_id"] = follower
         left = await batch.call("TTL", wire.record_key(follower))
-        await batch.call("SET", wire.result_key(follower), json.dumps(meta), "EX", left if left > 0 else ttl or 86400)
+        written = json.dumps(meta, ensure_ascii=False)
+        await batch.call("SET", wire.result_key(follower), written, "EX", left if left > 0 else ttl or 86400)
 
 
 async def _letters(batch: Batch, person: Person, ids: set[str], unreadable: list[str]) -> int:

@@ -131,7 +131,7 @@ async def write_to_cache(batch: Batch, key: str, answer: Answer, flow: Flow, ask
 
     Where that is more than the cache may hold, the next query that ends drops what was used least recently.
     """
-    value, milliseconds = cache_entry(answer, answer.model_dump_json(), flow, asker)
+    value, milliseconds = cache_entry(answer, answer.written(), flow, asker)
     if not milliseconds:
         return
     kept = await scripts.keep_answer(batch, cache_key=key, value=value, cache_ms=milliseconds)
@@ -168,7 +168,8 @@ def cache_metadata(answer: Answer, flow: Flow, asker: Asker) -> str:
             "confidence": answer.confidence,
             "config_used": answer.config_used,
             "written_ms": time.time_ns() // 1_000_000,
-        }
+        },
+        ensure_ascii=False,
     )
 
 

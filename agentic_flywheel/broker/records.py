@@ -25,6 +25,7 @@ from agentic_flywheel.errors import (
     DeadlineExceeded,
     ErrorInfo,
     InputRequired,
+    NobodyDecided,
     QueryCancelled,
     RecordUnreadable,
     UnknownQuery,
@@ -36,6 +37,8 @@ from agentic_flywheel.prices import FREE
 
 #: Fields that a record has from its first moment on. What has none of them is no record: what a script left.
 _IN_EVERY_RECORD = frozenset({"state", "owner", "query"})
+#: Why a query has expired whose flow had asked a person, as `sweep.lua` writes it.
+_NOBODY_DECIDED = "a person was asked, and did not decide"
 _OUTCOME = (
     "state", "error", "reason", "created", "finished", "session", "attached_to", "cache_key", "flow", "person_ms",
 )  # fmt: skip
@@ -145,14 +148,18 @@ def _error(query_id: str, state: State, fields: dict[str, str]) -> ErrorInfo | N
     if state == State.CANCELLED:
         return QueryCancelled(query_id, fields.get("reason") or "asked by its owner").describe(query_id)
     if state == State.EXPIRED:
-        return DeadlineExceeded(query_id, fields.get("reason") or "waiting").describe(query_id)
+        stage = fields.get("reason") or "waiting"
+        kind = NobodyDecided if stage == _NOBODY_DECIDED else DeadlineExceeded
+        return kind(query_id, stage).describe(query_id)
     return None
 
 
 def needed(record: Record) -> InputRequired:
     """Return the error that tells of a query's first open stop."""
-    stop = record.stops[0]
-    return InputRequired(record.query_id, stop.number, stop.flow, stop.text.strip())
+    stop = record.stops[0].shown()
+    words = {str(decision): said for decision, said in stop.choices.items()}
+    about = (stop.takes_feedback, stop.node, stop.until.isoformat(), stop.part)
+    return InputRequired(record.query_id, stop.stop, stop.flow, stop.text, words, *about)
 
 
 def asked_only(record: Record, flow: str) -> bool:
@@ -204,7 +211,7 @@ async def load_result(batch: Batch, query_id: str) -> Any:
         if stored.get("status") == "SUCCESS":
             return stored["result"]
     answer = await load_outcome(batch, query_id)  # it has failed, so this raises
-    return answer and answer.model_dump(mode="json")
+    return answer and json.loads(answer.written())
 
 
 def read_told(query_id: str, told: str) -> Answer:

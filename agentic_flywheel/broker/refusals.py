@@ -56,10 +56,20 @@ REFUSALS = (
         "a key of ours holds something else: see `flywheel audit`",
     ),
     Refusal("NOPROTO", Remedy.PERSON, "it does not speak the protocol: Redis 6.2 or Valkey is needed"),
+    Refusal("NODB", Remedy.PERSON, "it has no database of the number in REDIS_URL"),
+    Refusal("UNREADABLE", Remedy.PERSON, "its answer cannot be read: is it Redis that listens there?"),
+    Refusal(
+        "CERTIFICATE",
+        Remedy.PERSON,
+        "its certificate is not trusted here: name its authority in REDIS_URL (`?ssl_ca_certs=FILE`)",
+    ),
+    # These two are ours: see ``tls_spoken``.
+    Refusal("TLS", Remedy.PERSON, "it speaks TLS: REDIS_URL has to begin with rediss://"),
+    Refusal("PLAIN", Remedy.PERSON, "it speaks no TLS: REDIS_URL has to begin with redis://"),
     Refusal("DENIED", Remedy.PERSON, "it is in protected mode and takes local connections only"),
 )
 #: Codes after which every call is refused until a person acts. The others may concern one key or one call alone.
-SHUT_OUT = frozenset({"NOPERM", "NOAUTH", "WRONGPASS", "NOPROTO", "DENIED"})
+SHUT_OUT = frozenset({"NOPERM", "NOAUTH", "WRONGPASS", "NOPROTO", "NODB", "TLS", "PLAIN", "DENIED"})
 #: Stands for every refusal that is not in the table.
 UNKNOWN = Refusal("ERR", Remedy.PERSON, "it does not take a call of ours")
 
@@ -71,8 +81,13 @@ _BY_CODE = {each.code: each for each in REFUSALS}
 _BY_TEXT = {
     "max number of clients": "MAXCLIENTS",
     "invalid password": "WRONGPASS",
+    "DB index is out of range": "NODB",
     "unknown command 'HELLO'": "NOPROTO",
     "ACL failure in script": "NOPERM",
+    # What hiredis says of an answer that is not of the protocol at all.
+    "Protocol error, got": "UNREADABLE",
+    # OpenSSL's, in what Python says of a connection that it did not make.
+    "CERTIFICATE_VERIFY_FAILED": "CERTIFICATE",
 }
 
 

@@ -1,4 +1,4 @@
-"""Ask the broker whether its user has all rights that our processes need, and whether it can be used at all.
+"""Ask the broker whether it can be used at all, and whether its user has all rights that our processes need.
 
 A user without some right is otherwise found by the first query that needs it: a worker without channels says that it is
 ready and hears of no cancellation. docs/redis.md has the whole rule for such a user.
@@ -13,8 +13,10 @@ from redis.exceptions import NoScriptError
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.endpoint import read_endpoint
-from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing, InvalidSetting
+from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing, BrokerTooOld, InvalidSetting
 
+#: Oldest major version of the server. Older ones know no script flags, such as ``allow-oom``.
+OLDEST_SERVER = 7
 #: With what all keys and channels of ours begin, behind a prefix.
 _OURS = wire.PREFIX
 #: A key of ours that nobody sets.
@@ -37,7 +39,7 @@ EVAL return 0; EVALSHA 0 0; EXEC; INFO server; MULTI; PING; SCAN 0; SCRIPT LOAD 
 
 def commands() -> set[str]:
     """Return the commands that the check asks for."""
-    every = (*_calls(_ON_KEYS), *_calls(_WITHOUT_KEYS), *_speaking(), *channel_rules(0).values())
+    every = (*_calls(_ON_KEYS), *_calls(_WITHOUT_KEYS), *_speaking(), *channel_rules(0).values(), _listening())
     return {call.split()[0] for call in every}
 
 
@@ -71,30 +73,53 @@ def channel_rules(database: int, prefix: str = "") -> dict[str, str]:
     return {**ours, **{f"&{pattern}": f"PSUBSCRIBE {pattern}" for pattern in patterns}}
 
 
-async def check_broker(address: str, prefix: str = "") -> None:
-    """Do nothing where the broker's user has all rights to what has this prefix.
+def check_server(redis_version: str) -> None:
+    """Raise BrokerTooOld unless the server is new enough. Valkey reports a ``redis_version`` of 7.2."""
+    major = redis_version.split(".")[0]
+    if major.isdecimal() and int(major) < OLDEST_SERVER:
+        raise BrokerTooOld(found=f"Redis {redis_version}", needed=f"Redis {OLDEST_SERVER} or newer, or Valkey")
 
-    Raises BrokerRightsMissing, BrokerUnavailable; BrokerRefused where it lets nobody of this name in; InvalidSetting
-    where the server is part of a cluster.
+
+async def check_broker(address: str, prefix: str = "") -> dict[str, str]:
+    """Return what the broker tells of itself (INFO) where its user has all rights to what has this prefix.
+
+    Raises BrokerRightsMissing, BrokerUnavailable, BrokerTooOld; BrokerRefused where it lets nobody of this name in;
+    InvalidSetting where the server is part of a cluster.
     """
     batch = Batch(connect(address, prefix=prefix))
     try:
+        # First, for an old server does not understand the script that looks for rights.
+        about = await _about(batch)
+        check_server(about.get("redis_version", ""))
         if missing := await _missing(batch, read_endpoint(address).database):
             raise BrokerRightsMissing(batch.address, missing)
-        about = str(await batch.call("INFO", "cluster"))
     finally:
         await batch.close()
-    if "cluster_enabled:1" in about:
+    if about.get("cluster_enabled") == "1":
         raise InvalidSetting("REDIS_URL", f"the server at {batch.address} is in cluster mode, which is not served")
+    return about
+
+
+async def _about(batch: Batch) -> dict[str, str]:
+    """Return what the server tells of itself; nothing where the user has no right to ask."""
+    try:
+        told = str(await batch.call("INFO"))
+    except BrokerRefused as refused:
+        if refused.code != "NOPERM":
+            raise
+        return {}
+    lines = (line.partition(":") for line in told.splitlines())
+    return {name: value for name, colon, value in lines if colon}
 
 
 async def _missing(batch: Batch, database: int) -> list[str]:
     """Return the rules that the user lacks."""
     prefix = batch.prefix
     keys, channels, speaking = key_rules(prefix), channel_rules(database, prefix), _speaking(prefix)
+    patterns_heard = [_listening(prefix), *(call for call in channels.values() if call.startswith("PSUBSCRIBE "))]
     on_keys, others = _calls(_ON_KEYS, prefix), _calls(_WITHOUT_KEYS)
     on_each_key = [call for key in keys.values() for call in _of_key(key)]
-    calls = [*on_keys, *others, *speaking, *channels.values(), *on_each_key]
+    calls = [*on_keys, *others, *speaking, *channels.values(), *patterns_heard, *on_each_key]
     try:
         told = await scripts.rights(batch, calls=list(dict.fromkeys(calls)))
     except BrokerRefused as refused:
@@ -111,6 +136,9 @@ async def _missing(batch: Batch, database: int) -> list[str]:
     for of_one in (on_keys, speaking):
         if not refused_calls.issuperset(of_one):
             missing += [call for call in of_one if call in refused_calls]
+    # One of the patterns is that of a channel on which it may speak; so it is the command, or it is all patterns.
+    if refused_calls.issuperset(patterns_heard) and not refused_calls.issuperset(speaking):
+        missing.append("PSUBSCRIBE")
     patterns = [rule for rule, key in keys.items() if refused_calls.issuperset(_of_key(key))]
     commands_missing = {_rule_of(call) for call in missing}
     patterns += [
@@ -138,6 +166,11 @@ def _speaking(prefix: str = "") -> tuple[str, str]:
     """Return the calls on channels, here both on one of ours."""
     channel = f"{prefix}{wire.CONTROL_CHANNEL}"
     return f"PUBLISH {channel} 0", f"SUBSCRIBE {channel}"
+
+
+def _listening(prefix: str = "") -> str:
+    """Return a call that listens to all channels of ours."""
+    return f"PSUBSCRIBE {prefix or _OURS}*"
 
 
 def _calls(table: str, prefix: str = "") -> list[str]:

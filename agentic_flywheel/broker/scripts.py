@@ -1444,19 +1444,25 @@ class ResumeNever(Replied):
     __slots__ = ()
 
 
+class ResumeUnserved(Replied):
+    """Workers live, and none of them knows one of these names: it waits on, nothing was decided."""
+
+    __slots__ = ()
+
+
 class ResumeUnknown(Replied):
     """There is no record, or it is another asker's."""
 
     __slots__ = ()
 
 
-ResumeReply = ResumeResumed | ResumeAlready | ResumeDecided | ResumeNever | ResumeUnknown
+ResumeReply = ResumeResumed | ResumeAlready | ResumeDecided | ResumeNever | ResumeUnserved | ResumeUnknown
 
 _RESUME = Script("resume")
 
 
 async def resume(
-    batch: Batch, *, id: str, owner: str, asker: str, number: int, decision: str, feedback: str
+    batch: Batch, *, id: str, owner: str, asker: str, number: int, decision: str, feedback: str, names: Sequence[str]
 ) -> ResumeReply:
     """Carry out a person's decision: the execution that asked goes back into its queue. A decision is taken once.
 
@@ -1464,8 +1470,9 @@ async def resume(
     ``number``: of the stop.
     ``decision``: proceed or reject.
     ``feedback``: what the person says; '' for nothing.
+    ``names``: one of them a worker must have to go on with it, as `hand_on` is told them; none for any.
     """
-    reply = await batch.run(_RESUME, id, owner, asker, number, decision, feedback)
+    reply = await batch.run(_RESUME, id, owner, asker, number, decision, feedback, len(names), *names)
     match reply:
         case ["resumed"]:
             return ResumeResumed()
@@ -1475,6 +1482,8 @@ async def resume(
             return ResumeDecided(decision)
         case ["never"]:
             return ResumeNever()
+        case ["unserved"]:
+            return ResumeUnserved()
         case ["unknown"]:
             return ResumeUnknown()
         case _:
@@ -1710,6 +1719,7 @@ async def stop(
     lease: str,
     flow: str,
     asked: str,
+    run: str,
     place: str,
     kept_ms: int,
     most: int,
@@ -1722,6 +1732,7 @@ async def stop(
 
     ``part``: of a renewal: it is given up, since nobody could be asked.
     ``asked``: what is asked, as JSON.
+    ``run``: chat, flow's id and server of the run that has stopped, a space between.
     ``place``: where it comes back.
     ``kept_ms``: for how long it may wait.
     ``most``: queries that may wait for a person.
@@ -1729,7 +1740,9 @@ async def stop(
     ``at_once``: calls of that server at once, of all its flows.
     ``queue``: whose completions are counted.
     """
-    reply = await batch.run(_STOP, id, part, fence, lease, flow, asked, place, kept_ms, most, server, at_once, queue)
+    reply = await batch.run(
+        _STOP, id, part, fence, lease, flow, asked, run, place, kept_ms, most, server, at_once, queue
+    )
     match reply:
         case ["stopped"]:
             return StopStopped()

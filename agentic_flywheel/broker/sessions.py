@@ -141,7 +141,7 @@ async def configure_session(
     Raises BrokerUnavailable.
     """
     key = await _begin(batch, session_id, asker, ttl)
-    await batch.call("HSET", key, "config", json.dumps(config))
+    await batch.call("HSET", key, "config", json.dumps(config, ensure_ascii=False))
     return await load_session(batch, session_id, asker=asker)
 
 

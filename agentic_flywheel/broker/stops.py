@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import scripts, wire
@@ -20,8 +21,20 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stops import AskedPerson, Decided, Decision, Stop
 
-#: The field of a record in which an execution asks a person; of a part, ``|part`` stands behind it.
-_FIELD = "asks"
+#: The fields of a record in which an execution asks a person, and which run of its flow has stopped. Of a part,
+#: ``|part`` stands behind each.
+_FIELD, _RUN = "asks", "run"
+#: For so long a run whose server is away is tried to be ended.
+_LEFT_FOR = timedelta(days=30)
+
+
+class StoppedRun(NamedTuple):
+    """A run of a flow that has stopped to ask a person: where it is, whatever the registry says of the flow by now."""
+
+    chat: str
+    flow_id: str
+    #: As ``server_of`` names it.
+    server: str
 
 
 class Stops:
@@ -34,6 +47,7 @@ class Stops:
         self, execution: Execution, flow: Flow, parcel: Parcel, asked: AskedPerson, *, queue: str
     ) -> scripts.StopReply:
         """Have an execution wait for a person. ``parcel``: the message with which it goes on."""
+        place = place_of(flow, self._settings)
         return await scripts.stop(
             self._batch,
             id=execution.query_id,
@@ -42,17 +56,25 @@ class Stops:
             lease=execution.lease,
             flow=flow.key,
             asked=asked.model_dump_json(exclude_defaults=True),
+            run=" ".join(StoppedRun(asked.chat_id or "", flow.id, place["server"])),
             place=parcel.place,
             kept_ms=int(self._settings.person_timeout.total_seconds() * 1000),
             most=self._settings.person_limit,
-            **place_of(flow, self._settings),
+            **place,
             queue=queue,
         )
 
     async def resume(
-        self, query_id: str, number: int, decision: Decision, feedback: str, *, asker: Asker
+        self,
+        query_id: str,
+        number: int,
+        decision: Decision,
+        feedback: str,
+        *,
+        asker: Asker,
+        names: Sequence[str] = (),
     ) -> scripts.ResumeReply:
-        """Have the execution of this stop go on with a person's decision."""
+        """Have the execution of this stop go on with a person's decision. ``names``: one of them a worker must have."""
         return await scripts.resume(
             self._batch,
             id=query_id,
@@ -61,6 +83,7 @@ class Stops:
             number=number,
             decision=decision,
             feedback=feedback,
+            names=names,
         )
 
 
@@ -69,6 +92,30 @@ async def asking(batch: Batch, asker: Asker) -> list[str]:
     ids: list[str] = await batch.call("ZRANGE", wire.ASKED, 0, -1)
     holders = await asyncio.gather(*(batch.call("HMGET", wire.record_key(each), "asker", "owner") for each in ids))
     return [each for each, (named, owner) in zip(ids, holders, strict=True) if asker.may_see_named(named or owner)]
+
+
+async def stopped_runs(batch: Batch, query_id: str, parts: Iterable[str]) -> list[StoppedRun]:
+    """Return the runs in which a query's executions have stopped last."""
+    fields = [f"{_RUN}|{part}" if part else _RUN for part in {"", *parts}]
+    noted = await batch.call("HMGET", wire.record_key(query_id), *fields)
+    return [StoppedRun(*run.split(" ", 2)) for run in noted if run]
+
+
+async def leave_run(batch: Batch, run: StoppedRun) -> None:
+    """Note a run that nobody may resume any more, until it is known to have ended where it is."""
+    await batch.call("ZADD", wire.LEFT_RUNS, "NX", round(time.time() * 1000), " ".join(run))
+
+
+async def left_runs(batch: Batch, count: int) -> list[StoppedRun]:
+    """Return some of the runs that are still to be ended. Those that could not be for long are given up."""
+    given_up = round((time.time() - _LEFT_FOR.total_seconds()) * 1000)
+    await batch.call("ZREMRANGEBYSCORE", wire.LEFT_RUNS, "-inf", given_up)
+    return [StoppedRun(*run.split(" ", 2)) for run in await batch.call("ZRANDMEMBER", wire.LEFT_RUNS, count)]
+
+
+async def run_ended(batch: Batch, run: StoppedRun) -> None:
+    """Forget a run that has ended, or that its server will not end."""
+    await batch.call("ZREM", wire.LEFT_RUNS, " ".join(run))
 
 
 async def who_asks(client: Any) -> dict[str, set[str]]:
@@ -90,9 +137,24 @@ def read_stops(fields: Mapping[str, str]) -> tuple[Stop, ...]:
         kind, _, part = name.partition("|")
         if kind == _FIELD:
             number, since, until, asked, _ = value.split("\n", 4)
-            about = AskedPerson.model_validate_json(asked, extra="ignore").model_dump()
-            found.append(Stop(**about, number=int(number), part=part, since=_moment(since), until=_moment(until)))
+            found.append(_stop(asked, int(number), part, since, until))
     return tuple(sorted(found, key=lambda stop: stop.number))
+
+
+def stop_told(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the event of a stop tells, from what ``stop.lua`` has written.
+
+    An event of an earlier version has the stop's number and part alone.
+    """
+    if "asked" not in data:
+        return dict(data)
+    stop = _stop(data["asked"], data["stop"], data["part"], data["since"], data["until"])
+    return stop.shown().model_dump(mode="json", exclude_none=True)
+
+
+def _stop(asked: str, number: int, part: str, since: str, until: str) -> Stop:
+    about = AskedPerson.model_validate_json(asked, extra="ignore").model_dump()
+    return Stop(**about, number=number, part=part, since=_moment(since), until=_moment(until))
 
 
 def read_decided(stored: str) -> Decided | None:

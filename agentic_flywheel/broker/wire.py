@@ -32,6 +32,8 @@ LOW_FROM = 3
 #: What stands in place of a part in the name of the execution that carries on after a query's end; and, behind the id,
 #: in that of the copy of its events that takes their place.
 CONTINUATION, PACKED = "~continue", "~packed"
+#: Kind of an entry of a stream that has ended: the tokens that followed each other.
+TOKENS = "tokens"
 #: What stands before the flow, in place of a part, in the name of an execution that renews a cached answer.
 RENEWAL = "~refresh."
 #: Fence of an execution that has no lease, because no flow is called.
@@ -262,6 +264,8 @@ UNACKED_MUTEX = f"{PREFIX}unacked_mutex"
 
 #: Sorted set: files that are kept, as bytes and name, by when they expire; set: large files that nobody needs any more.
 BLOBS, DOOMED_FILES = f"{PREFIX}blobs", f"{PREFIX}doomed-files"
+#: Sorted set: stopped runs that are still to be ended where they are, by when they were left (milliseconds since 1970).
+LEFT_RUNS = f"{PREFIX}left-runs"
 
 # Channels
 

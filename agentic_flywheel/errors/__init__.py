@@ -35,6 +35,7 @@ from agentic_flywheel.errors.flow import (
     FlowUnauthorized,
     ProviderUnavailable,
     ServerUnavailable,
+    ServerUnknown,
     ServerUnreachable,
 )
 from agentic_flywheel.errors.flow_answers import AnswerTooLong, FlowProtocolError
@@ -105,13 +106,31 @@ from agentic_flywheel.errors.stack import (
     BrokerRightsMissing,
     BrokerTooOld,
     EngineUnsupported,
+    NoFirstAnswer,
     PackageMissing,
     ServiceFailed,
     StackRunning,
 )
-from agentic_flywheel.errors.stops import AlreadyDecided, EarlierTurnAsks, InputRequired, NothingToDecide, TooManyAsk
+from agentic_flywheel.errors.stops import (
+    AlreadyDecided,
+    DecisionNotTaken,
+    EarlierTurnAsks,
+    InputRequired,
+    InvalidDecision,
+    NobodyDecided,
+    NothingToDecide,
+    StoppedRunGone,
+    TooManyAsk,
+)
 from agentic_flywheel.errors.stored import RecordUnreadable
-from agentic_flywheel.errors.uploads import UploadLost, UploadNotKept, UploadRefused, UploadsFull
+from agentic_flywheel.errors.uploads import (
+    FilesRefused,
+    FormRefused,
+    UploadLost,
+    UploadNotKept,
+    UploadRefused,
+    UploadsFull,
+)
 
 __all__ = [
     "RETRY_CONNECTION",
@@ -133,6 +152,7 @@ __all__ = [
     "ContentFiltered",
     "ContextTooLong",
     "DeadlineExceeded",
+    "DecisionNotTaken",
     "DecisionUnderWay",
     "EarlierTurnAsks",
     "EmbeddingsNotOffered",
@@ -141,6 +161,7 @@ __all__ = [
     "ErrorInfo",
     "ExecutionLost",
     "ExperimentRefused",
+    "FilesRefused",
     "FlowError",
     "FlowFailed",
     "FlowNotFound",
@@ -152,11 +173,13 @@ __all__ = [
     "FlowUnable",
     "FlowUnauthorized",
     "FlywheelError",
+    "FormRefused",
     "GatewayStopping",
     "GreenThreads",
     "HeadTooLarge",
     "IdempotencyConflict",
     "InputRequired",
+    "InvalidDecision",
     "InvalidEvaluator",
     "InvalidGate",
     "InvalidProfile",
@@ -169,6 +192,8 @@ __all__ = [
     "LoopInUse",
     "MalformedRequest",
     "MissingScope",
+    "NoFirstAnswer",
+    "NobodyDecided",
     "NothingThere",
     "NothingToDecide",
     "OriginRefused",
@@ -191,10 +216,12 @@ __all__ = [
     "RequestTooSlow",
     "ResultsUnreadable",
     "ServerUnavailable",
+    "ServerUnknown",
     "ServerUnreachable",
     "ServiceFailed",
     "SideCallRefused",
     "StackRunning",
+    "StoppedRunGone",
     "TokenNeeded",
     "TooManyAsk",
     "TooManyCalls",

@@ -30,7 +30,7 @@ class OwnerLimitReached(FlywheelError):
         return f"{self.owner} is at the limit {self.limit}: {self.value:,}, and {self.most:,} are allowed"
 
     @property
-    def recovery_suggestions(self) -> tuple[str, ...]:
+    def advice(self) -> tuple[str, ...]:
         if self.limit == "calls_a_day":
             first = "The count begins again at midnight (UTC), in `retry_after` seconds; kept answers are served still."
         elif self.limit == "queries_a_minute":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.errors.wording import Wording, worded
+from agentic_flywheel.ids import QUERY_ID
 
 #: Seconds after which a retry makes sense; 0: a retry without a change fails again.
 RETRY_CONNECTION = 30.0
@@ -18,12 +20,19 @@ RETRY_UNAVAILABLE = 120.0
 RETRY_NEVER = 0.0
 
 #: Names that older versions gave to classes of errors. Records and events outlive an upgrade.
-FORMER_NAMES = {"ServerUnreachable": "ServerUnreachable"}
+FORMER_NAMES = {"FlowiseUnreachable": "ServerUnreachable"}
 
 
 def name_of_today(error_type: str) -> str:
     """Return the name that a class of errors has now."""
     return FORMER_NAMES.get(error_type, error_type)
+
+
+def _with_id(suggestion: str, query_id: str | None) -> str:
+    """Return a suggestion whose commands can be copied: with the query's id in them, where it is known and is one."""
+    if query_id is None or not QUERY_ID.fullmatch(query_id):
+        return suggestion
+    return suggestion.replace("<query_id>", query_id)
 
 
 class ErrorInfo(BaseModel):
@@ -40,6 +49,10 @@ class ErrorInfo(BaseModel):
     query_id: str | None = None
     #: Random, twelve hex digits: finds the error in the logs.
     error_id: str = ""
+
+    def worded(self, wording: Wording) -> Self:
+        """Return the error with its suggestions in the words of where it is read."""
+        return self.model_copy(update={"recovery_suggestions": worded(wording, self.recovery_suggestions)})
 
 
 @dataclass(eq=False)
@@ -73,19 +86,27 @@ class FlywheelError(Exception):
         return self.retry_hint
 
     @property
-    def recovery_suggestions(self) -> tuple[str, ...]:
-        """At least three things that the reader can do next, the most likely first."""
+    def advice(self) -> tuple[str, ...]:
+        """At least three things to do next, the most likely first, as commands of the command line."""
         return self.suggestions
 
+    @property
+    def recovery_suggestions(self) -> tuple[str, ...]:
+        """The same as calls of a ``producer``, where it can do them; with the query's id, where the error knows it."""
+        query_id = getattr(self, "query_id", None)
+        return worded(Wording.PYTHON, (_with_id(each, query_id) for each in self.advice))
+
     def describe(self, query_id: str | None = None) -> ErrorInfo:
-        """Return the error as an object. Each call gives it a new ``error_id``."""
+        """Return the error as an object, as it is stored and told on the command line. Each call gives it a new
+        ``error_id``."""
         details = asdict(self)
+        whose = query_id or details.get("query_id") or None
         return ErrorInfo(
             error=self.message,
             error_type=type(self).__name__,
             details=details,
-            recovery_suggestions=self.recovery_suggestions,
+            recovery_suggestions=tuple(_with_id(each, whose) for each in self.advice),
             retry_after=self.retry_after,
-            query_id=query_id or details.get("query_id") or None,
+            query_id=whose,
             error_id=uuid.uuid4().hex[:12],
         )

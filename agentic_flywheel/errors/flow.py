@@ -41,7 +41,7 @@ class FlowError(FlywheelError):
     )
 
     @property
-    def recovery_suggestions(self) -> tuple[str, ...]:
+    def advice(self) -> tuple[str, ...]:
         return self.suggestions if self.backend == "flowise" else self.elsewhere
 
     @property
@@ -213,12 +213,12 @@ class FlowUnauthorized(FlowError):
     reason: str = ""
 
     suggestions = (
-        "Set FLOWISE_API_KEY, or the variable that the flow's `api_key_env` names, to a key of this flow.",
+        "Set FLOWISE_API_KEY, or the variable that `api_key_env` names, to a key of this flow where the workers run.",
         "Check in Flowise which key the flow is bound to.",
         "If the reason speaks of the provider, correct the credential inside the flow.",
     )
     elsewhere = (
-        "Set the variable that the `api_key_env` of the flow, or of its server, names to a key that the server takes.",
+        "Set the variable that `api_key_env` names to a key that the server takes; workers read it at their start.",
         "Check on the server what the key may do: this model, this path.",
         "Run `flywheel flows check` to test the flow's server and key.",
     )
@@ -229,9 +229,9 @@ class FlowUnauthorized(FlowError):
         return _PROVIDERS_REFUSAL.search(self.reason) is not None
 
     @property
-    def recovery_suggestions(self) -> tuple[str, ...]:
+    def advice(self) -> tuple[str, ...]:
         if self.backend != "flowise" or not self.by_provider:
-            return super().recovery_suggestions
+            return super().advice
         first = "Correct the credential inside the flow, in Flowise: its provider does not take it."
         return (first, *FlowError.suggestions[:2])
 
@@ -309,6 +309,24 @@ class FlowUnable(FlowError):
     @property
     def message(self) -> str:
         return f"The flow {self.flow!r} was not asked: its server {self.lack}"
+
+
+@dataclass(eq=False)
+class ServerUnknown(FlowError):
+    """The flow's server is not known where it was to be asked. Nothing was sent."""
+
+    reason: str = ""
+
+    suggestions = (
+        "Set FLOWISE_BASE_URL for every process that asks flows: the workers, and the gateway for Flowise's clients.",
+        "Or name the flow's `server` in the registry.",
+        "Run `flywheel doctor` in that process's environment: it says what is missing.",
+    )
+    elsewhere = suggestions
+
+    @property
+    def message(self) -> str:
+        return f"The flow {self.flow!r} was not asked: its server is not known here. {self.reason}"
 
 
 @dataclass(eq=False)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from agentic_flywheel.cutting import cut_words
 from agentic_flywheel.errors.base import FlywheelError
+
+_FILES = "Which files a flow takes, how large and how many: docs/uploads.md, under Files."
 
 
 @dataclass(eq=False)
@@ -16,9 +20,22 @@ class InvalidQuery(FlywheelError):
 
     suggestions = (
         "Correct the named field and submit again; nothing was queued.",
-        "A question has 1 to 32,000 characters; priorities are high, normal, low.",
-        "See `flywheel ask --help` or the docstring of `agentic_flywheel.models.Query` for every field.",
+        "Leave the field out where it is not needed.",
+        "See every field that there is: `flywheel ask --help`.",
     )
+    #: What else is to be said of a field.
+    of_field: ClassVar[dict[str, str]] = {
+        "question": "A question has 1 to 32,000 characters, of which one can be seen.",
+        "form": "The flow's fields are its `form` in the registry: docs/uploads.md, under Forms.",
+        "uploads": _FILES,
+        "files": _FILES,
+        "config": "What a flow lets be overridden: `flywheel flows check`; `vars`: docs/uploads.md, under Variables.",
+    }
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        first, other, last = self.suggestions
+        return (first, self.of_field.get(self.field_name.partition(".")[0], other), last)
 
     @property
     def message(self) -> str:
@@ -37,7 +54,8 @@ class UnknownFlow(FlywheelError):
     suggestions = (
         "Run `flywheel flows list` to see the flows there are.",
         "Leave the flow out and let the classification choose.",
-        "Add the flow to the registry with `flywheel flows add`, or set its `active: true`.",
+        "Add the flow to the registry with `flywheel flows add`, or set its `active: true`; one that a webhook or a "
+        "schedule starts takes no questions.",
     )
 
     @property
@@ -171,6 +189,10 @@ class InvalidRegistry(FlywheelError):
         "Compare with the bundled registry: `flywheel flows show-bundled`.",
     )
 
+    def __post_init__(self) -> None:
+        self.key, self.reason = cut_words(self.key), cut_words(self.reason)
+        super().__post_init__()
+
     @property
     def message(self) -> str:
         return f"The registry is not acceptable: {self.path}:{self.line}: {self.key}: {self.reason}"
@@ -184,8 +206,8 @@ class InvalidSetting(FlywheelError):
     reason: str
 
     suggestions = (
-        "Correct or unset the environment variable.",
-        "The README's configuration table gives every variable, its unit and its default.",
+        "Correct it where it was given: in the environment, or as an option of the command.",
+        "README.md, under Settings, has every variable, its unit and its default.",
         "Run `flywheel doctor` to see what is in force.",
     )
 

@@ -34,8 +34,9 @@ class UnknownModel(FlywheelError):
 
     suggestions = (
         "Give `auto`: the flow that fits best is then chosen for each question.",
-        "See which models there are: GET /v1/models, or `flywheel flows list`.",
-        "Add the flow to the registry with `flywheel flows add`, or set its `active: true`.",
+        "See which models there are: GET /v1/models.",
+        "Add the flow to the registry with `flywheel flows add`, or set its `active: true`; one that a webhook or a "
+        "schedule starts takes no questions.",
     )
 
     @property

@@ -23,7 +23,7 @@ class BrokerUnavailable(FlywheelError):
     suggestions = (
         "Start the stack with `flywheel up`, or your own Redis or Valkey.",
         "Check REDIS_URL and that the port is reachable: `flywheel doctor`.",
-        "Repeat a submission with the same idempotency key: it is accepted once, whether or not it was before.",
+        "Repeat a submission with the same idempotency key, or a decision as it was: either counts once.",
     )
 
     @property
@@ -109,7 +109,7 @@ class QueueFull(FlywheelError):
     suggestions = (
         "Submit again after `retry_after` seconds: it is computed from the rate at which the queue drains.",
         "Start more workers for the domain: `flywheel up --workers N`.",
-        "Raise FLYWHEEL_QUEUE_LIMIT, or look at `flywheel status` for a paused or failing flow.",
+        "Look at `flywheel health` for a paused or failing flow, or raise FLYWHEEL_QUEUE_LIMIT.",
     )
 
     @property

@@ -1,10 +1,11 @@
-"""What does not run on this machine: a stack, a process of it, or the workers' engine."""
+"""What does not run on this machine: a stack, a process of it, or the workers' engine; and its first question."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from agentic_flywheel.errors.base import FlywheelError
+from agentic_flywheel.errors.queue import WaitTimeout
 
 
 @dataclass(eq=False)
@@ -62,7 +63,7 @@ class EngineUnsupported(FlywheelError):
         return f"The engine was checked with {', '.join(self.needed)}, but installed is {self.found}"
 
     @property
-    def recovery_suggestions(self) -> tuple[str, ...]:
+    def advice(self) -> tuple[str, ...]:
         requirements = " ".join(f"'{each}'" for each in self.needed)
         return (
             f"Install what it was checked with: `python -m pip install {requirements}`.",
@@ -102,7 +103,7 @@ class BrokerRightsMissing(FlywheelError):
         return f"The broker at {self.address} gives its user too few rights: it lacks {' '.join(self.rules)}"
 
     @property
-    def recovery_suggestions(self) -> tuple[str, ...]:
+    def advice(self) -> tuple[str, ...]:
         return (
             f"Give it what it lacks: `ACL SETUSER name {' '.join(self.rules)}`, then `ACL SAVE`.",
             "docs/redis.md has the whole rule for such a user.",
@@ -126,9 +127,31 @@ class PackageMissing(FlywheelError):
         return f"{self.what} needs the package {self.package}, and it is not installed"
 
     @property
-    def recovery_suggestions(self) -> tuple[str, ...]:
+    def advice(self) -> tuple[str, ...]:
         return (
             f'Install it with its extra: pip install "agentic-flywheel[{self.extra}]".',
             'Or install everything: pip install "agentic-flywheel[all]".',
             self.instead or "Run `flywheel doctor`: it lists what is installed.",
         )
+
+
+@dataclass(eq=False)
+class NoFirstAnswer(WaitTimeout):
+    """The first question of ``flywheel init`` had no answer in time, so it was cancelled. What was set up stands."""
+
+    #: The flow that was asked; empty where no worker has asked one.
+    flow: str = ""
+
+    transient = False
+    retry_hint = 0.0
+    suggestions = (
+        "Ask the flow in Flowise's own chat: where it is silent there too, its model is slow or away.",
+        "Give a slow flow more time with `timeout` in the registry, then run `flywheel up` and `flywheel ask`.",
+        "See what each flow's server says: `flywheel flows check`.",
+    )
+
+    @property
+    def message(self) -> str:
+        silent = f"The flow {self.flow} gave no answer" if self.flow else "No worker asked a flow"
+        cancelled = f"the first question (query {self.query_id}) is cancelled"
+        return f"{silent} within {self.waited:g} s: {cancelled}, and the registry stays as it is"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentic_flywheel.errors.base import RETRY_RATE_LIMIT, FlywheelError
+from agentic_flywheel.errors.flow import FlowRefused
 
 
 @dataclass(eq=False)
@@ -18,6 +19,7 @@ class UploadLost(FlywheelError):
         "Submit the query again and give the file with it.",
         "A query that is asked again by its record, by a replay or as a dead letter has no files any more.",
         "Raise FLYWHEEL_UPLOAD_TTL where queries wait for longer than files are kept.",
+        "Give all producers and workers the same FLYWHEEL_UPLOADS_URL, where larger files are kept apart.",
     )
 
     @property
@@ -86,3 +88,26 @@ class UploadRefused(FlywheelError):
     @property
     def message(self) -> str:
         return f"The server of the flow {self.flow!r} could not read {self.names}: {self.reason}"
+
+
+@dataclass(eq=False)
+class FilesRefused(FlowRefused):
+    """The flow makes no use of a file that goes with the question. It was not called."""
+
+    suggestions = (
+        "Name a flow that makes use of such files: a question that is classified goes where its words belong.",
+        "Allow them in Flowise: images at the chat model, speech to text, or full file upload with the file's type.",
+        "Leave the files out, and ask again.",
+    )
+    elsewhere = (suggestions[0], "Look up which files the flow's server takes: docs/backends.md.", suggestions[2])
+
+
+@dataclass(eq=False)
+class FormRefused(FlowRefused):
+    """The form is not the one with which the flow begins on its server. The flow was not called."""
+
+    suggestions = (
+        "Fill in the form that the flow has on its server, or ask it a question where it has none.",
+        "Compare it with the `form` of the registry, which may be of an earlier day: `flywheel flows check`.",
+        "Correct `form` in the registry, or take it out there and let `flywheel flows import` write it anew.",
+    )

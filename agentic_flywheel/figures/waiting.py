@@ -49,12 +49,12 @@ async def read_waits(batch: Batch, catalog: Catalog, *, now: datetime | None = N
         asyncio.gather(*(batch.call("SRANDMEMBER", key, SAMPLE) for key in keys)),
         batch.call("ZRANDMEMBER", wire.OPEN, SAMPLE),
     )
-    ages = await asyncio.gather(*(_oldest(batch, ids, until, _WAITS) for ids in samples))
+    ages = await asyncio.gather(*(_oldest(batch, ids, until) for ids in samples))
     unrouted = QueueWait(
         queue=wire.CLASSIFY_QUEUE,
         # Queries of a domain that the catalog no longer has are among them: no queue of its own serves them.
         open=max(0, int(accepted) - int(asking) - sum(map(int, counts))),
-        oldest=await _oldest(batch, anywhere, until, frozenset((State.PENDING,))),
+        oldest=await _oldest(batch, anywhere, until, unrouted=True),
     )
     return [
         unrouted,
@@ -65,13 +65,13 @@ async def read_waits(batch: Batch, catalog: Catalog, *, now: datetime | None = N
     ]
 
 
-async def _oldest(batch: Batch, ids: Sequence[str], until: datetime, states: frozenset[State]) -> timedelta:
-    """Return the age of the oldest of these queries that is in one of the states."""
-    fields = ("state", "reason", "created", "person_ms")
+async def _oldest(batch: Batch, ids: Sequence[str], until: datetime, *, unrouted: bool = False) -> timedelta:
+    """Return the age of the oldest of these queries that waits; ``unrouted``: of those that are in no domain yet."""
+    fields = ("state", "reason", "created", "person_ms", "domain")
     records = await asyncio.gather(*(batch.call("HMGET", wire.record_key(each), *fields) for each in ids))
     began = [
         float(created) + float(with_person or 0)
-        for state, reason, created, with_person in records
-        if state in states and reason not in _NOT_FOR_WORKERS and created
+        for state, reason, created, with_person, domain in records
+        if state in _WAITS and reason not in _NOT_FOR_WORKERS and created and not (unrouted and domain)
     ]
     return max(timedelta(), until - datetime.fromtimestamp(min(began) / 1000, UTC)) if began else timedelta()

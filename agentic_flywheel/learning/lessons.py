@@ -114,7 +114,7 @@ async def _keep(
         asker=asker.named if asker else "",
         shelf=shelf,
         kind=kind,
-        told=json.dumps({"kind": kind, "right": right, "good": good}),
+        told=json.dumps({"kind": kind, "right": right, "good": good}, ensure_ascii=False),
         most=_MOST[shelf],
         ttl=int(KEPT.total_seconds()),
     )

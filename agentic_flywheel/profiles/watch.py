@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentic_flywheel.errors import InvalidProfile, UnknownProfile
+from agentic_flywheel.places import nearest
 from agentic_flywheel.profiles.profile import Profile
 from agentic_flywheel.profiles.reading import NAME, SUFFIX, check_profile
 
@@ -51,10 +52,7 @@ class ProfileWatch:
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders of profiles that exist. A profile in an earlier folder hides one of the same name in a later."""
-        if self._explicit is not None:
-            places = [self._explicit.expanduser()]
-        else:
-            places = [(self._cwd or Path.cwd()) / PLACE, (self._home or Path.home()) / PLACE]
+        places = [self._explicit] if self._explicit is not None else nearest(PLACE, cwd=self._cwd, home=self._home)
         return tuple(dict.fromkeys(place for place in places if place.is_dir()))
 
     def get(self, name: str, owner: str) -> Profile:

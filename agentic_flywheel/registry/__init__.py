@@ -3,10 +3,12 @@
 from agentic_flywheel.registry.cascade import bundled_registry, find_registry
 from agentic_flywheel.registry.editing import add_flow, import_flows, update_flow, update_flows
 from agentic_flywheel.registry.reading import RegistryReading, Remark, check_registry, load_catalog, read_registry
+from agentic_flywheel.registry.variables import NamedVariable
 from agentic_flywheel.registry.watch import CatalogWatch
 
 __all__ = [
     "CatalogWatch",
+    "NamedVariable",
     "RegistryReading",
     "Remark",
     "add_flow",

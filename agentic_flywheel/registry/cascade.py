@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from agentic_flywheel.errors import InvalidRegistry
+from agentic_flywheel.places import nearest
 
 #: Where a registry lies below a working or home folder.
 PLACE = Path(".agentic_flywheel") / "flow-registry.yaml"
@@ -22,11 +23,7 @@ def find_registry(explicit: Path | None, *, cwd: Path | None = None, home: Path 
     Raises InvalidRegistry where a named file does not exist.
     """
     if explicit is not None:
-        named = explicit.expanduser()
-        if not named.is_file():
-            raise InvalidRegistry(str(named), 1, "(file)", "there is no such file")
-        return named
-    for folder in (cwd or Path.cwd(), home or Path.home()):
-        if (folder / PLACE).is_file():
-            return folder / PLACE
-    return bundled_registry()
+        if not explicit.is_file():
+            raise InvalidRegistry(str(explicit), 1, "(file)", "there is no such file")
+        return explicit
+    return next((path for path in nearest(PLACE, cwd=cwd, home=home) if path.is_file()), bundled_registry())

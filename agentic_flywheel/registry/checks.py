@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from agentic_flywheel.catalog import Flow, Policy
 from agentic_flywheel.http_flows import names_in
+from agentic_flywheel.openai_flows import SETTINGS, unfit_setting
+from agentic_flywheel.prices import Prices
 from agentic_flywheel.registry import entry as entries
 from agentic_flywheel.registry.derive import OLD_INTENTS
 from agentic_flywheel.registry.document import Odd, Where
@@ -80,6 +82,40 @@ def remarks_on_flows(flows: Mapping[str, Flow], found: Mapping[str, Entry]) -> I
         yield from (((*where, name), text) for name, text in _slips(found[key].fields, known))
 
 
+def remarks_on_requests(flows: Mapping[str, Flow], prices: Prices, found: Mapping[str, Entry]) -> Iterator[Fault]:
+    """Yield what a flow's server is never told, what it refuses, and what its answers will not say of their cost."""
+    for key, flow in flows.items():
+        if not flow.active:
+            continue
+        where, names = found[key].where, names_in(flow.request)
+        if unsent := sorted(flow.config.keys() - _sent(flow, names)):
+            yield (*where, "config"), f"has {', '.join(unsent)}, which is never sent: {_INSTEAD[flow.backend]}"
+        settings = {name: value for name, value in flow.config.items() if name in SETTINGS}
+        if flow.backend == "openai" and (unfit := unfit_setting(settings)):
+            yield (*where, "config"), f"{unfit}: every question is refused as it is"
+        if flow.request is not None and not any(name.startswith(("question", "form")) for name in names):
+            yield (*where, "request"), "has no place for {{question}}: its server is never told what is asked"
+        if flow.model is not None and prices.models and prices.of(flow.model) is None:
+            said = f"{flow.model} is none of `prices`: what its answers cost is unknown"
+            yield (*where, "model"), f"{said}, unless its server tells another name"
+
+
+#: What to do about a value of `config` that is never sent.
+_INSTEAD = {
+    "openai": "a setting of one server belongs to `sampling`, a text for the model to `system`",
+    "http": "the flow's `request` has no {{config.NAME}} for it",
+}
+
+
+def _sent(flow: Flow, names: Set[str]) -> Set[str]:
+    """Return what of its `config` a flow's server is sent; ``names``: those that stand for values in its request."""
+    if flow.backend == "openai":
+        return SETTINGS
+    if flow.backend == "http" and "config" not in names:
+        return {name for name in flow.config if f"config.{name}" in names}
+    return flow.config.keys()
+
+
 def _unremembered(flow: Flow) -> str | None:
     """Return what a flow's request lacks to be told of a conversation; None where it lacks nothing."""
     if flow.request is None or flow.memory == "none" or "history" in (names := names_in(flow.request)):
@@ -93,6 +129,8 @@ def remarks_on_values(odd: Mapping[Where, Odd], found: Mapping[str, Entry]) -> I
     """Yield the values that mean something else to YAML than they may to who wrote them, where we read them."""
     places = {entry.where: entry for entry in found.values()}
     for where, value in odd.items():
+        if value.kind == "anchor":
+            yield where, f"has the anchor {value.text} of another value; aliases below it mean this one"
         entry = next((places[where[:end]] for end in range(len(where)) if where[:end] in places), None)
         key = where[len(entry.where)] if entry else where[1] if where[0] == SECTION and len(where) > 1 else None
         if key not in (entries.MEANING if entry else POLICY_MEANING):
@@ -100,6 +138,8 @@ def remarks_on_values(odd: Mapping[Where, Odd], found: Mapping[str, Entry]) -> I
         is_text = key in entries.TEXTS
         if value.kind == "number" and not is_text:
             yield where, f"{value.text} is read as a number; in quotes it stays as it is written"
+        elif value.kind == "cut" and key in ("examples", "topics"):
+            yield where, f"{value.text[:60]} is read as a comment; in quotes it belongs to the question"
         elif value.kind == "null" and is_text:
             yield where, f"{value.text} is nothing; in quotes it is the word"
         elif value.kind == "truth" and key == "config":

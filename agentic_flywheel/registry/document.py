@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,14 +33,34 @@ _TRUTHS = frozenset({"yes", "no", "on", "off", "y", "n"})
 _DECIMAL = re.compile(r"[-+]?[0-9]+")
 #: Numbers that say no more than their value; of others, such as 010, 0x1F, 1_000 and 3.10, another may be meant.
 _CLEAR = re.compile(r"[-+]?(0|[1-9][0-9]*|0?\.[0-9]+|[1-9][0-9]*\.(0?|[0-9]*[1-9])|\.(inf|nan))", re.IGNORECASE)
+#: A comment behind a text in the same line.
+_COMMENT = re.compile(r"[ \t]*(#[^\r\n]*)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NULL = frozenset({"null", "Null", "NULL"})
+#: What to do about what the reader of YAML stumbles over, by a part of what it says.
+_ADVICE = {
+    "found character '\\t'": "put spaces in the place of tabs: YAML indents by spaces",
+    "that cannot start any token": "put a text that begins with it in quotes",
+    "found undefined alias": "put a text that begins with `*` in quotes",
+    "mapping values are not allowed here": "a space follows the colon of a key; put a text that holds `: ` in quotes",
+    "could not find expected ':'": "each line of a mapping is a key, a colon and a space",
+    "expected a comment or a line break": "put a text that begins with `|` or `>` in quotes",
+    "found unknown escape character": "in double quotes a backslash has a meaning: put the text in single quotes",
+    "but found '<block mapping start>'": "this line is indented less than those above it, and ends none of them",
+    "but found another document": "a registry has one document: remove the line `---`",
+    "expected <block end>, but found '<scalar>'": "a text that begins with a quote or a bracket has to end with it",
+    "found unexpected end of stream": "a quote or a bracket is not closed",
+}
+#: White space at the beginning of a line that is no indentation to YAML.
+_OTHER_SPACE = re.compile(r"[ \t]*([^\S \t\r\n])")
+_WIDE_COLON = "\uff1a"
+_IS_WIDE_COLON = f"{_WIDE_COLON} is a full-width colon, YAML has `:`"
 
 
 class Odd(NamedTuple):
     """A value without quotes that says one thing to YAML and may say another to who wrote it."""
 
-    kind: Literal["number", "null", "truth"]
+    kind: Literal["number", "null", "truth", "cut", "anchor"]
     text: str
 
 
@@ -100,24 +121,31 @@ def document_of(path: Path, raw: bytes) -> Document:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as refused:
         line = raw.count(b"\n", 0, refused.start) + 1
-        return _unreadable(path, _WIDE if _is_wide(raw) else "is not UTF-8", line=line)
+        return _unreadable(path, _WIDE if _is_wide(raw) else "is not UTF-8; save it as UTF-8", line=line)
     if _is_wide(raw):
         return _unreadable(path, _WIDE)
     try:
-        root = YAML().compose(text)
+        yaml = YAML()
+        # It would warn on stderr; a remark says it with its line.
+        yaml.composer.warn_double_anchors = False
+        root = yaml.compose(text)
     except MarkedYAMLError as refused:
-        return _unreadable(path, f"is not YAML: {refused.problem}", text=text, line=_line(refused))
+        line = _line(refused)
+        return _unreadable(path, f"is not YAML: {refused.problem}{_advice(refused, text, line)}", text=text, line=line)
     except ReaderError as refused:
         line = text.count("\n", 0, refused.position) + 1
         return _unreadable(path, f"is not YAML: it holds U+{ord(text[refused.position]):04X}", text=text, line=line)
-    except (YAMLError, ValueError) as refused:
+    except (YAMLError, ValueError, AssertionError) as refused:  # the last: of a version of YAML that it does not know
         return _unreadable(path, f"is not YAML: {str(refused).splitlines()[0]}", text=text)
     except RecursionError:
         return _unreadable(path, "is nested too deeply", text=text)
     if not isinstance(root, MappingNode):
         what = "is empty" if root is None else "is a list" if isinstance(root, SequenceNode) else "is a single value"
-        return _unreadable(path, f"{what}; it should be a mapping with the section `operational_flows`", text=text)
-    reader = _PlainData(path)
+        wide = f"; {_IS_WIDE_COLON}" if _WIDE_COLON in text else ""
+        return _unreadable(
+            path, f"{what}; it should be a mapping with the section `operational_flows`{wide}", text=text
+        )
+    reader = _PlainData(path, text)
     try:
         data = reader.value(root, ())
     except _TooMuch:
@@ -132,19 +160,25 @@ class _TooMuch(Exception):
 class _PlainData:
     """Turns composed nodes into plain data and notes the line of each key."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str) -> None:
         self.path = path
+        self._text = text
         self.lines: dict[Where, int] = {}
         self.faults: list[InvalidRegistry] = []
         self.odd: dict[Where, Odd] = {}
         self._left = MAX_VALUES
         self._open: set[int] = set()
+        self._anchors: dict[str, Node] = {}
 
     def value(self, node: Node, where: Where) -> Any:
         self._left -= 1
         if self._left < 0 or id(node) in self._open:
             raise _TooMuch
         self.lines.setdefault(where, node.start_mark.line + 1)
+        if node.anchor:
+            if self._anchors.get(node.anchor, node) is not node:
+                self.odd[where] = Odd("anchor", f"&{node.anchor}")
+            self._anchors[node.anchor] = node
         if isinstance(node, ScalarNode):
             return self._scalar(node, where)
         kind = str(node.tag).removeprefix(_TAG)
@@ -180,6 +214,9 @@ class _PlainData:
             if fault := texts.fault_in(name):
                 self._refuse(key, where, f"has a key that is not acceptable: {fault}")
                 continue
+            if key.style is None and name[:1].isspace():
+                self._refuse(key, (*where, name.strip()), _indented(name[0]))
+                continue
             if name in own:
                 self._refuse(key, (*where, name), f"is given twice, first in line {self.lines[(*where, name)]}")
                 continue
@@ -206,6 +243,8 @@ class _PlainData:
             case "str" | "timestamp" | "value":
                 if node.style is None and text.lower() in _TRUTHS:
                     self.odd[where] = Odd("truth", text)
+                elif node.style is None and (comment := _COMMENT.match(self._text, node.end_mark.index)):
+                    self.odd[where] = Odd("cut", comment[1])
                 if fault := texts.fault_in(text):
                     self._refuse(node, where, fault)
                 return text
@@ -243,6 +282,21 @@ _WIDE = "is UTF-16 or UTF-32; save it as UTF-8"
 def _is_wide(raw: bytes) -> bool:
     """Whether a text has two or four bytes a character: it has a mark, or its first characters have empty halves."""
     return raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or 0 in raw[:4]
+
+
+def _advice(refused: MarkedYAMLError, text: str, line: int) -> str:
+    near = text.splitlines()[max(0, line - 2) : line]
+    if any(_WIDE_COLON in each for each in near):
+        return f"; {_IS_WIDE_COLON}"
+    if found := next(filter(None, map(_OTHER_SPACE.match, near)), None):
+        return f"; a line here {_indented(found[1])}"
+    return next((f"; {advice}" for part, advice in _ADVICE.items() if part in str(refused.problem)), "")
+
+
+def _indented(space: str) -> str:
+    return (
+        f"begins with U+{ord(space):04X} ({unicodedata.name(space, 'a space').lower()}): YAML indents by plain spaces"
+    )
 
 
 def _line(refused: MarkedYAMLError) -> int:

@@ -122,8 +122,11 @@ def flow_of(entry: Entry, servers: Mapping[str, FlowServer | None]) -> tuple[Flo
 
 def _on_server(values: dict[str, Any], entry: Entry, servers: Mapping[str, FlowServer | None]) -> Iterator[Fault]:
     """Yield what is wrong with a flow's server and backend, and put into ``values`` what they mean."""
-    server = values.get("server")
+    server = as_text(values.get("server"))
     plain = values.get("backend") is None
+    if server is not None and not isinstance(server, str):
+        yield (*entry.where, "server"), f"should be {MEANING['server']}"
+        return
     if isinstance(server, str) and not server.startswith(_SCHEMES):
         plain = False
         if server not in servers:
@@ -138,7 +141,10 @@ def _on_server(values: dict[str, Any], entry: Entry, servers: Mapping[str, FlowS
     if kind is None:
         return  # the validator says so
     for other, names in KEYS_OF_BACKENDS.items():
-        for name in names if other != kind else ():
+        # A model names the price of any flow's tokens.
+        for name in names:
+            if name in ("model", *KEYS_OF_BACKENDS[kind]):
+                continue
             # An older registry may have such a key for itself: of a flow that speaks of no backend it means nothing.
             if values.pop(name, None) is not None and not plain:
                 yield (*entry.where, name), f"is a key of `backend: {other}`, and this flow is of `{kind}`"
@@ -150,7 +156,7 @@ def _on_server(values: dict[str, Any], entry: Entry, servers: Mapping[str, FlowS
     values.setdefault("id", entry.key)
     if server is None:
         yield (*entry.where, "server"), f"is missing: {MEANING['server']}"
-    elif not is_address(str(values["server"])):
+    elif values.get("served_by") is None and not is_address(server):
         yield (*entry.where, "server"), f"should be {MEANING['server']} and names a host, without `?` and `#`"
     for name in NEEDED.get(kind, ()):
         if values.get(name) is None:
@@ -214,6 +220,8 @@ def _fault(refused: ErrorDetails, entry: Entry) -> Fault:
     # pydantic names a mapping's bad key with the key and a marker.
     way = tuple(step for step in refused["loc"] if step != "[key]")
     told = f"should be {MEANING[name]}{_misread(entry.fields, way)}"
+    if name == "sampling" and refused["type"] == "value_error":
+        told = str(refused["ctx"]["error"])  # which setting, and what it should be
     return (*entry.where, *(way if name != "key" else ())), told
 
 
@@ -226,7 +234,7 @@ def _misread(given: Any, way: tuple[int | str, ...]) -> str:
     if len(way) < 2 or not isinstance(way[-1], int):
         return ""
     if isinstance(given, dict):
-        return "; `: ` in this one makes it a mapping: put it in quotes"
+        return "; `: `, `{` or `? ` in this one makes it a mapping: put it in quotes"
     if isinstance(given, list):
         return "; this one is a list itself: put it in quotes"
     return "; this one is null: put it in quotes, or remove it" if given is None else ""

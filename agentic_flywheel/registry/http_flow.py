@@ -72,6 +72,8 @@ def http_faults(given: Mapping[str, Any], where: Where) -> Iterator[Fault]:
         yield from _of_request(template, (*where, "request"))
         if template.abort is not None:
             yield from _of_request(template.abort, (*where, "request", "abort"), known=_LATER)
+        if template.probe is not None:
+            yield from _of_path(template.probe.path, (*where, "request", "probe", "path"), frozenset({"flow_id"}))
     if isinstance(place := read.get("answer"), AnswerPlace):
         yield from _of_answer(place, (*where, "answer"))
         if place.late is not None and template is not None:
@@ -114,9 +116,7 @@ def _of_request(template: HttpRequest, where: Where, *, known: frozenset[str] = 
     members = known == NAMES
     single = known - _MANY
     yield from _unknown(template.body, (*where, "body"), known, members=members, many=True)
-    yield from _unknown(template.path, (*where, "path"), single, members=members)
-    if {".", ".."} & set(template.path.partition("?")[0].split("/")):
-        yield (*where, "path"), "has a step `.` or `..`: name the path itself"
+    yield from _of_path(template.path, (*where, "path"), single, members=members)
     if template.body is not None and template.method == "GET":
         yield (*where, "body"), "goes with no GET: name another `method`, or put the values behind a `?` of the path"
     for name, text in template.headers.items():
@@ -133,6 +133,12 @@ def _of_request(template: HttpRequest, where: Where, *, known: frozenset[str] = 
                 "has `${`: variables stand in the headers of the server, here {{key}} stands for the flow's key",
             )
         yield from _unknown(text, place, (_LATER | {"key", "session_id"}) if members else (_LATER | {"key"}))
+
+
+def _of_path(path: str, where: Where, known: frozenset[str], *, members: bool = False) -> Iterator[Fault]:
+    yield from _unknown(path, where, known, members=members)
+    if {".", ".."} & set(path.partition("?")[0].split("/")):
+        yield where, "has a step `.` or `..`: name the path itself"
 
 
 def _unknown(

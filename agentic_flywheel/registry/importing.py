@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.backends import ListedFlow
+from agentic_flywheel.backends.flowise.forms import unlike
 from agentic_flywheel.backends.flowise.models import Chatflow, ServerRate
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.given import Slug
@@ -41,11 +42,14 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class FlowProposal:
-    """What becomes of one flow of the server. ``change``: `skip` where it cannot be in a registry at all."""
+    """What becomes of one flow of the server, or of the registry.
+
+    ``change``: `skip` where it cannot be in a registry at all, `gone` where the registry alone has it.
+    """
 
     key: str
     listed: Listed | ListedFlow
-    change: Literal["add", "update", "none", "skip"]
+    change: Literal["add", "update", "none", "skip", "gone"]
     #: What is written, as the file has it.
     fields: dict[str, Any]
     #: What the registry says of the same now.
@@ -68,12 +72,17 @@ def selected(listed: Iterable[Listed], wanted: Sequence[str]) -> tuple[list[List
     if not wanted:
         return flows, []
 
-    def fits(each: Listed, pattern: str) -> bool:
-        names = (each.flow.id, _plain(each.flow.name, _NAME), slug(_plain(each.flow.name, _NAME)))
-        return any(fnmatchcase(name.casefold(), pattern.casefold()) for name in names)
+    def fitting(each: Listed, pattern: str) -> bool:
+        name = _plain(each.flow.name, _NAME)
+        return fits(pattern, each.flow.id, name, slug(name))
 
-    found = [each for each in flows if any(fits(each, pattern) for pattern in wanted)]
-    return found, [pattern for pattern in wanted if not any(fits(each, pattern) for each in flows)]
+    found = [each for each in flows if any(fitting(each, pattern) for pattern in wanted)]
+    return found, [pattern for pattern in wanted if not any(fitting(each, pattern) for each in flows)]
+
+
+def fits(pattern: str, *names: str) -> bool:
+    """Return whether one of a flow's names fits a pattern (``*`` and ``?``), in any case."""
+    return any(fnmatchcase(name.casefold(), pattern.casefold()) for name in names)
 
 
 def proposals(
@@ -90,17 +99,14 @@ def proposals(
     ``catalog``: the registry's; None: there is none. ``url``: the server's address; ``base``: that of the flows that
     name no ``server``; ``name``: what the registry calls the server, where it has it. ``domain``: that of all new
     flows, by default each one's own.
-    by default each one's own.
     """
-    flows, usual = catalog.flows if catalog else {}, _root(base or url)
-    server = name or (None if _root(url) == usual else _root(url))
+    server = name or (None if _root(url) == _root(base or url) else _root(url))
     known: dict[str, list[Flow]] = {}
-    for flow in flows.values():
-        if (_root(flow.server) if flow.server else usual) == _root(url):
-            known.setdefault(flow.id, []).append(flow)
+    for flow in flows_at(catalog, url=url, base=base):
+        known.setdefault(flow.id, []).append(flow)
     # Whatever the server's order is, keys are given in the same one.
     ordered = sorted(listed, key=lambda each: (_plain(each.flow.name, _NAME).casefold(), each.flow.id))
-    taken, found = set(flows), list[FlowProposal]()
+    taken, found = set(catalog.flows if catalog else ()), list[FlowProposal]()
     for each in ordered:
         if each.flow.id in known:
             found += [_update(flow, each) for flow in known[each.flow.id]]
@@ -112,6 +118,13 @@ def proposals(
             taken.add(new.key)
             found.append(new)
     return found
+
+
+def flows_at(catalog: Catalog | None, *, url: str, base: str | None) -> list[Flow]:
+    """Return the registry's flows that are at the server of this address; ``base`` as for ``proposals``."""
+    usual = _root(base or url)
+    flows = catalog.flows.values() if catalog else ()
+    return [each for each in flows if (_root(each.server) if each.server else usual) == _root(url)]
 
 
 def is_slug(text: str) -> bool:
@@ -173,9 +186,13 @@ def _update(flow: Flow, listed: Listed) -> FlowProposal:
     if listed.streams is False and "streaming" not in said:
         fields["streaming"] = False
     why = listed.flow.unusable or odd
-    notes = (f"it takes questions here, but {why}",) if why and flow.active else ()
+    notes: list[str] = []
+    if flow.active and why:
+        notes.append(f"it takes questions here, but {why}")
+    elif flow.active and flow.form:
+        notes += unlike(flow.form, listed.flow.form)
     before = {"name": flow.name} if "name" in fields else {}
-    return FlowProposal(flow.key, listed, "update" if fields else "none", fields, before, notes)
+    return FlowProposal(flow.key, listed, "update" if fields else "none", fields, before, tuple(notes))
 
 
 def _odd_form(flow: Chatflow) -> str:
@@ -186,7 +203,10 @@ def _odd_form(flow: Chatflow) -> str:
 
 def _key(flow: Chatflow, name: str, taken: set[str]) -> tuple[str, list[str]]:
     """Return a key for a new flow that no other has: from its name, or else from its id."""
-    return free_key(slug(name)[:_KEY].strip("-") or f"flow-{slug(flow.id)[:8].strip('-')}", taken)
+    wanted = slug(name)[:_KEY].strip("-")
+    # A number that is left of a name in another script says nothing.
+    said = name.isascii() or any(letter.isalpha() for letter in wanted)
+    return free_key(wanted if wanted and said else f"flow-{slug(flow.id)[:8].strip('-')}", taken)
 
 
 def free_key(wanted: str, taken: set[str]) -> tuple[str, list[str]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from agentic_flywheel.backends import ListedFlow
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.registry.derive import slug
-from agentic_flywheel.registry.importing import FlowProposal, free_key, one_text
+from agentic_flywheel.registry.importing import FlowProposal, fits, free_key, one_text
 
 #: What a person has to add to a model: a server says nothing of what it is for.
 _TO_SAY = "say what people may ask it (`description`, `examples`), and what it is told (`system`)"
@@ -19,11 +18,8 @@ def chosen(listed: Iterable[ListedFlow], wanted: Sequence[str]) -> tuple[list[Li
     """Return the models whose name fits one of the patterns (``*`` and ``?``), and the patterns that fit nothing."""
     flows = list(listed)
 
-    def fits(each: ListedFlow, pattern: str) -> bool:
-        return any(fnmatchcase(name.casefold(), pattern.casefold()) for name in (each.id, each.name) if name)
-
-    found = [each for each in flows if any(fits(each, pattern) for pattern in wanted)]
-    return found, [pattern for pattern in wanted if not any(fits(each, pattern) for each in flows)]
+    found = [each for each in flows if any(fits(pattern, each.id, each.name) for pattern in wanted)]
+    return found, [pattern for pattern in wanted if not any(fits(pattern, each.id, each.name) for each in flows)]
 
 
 def model_proposals(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentic_flywheel.catalog import Catalog, Flow, revision_of
+from agentic_flywheel.cutting import cut_words
 from agentic_flywheel.errors import InvalidRegistry
 from agentic_flywheel.registry import checks
 from agentic_flywheel.registry.document import Document, dotted, read_document
@@ -14,6 +15,7 @@ from agentic_flywheel.registry.policy import SECTION, policy_of
 from agentic_flywheel.registry.prices import prices_of
 from agentic_flywheel.registry.sections import Entry, Misplaced, entries_of
 from agentic_flywheel.registry.servers import servers_of
+from agentic_flywheel.registry.variables import NamedVariable, variables_in
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class RegistryReading:
     catalog: Catalog | None
     faults: tuple[InvalidRegistry, ...] = ()
     warnings: tuple[Remark, ...] = ()
+    #: The environment variables that it names, by line.
+    variables: tuple[NamedVariable, ...] = ()
 
     def catalog_or_raise(self) -> Catalog:
         """Return the catalog. Raises the first fault."""
@@ -97,12 +101,12 @@ def reading_of(document: Document) -> RegistryReading:
     if not broken:
         faults += checks.between_flows(flows, meant, found)
     remarks += checks.remarks_on_flows(flows, found)
+    remarks += checks.remarks_on_requests(flows, prices, found)
     remarks += checks.remarks_on_values(document.odd, found)
     remarks += checks.remarks_on_policy(document.data.get(SECTION))
     every = [*document.faults, *(document.fault(where, reason) for where, reason in faults)]
-    warnings = sorted(
-        (Remark(document.line_of(where), dotted(where), text) for where, text in remarks), key=lambda each: each.line
-    )
+    remarked = (Remark(document.line_of(where), cut_words(dotted(where)), cut_words(text)) for where, text in remarks)
+    warnings = sorted(remarked, key=lambda each: each.line)
     if every:
         return RegistryReading(None, tuple(sorted(every, key=lambda each: each.line)), tuple(warnings))
     named = {name: server for name, server in servers.items() if server is not None}
@@ -114,7 +118,11 @@ def reading_of(document: Document) -> RegistryReading:
         source=str(document.path),
         revision=revision_of(flows, meant, named),
     )
-    return RegistryReading(catalog, (), tuple(warnings))
+    variables = [
+        NamedVariable(document.line_of(where), dotted(where), name, its, without)
+        for where, name, its, without in variables_in(servers, flows, found, meant)
+    ]
+    return RegistryReading(catalog, (), tuple(warnings), tuple(sorted(variables, key=lambda each: each.line)))
 
 
 def _clash(flow: Flow, flows: dict[str, Flow]) -> str:

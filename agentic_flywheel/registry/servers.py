@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agentic_flywheel.addresses import holds_login, is_address
 from agentic_flywheel.given import Slug
+from agentic_flywheel.places import expanded
 from agentic_flywheel.registry.document import Where
 from agentic_flywheel.registry.entry import Fault
 from agentic_flywheel.servers import BACKENDS, VARIABLE, FlowServer
@@ -61,7 +62,11 @@ def servers_of(data: dict[str, Any], folder: Path) -> tuple[dict[str, FlowServer
         wrong += _conflicts(server, where)
         faults += wrong
         if server.ca_file is not None:
-            path = folder / Path(server.ca_file).expanduser()
+            try:
+                path = folder / expanded(Path(server.ca_file))
+            except ValueError as refused:
+                faults.append(((*where, "ca_file"), str(refused)))
+                continue
             server = server.model_copy(update={"ca_file": str(path)})
         servers[name] = server
     return servers, faults

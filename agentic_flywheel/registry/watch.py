@@ -15,6 +15,7 @@ from agentic_flywheel.errors import InvalidRegistry
 from agentic_flywheel.registry.cascade import find_registry
 from agentic_flywheel.registry.document import content_of, document_of
 from agentic_flywheel.registry.reading import RegistryReading, Remark, reading_of
+from agentic_flywheel.registry.variables import NamedVariable
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,11 @@ class CatalogWatch:
     def warnings(self) -> tuple[Remark, ...]:
         """What is worth a remark in the file as it was last seen."""
         return self._reading.warnings
+
+    @property
+    def variables(self) -> tuple[NamedVariable, ...]:
+        """The environment variables that the file as it was last seen names."""
+        return self._reading.variables
 
     def _look(self) -> None:
         if not self._turn.acquire(blocking=False):

@@ -27,7 +27,7 @@ _STEPS = 127
 class Alignment:
     """The tokens of a set of texts, ready to be aligned with a question's."""
 
-    def __init__(self, texts: Sequence[Sequence[int]], table: npt.NDArray[np.int8], rarity: Rarity) -> None:
+    def __init__(self, texts: Sequence[Sequence[int]], table: npt.NDArray[np.int8], rarity: Rarity[int]) -> None:
         self.size = len(texts)
         self._table = table
         # A text without tokens aligns with nothing; one stand-in token keeps its place.

@@ -33,6 +33,7 @@ _HINTS = (
     ),
     *(f" {word} " for word in ("And", "AND", "But", "BUT", "Plus", "Versus", "Then")),
 )
+_ASCII_HINTS = tuple(hint for hint in _HINTS if hint.isascii())
 _DETERMINER = re.compile(r"\b(?:the|a|an|our|my|your|their|its|this|these|both|any|some)\b\s+", re.I)
 #: A clause begins with a question word, a helping verb or a subject; or it is a command: a verb and its object.
 _CLAUSE_START = re.compile(
@@ -68,7 +69,7 @@ def cuts(question: str) -> list[Cut]:
     """
     question = " ".join(question.split())
     # Most questions have no joint: a look at the whole is quicker than a search.
-    if not any(hint in question for hint in _HINTS):
+    if not any(map(question.__contains__, _ASCII_HINTS if question.isascii() else _HINTS)):
         return []
     found = []
     for joint in list(_JOINTS.finditer(question))[:_CUTS]:

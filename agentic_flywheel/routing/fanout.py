@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Target
+from agentic_flywheel.routing.belonging import doubted
 from agentic_flywheel.routing.clauses import cuts
 from agentic_flywheel.routing.features import clip
 from agentic_flywheel.routing.router import FittedRouter
@@ -33,7 +34,7 @@ def several_domains(question: str, router: FittedRouter, catalog: Catalog) -> tu
         second = _side(cut.second, router, catalog, least) if first is not None else None
         if first is None or second is None or first.target.domain == second.target.domain:
             continue
-        if first.alike(second) <= _SAME or min(first.target.confidence, second.target.confidence) >= needed:
+        if first.alike(second) <= _SAME or min(first.chance, second.chance) >= needed:
             for side in (first.target, second.target):
                 if side.domain not in found or found[side.domain].confidence < side.confidence:
                     found[side.domain] = side
@@ -42,9 +43,10 @@ def several_domains(question: str, router: FittedRouter, catalog: Catalog) -> tu
 
 
 class _Side(NamedTuple):
-    """One part of a question: the flow for it, and the probability of each domain."""
+    """One part of a question: the flow for it, and the probability of its domain and of each."""
 
     target: Target
+    chance: float
     domains: dict[str, float]
 
     def alike(self, other: _Side) -> float:
@@ -65,5 +67,7 @@ def _side(part: str, router: FittedRouter, catalog: Catalog, least: float) -> _S
     domain = catalog.routable[best].domain
     if domains[domain] < least:
         return None
+    chance = min(1.0, domains[domain])
+    confidence = doubted(chance, reading.belonging, catalog.policy)
     topic = router.topic(reading, best).topic
-    return _Side(Target(flow=best, domain=domain, confidence=min(1.0, domains[domain]), topic=topic), domains)
+    return _Side(Target(flow=best, domain=domain, confidence=confidence, topic=topic), chance, domains)

@@ -1,8 +1,9 @@
-"""How alike two texts are by the words they share: tf-idf over words and pairs of neighbouring words."""
+"""How alike two texts are by what they share, weighed by tf-idf: words and their pairs, or words and their parts."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import regex  # type: ignore[import-untyped]
 
+from agentic_flywheel.routing.rarity import Rarity
 from agentic_flywheel.routing.words import unspaced
 
 Vector = npt.NDArray[np.float32]
@@ -21,9 +23,11 @@ _HEAD, _TAIL = 1500, 500
 #: A gram that more than one text in so many holds is kept as a whole row: adding that is quicker than picking. Where
 #: all rows together have no more numbers than this (4 MB), every gram is, in one table.
 _SPARSE, _DENSE = 24, 1_000_000
-#: Parts of words are so many characters long; shorter words have none.
-_PART, _HAS_PARTS = 3, 4
-_SYLLABLES = regex.compile(r"\p{Hangul}{2,}")
+#: Parts of words are so many letters long; shorter words have none.
+_PARTS, _HAS_PARTS = (3, 4), 4
+#: Characters of a script without spaces count with so many in a row.
+_NEIGHBOURS = (2, 3)
+_HANGUL = regex.compile(r"\p{Hangul}+")
 
 
 def clip(text: str) -> str:
@@ -32,23 +36,26 @@ def clip(text: str) -> str:
 
 
 def grams(said: list[str], *, parts: bool = False) -> list[str]:
-    """Return the words of a text and the pairs of neighbours; with ``parts`` also what words have in common inside.
+    """Return the words of a text with the pairs of neighbours; with ``parts``, with the parts of words instead.
 
-    Where words are written without spaces, three neighbouring characters count too. Parts of words find a stem
-    under its endings, and a word within a compound.
+    Parts find a stem under its endings, and a word within a compound. A Korean syllable counts as its two or three
+    letters. Where words are written without spaces, two and three neighbouring characters stand for a word.
     """
-    found = [*said, *map(" ".join, pairwise(said))]
     if not parts:
-        return found
-    for first, second, third in zip(said, said[1:], said[2:], strict=False):
-        if unspaced(first) and unspaced(second) and unspaced(third):
-            found.append(f"{first} {second} {third}")
+        return [*said, *map(" ".join, pairwise(said))]
+    found = list(said)
+    apart = [not unspaced(word) for word in said]
+    if not all(apart):
+        found += [
+            " ".join(said[at : at + size])
+            for size in _NEIGHBOURS
+            for at in range(len(said) - size + 1)
+            if not any(apart[at : at + size])
+        ]
     for word in said:
-        if len(word) >= _HAS_PARTS:
-            found += [f"_{word[at : at + _PART]}" for at in range(len(word) - _PART + 1)]
-        if _SYLLABLES.match(word):
-            # Most Korean stems have two syllables.
-            found.append(f"_{word[:2]}")
+        letters = unicodedata.normalize("NFD", word) if _HANGUL.fullmatch(word) else word
+        if len(letters) >= _HAS_PARTS:
+            found += [f"_{letters[at : at + size]}" for size in _PARTS for at in range(len(letters) - size + 1)]
     return found
 
 
@@ -100,11 +107,17 @@ class WordIndex:
         return None, row
 
     @classmethod
-    def of(cls, texts: Sequence[list[str]], *, parts: bool = False) -> WordIndex:
-        """Index texts, given as their words; idf is smoothed as if one more text held every gram."""
+    def of(cls, texts: Sequence[list[str]], *, rarity: Rarity[str] | None = None) -> WordIndex:
+        """Index texts, given as their words; idf is smoothed as if one more text held every gram.
+
+        With ``rarity``, words have parts, and each gram counts by its rarity besides.
+        """
+        parts = rarity is not None
         counted = [Counter(grams(said, parts=parts)) for said in texts]
         counts = Counter(gram for each in counted for gram in each)
         idf = {gram: math.log((1 + len(texts)) / (1 + count)) + 1 for gram, count in counts.items()}
+        if rarity is not None:
+            idf = {gram: own * rarity.of(gram) for gram, own in idf.items()}
         number = {gram: at for at, gram in enumerate(counts)}
         column: list[int] = []
         row: list[int] = []

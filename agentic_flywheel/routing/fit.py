@@ -23,10 +23,11 @@ import numpy.typing as npt
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import EncoderUnavailable
 from agentic_flywheel.routing.alignment import Alignment
+from agentic_flywheel.routing.belonging import UNDOUBTED, belonging_of
 from agentic_flywheel.routing.corpus import Corpus, Kind, corpus_of
 from agentic_flywheel.routing.encoder import Encoder, StaticEncoder, table_for
-from agentic_flywheel.routing.features import WordIndex, clip
-from agentic_flywheel.routing.rarity import rarity_of
+from agentic_flywheel.routing.features import WordIndex, clip, grams
+from agentic_flywheel.routing.rarity import Rarity, rarity_of
 from agentic_flywheel.routing.router import Calibration, FittedRouter, flow_starts, kernel
 from agentic_flywheel.routing.store import FitStore
 from agentic_flywheel.routing.words import words
@@ -170,7 +171,7 @@ def measure(texts: Sequence[str], table: StaticEncoder, corpus: Corpus, encoder:
     tokens = [table.tokens(each) for each in said]
     rarity = rarity_of((table.tokens(words(clip(each.text))), each.intent) for each in corpus.samples)
     table = table.weighing(rarity)
-    index = WordIndex.of(said, parts=not table.english)
+    index = WordIndex.of(said, rarity=None if table.english else _rarity_of_parts(corpus))
     alignment = Alignment(tokens, table.table, rarity)
     dense = np.array([table.mean(each) for each in tokens]) if encoder is None else encoder.encode(texts)
     lexical, aligned = np.empty((2, len(texts), len(texts)), np.float32)
@@ -181,6 +182,10 @@ def measure(texts: Sequence[str], table: StaticEncoder, corpus: Corpus, encoder:
     meaning = dense @ dense.T
     shortcut = _shortcut(meaning, lexical, aligned)
     return Measured(table, index, alignment, dense, kernel(encoder or table, lexical, meaning, aligned), shortcut)
+
+
+def _rarity_of_parts(corpus: Corpus) -> Rarity[str]:
+    return rarity_of((grams(words(clip(each.text)), parts=True), each.intent) for each in corpus.samples)
 
 
 def _shortcut(meaning: Vector, wording: Vector, aligned: Vector) -> tuple[float, float, float]:
@@ -206,7 +211,10 @@ def learn(gram: Vector, corpus: Corpus) -> Learned:
     every = _leave_out(gram, weights, trust, labels)
     asked = np.array([sample.asked for sample in corpus.samples])
     left_out = LeftOut(every.scores[asked], every.intents[asked], every.nearest[asked])
-    return Learned(weights, left_out, every, calibrate(left_out, flow_starts(corpus.intents)))
+    starts = flow_starts(corpus.intents)
+    flows = np.searchsorted(starts, labels, side="right")
+    calibration = replace(calibrate(left_out, starts), belonging=belonging_of(gram, flows, asked))
+    return Learned(weights, left_out, every, calibration)
 
 
 def _solve(gram: Vector, labels: npt.NDArray[np.int64], trust: Matrix, intents: int) -> Vector:
@@ -255,9 +263,9 @@ def calibrate(left_out: LeftOut, starts: npt.NDArray[np.int64]) -> Calibration:
         temperature *= 1 + _ONE_FEWER * math.sqrt(intents) / count
     if count < 2:
         # Nothing to measure by: nothing is foreign.
-        return Calibration(temperature, (0.0, 1.0), (0.0, 1.0), -100.0)
+        return Calibration(temperature, (0.0, 1.0), (0.0, 1.0), -100.0, UNDOUBTED)
     top = left_out.scores.max(1)
-    usual = Calibration(temperature, _spread(top), _spread(left_out.nearest), 0.0)
+    usual = Calibration(temperature, _spread(top), _spread(left_out.nearest), 0.0, UNDOUBTED)
     seen = [usual.familiarity(score, near) for score, near in zip(top, left_out.nearest, strict=True)]
     return replace(usual, foreign_below=float(np.quantile(seen, _FOREIGN_SHARE)) - _GUESSED / (count + 10))
 

@@ -7,20 +7,23 @@ then in a word that only looks like one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import regex  # type: ignore[import-untyped]
 
 from agentic_flywheel.routing.korean import noun
-from agentic_flywheel.routing.words import words
+from agentic_flywheel.routing.words import typed, words
 
 _HANGUL = regex.compile(r"\p{Hangul}+")
 _SEMITIC = regex.compile(r"[\p{Arabic}\p{Hebrew}]+")
+#: Languages that write their vowels in Arabic letters (Kurdish, Uyghur) have endings as others have.
+_VOWELLED = regex.compile("[ەێۆۇۈ]")
 #: "And", "so", "in", "like", "for" and the article, in the order in which they precede an Arabic or Hebrew word.
 _BEFORE = regex.compile(r"[وف]?(?:[بك]?ال|لل|[بكلس])?|ו?[בכלמש]?ה?")
 _LONGEST_BEFORE = 4
 #: What follows one: possessives, the plural, the dual; those of Persian and Urdu, which have the same letters.
 _AFTER = regex.compile(
-    r"(?<=..)(?:هايي|هايم|هايت|هايش|هاي|اش|يں|وں|ياں|"
+    r"(?<=..)(?:هايمان|هايتان|هايشان|هايي|هايم|هايت|هايش|هاي|اش|(?<=ه)ام|(?<=....)(?:مان|تان|شان|[متش])|يں|وں|ياں|"
     r"تها|تهم|تنا|تك|ته|تي|ات|ون|ين|ان|ها|هم|هن|كم|نا|ه|ك|ي|ים|ות|תי|נו|י|ך|ו|ה)$"
 )
 #: A letter is a consonant with its vowel, eight in a row for each consonant. Endings (the article, possessives) change
@@ -28,17 +31,34 @@ _AFTER = regex.compile(
 _ETHIOPIC = regex.compile(r"\p{Ethiopic}+")
 _ETHIOPIC_STEM = 3
 _PREPOSITIONS = frozenset("በለየከ")
-#: A stem has so many letters at least; an ending is no longer than the stem, and no more than so many letters.
+#: A stem has so many letters at least, and more than its ending, which has no more than so many.
 _STEM, _ENDING = 4, 7
+#: Endings may follow each other behind a stem of so many letters, up to so many letters together.
+_LONG_STEM, _ENDINGS = 6, 10
 #: Both parts of a compound have so many letters at least.
 _COMPOUND = 4
-_VOWELS = frozenset("aeiouyáéíóúýàèìòùâêîôûäëïöüãõåæøąęėįųūőűāēīаеиоуыэюяіїєαεηιουωაეიოუ")
+_VOWELS = "aeiouyáéíóúýàèìòùâêîôûäëïöüãõåæøąęėįųūőűāēīаеиоуыэюяіїєαεηιουωაეიოუ"
 #: In scripts of India a word's last sound is a sign: a vowel's, or the virama, which says that there is none. An ending
 #: takes its place, and has so many signs and letters at most.
 _SIGNS = regex.compile(r"[\u0900-\u0df6&&\p{M}]", regex.V1)
-_SIGNED = 6
+_SIGNED, _SIGNED_STEM = 6, 3
+#: A keyword's own ending, which others replace: a vowel, one with an s ("λογαριασμός, λογαριασμού"), a sign of India.
+_OWN_ENDING = regex.compile(rf"(?:ம்|[{_VOWELS}][sσ]?|[\u0900-\u0df6&&\p{{M}}])$", regex.V1)
+#: How a noun's last sounds change before an ending: an s is left out ("rēķins, rēķinu"), or the vowel before the last
+#: consonant ("рахунок, рахунку"); two consonants become one ("paketti, paketissa").
+_CHANGED = (
+    (regex.compile("[sσ]$"), ""),
+    (regex.compile(rf"(?<=[^{_VOWELS}])[oeоеє](?=[^{_VOWELS}]$)"), ""),
+    (regex.compile(rf"([kpt])\1(?=[{_VOWELS}]$)"), r"\1"),
+)
+#: Its last consonant, as Turkic languages voice it before one ("kitap, kitabı").
+_VOICED = {"p": "b", "ç": "c", "k": "ğ", "п": "б", "к": "г", "қ": "ғ"}
+#: The last vowel of a Hungarian noun is long before an ending: "számla", "számlámon".
+_LONG = {"á": "a", "é": "e"}
 #: An ending that is exchanged ("faktura", "faktury") has so many letters at most, and leaves so many at least.
 _EXCHANGED, _EXCHANGED_STEM = 3, 5
+#: In Georgian every noun has an ending that others replace.
+_MKHEDRULI, _GEORGIAN = regex.compile(r"\p{Georgian}"), (6, 4)
 #: Words that only languages with long compounds use so often: German, Dutch, Swedish, Danish and Norwegian, Icelandic,
 #: Finnish, Estonian, Hungarian.
 _TELLING = frozenset(
@@ -110,25 +130,54 @@ def forms(word: str, *, compounds: bool) -> Iterator[str]:
     if _HANGUL.fullmatch(word):
         yield from (word[:end] for end in range(len(word) - 1, 1, -1))
         yield noun(word, least=1)
-    elif _SEMITIC.fullmatch(word):
+    elif _SEMITIC.fullmatch(word) and not _VOWELLED.search(word):
         yield from _semitic(word)
     elif _ETHIOPIC.fullmatch(word):
         yield from _ethiopic(word)
     elif not word.isdigit():
-        least = _STEM if compounds else max(_STEM, len(word) - _ENDING, (len(word) + 1) // 2)
-        yield from (word[:end] for end in range(len(word) - 1, least - 1, -1))
-        longest = _SIGNED if _SIGNS.search(word) else _EXCHANGED
-        yield from (word[:end] + "*" for end in range(len(word), _EXCHANGED_STEM - 1, -1)[: longest + 1])
+        signed = _SIGNS.search(word) is not None
+        yield from _stems(word, _STEM if compounds else _least(word, _SIGNED_STEM if signed else _STEM))
+        longest, shortest = _exchanged(word)
+        yield from (word[:end] + "*" for end in range(len(word), shortest - 1, -1)[: longest + 1])
         if compounds:
-            yield from (word[at:] for at in range(_COMPOUND, len(word) - _COMPOUND + 1))
+            for at in range(_COMPOUND, len(word) - _COMPOUND + 1):
+                last = word[at:]
+                yield last
+                yield from _stems(last, max(_STEM, len(last) - _EXCHANGED))
 
 
-def stem(word: str) -> str:
-    """Return the stem of a word whose last vowel may be exchanged for other endings; other words as they are."""
+def _stems(word: str, least: int) -> Iterator[str]:
+    """Yield the beginnings of a word down to ``least`` letters; a last vowel that an ending made long is made short."""
+    for end in range(len(word) - 1, least - 1, -1):
+        yield word[:end]
+        if word[end - 1] in _LONG:
+            yield word[: end - 1] + _LONG[word[end - 1]]
+
+
+def _least(word: str, shortest: int) -> int:
+    return max(shortest, min(max(len(word) - _ENDING, len(word) // 2 + 1), max(len(word) - _ENDINGS, _LONG_STEM)))
+
+
+def _exchanged(word: str) -> tuple[int, int]:
+    """Return the most letters of an ending that takes the place of a word's own, and the fewest before it."""
+    if _SIGNS.search(word):
+        return _SIGNED, _SIGNED_STEM
+    return _GEORGIAN if _MKHEDRULI.match(word) else (_EXCHANGED, _EXCHANGED_STEM)
+
+
+@lru_cache(4096)
+def bases(word: str) -> frozenset[str]:
+    """Return the forms of a keyword to which endings are added: as it is, and with its own ending or sound changed."""
     if _ETHIOPIC.fullmatch(word):
-        return _without_vowel(word)
-    exchanged = len(word) > _EXCHANGED_STEM and (word[-1] in _VOWELS or _SIGNS.match(word[-1]))
-    return word[:-1] + "*" if exchanged else word
+        return frozenset({word, _without_vowel(word)})
+    found = {word, typed(word)}
+    own = _OWN_ENDING.search(word)
+    if own and len(_SIGNS.sub("", word[: own.start()])) >= _exchanged(word)[1]:
+        found.add(word[: own.start()] + "*")
+    if len(word) > _STEM:
+        found |= {pattern.sub(instead, word) for pattern, instead in _CHANGED}
+        found.add(word[:-1] + _VOICED.get(word[-1], word[-1]))
+    return frozenset(found)
 
 
 def _semitic(word: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agentic_flywheel.routing.corpus import Corpus
 from agentic_flywheel.routing.encoder import StaticEncoder
-from agentic_flywheel.routing.inflection import compounding, forms, stem
+from agentic_flywheel.routing.inflection import bases, compounding, forms
 from agentic_flywheel.routing.words import words
 
 #: Vectors of forms of one word are so near (cosine). Measured on pairs in 12 languages: of 62 true ones two are less
@@ -42,9 +42,8 @@ class KeywordRules:
             for keyword in dict.fromkeys(written):
                 said = tuple(words(keyword))
                 if said:
-                    self._rules.setdefault(said[0], []).append((said, flow, keyword))
-                    if inflected and stem(said[0]) != said[0]:
-                        self._rules.setdefault(stem(said[0]), []).append((said, flow, keyword))
+                    for base in bases(said[0]) if inflected else said[:1]:
+                        self._rules.setdefault(base, []).append((said, flow, keyword))
 
     def hits(self, said: list[str], weight: float) -> Iterator[Hit]:
         """Yield the keywords in a text, given as its words; the first of a flow has the whole ``weight``."""
@@ -74,7 +73,7 @@ class KeywordRules:
     def _is_form(self, word: str, base: str) -> bool:
         if word == base or not self._inflected:
             return word == base
-        return not {base, stem(base)}.isdisjoint(self._forms(word)) and self._related(word, base)
+        return not bases(base).isdisjoint(self._forms(word)) and self._related(word, base)
 
     def _related(self, word: str, base: str) -> bool:
         """Whether two words may be forms of one, by their meaning; what is not known is believed."""

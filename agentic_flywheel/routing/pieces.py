@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from agentic_flywheel.routing.words import unspaced
 
@@ -24,7 +24,8 @@ class Pieces:
     """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
-        self._ids = {piece: number for number, piece in enumerate(vocabulary)}
+        # Of two that are spelled as one, the more frequent counts.
+        self._ids = {vocabulary[number]: number for number in reversed(range(len(vocabulary)))}
         self._seen: dict[str, tuple[int, ...]] = {}
 
     def rank(self, word: str) -> int | None:
@@ -35,17 +36,21 @@ class Pieces:
         """Return the numbers of the pieces of a text, given as its words."""
         return [piece for run in runs(said) for piece in self._seen.get(run) or self._remembered(run)]
 
+    def cost(self, said: Sequence[str]) -> float:
+        """Return the negative log-likelihood of a text, given as its words."""
+        return sum(self._likeliest(run[:_LONGEST_WORD])[0] for run in runs(said))
+
     def _remembered(self, run: str) -> tuple[int, ...]:
-        pieces = self._likeliest(run[:_LONGEST_WORD])
+        _, pieces = self._likeliest(run[:_LONGEST_WORD])
         if len(self._seen) < _REMEMBERED:
             self._seen[run] = pieces
         return pieces
 
-    def _likeliest(self, run: str) -> tuple[int, ...]:
-        """Viterbi over the ways to cut ``run``; characters without a piece are left out."""
+    def _likeliest(self, run: str) -> tuple[float, tuple[int, ...]]:
+        """Viterbi over the ways to cut ``run``: the cost of the best, and its pieces. Other characters are left out."""
         whole = self._ids.get(run)
         if whole is not None:
-            return (whole,)
+            return _cost(whole), (whole,)
         ids, anywhere = self._ids, unspaced(run)
         best: list[tuple[float, int, int | None]] = [(0.0, 0, None)]
         for end in range(1, len(run) + 1):
@@ -67,7 +72,7 @@ class Pieces:
             if taken is not None:
                 found.append(taken)
             at = came
-        return tuple(reversed(found))
+        return -best[-1][0], tuple(reversed(found))
 
 
 def _cost(number: int) -> float:
@@ -75,8 +80,12 @@ def _cost(number: int) -> float:
     return 2.0 + math.log(2 + number)
 
 
-def runs(said: Sequence[str]) -> Iterator[str]:
-    """Yield the words of a text, neighbouring characters of scripts without spaces joined."""
+def runs(said: Sequence[str]) -> Iterable[str]:
+    """Return the words of a text, neighbouring characters of scripts without spaces joined."""
+    return said if "".join(said).isascii() else _joined(said)
+
+
+def _joined(said: Sequence[str]) -> Iterator[str]:
     run = ""
     for word in said:
         if unspaced(word):

@@ -10,6 +10,7 @@ from typing import TypedDict
 from agentic_flywheel.catalog import Catalog, Flow, Policy
 from agentic_flywheel.errors import UnknownFlow
 from agentic_flywheel.models import Band, Evidence, Query, Route, Target, Turn
+from agentic_flywheel.routing.belonging import doubted
 from agentic_flywheel.routing.corpus import plain
 from agentic_flywheel.routing.fanout import several_domains
 from agentic_flywheel.routing.router import FittedRouter, RouterReading
@@ -17,6 +18,8 @@ from agentic_flywheel.routing.signals import GatheredEvidence, Priors, priors
 
 _ALTERNATIVES = 3
 _QUOTED = 80
+#: Probabilities that differ by less are shown as the same.
+_SEEN = 1e-5
 
 
 class Place(TypedDict):
@@ -44,7 +47,12 @@ class _Weighed:
     ranked: list[str]
 
     def confidence(self, key: str) -> float:
-        return min(1.0, self.chances.get(key, 0.0))
+        chance = min(1.0, self.chances.get(key, 0.0))
+        if chance <= self.catalog.policy.medium:
+            return chance
+        # What speaks for a flow beside the text also says that the question is for one.
+        belonging = self.reading.belonging + self.priors.weights[self.router.flow_number[key]]
+        return doubted(chance, belonging, self.catalog.policy)
 
     def place(self, key: str) -> Place:
         """Return a target as a route will check it, together with its own fields."""
@@ -176,10 +184,12 @@ def _by_text(query: Query, weighed: _Weighed) -> Route:
         two = [weighed.place(key) for key in ranked[:2]]
         names = " and ".join(catalog.flow(each).title for each in ranked[:2])
         reason = f"It could belong to {names}, so both are asked."
-        return _route(weighed, "best_two", two, reason, _evidence(weighed, ranked[:2]))
-    evidence = _evidence(weighed, ranked[:1])
+        evidence = [*_evidence(weighed, ranked[:2]), *_doubt(weighed, two[0])]
+        return _route(weighed, "best_two", two, reason, evidence)
+    best = weighed.place(ranked[0])
+    evidence = [*_evidence(weighed, ranked[:1]), *_doubt(weighed, best)]
     reason = f"It fits {catalog.flow(ranked[0]).title} best ({confidence:.0%}){_because(evidence, ranked[0])}."
-    return _route(weighed, "single", [weighed.place(ranked[0])], reason, evidence)
+    return _route(weighed, "single", [best], reason, evidence)
 
 
 def _unsure(weighed: _Weighed, ranked: list[str], *, novel: bool) -> Route:
@@ -257,6 +267,15 @@ def _speaking_for(weighed: _Weighed, key: str) -> Iterator[GatheredEvidence]:
         else:
             kind, detail = "description", f"resembles its {sample.kind} {quoted}"
         yield {"kind": kind, "flow": key, "detail": detail, "weight": weight}
+
+
+def _doubt(weighed: _Weighed, place: Place) -> Iterator[GatheredEvidence]:
+    """Yield what makes a flow less sure than the others' scores say."""
+    key, confidence = place["flow"], place["confidence"]
+    chance = weighed.scores.get(key, 0.0)
+    if chance - confidence > _SEEN:
+        detail = "the question is so little like the texts of any flow that it may be for none"
+        yield {"kind": "novelty", "flow": key, "detail": detail, "weight": math.log(confidence / chance)}
 
 
 def _because(evidence: Sequence[GatheredEvidence], flow: str) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from agentic_flywheel.errors import EncoderUnavailable
 from agentic_flywheel.routing.alignment import Alignment
+from agentic_flywheel.routing.belonging import belonging
 from agentic_flywheel.routing.corpus import Corpus, Intent, Sample
 from agentic_flywheel.routing.encoder import Encoder, StaticEncoder
 from agentic_flywheel.routing.features import WordIndex, clip
@@ -48,6 +49,8 @@ class Calibration:
     nearest: tuple[float, float]
     #: A question less familiar than this is foreign to the catalog.
     foreign_below: float
+    #: How near a text's nearest texts are becomes the log-odds that some flow is for it: a factor and a constant.
+    belonging: tuple[float, float]
 
     def familiarity(self, score: float, nearest: float) -> float:
         """Return how usual a question looks, in deviations: by its best score, and half as much by its nearest text."""
@@ -73,6 +76,11 @@ class RouterReading:
     @property
     def novel(self) -> bool:
         return self.novelty > 0.5
+
+    @property
+    def belonging(self) -> float:
+        """Log-odds that some flow is for the text; 0 for a text that was not read."""
+        return belonging(self.likeness, self.reader.calibration.belonging)
 
     @property
     def best(self) -> int:
@@ -166,7 +174,7 @@ class FittedRouter:
         tokens = self.table.tokens(mended)
         wording = self.index.similarity(mended)
         from_words = self.encoder is None or self.encoder.english
-        if from_words and not self.table.understands(mended, self.index.rarity):
+        if from_words and not self.table.understands(said, mended, self.index.rarity):
             return _unread(said, self)
         if self.encoder is not None:
             vector = self.encoder.encode([written])[0]

@@ -11,7 +11,7 @@ from functools import cached_property
 import regex  # type: ignore[import-untyped]
 
 from agentic_flywheel.routing.encoder import StaticEncoder
-from agentic_flywheel.routing.words import bare
+from agentic_flywheel.routing.words import bare, typed
 
 #: Shorter words have too many neighbours; longer ones are not words.
 _SHORTEST, _LONGEST = 3, 24
@@ -59,14 +59,19 @@ class Speller:
     @cached_property
     def _accented(self) -> dict[str, str]:
         """The catalog's accented words by what is typed for them without accents."""
-        return {plain: word for word in self._catalog if (plain := bare(word)) != word and plain not in self._catalog}
+        return {
+            plain: word
+            for word in self._catalog
+            for plain in (bare(word), typed(word))
+            if plain != word and plain not in self._catalog
+        }
 
     @cached_property
     def _letters(self) -> dict[str, str]:
         """The letters of the catalog's words, by alphabet."""
         found: dict[str, set[str]] = defaultdict(set, LATIN=set(string.ascii_lowercase))
         for word in self._catalog:
-            if _ALPHABETS.fullmatch(word):
+            if _is_of_an_alphabet(word):
                 found[_alphabet(word)].update(word)
         return {alphabet: "".join(sorted(letters)) for alphabet, letters in found.items()}
 
@@ -78,7 +83,7 @@ class Speller:
 
     def _nearest(self, word: str) -> str:
         rank = self._rank(word)
-        if not _SHORTEST <= len(word) <= _LONGEST or not _ALPHABETS.fullmatch(word):
+        if not _SHORTEST <= len(word) <= _LONGEST or not _is_of_an_alphabet(word):
             return word
         if rank is not None and (rank < _RARE or not self._english):
             return word
@@ -91,6 +96,10 @@ class Speller:
             return word
         by_rank = {other: found for other in near if len(other) > _SHORTEST and (found := self._rank(other))}
         return min(by_rank, key=by_rank.__getitem__, default=word)
+
+
+def _is_of_an_alphabet(word: str) -> bool:
+    return word.isalpha() if word.isascii() else _ALPHABETS.fullmatch(word) is not None
 
 
 def _alphabet(word: str) -> str:

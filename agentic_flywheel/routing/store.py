@@ -24,7 +24,7 @@ from agentic_flywheel.routing.words import words
 logger = logging.getLogger(__name__)
 
 #: Part of every file's name: a change of the method makes older files unread.
-_METHOD = 9
+_METHOD = 11
 _KEPT = 8
 
 
@@ -105,9 +105,13 @@ def _three(told: list[Any]) -> tuple[float, float, float]:
 
 
 def _calibration(told: dict[str, Any]) -> Calibration:
-    score, nearest = (tuple(map(float, told[name])) for name in ("score", "nearest"))
+    score, nearest, belonging = (tuple(map(float, told[name])) for name in ("score", "nearest", "belonging"))
     return Calibration(
-        float(told["temperature"]), (score[0], score[1]), (nearest[0], nearest[1]), float(told["foreign_below"])
+        float(told["temperature"]),
+        (score[0], score[1]),
+        (nearest[0], nearest[1]),
+        float(told["foreign_below"]),
+        (belonging[0], belonging[1]),
     )
 
 

@@ -18,7 +18,8 @@ from agentic_flywheel.routing.korean import noun
 #: Names that a sign belongs to, so that C++, C#, .NET and C are four words. Other signs at a word decorate or end it:
 #: "order# 17", "#refund", ".csv".
 SIGNED = r"[a-z][a-z0-9]*\+\+|(?<![a-z0-9])[a-z]#(?![a-z0-9])|\.net(?![a-z0-9])"
-_ASCII_WORD = re.compile(rf"{SIGNED}|[a-z0-9]+")
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_SIGNED_ASCII_WORD = re.compile(rf"{SIGNED}|[a-z0-9]+")
 #: Scripts that write words without spaces between them.
 _UNSPACED = (
     r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Javanese}\p{Balinese}"
@@ -32,13 +33,29 @@ _WORD = regex.compile(
 )
 _HANGUL = regex.compile(r"\p{Hangul}+")
 _UNSPACED_START = regex.compile(rf"[{_UNSPACED}]", regex.V1)
-#: Vowel signs that Arabic and Hebrew may leave out, Greek and Cyrillic accents, characters without width.
+#: Vowel signs that Arabic and Hebrew may leave out, Greek and Cyrillic accents, Armenian signs of a sentence that stand
+#: above a letter of it, characters without width.
 _DECORATION = regex.compile(
-    r"[[\p{Arabic}\p{Hebrew}\p{Syriac}\u064b-\u065f\u0670\u0640]&&[\p{M}\u0640]]"
+    r"[\u055b\u055c\u055e]|(?<=\p{Latin}\p{M}*)\u200b(?=\p{Latin})|[[\p{Arabic}\p{Hebrew}\p{Syriac}\u064b-\u065f\u0670\u0640]&&[\p{M}\u0640]]"
     r"|(?<=[\p{Greek}\p{Cyrillic}]\p{M}*)[\u0300\u0301\u0342\u0345\u0313\u0314]"
     r"|[\u00ad\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufe00-\ufe0f]",
     regex.V1,
 )
+#: Rows of eight letters of Ethiopic script that sound as another row in Amharic, and are written for each other (BGN's
+#: romanization, in CLDR). "H" and the row without a consonant sound alike with their first and fourth vowel.
+_SAME_ROWS = {0x1210: 0x1200, 0x1280: 0x1200, 0x1220: 0x1230, 0x12D0: 0x12A0, 0x1340: 0x1338}
+#: Letters that are written for each other, in words and in vocabularies: those rows, and the Romanian letters with a
+#: cedilla, as old keyboards have them, or with a comma.
+_RESPELLED = (
+    {chr(row + at): chr(same + at) for row, same in _SAME_ROWS.items() for at in range(8)}
+    | {
+        chr(row + 3): chr(same)
+        for same in (0x1200, 0x12A0)
+        for row in (same, *(a for a, b in _SAME_ROWS.items() if b == same))
+    }
+    | {"ţ": "ț", "Ţ": "ț", "ș": "ş", "Ș": "ş"}
+)
+_RESPELLED_LETTER = re.compile(f"[{''.join(_RESPELLED)}]")
 _ALIKE = str.maketrans(
     {
         "İ": "i",
@@ -55,7 +72,16 @@ _ALIKE = str.maketrans(
         "ھ": "ه",
     }
     | {"أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ؤ": "و", "ئ": "ي"}
+    # Apostrophes that Unicode takes for letters.
+    | {"ʼ": "'", "ʻ": "'", "ʹ": "'", "ʽ": "'"}
+    # Chillus of Malayalam, which are also written as a letter, a virama and a joiner.
+    | {"ൺ": "ണ്", "ൻ": "ന്", "ർ": "ര്", "ൽ": "ല്", "ൾ": "ള്", "ൿ": "ക്"}
+    | _RESPELLED
 )
+#: A tone at the end of a Vietnamese syllable, which stands on its last vowel ("hoá") or on the one before ("hóa").
+_LAST_TONE = regex.compile(r"((?<!q)u(?=y)|o(?=[ae]))([aey])([\u0300\u0301\u0303\u0309\u0323])(?![\p{L}\p{M}])")
+#: Letters as they are typed where a keyboard lacks them (de-ASCII and da-ASCII in CLDR).
+_TYPED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
 _PLAIN = str.maketrans({"ı": "i", "đ": "d", "ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "ħ": "h", "ŧ": "t"})
 
 
@@ -67,7 +93,9 @@ def words(text: str) -> list[str]:
     """
     text = text.lower() if text.isascii() else folded(text)
     if text.isascii():
-        return _ASCII_WORD.findall(text)
+        # Most texts have none of these signs: to look for them first takes half the time.
+        signed = "+" in text or "#" in text or "." in text
+        return (_SIGNED_ASCII_WORD if signed else _ASCII_WORD).findall(text)
     found: list[str] = _WORD.findall(text)
     return [noun(word) if _HANGUL.fullmatch(word) else word for word in found] if _HANGUL.search(text) else found
 
@@ -75,7 +103,8 @@ def words(text: str) -> list[str]:
 def folded(text: str) -> str:
     """Return ``text`` without case, compatible forms, optional vowel signs and characters that have no width."""
     text = unicodedata.normalize("NFKC", text).translate(_ALIKE).casefold()
-    text = unicodedata.normalize("NFKC", _DECORATION.sub("", unicodedata.normalize("NFKD", text)))
+    text = _LAST_TONE.sub(r"\1\3\2", _DECORATION.sub("", unicodedata.normalize("NFKD", text)))
+    text = unicodedata.normalize("NFKC", text)
     return "".join(str(unicodedata.digit(each)) if _other_digit(each) else each for each in text)
 
 
@@ -90,6 +119,16 @@ def bare(word: str) -> str:
     letters = unicodedata.normalize("NFD", word.translate(_PLAIN))
     plain = "".join(each for each in letters if not unicodedata.combining(each))
     return plain if plain.isascii() else word
+
+
+def typed(word: str) -> str:
+    """Return a folded word as it is typed with two letters for one that a keyboard lacks: *Rueckgabe*."""
+    return word if word.isascii() else word.translate(_TYPED)
+
+
+def respelled(text: str) -> str:
+    """Return a folded text with one letter for all that are written for each other, as ``words`` has it."""
+    return _RESPELLED_LETTER.sub(lambda letter: _RESPELLED[letter[0]], text)
 
 
 def unspaced(word: str) -> bool:

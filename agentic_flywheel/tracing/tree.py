@@ -69,7 +69,7 @@ def bar(begins: float, ends: float, width: int = BAR_WIDTH) -> str:
 
 
 def duration(nanoseconds: int) -> str:
-    """Return a duration for a person: ``0.4 ms``, ``230 ms``, ``2.31 s``, ``3 min 20 s``."""
+    """Return a duration for a person: ``0.4 ms``, ``230 ms``, ``2.31 s``, ``3 min 20 s``, ``3 d 2 h``."""
     milliseconds = nanoseconds / 1e6
     if milliseconds < 10:
         return f"{milliseconds:.1f} ms"
@@ -78,7 +78,10 @@ def duration(nanoseconds: int) -> str:
     seconds = milliseconds / 1000
     if seconds < 60:
         return f"{seconds:.2f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    at = next(place for place, (_, length) in enumerate(units) if seconds >= length)
+    (unit, length), (smaller, its_length) = units[at : at + 2]
+    return f"{int(seconds // length)} {unit} {int(seconds % length // its_length)} {smaller}"
 
 
 def plain(value: Any, limit: int = MAX_NOTE) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -66,14 +66,14 @@ def with_producer(env: dict[str, str], work: Work) -> Row:
 
 
 def one_stack(
-    here: Lab, flow_ms: int, *, concurrency: int = 2000, **more: str
+    here: Lab, flow_ms: int, *, concurrency: int = 2000, pieces: int = 0, options: Sequence[str] = (), **more: str
 ) -> tuple[dict[str, str], str, LabProcess]:
     """Start a broker, a flow server and one worker. Returns the environment, the flow server's address, the worker.
 
-    ``more``: further variables of the environment.
+    ``pieces``: see ``Lab.flows``. ``options`` of the broker. ``more``: further variables of the environment.
     """
-    _, broker = here.broker()
-    _, flows = here.flows(flow_ms)
+    _, broker = here.broker(*options)
+    _, flows = here.flows(flow_ms, pieces)
     env = {**here.environment(broker, flows), **more}
     with environment(env):
         worker = here.worker(f"worker-{fresh_number()}", dict(os.environ), concurrency=concurrency)

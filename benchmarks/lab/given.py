@@ -14,6 +14,8 @@ Json = dict[str, Any]
 
 #: What Flowise adds to the object of a custom function.
 _ADDED = re.compile(r"question|form|chatId|chatMessageId|sessionId|executionId|isStreamValid|memoryType|\w+Data")
+#: The id of a call of a tool, in what an agent asks before it.
+_CALL_ID = re.compile(r'"id": "[^"]*"')
 #: What stands before a failure's own words, and behind them.
 _AROUND = re.compile(r"^Error: \w+\.\w+ - (Error in [\w ]+ node: )?|\s*Troubleshooting URL:.*", re.DOTALL)
 
@@ -86,7 +88,7 @@ def given_raw(status: int, body: str) -> Given:
         artifacts=tuple(each["type"] for each in told("artifacts")),
         follow_ups=tuple(json.loads(follow_ups)["questions"]) if follow_ups else (),
         steps=tuple(each["nodeId"] for each in nodes),
-        stop=found["text"].strip() if action else None,
+        stop=_asked(found["text"]) if action else None,
         chat=chat,
         node=nodes[-1]["nodeId"] if nodes else "",
     )
@@ -96,7 +98,7 @@ def given_by_queue(found: Json) -> Given:
     """Return what a command of ours gave."""
     if found.get("error_type") == "InputRequired":
         about = found["details"]
-        return Given(stop=about["asked"].strip(), query=about["query_id"])
+        return Given(stop=_asked(about["asked"]), query=about["query_id"])
     if "error_type" in found:
         return Given(error=" ".join(found["error"].split()), kind=found["error_type"])
     text, data = found["text"], found["data"]
@@ -116,6 +118,11 @@ def given_by_queue(found: Json) -> Given:
 def _same_ids(text: str, chat: str) -> str:
     """Return a text with the chat's id, which is another in each call, made the same."""
     return text.replace(chat, "…") if chat else text
+
+
+def _asked(text: str) -> str:
+    """Return what a person is asked; the id of a model's call, which is another each time, is made the same."""
+    return _CALL_ID.sub('"id": "…"', text).strip()
 
 
 def _value(told: Any) -> str:

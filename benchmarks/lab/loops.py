@@ -1,4 +1,4 @@
-"""The closed loops that are measured on our own stack: each stands ready and is run as often as one likes."""
+"""The loops that are measured on our own stack: each stands ready and is run as often as one likes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.lab.asking import environment, one_stack, question
-from benchmarks.lab.measure import Ask, closed_loop
+from benchmarks.lab.measure import Ask, closed_loop, median, open_loop
 from benchmarks.lab.parts import Lab, LabProcess
 
 
 @dataclass(frozen=True)
 class LoadRun:
-    """What one run of a closed loop came to."""
+    """What one run of a loop came to."""
 
     queries_per_s: float
     #: CPU milliseconds per query in the workers, and in this process.
     worker_cpu_ms: float
     producer_cpu_ms: float
+    #: The median of the milliseconds that were added to the flow's own, where questions come at a fixed rate.
+    added_p50_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,24 @@ class Loop:
     ask: Ask
     at_once: int
     workers: tuple[LabProcess, ...] = ()
+    #: Questions a second, and the milliseconds of their flow, where callers do not wait for the answers before them.
+    per_second: float | None = None
+    flow_ms: int = 0
 
     async def run(self, count: int) -> LoadRun:
         """Ask ``count`` questions and return how quickly they were answered."""
         workers, mine = self._worker_seconds(), time.process_time()
-        rate = await closed_loop(self.ask, count=count, at_once=self.at_once)
+        added: float | None = None
+        if self.per_second is None:
+            rate = await closed_loop(self.ask, count=count, at_once=self.at_once)
+        else:
+            rate, seconds = self.per_second, count / self.per_second
+            added = median(await open_loop(self.ask, per_second=rate, seconds=seconds, flow_ms=self.flow_ms))
         return LoadRun(
             queries_per_s=rate,
             worker_cpu_ms=(self._worker_seconds() - workers) * 1000 / count,
             producer_cpu_ms=(time.process_time() - mine) * 1000 / count,
+            added_p50_ms=added,
         )
 
     def _worker_seconds(self) -> float:
@@ -63,6 +74,13 @@ async def answers(here: Lab, workers: int, flow_ms: int) -> AsyncIterator[Loop]:
             await loop.run(2000)  # connections are open and the router is fitted before anything counts
             yield loop
     here.stop(*running)
+
+
+@asynccontextmanager
+async def sparse(here: Lab, flow_ms: int) -> AsyncIterator[Loop]:
+    """The same with one worker, 50 times a second: it sleeps between two questions."""
+    async with answers(here, 1, flow_ms) as loop:
+        yield replace(loop, per_second=50, flow_ms=flow_ms)
 
 
 @asynccontextmanager
@@ -123,4 +141,6 @@ LOADS: dict[str, Load] = {
     "flywheel-2, 0 ms flows": Load(2, 4000, lambda here: answers(here, 2, 0), quick=False),
     "submissions": Load(3, 12_000, submissions),
     "cache-hits": Load(3, 8000, cache_hits),
+    "flywheel-1, 200 ms flows, 50/s": Load(4, 500, lambda here: sparse(here, 200)),
+    "flywheel-1, 0 ms flows, 50/s": Load(4, 500, lambda here: sparse(here, 0)),
 }

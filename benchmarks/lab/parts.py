@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import redis
@@ -25,6 +27,11 @@ from producer.stack.broker import server_binary
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds after which a KeyboardInterrupt that has had no effect is raised again.
 _AGAIN = 5.0
+#: Seconds within which a second signal says no more than the first: it must not cut short how that one is carried out.
+_ONCE = 1.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+#: When a KeyboardInterrupt was last raised, by ``time.monotonic``.
+_raised = -math.inf
 
 REGISTRY = """
 intent_classification: {fallback_flow: technical-analysis}
@@ -146,8 +153,9 @@ class Lab:
     ) -> LabProcess:
         # What it puts into temporary folders is removed with ours, also where it is killed.
         env = {"TMPDIR": str(self.folder), **(env or {})}
-        started = LabProcess(command, log=self.folder / f"{name}.log", env=env, spoken=spoken)
-        self._parts.append(started)
+        with held():
+            started = LabProcess(command, log=self.folder / f"{name}.log", env=env, spoken=spoken)
+            self._parts.append(started)
         return started
 
     def broker(self, *options: str) -> tuple[LabProcess, str]:
@@ -162,10 +170,10 @@ class Lab:
         client.close()
         return started, f"redis://127.0.0.1:{port}/0"
 
-    def flows(self, milliseconds: int) -> tuple[LabProcess, str]:
-        """Start a flow server and return it with its address."""
+    def flows(self, milliseconds: int, pieces: int = 0) -> tuple[LabProcess, str]:
+        """Start a flow server and return it with its address. With ``pieces`` it streams answers in so many tokens."""
         port = free_port()
-        command = [sys.executable, "-m", "benchmarks.lab.flow_server", str(port), str(milliseconds)]
+        command = [sys.executable, "-m", "benchmarks.lab.flow_server", str(port), str(milliseconds), str(pieces)]
         started = self.part(f"flows-{port}", command)
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _answers(url), what="flow server")
@@ -221,27 +229,37 @@ class Lab:
 @contextlib.contextmanager
 def lab() -> Iterator[Lab]:
     """Yield a lab. When the block ends, also by Ctrl-C or SIGTERM, nothing that was started in it is left."""
-    with interruptible():
-        opened = Lab(Path(tempfile.mkdtemp(prefix="flywheel-bench-")))
-        try:
-            yield opened
-        finally:
-            # A second signal must not cut the clearing short.
-            with _signals(signal.SIG_IGN):
-                opened.clear()
+    with interruptible(), _own_settings(), contextlib.ExitStack() as leaving:
+        with held():
+            opened = Lab(Path(tempfile.mkdtemp(prefix="flywheel-bench-")))
+            leaving.callback(undisturbed(opened.clear))
+        yield opened
+
+
+@contextlib.contextmanager
+def _own_settings() -> Iterator[None]:
+    """Leave the shell's settings of ours out, and its proxy: all that a benchmark asks is on this machine."""
+    bypassed = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    with patch.dict(os.environ, {"no_proxy": f"127.0.0.1,{bypassed}"}):
+        for name in [name for name in os.environ if name.startswith("FLYWHEEL_")]:
+            del os.environ[name]
+        yield
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Have SIGTERM and SIGINT raise KeyboardInterrupt, also where a shell has its background ignore SIGINT."""
+    global _raised
     is_inner = signal.getsignal(signal.SIGALRM) is _as_ctrl_c
+    if not is_inner:
+        _raised = -math.inf
     usual = sys.unraisablehook
 
     def told(ignored: sys.UnraisableHookArgs) -> None:
         if not issubclass(ignored.exc_type, KeyboardInterrupt):  # which comes again
             usual(ignored)
 
-    with _signals(signal.default_int_handler), _signals(_as_ctrl_c, signal.SIGTERM, signal.SIGALRM):
+    with _signals(_as_ctrl_c):
         sys.unraisablehook = told
         try:
             yield
@@ -251,17 +269,41 @@ def interruptible() -> Iterator[None]:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _as_ctrl_c(*_: object) -> None:
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Let a signal wait until the block has ended: what is started in it is on the list of what is to be ended."""
+    came: list[int] = []
+    with _signals(lambda number, _: came.append(number)):
+        yield
+    if came:
+        signal.raise_signal(came[0])
+
+
+def undisturbed(clear: Callable[[], None]) -> Callable[[], None]:
+    """Return ``clear`` as a call that no signal cuts short."""
+
+    def cleared() -> None:
+        with _signals(signal.SIG_IGN):
+            clear()
+
+    return cleared
+
+
+def _as_ctrl_c(number: int, _: object) -> None:
     # Raised in a finalizer or a weak reference's callback, the exception is ignored: it is raised again until the block
     # has ended.
+    global _raised
+    is_repeated = number != signal.SIGALRM and time.monotonic() < _raised + _ONCE
+    if is_repeated:
+        return
+    _raised = time.monotonic()
     signal.setitimer(signal.ITIMER_REAL, _AGAIN)
-    # By the handler that is in force: an event loop has its own, which cancels what runs on it.
-    signal.raise_signal(signal.SIGINT)
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def _signals(action: Any, *only: signal.Signals) -> Iterator[None]:
-    before = {each: signal.signal(each, action) for each in only or (signal.SIGINT, signal.SIGTERM)}
+def _signals(action: Any) -> Iterator[None]:
+    before = {each: signal.signal(each, action) for each in _ENDING}
     try:
         yield
     finally:

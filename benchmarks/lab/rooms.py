@@ -22,6 +22,10 @@ from benchmarks.lab.parts import ROOT, Lab, LabProcess
 FOLDER = Path(sys.prefix) / "rooms"
 
 
+class NoRoom(Exception):
+    """The room of a queue cannot be made: its packages cannot be had."""
+
+
 @dataclass(frozen=True)
 class Queue:
     """Another task queue: what it needs, and the command of its worker, without the room's folder."""
@@ -46,7 +50,7 @@ QUEUES = {
 
 
 def room_of(name: str) -> Path:
-    """Return the folder of programs in a queue's room. Raises RuntimeError where the room cannot be made."""
+    """Return the folder of programs in a queue's room. Raises NoRoom."""
     folder, packages = FOLDER / name, QUEUES[name].packages
     stamp = folder / "made"
     if not stamp.exists() or stamp.read_text() != " ".join(packages):
@@ -57,7 +61,8 @@ def room_of(name: str) -> Path:
         ):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                raise RuntimeError(f"the room of {name} cannot be made: {done.stderr.strip()[-500:]}")
+                lines = done.stderr.strip().splitlines() or ["no reason is given"]
+                raise NoRoom(f"{name}, whose packages cannot be installed: {lines[-1][-500:]}")
         stamp.write_text(" ".join(packages))
     return folder / "bin"
 

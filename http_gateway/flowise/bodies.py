@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from agentic_flywheel.data_addresses import read_data_address
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.models import Message
@@ -17,8 +16,6 @@ from agentic_flywheel.uploads import MOST_UPLOADS, Upload
 from http_gateway.flowise.names import new_chat, referred_to
 from http_gateway.json_body import read_json
 
-#: What a question is called that is only spoken, or only files.
-_WITHOUT_WORDS = "(see the uploads)"
 #: Flowise's roles, and the words that other clients use for them.
 _ROLES: dict[str, Literal["userMessage", "apiMessage"]] = {
     "userMessage": "userMessage",
@@ -105,7 +102,7 @@ class Prediction(BaseModel):
         if self.form:
             fields["form"] = self.form
         else:
-            fields["question"] = self.question if (self.question or "").strip() or not uploads else _WITHOUT_WORDS
+            fields["question"] = self.question if (self.question or "").strip() else ""
         if config:
             fields["config"] = config
         if uploads:
@@ -149,35 +146,23 @@ def upload_of(given: GivenUpload) -> Upload | None:
     if given.type == "file:rag":
         return None
     if given.type == "url":
-        return _checked(lambda: Upload.at(data))
+        return Upload.at(data)
     if given.type == "file:full":
         kept = referred_to(data)
         if kept is not None:
-            return _checked(lambda: Upload(name=given.name, digest=kept[0], size=kept[1]))
+            return _kept(given.name, *kept)
         # The text of a file, from a client that had it read elsewhere.
         name = given.name if given.name.endswith((".txt", ".md")) else f"{given.name}.txt"
-        return _checked(lambda: Upload.of(data.encode("utf-8", "replace"), name))
-    return _checked(lambda: Upload.of(_content_of(data), given.name))
+        return Upload.of(data.encode("utf-8", "replace"), name)
+    return Upload.of(read_data_address(data, "uploads.data").content, given.name)
 
 
-def _checked(make: Any) -> Upload:
+def _kept(name: str, digest: str, size: int) -> Upload:
     try:
-        made: Upload = make()
+        return Upload(name=name, digest=digest, size=size)
     except ValidationError as refused:
         field, reason = fault_of(refused)
         raise InvalidQuery(f"uploads.{field}", reason) from None
-    return made
-
-
-def _content_of(data: str) -> bytes:
-    """Return the bytes of a `data:` address."""
-    head, comma, content = data.partition(",")
-    if not (comma and head.startswith("data:") and head.endswith(";base64")):
-        raise InvalidQuery("uploads.data", "it should be a file as `data:TYPE;base64,CONTENT`")
-    try:
-        return base64.b64decode(content, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidQuery("uploads.data", "it is no base64") from None
 
 
 def _message_of(given: GivenMessage) -> Message:

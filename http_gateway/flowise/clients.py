@@ -10,7 +10,7 @@ from http_gateway.gateway import Gateway
 
 
 def client_of(gateway: Gateway, flow: Flow) -> FlowiseClient:
-    """Return the client of a flow's Flowise. Raises FlowUnable where its server is none, or not known."""
+    """Return the client of a flow's Flowise. Raises FlowUnable where its server is none, ServerUnknown."""
     backend = gateway.bridge.backends.of(flow)
     if not isinstance(backend, FlowiseBackend):
         raise FlowUnable(flow.key, "keeps neither names, files nor documents for a chat", backend=flow.backend)

@@ -79,7 +79,7 @@ class FrameTeller:
         of_part = "part" in event.data
         if event.kind in _OF_WAITING or not (self._discreet or of_part):
             self._story.note(event)
-        if event.kind is EventKind.RETRYING and self._said:
+        if event.voids and self._said:
             # What was said is void, and only another bubble can say so.
             self._said, self._spoke, self._opened = "", False, False
         if event.kind not in _OF_FLOW or of_part:

@@ -15,14 +15,16 @@ from http_gateway.streams import HEADERS
 from mcp_bridge.discretion import outward
 
 #: Statuses that Flowise has where we have another one: its clients know these.
-_STATUS = {"UnknownFlow": 404, "InvalidQuery": 400, "InvalidRequest": 400}
+_STATUS = {"UnknownFlow": 404, "InvalidDecision": 400, "InvalidQuery": 400, "InvalidRequest": 400}
 #: What visitors are told, by the kind of the error: nothing of how the house is built.
 _DISCREET = {
     "AlreadyDecided": "This was decided before.",
     "DeadlineExceeded": "There was no answer in time. Please ask again.",
+    "DecisionNotTaken": "This cannot be decided at the moment. Please try again later.",
     "EarlierTurnAsks": "Please decide first: a question above waits for your decision.",
     "FlowTimeout": "There was no answer in time. Please ask again.",
     "GatewayStopping": "The chat is being restarted. Please ask again in a minute.",
+    "NobodyDecided": "Nobody has decided in time. Please ask again.",
     "NothingToDecide": "There is nothing to decide here any more.",
     "OriginRefused": "This page may not use this chat.",
     "OwnerLimitReached": "There are too many questions just now. Please try again in a minute.",
@@ -30,8 +32,12 @@ _DISCREET = {
     "QueueFull": "There are too many questions just now. Please try again in a minute.",
     "TokenNeeded": "Unauthorized",
 }
+#: What they are told of all other errors: of a fault that passes or is mended, and of what they asked.
+_OF_OURS = "There is no answer at the moment. Please try again later."
+_OF_THE_VISITORS = "This chat cannot do that."
 #: Errors about what the visitor has sent: they name it and nothing else.
 _ABOUT_REQUEST = (
+    "InvalidDecision",
     "InvalidQuery",
     "InvalidRequest",
     "MalformedRequest",
@@ -45,11 +51,15 @@ _ABOUT_REQUEST = (
 def said_of(info: ErrorInfo, *, discreet: bool = False) -> str:
     """Return an error as one text. ``discreet``: for somebody who has no token."""
     if discreet and info.error_type not in _ABOUT_REQUEST:
-        said = _DISCREET.get(info.error_type, "There is no answer at the moment. Please try again later.")
+        said = _DISCREET.get(info.error_type) or (_OF_OURS if _may_pass(info) else _OF_THE_VISITORS)
         # With it, whoever runs the house finds the query.
         return f"{said} ({info.query_id})" if info.query_id and info.error_type not in _DISCREET else said
     first = f" {info.recovery_suggestions[0]}" if info.recovery_suggestions and not discreet else ""
     return f"{info.error.rstrip('.')}.{first}"
+
+
+def _may_pass(info: ErrorInfo) -> bool:
+    return info.retry_after > 0 or status_of(info) >= 429
 
 
 def refusal_of(info: ErrorInfo, status: int) -> Response:

@@ -50,7 +50,9 @@ class HttpBody(BaseModel):
 class HttpAsk(HttpBody):
     """A question, and how it is to be asked. What a field means, and its bounds, stands at ``Query``."""
 
-    question: Annotated[str, Field(description="What is asked; left out where there is a form.")] = ""
+    question: Annotated[
+        str, Field(description="What is asked; left out where there is a form, or files speak for it.")
+    ] = ""
     form: Annotated[Form | None, Field(description="Instead of a question: the flow's form, filled in.")] = None
     session_id: Annotated[Identifier | None, Field(description="A new id begins a conversation.")] = None
     user: Annotated[Identifier | None, Field(description="For whom of its users the caller asks.")] = None

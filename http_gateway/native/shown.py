@@ -12,6 +12,7 @@ from agentic_flywheel.doings import step_object
 from agentic_flywheel.errors import ErrorInfo
 from agentic_flywheel.ids import trace_id_of
 from agentic_flywheel.models import Answer, Band, Choice, Cost, Model, Record, State, ToolUse, Usage
+from agentic_flywheel.stops import StopShown
 from mcp_bridge.discretion import outward
 from producer import Submission
 
@@ -70,17 +71,6 @@ class HttpRoute(Model):
     reason: str = ""
 
 
-class HttpStop(Model):
-    """What a flow asks a person, who decides with ``POST …/resume``."""
-
-    stop: int
-    flow: str
-    text: str
-    choices: dict[str, str]
-    takes_feedback: bool
-    until: AwareDatetime
-
-
 class HttpQuery(Model):
     """One query, wherever it is."""
 
@@ -92,7 +82,8 @@ class HttpQuery(Model):
     reason: str | None = None
     answer: HttpAnswer | None = None
     error: ErrorInfo | None = None
-    asks: tuple[HttpStop, ...] = ()
+    #: What its flows ask a person, who decides with ``POST …/resume``.
+    asks: tuple[StopShown, ...] = ()
     query: dict[str, JsonValue] | None = None
     route: HttpRoute | None = None
     session_id: str | None = None
@@ -177,17 +168,7 @@ def record_shown(record: Record, *, whole: bool = True) -> HttpQuery:
         reason=record.reason or None,
         answer=None if record.answer is None else answer_shown(record.answer),
         error=told_outside(record.error),
-        asks=tuple(
-            HttpStop(
-                stop=each.number,
-                flow=each.flow,
-                text=each.text,
-                choices={str(decision): label for decision, label in each.choices.items()},
-                takes_feedback=each.feedback,
-                until=each.until,
-            )
-            for each in record.stops
-        ),
+        asks=tuple(each.shown() for each in record.stops),
         query=asked if whole else {"question": asked["question"]},
         route=None
         if route is None

@@ -141,7 +141,7 @@ async def _words(producer: AsyncProducer, query_id: str, spoken: StreamedText) -
                 case EventKind.TOKEN if "part" not in event.data:
                     if text := spoken.hear(str(event.data.get("text", ""))):
                         yield text
-                case EventKind.RETRYING:
+                case EventKind.RETRYING | EventKind.STARTED if event.voids:
                     spoken.begin_again()
                 case EventKind.INPUT_REQUIRED:
                     if (await producer.status(query_id)).stops:

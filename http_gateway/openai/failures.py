@@ -33,19 +33,7 @@ _CODES = {
     "UnsupportedParameter": "unsupported_parameter",
 }
 #: The statuses that OpenAI gives, where the gateway's own is another one. A 409 would be repeated by its clients.
-_STATUSES = {
-    "ContentFiltered": 400,
-    "ContextTooLong": 400,
-    "EarlierTurnAsks": 400,
-    "EmbeddingsNotOffered": 404,
-    "PromptTooLong": 400,
-    "QueryCancelled": 400,
-    "SideCallRefused": 400,
-    "UnknownModel": 404,
-    "UnknownDomain": 404,
-    "UnknownFlow": 404,
-    "UnsupportedParameter": 400,
-}
+_STATUSES = {409: 400, 422: 400}
 #: The parameter that is meant, by the field of the error's details that names it.
 _PARAMETERS = ("field_name", "parameter")
 _OF_MESSAGES = ("ContentFiltered", "ContextTooLong", "PromptTooLong", "SideCallRefused")
@@ -74,9 +62,7 @@ def error_of(info: ErrorInfo, status: int) -> dict[str, Any]:
 
 def openai_status_of(info: ErrorInfo, status: int) -> int:
     """Return the status that OpenAI's clients know for an error; ``status`` is the gateway's own."""
-    if status == 422:
-        return 400
-    return _STATUSES.get(info.error_type, status)
+    return 404 if info.error_type in _OF_MODEL else _STATUSES.get(status, status)
 
 
 def refusal(info: ErrorInfo, status: int, more: Mapping[str, str] | None = None) -> Response:

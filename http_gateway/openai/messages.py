@@ -8,19 +8,17 @@ question; those of earlier messages leave a mark in the history, where a flow ca
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from agentic_flywheel.data_addresses import is_data_address, read_data_address
 from agentic_flywheel.errors import ContextTooLong, InvalidQuery, UnsupportedParameter
-from agentic_flywheel.given import MAX_CONTEXT, MAX_QUERY_BYTES, MAX_QUESTION, Text
+from agentic_flywheel.given import MAX_CONTEXT, MAX_QUERY_BYTES, MAX_QUESTION, WITHOUT_WORDS, Text
 from agentic_flywheel.models import Message
 from agentic_flywheel.texts import is_blank
-from agentic_flywheel.uploads import LARGEST, Upload, type_of
+from agentic_flywheel.uploads import Upload
 
 #: Most messages of one request; the bound of their bytes is narrower for all but the shortest.
 MOST_MESSAGES = 4000
@@ -28,9 +26,6 @@ MOST_MESSAGES = 4000
 _BESIDE = 4 * MAX_CONTEXT + 4096
 #: What stands in the history for an image of an earlier message.
 MARK = "[image]"
-_DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,", re.IGNORECASE)
-#: The ending that Flowise takes for each type of image, where it is not the type's own word.
-_ENDINGS = {"image/svg+xml": "svg"}
 
 
 class _Part(BaseModel):
@@ -129,10 +124,11 @@ def conversation_of(messages: list[ChatMessage]) -> Conversation:
                 f"messages.{at}.content", "an image goes with a question: put it into the user's message"
             )
     context = "\n\n".join(filter(None, (each.words.strip() for _, each in told))) or None
-    if is_blank(asked.words):
-        why = "no words: an image goes with a question" if asked.images else "nothing but white space"
-        raise InvalidQuery(f"messages.{place}.content", f"it holds {why}")
     question = asked.words
+    if is_blank(question):
+        if not asked.images:
+            raise InvalidQuery(f"messages.{place}.content", "it holds nothing but white space")
+        question = WITHOUT_WORDS
     if context is not None and len(context) > MAX_CONTEXT:
         # Such as the passages that a chat program has found: most flows would be told it in front of the question, too.
         question, context = f"{context}\n\n{question}", None
@@ -163,22 +159,13 @@ def _check_lengths(conversation: Conversation) -> None:
 
 def _image(url: str, where: str, number: int) -> Upload:
     """Return an image as an upload. Raises InvalidQuery."""
-    held = _DATA.match(url)
-    if held is None:
-        if url[:5].lower() == "data:":
-            raise InvalidQuery(where, "a data: URL should be that of an image, in base64")
+    if not is_data_address(url):
         return _at(url, where)
-    kind = held[1].lower()
-    ending = _ENDINGS.get(kind, kind.partition("/")[2])
-    if type_of(f"image.{ending}") is None:
-        raise InvalidQuery(where, f"flows take no images of the type {kind}")
-    if len(url) > LARGEST * 4 // 3 + 100:
-        raise InvalidQuery(where, f"an image has more than {LARGEST:,} bytes; flows take no more")
-    try:
-        held_bytes = base64.b64decode(url[held.end() :], validate=True)
-    except (ValueError, binascii.Error):
-        raise InvalidQuery(where, "the base64 of a data: URL cannot be read") from None
-    return Upload.of(held_bytes, f"image-{number}.{ending}")
+    held = read_data_address(url, where)
+    name = held._replace(name="").file_name(f"image-{number}")
+    if not held.type.startswith("image/") or not name:
+        raise InvalidQuery(where, f"flows take no images of the type {held.type[:100] or 'that is not named'}")
+    return Upload.of(held.content, name)
 
 
 def _at(url: str, where: str) -> Upload:
@@ -186,7 +173,7 @@ def _at(url: str, where: str) -> Upload:
         if urlsplit(url).scheme != "https":
             raise ValueError("anybody on the way could give another image")
         return Upload.at(url)
-    except ValueError:
+    except (ValueError, InvalidQuery):
         raise InvalidQuery(
             where, "an image's address should begin with https:// and end with the name of an image, such as cat.png"
         ) from None

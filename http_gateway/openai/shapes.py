@@ -137,6 +137,6 @@ def text_for_person(stop: InputRequired) -> str:
     where = f"/v1/queries/{stop.query_id}"
     return (
         f"The flow {stop.flow} has stopped here and waits for a person's decision. "
-        f"To decide: `flywheel resume {stop.query_id} --stop {stop.stop} --proceed` or `--reject`, or POST "
-        f'{where}/resume with {{"decision": "proceed", "stop": {stop.stop}}}. The answer is then at GET {where}.'
+        f'To decide: POST {where}/resume with {{"decision": "proceed", "stop": {stop.stop}}}, or with "reject". '
+        f"The answer is then at GET {where}."
     )

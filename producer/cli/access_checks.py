@@ -34,9 +34,9 @@ def tokens_found(settings: Settings) -> AccessFinding:
         needed = read_tokens(settings).needed
     except InvalidTokens as refused:
         found = f"{refused.message}; a bridge that runs goes on with those of before, and none starts"
-        return AccessFinding("failed", found, refused.recovery_suggestions[0])
+        return AccessFinding("failed", found, refused.advice[0])
     except FlywheelError as refused:
-        return AccessFinding("failed", refused.message, refused.recovery_suggestions[0])
+        return AccessFinding("failed", refused.message, refused.advice[0])
     expired = sum(each.grant.expired for each in stored)
     said = f"{len(stored) - expired} in {path}" + (f", {expired} expired" if expired else "")
     if not stored:

@@ -46,8 +46,8 @@ def ask(
     The tokens are printed as they come, and what the flow does meanwhile. Then where the question went, how sure that
     was, the time, and whether the answer was cached. A flow that asks a person asks you. Ctrl-C cancels the query.
     """
-    given = options.question_or_form(question, form)
-    screen = Screen(json)
+    given = options.question_given(question, form, upload)
+    screen = Screen(json, owner, user)
     fields = options.query_fields(
         flow=flow,
         domain=domain,

@@ -25,4 +25,4 @@ class Check(Model):
 
 def failed_by(name: str, error: FlywheelError) -> Check:
     """Return a check that ended with an error."""
-    return Check(name=name, state="failed", found=error.message, advice=error.recovery_suggestions[0])
+    return Check(name=name, state="failed", found=error.message, advice=error.advice[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
@@ -20,8 +21,10 @@ from agentic_flywheel.broker.rights import check_broker
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError, InvalidRegistry
 from agentic_flywheel.extras import declared, extras
+from agentic_flywheel.odd_settings import odd_settings
 from agentic_flywheel.profiles import ProfileWatch
-from agentic_flywheel.registry import find_registry, read_registry
+from agentic_flywheel.registry import NamedVariable, find_registry, read_registry
+from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.access_checks import bridge_found, tokens_found
@@ -30,7 +33,6 @@ from producer.cli.checkup_servers import check_flower, check_gateway, check_lang
 from producer.cli.durability import SETTINGS, in_replicas, on_disk
 from producer.stack.guard import ended
 
-OLDEST_BROKER = (7, 0)
 #: Share of a broker's memory from which a warning is due.
 NEARLY_FULL = 0.9
 #: Seconds to wait for the workers to answer.
@@ -49,10 +51,10 @@ async def check_everything() -> list[Check]:
         stack = running_stack(settings.home)
     except FlywheelError as error:
         return [*checks, failed_by("settings", error)]
-    checks.append(_stack(settings, stack))
+    checks += [*_odd_settings(settings), _stack(settings, stack)]
     checks.append(Check(name="tokens", **tokens_found(settings)._asdict()))
     registry, catalog = _registry(settings)
-    checks += [registry, _profiles(settings), _grace(settings, catalog)]
+    checks += [*registry, _profiles(settings), _grace(settings, catalog)]
     broker = await _broker(settings)
     checks += broker
     if broker[0].state != "failed":
@@ -110,9 +112,15 @@ def _encoder() -> Check:
     return Check(name="encoder", state="ok", found=found)
 
 
+def _odd_settings(settings: Settings) -> list[Check]:
+    return [Check(name="settings", state="warning", **odd._asdict()) for odd in odd_settings(settings)]
+
+
 def _stack(settings: Settings, stack: StackInfo | None) -> Check:
     if stack is None:
         found = f"none runs with its state in {settings.home}"
+        if "redis_url" in settings.model_fields_set:
+            return Check(name="stack", state="ok", found=f"{found}: REDIS_URL says where the broker is")
         return Check(name="stack", state="warning", found=found, advice="start one: flywheel up")
     services = ", ".join(f"{name} {pid}" for name, pid in stack.pids.items())
     found = f"runs with its state in {settings.home}: {services}"
@@ -122,23 +130,34 @@ def _stack(settings: Settings, stack: StackInfo | None) -> Check:
     return Check(name="stack", state="ok", found=found)
 
 
-def _registry(settings: Settings) -> tuple[Check, Catalog | None]:
+def _registry(settings: Settings) -> tuple[list[Check], Catalog | None]:
+    """Check the registry and the variables that it names; return its catalog too."""
     try:
         path = find_registry(settings.registry)
     except InvalidRegistry as error:
-        return failed_by("registry", error), None
+        return [failed_by("registry", error)], None
     reading = read_registry(path)
     if reading.catalog is None:
         more = f" (and {len(reading.faults) - 1} more)" if len(reading.faults) > 1 else ""
         failed = failed_by("registry", reading.faults[0])
-        return failed.model_copy(update={"found": failed.found + more}), None
+        return [failed.model_copy(update={"found": failed.found + more})], None
     catalog = reading.catalog
     found = f"{path}: {len(catalog.active)} active flows, domains {', '.join(catalog.domains)}"
     if reading.warnings:
-        advice = "flywheel flows check shows them"
-        found = f"{found}; {len(reading.warnings)} remarks"
-        return Check(name="registry", state="warning", found=found, advice=advice), catalog
-    return Check(name="registry", state="ok", found=found), catalog
+        found, advice = f"{found}; {len(reading.warnings)} remarks", "flywheel flows check shows them"
+        check = Check(name="registry", state="warning", found=found, advice=advice)
+    else:
+        check = Check(name="registry", state="ok", found=found)
+    return [check, *([_keys(reading.variables)] if reading.variables else [])], catalog
+
+
+def _keys(variables: Sequence[NamedVariable]) -> Check:
+    """Look up the variables that the registry names for keys and headers."""
+    names = ", ".join(sorted({each.name for each in variables}))
+    if faults := [f"{each.key}: {each.fault}" for each in variables if each.fault]:
+        advice = f"set them for every process that asks flows; {ELSEWHERE}"
+        return Check(name="keys", state="warning", found="; ".join(faults), advice=advice)
+    return Check(name="keys", state="ok", found=f"set here: {names}; {ELSEWHERE}")
 
 
 def _profiles(settings: Settings) -> Check:
@@ -150,7 +169,7 @@ def _profiles(settings: Settings) -> Check:
     faults = watch.faults()
     if faults:
         found = f"{where}: {faults[0].message}"
-        return Check(name="profiles", state="warning", found=found, advice=faults[0].recovery_suggestions[0])
+        return Check(name="profiles", state="warning", found=found, advice=faults[0].advice[0])
     return Check(name="profiles", state="ok", found=where)
 
 
@@ -196,10 +215,6 @@ def _version_of(address: str, about: dict[str, Any]) -> Check:
     valkey = "valkey_version" in about
     version = str(about.get("valkey_version") or about.get("redis_version") or "0")
     found = f"{address}: {'Valkey' if valkey else 'Redis'} {version}"
-    known = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if known < OLDEST_BROKER:
-        advice = "Redis 7.0, or any Valkey, is the oldest that is known to work"
-        return Check(name="broker", state="failed", found=found, advice=advice)
     if about.get("role", "master") != "master":
         advice = "let REDIS_URL name the server that this one copies"
         return Check(name="broker", state="failed", found=f"{found}, a replica, which takes no queries", advice=advice)

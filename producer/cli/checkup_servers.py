@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import aiohttp
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.backends.flowise import FlowiseClient
@@ -17,12 +18,14 @@ from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlowError, FlowUnauthorized, FlywheelError
 from agentic_flywheel.servers import FlowServer
 from agentic_flywheel.settings import Settings, flow_server, key_of
-from agentic_flywheel.stack import StackInfo
+from agentic_flywheel.stack import FLOWER_PORT, GATEWAY_PORT, StackInfo
 from agentic_flywheel.tracing.archive import OLDEST_LANGFUSE
 from producer.cli.check import Check, failed_by
 
 #: Bytes that are read of what a server tells of itself.
 _MOST_TOLD = 65_536
+#: Characters of it that are shown.
+_SHOWN = 200
 _HTTP_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
@@ -55,7 +58,7 @@ async def _other(server: FlowServer, flows: list[Flow], settings: Settings) -> C
         probes = [await backend.probe(flow, api_key=key_of(flow, settings)) for flow in flows]
     except FlowError as error:
         error = replace(error, backend=name)
-        advice = error.recovery_suggestions[0]
+        advice = error.advice[0]
         return Check(name=name, state="failed", found=f"{where}: {error.message}", advice=advice)
     finally:
         await backend.close()
@@ -109,26 +112,42 @@ async def _shut(client: FlowiseClient, settings: Settings, flows: list[Flow]) ->
     return "", ""
 
 
-async def check_flower(stack: StackInfo | None) -> Check:
-    """Check that the stack's Flower answers."""
-    if stack is None or stack.flower_url is None:
-        return Check(name="flower", state="ok", found="not started")
-    status = await _status_of(f"{stack.flower_url}/healthcheck")
-    if status == "200":
-        return Check(name="flower", state="ok", found=stack.flower_url)
-    found = f"{stack.flower_url}: {status}"
-    return Check(name="flower", state="warning", found=found, advice="look into its log in the stack's home")
+async def check_flower(stack: StackInfo | None, port: int = FLOWER_PORT) -> Check:
+    """Check that the stack's Flower answers; without one, whether another does at this port of this machine."""
+    url = stack.flower_url if stack is not None else None
+    if url is None:
+        return await _beside_stack("flower", port, "healthcheck", lambda told: told == "OK")
+    return _of_stack("flower", url, *await _asked(f"{url}/healthcheck"))
 
 
-async def check_gateway(stack: StackInfo | None) -> Check:
-    """Check that the stack's HTTP gateway answers, and that queries that come there would be."""
-    if stack is None or stack.api_url is None:
-        return Check(name="gateway", state="ok", found="not started")
-    status = await _status_of(f"{stack.api_url}/readyz")
+async def check_gateway(stack: StackInfo | None, port: int = GATEWAY_PORT) -> Check:
+    """Check that the stack's HTTP gateway answers, and that queries that come there would be.
+
+    Without one, whether another does at this port of this machine: a unit of systemd, or `flywheel serve`.
+    """
+    url = stack.api_url if stack is not None else None
+    if url is None:
+        return await _beside_stack("gateway", port, "readyz", lambda told: '"workers":' in told)
+    return _of_stack("gateway", url, *await _asked(f"{url}/readyz"))
+
+
+def _of_stack(name: str, url: str, status: str, told: str) -> Check:
     if status == "200":
-        return Check(name="gateway", state="ok", found=stack.api_url)
-    found = f"{stack.api_url}: {status}"
-    return Check(name="gateway", state="warning", found=found, advice="look into its log in the stack's home")
+        return Check(name=name, state="ok", found=url)
+    advice = "look into its log in the stack's home"
+    return Check(name=name, state="warning", found=f"{url}: {status} {told[:_SHOWN]}".rstrip(), advice=advice)
+
+
+async def _beside_stack(name: str, port: int, path: str, is_ours: Callable[[str], bool]) -> Check:
+    url = f"http://127.0.0.1:{port}"
+    status, told = await _asked(f"{url}/{path}")
+    if not is_ours(told):
+        return Check(name=name, state="ok", found=f"no stack has started one, and none answers at {url}")
+    if status == "200":
+        return Check(name=name, state="ok", found=f"{url}, started by no stack of this home")
+    found = f"{url}, started by no stack of this home: {status} {told[:_SHOWN]}"
+    advice = f"look into its log, such as journalctl -u flywheel-{name}"
+    return Check(name=name, state="warning", found=found, advice=advice)
 
 
 async def check_langfuse(settings: Settings) -> Check:
@@ -137,20 +156,17 @@ async def check_langfuse(settings: Settings) -> Check:
         return Check(name="langfuse", state="ok", found="tracing is off (LANGFUSE_TRACING_ENABLED)")
     if not settings.langfuse_sample_rate:
         return Check(name="langfuse", state="ok", found="no query is traced (LANGFUSE_SAMPLE_RATE is 0)")
-    public, secret = settings.langfuse_public_key, settings.langfuse_secret_key
-    if public is None and secret is None:
-        return Check(name="langfuse", state="ok", found="no keys: traces go to a local file")
     if settings.langfuse_login is None:
-        missing = "LANGFUSE_PUBLIC_KEY" if public is None else "LANGFUSE_SECRET_KEY"
-        return Check(name="langfuse", state="warning", found="only one of the two keys is set", advice=f"set {missing}")
+        return Check(name="langfuse", state="ok", found="no pair of keys: traces go to a local file")
     address, user, password = settings.langfuse_login
     where = without_secrets(address)
     # Other products that take these traces have another path for them, and nothing else of Langfuse.
     own = settings.langfuse_traces_path == Settings.model_fields["langfuse_traces_path"].default
     path = "api/public/projects" if own else ""
-    status = await _status_of(f"{where}/{path}", Authorization=aiohttp.encode_basic_auth(user, password))
+    status, _ = await _asked(f"{where}/{path}", Authorization=aiohttp.encode_basic_auth(user, password))
     if status == "200" and own:
-        return _age_of_langfuse(where, await _told_by(f"{where}/api/public/health"))
+        _, health = await _asked(f"{where}/api/public/health")
+        return _age_of_langfuse(where, health)
     if status in ("401", "403"):
         advice = "correct LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY; until then traces are dropped and counted"
         return Check(name="langfuse", state="warning", found=f"{where} refuses the keys", advice=advice)
@@ -161,11 +177,11 @@ async def check_langfuse(settings: Settings) -> Check:
     return Check(name="langfuse", state="warning", found=f"{where}: {status}", advice=advice)
 
 
-def _age_of_langfuse(where: str, told: object) -> Check:
+def _age_of_langfuse(where: str, health: str) -> Check:
     found = f"{where} answers and takes the keys"
     try:
-        version = Version(str(told["version"]) if isinstance(told, dict) else "")
-    except (KeyError, InvalidVersion):
+        version = Version(str(json.loads(health)["version"]))
+    except (ValueError, TypeError, LookupError):  # no JSON, of another form, or no version
         return Check(name="langfuse", state="ok", found=f"{found}; it does not tell its version")
     if version < Version(OLDEST_LANGFUSE):
         advice = f"update it to {OLDEST_LANGFUSE} or newer: from this one traces cannot be read back"
@@ -173,22 +189,13 @@ def _age_of_langfuse(where: str, told: object) -> Check:
     return Check(name="langfuse", state="ok", found=f"{found}; it is version {version}")
 
 
-async def _told_by(url: str) -> object:
-    """Return what a server says in JSON; None where it says nothing of the kind."""
-    try:
-        async with aiohttp.ClientSession(timeout=_HTTP_TIMEOUT) as session, session.get(url) as response:
-            return json.loads(await response.content.read(_MOST_TOLD))
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return None
-
-
-async def _status_of(url: str, **headers: str) -> str:
-    """Return an HTTP status as text, or what kept it from coming."""
+async def _asked(url: str, **headers: str) -> tuple[str, str]:
+    """Return an HTTP status as text, or what kept it from coming; and the beginning of the body."""
     try:
         async with (
             aiohttp.ClientSession(timeout=_HTTP_TIMEOUT) as session,
             session.get(url, headers=headers) as response,
         ):
-            return str(response.status)
+            return str(response.status), (await response.content.read(_MOST_TOLD)).decode(errors="replace")
     except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-        return f"{type(failure).__name__} {failure}".strip()
+        return f"{type(failure).__name__} {failure}".strip(), ""

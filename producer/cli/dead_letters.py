@@ -14,11 +14,11 @@ from agentic_flywheel.broker.records import DeadLetter, remove_dead_letters
 from agentic_flywheel.errors import UnknownDeadLetter
 from producer.cli import options
 from producer.cli.exits import Exit
+from producer.cli.moments import age
 from producer.cli.objects import dead_letter_object
 from producer.cli.replay import carry_out, resume_command
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
-from producer.cli.status import age
 from producer.client import AsyncProducer
 from producer.replay.own import letters
 from producer.replay.program import Replay
@@ -122,7 +122,8 @@ def retry(
     older: Older = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="At once.")] = 32,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0.001, metavar="N", help="Begin at most so many a second.")
+        float | None,
+        typer.Option("--rate", min=0.001, max=100_000, metavar="N", help="Begin at most so many a second."),
     ] = None,
     json: options.Json = False,
 ) -> None:

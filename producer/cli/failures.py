@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from agentic_flywheel.errors import (
     AlreadyDecided,
+    BrokerRefused,
     BrokerRightsMissing,
+    BrokerTooOld,
     BrokerUnavailable,
     DeadlineExceeded,
+    DecisionNotTaken,
     EarlierTurnAsks,
     FlywheelError,
     IdempotencyConflict,
@@ -51,7 +54,10 @@ from producer.cli.exits import Exit
 _EXITS: dict[Exit, tuple[type[FlywheelError], ...]] = {
     Exit.UNUSABLE: (
         AlreadyDecided,
+        BrokerRefused,
         BrokerRightsMissing,
+        BrokerTooOld,
+        DecisionNotTaken,
         EarlierTurnAsks,
         IdempotencyConflict,
         InvalidEvaluator,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from agentic_flywheel.addresses import holds_login, without_secrets
+from agentic_flywheel.addresses import checked_address, holds_login, without_secrets
 from agentic_flywheel.backends import ListedFlow
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.registry import bundled_registry, find_registry, import_flows, load_catalog
@@ -24,7 +24,9 @@ from producer.cli.screen import Screen
 _LISTS_NONE = "The server lists no flow to take: write its flows into the registry, or use `flywheel flows add`."
 
 if TYPE_CHECKING:
-    from agentic_flywheel.registry.importing import FlowProposal, Listed
+    from agentic_flywheel.catalog import Catalog
+    from agentic_flywheel.registry.importing import FlowProposal
+    from agentic_flywheel.servers import FlowServer
 
 Url = Annotated[
     str | None,
@@ -61,7 +63,13 @@ Yes = Annotated[bool, typer.Option("--yes", help="Write without asking.")]
 _NAMED = 20
 #: Characters of what a server says of a flow, and names of overrides, that are shown.
 _SHOWN = 200
-_MARKS = {"add": ("+ ", "bold green"), "update": ("~ ", "bold yellow"), "skip": ("! ", "yellow"), "none": ("= ", "dim")}
+_MARKS = {
+    "add": ("+ ", "bold green"),
+    "update": ("~ ", "bold yellow"),
+    "skip": ("! ", "yellow"),
+    "none": ("= ", "dim"),
+    "gone": ("✗ ", "bold red"),
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,10 @@ def server_settings(settings: Settings, url: str | None, key: str | None) -> Set
     """Return the settings with the address and the key that were given. Raises InvalidSetting, BadParameter."""
     given: dict[str, Any] = {}
     if url is not None:
-        given["flowise_base_url"] = url
+        try:
+            given["flowise_base_url"] = checked_address(url)
+        except ValueError as refused:
+            raise InvalidSetting("FLOWISE_BASE_URL", str(refused)) from None
     if key is not None:
         given["flowise_api_key"] = _given_key(key)
     settings = settings.model_copy(update=given)
@@ -146,9 +157,9 @@ def named_import(
     settings: Settings, name: str, url: str | None, key: str | None, select: list[str], domain: str | None
 ) -> Import:
     """Compare the flows of a server of the registry with it. Raises what asking the server and reading it raise."""
-    from agentic_flywheel.registry.importing import proposals
+    from agentic_flywheel.registry.gone import gone, unlisted, without_known
     from agentic_flywheel.registry.importing_models import chosen, model_proposals
-    from producer.cli.server_flows import flows_of, models_of
+    from producer.cli.server_flows import models_of
 
     if url is not None:
         raise typer.BadParameter("the server has its address in the registry.", param_hint="--url")
@@ -164,18 +175,19 @@ def named_import(
     usual = settings.flowise_api_key if server.backend == "flowise" else None
     api_key = _given_key(key) if key is not None else flow_key(server.api_key_env, usual)
     if server.backend == "flowise":
-        found = _selected(asyncio.run(flows_of(server, api_key)), select)
-        base = load_settings().flowise_base_url
-        proposed = proposals(catalog, found, url=server.address, base=base, name=name, domain=domain)
+        proposed = _compared(catalog, server, api_key, select, name=name, domain=domain)
         return Import(path, without_secrets(server.address), proposed, catalog.revision)
     listed = asyncio.run(models_of(server, api_key))
     if not select and listed:
         names = ", ".join(one_line(each.id, 60) for each in listed[:_NAMED])
         more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
         raise typer.BadParameter(f"say which of its models become flows: {names}{more}.", param_hint="--select")
+    ours = [flow for flow in catalog.flows.values() if flow.server == server.address]
+    # A server that lists nothing says nothing of them: it may answer for models that it does not list.
+    missing = unlisted(ours, [each.id for each in listed], select) if listed else []
     models, unknown = chosen(listed, select)
-    _known(unknown, lists=bool(listed))
-    proposed = model_proposals(catalog, models, server=name, domain=domain)
+    _known(without_known(unknown, missing), lists=bool(listed))
+    proposed = [*model_proposals(catalog, models, server=name, domain=domain), *map(gone, missing)]
     return Import(path, without_secrets(server.address), proposed, catalog.revision)
 
 
@@ -183,15 +195,30 @@ def _checked(domain: str | None) -> None:
     from agentic_flywheel.registry.importing import is_slug
 
     if domain is not None and not is_slug(domain):
-        raise typer.BadParameter(f"{one_line(domain, 60)!r} is no name of a domain.", param_hint="--domain")
+        raise typer.BadParameter(f"{options.shown(domain)} is no name of a domain.", param_hint="--domain")
 
 
-def _selected(listed: list[Listed], select: list[str]) -> list[Listed]:
-    from agentic_flywheel.registry.importing import selected
+def _compared(
+    catalog: Catalog | None,
+    server: FlowServer,
+    api_key: SecretStr | None,
+    select: list[str],
+    *,
+    name: str | None = None,
+    domain: str | None,
+) -> list[FlowProposal]:
+    """Return what becomes of the flows of a Flowise, and which of the registry's flows there it has no more."""
+    from agentic_flywheel.registry.gone import gone, unlisted, without_known
+    from agentic_flywheel.registry.importing import flows_at, proposals, selected
+    from producer.cli.server_flows import flows_of, gone_of
 
+    url, base = server.address, load_settings().flowise_base_url
+    listed = asyncio.run(flows_of(server, api_key))
+    missing = unlisted(flows_at(catalog, url=url, base=base), [each.flow.id for each in listed], select)
     found, unknown = selected(listed, select)
-    _known(unknown, lists=bool(listed))
-    return found
+    _known(without_known(unknown, missing), lists=bool(listed))
+    left = asyncio.run(gone_of(server, missing)) if missing else []
+    return [*proposals(catalog, found, url=url, base=base, name=name, domain=domain), *map(gone, left)]
 
 
 def _known(unknown: list[str], *, lists: bool) -> None:
@@ -206,16 +233,11 @@ def _known(unknown: list[str], *, lists: bool) -> None:
 
 def read_import(settings: Settings, select: list[str], domain: str | None) -> Import:
     """Compare a server's flows with the registry in force. Raises what asking the server and reading it raise."""
-    from agentic_flywheel.registry.importing import proposals
-    from producer.cli.server_flows import flows_of
-
     _checked(domain)
     path = find_registry(settings.registry)
     catalog = None if path == bundled_registry() else load_catalog(path)
     url = settings.flowise_base_url or ""
-    found_there = asyncio.run(flows_of(usual_server(settings), settings.flowise_api_key))
-    chosen = _selected(found_there, select)
-    found = proposals(catalog, chosen, url=url, base=load_settings().flowise_base_url, domain=domain)
+    found = _compared(catalog, usual_server(settings), settings.flowise_api_key, select, domain=domain)
     if holds_login(url) and any("server" in each.fields for each in found):
         reason = "it holds a user and a password, which a registry's `server` must not: set FLOWISE_BASE_URL to it"
         raise InvalidSetting("--url", reason)
@@ -229,7 +251,7 @@ def carry_out(screen: Screen, found: Import, *, yes: bool) -> bool:
     """
     for each in found.proposals:
         _show(screen, each)
-    same = sum(each.change == "none" for each in found.proposals)
+    same, gone = (sum(each.change == change for each in found.proposals) for change in ("none", "gone"))
     there = bool(found.added or found.changed)
     if there and not found.takes_questions:
         screen.note("A registry needs an active flow that questions can go to, and none of these is one.")
@@ -245,15 +267,18 @@ def carry_out(screen: Screen, found: Import, *, yes: bool) -> bool:
         written = True
     if screen.json:
         told = {"kind": "summary", "server": found.url, "registry": str(target), "written": written}
-        screen.object({**told, "added": len(found.added), "updated": len(found.changed), "same": same})
+        screen.object({**told, "added": len(found.added), "updated": len(found.changed), "same": same, "gone": gone})
         return written
-    what = f"{len(found.added)} new, {len(found.changed)} changed, {same} as they are"
+    left = f", {gone} gone from the server" if gone else ""
+    what = f"{len(found.added)} new, {len(found.changed)} changed, {same} as they are{left}"
     if written:
         screen.line(("✓ ", "green"), f"{what}: written to {target}")
     elif there:
         screen.line(
             f"{what}. Nothing was written", "; `--yes` writes it" if wanted and not sys.stdin.isatty() else "", "."
         )
+    elif gone:
+        screen.line(f"{what}. There is nothing to write.")
     else:
         screen.line(f"The registry {target} has these flows already." if same else _LISTS_NONE)
     return written

@@ -21,6 +21,7 @@ from agentic_flywheel.registry import (
     load_catalog,
     read_registry,
 )
+from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.secret_values import without_secret_values
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import stack_settings
@@ -166,13 +167,17 @@ def _show_reading(screen: Screen, path: Path, reading: RegistryReading) -> None:
     if screen.json:
         faults = [{"line": fault.line, "key": fault.key, "reason": fault.reason} for fault in reading.faults]
         warnings = [{"line": each.line, "key": each.key, "text": each.text} for each in reading.warnings]
-        told = {"registry": str(path), "ok": not faults, "faults": faults, "warnings": warnings}
+        unset = [{"line": each.line, "key": each.key, "text": each.fault} for each in reading.variables if each.fault]
+        told = {"registry": str(path), "ok": not faults, "faults": faults, "warnings": [*warnings, *unset]}
         screen.object({**told, "cache_unsaid": list(_unsaid_caches(reading))})
         return
     for fault in reading.faults:
         _show_fault(screen, fault)
     for warning in reading.warnings:
         screen.line(("! ", "yellow"), one_line(f"{path}:{warning.line}: {warning.key}: {warning.text}"))
+    for each in reading.variables:
+        if each.fault:
+            screen.line(("! ", "yellow"), one_line(f"{path}:{each.line}: {each.key}: {each.fault}"))
     if not reading.faults:
         screen.line(("✓ ", "green"), f"{path} is acceptable")
     if unsaid := ", ".join(_unsaid_caches(reading)):
@@ -181,6 +186,9 @@ def _show_reading(screen: Screen, path: Path, reading: RegistryReading) -> None:
             f"{unsaid}: answers are kept for each user apart. Where they are the same for everybody, and the flow does "
             "nothing for the one who asks, say `cache: shared`; else say `cache: owner`.",
         )
+    if reading.variables:
+        names = ", ".join(sorted({each.name for each in reading.variables}))
+        screen.line(("→ ", "cyan"), f"{names}: looked up here alone; {ELSEWHERE}.")
 
 
 def _unsaid_caches(reading: RegistryReading) -> Iterator[str]:

@@ -29,7 +29,7 @@ def forget(
     Open queries are cancelled first. What Flowise remembers is deleted there, where an API key is set. Nothing of it
     comes back. What could not be reached is said.
     """
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         found = asyncio.run(_forget(Person(asker_of(owner, user), session)))
     if json:

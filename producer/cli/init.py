@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.catalog import Catalog
+from agentic_flywheel.errors import NoFirstAnswer, WaitTimeout
 from agentic_flywheel.registry import bundled_registry, find_registry, load_catalog
 from agentic_flywheel.settings import Settings, load_settings, server_of
 from agentic_flywheel.stack import StackInfo, running_stack
@@ -25,6 +27,7 @@ from producer.cli.flows import show_report
 from producer.cli.objects import answer_object
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
+from producer.cli.watching import AnswerWatch
 from producer.client import AsyncProducer
 from producer.stack import start_stack
 
@@ -32,8 +35,8 @@ from producer.stack import start_stack
 _USUAL = "http://localhost:3000"
 #: Asked where neither the registry has an example nor a person can be asked.
 _ANY_QUESTION = "What can you do for me?"
-#: Seconds to wait for the first answer.
-_PATIENCE = 120.0
+#: How long the first answer is waited for.
+_PATIENCE = timedelta(minutes=2)
 
 FirstQuestion = Annotated[
     str | None, typer.Option("--question", metavar="TEXT", help="The first question; else an example of the registry.")
@@ -122,11 +125,18 @@ async def _first_question(screen: Screen, settings: Settings, question: str) -> 
             if not screen.json:
                 screen.line()
                 screen.line(("? ", "bold cyan"), one_line(question, 200))
-            answer = await producer.ask(question, wait=_PATIENCE)
+            watch = AnswerWatch(screen, _PATIENCE)
+            submission = await producer.submit(question)
+            try:
+                answer = await watch.answer_to(producer, submission)
+            except WaitTimeout as late:
+                # It would be asked again by the stack that is started next.
+                await producer.cancel(late.query_id)
+                raise NoFirstAnswer(late.query_id, late.waited, watch.flow) from None
         if screen.json:
             screen.object({"question": question, **answer_object(answer)})
         else:
-            show_answer(screen, answer)
+            show_answer(screen, answer, already=watch.shown)
 
 
 @asynccontextmanager

@@ -11,14 +11,39 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperOption
 
 from agentic_flywheel.given import MAX_QUESTION
 from agentic_flywheel.once import GivenTwice, once
+from producer.cli.safe_text import one_line
 
 
 def command_group(summary: str) -> typer.Typer:
     """Return a command that has commands of its own. Help is plain text: rich help would take a second to import."""
     return typer.Typer(help=summary, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+
+def shown(given: str) -> str:
+    """Return what was given, in quotes, as it can stand in a sentence: on one line and not too long."""
+    return repr(one_line(given, 60))
+
+
+def refusal_of(refused: typer.BadParameter) -> str:
+    """Return why a value is not acceptable. Of a number and a choice, Typer tells pydantic's words: here are ours."""
+    from pydantic import ValidationError
+
+    if not isinstance(refused.__cause__, ValidationError) or not isinstance(refused.param, TyperOption | TyperArgument):
+        return str(refused.message)
+    given = refused.__cause__.errors(include_url=False, include_context=False)[0]["input"]
+    return f"{shown(str(given))} is not {_expected(refused.param)}."
+
+
+def _expected(parameter: TyperOption | TyperArgument) -> str:
+    kind, least, most = parameter.type_descriptor, parameter.min, parameter.max
+    if kind.choices is not None:
+        return f"one of {', '.join(map(str, kind.choices))}"
+    bounds = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+    return f"a whole number{bounds}" if kind.annotation is int else f"a number{bounds}"
 
 
 def duration(text: str) -> timedelta:
@@ -28,7 +53,7 @@ def duration(text: str) -> timedelta:
     try:
         span: timedelta = parse_duration(text)
     except ValueError as refused:
-        raise typer.BadParameter(f"{text!r} {refused}") from None
+        raise typer.BadParameter(f"{shown(text)} {refused}") from None
     return span
 
 
@@ -45,7 +70,9 @@ def event_id(text: str) -> str:
     from agentic_flywheel.broker.events import is_place
 
     if not is_place(text):
-        raise typer.BadParameter(f"{text!r} is no event id: `flywheel stream` prints them, such as 1763958000000-0.")
+        raise typer.BadParameter(
+            f"{shown(text)} is no event id: `flywheel stream` prints them, such as 1763958000000-0."
+        )
     return text
 
 
@@ -60,7 +87,9 @@ Question = Annotated[str, typer.Argument(metavar="QUESTION", show_default=False,
 QuestionOrForm = Annotated[
     str | None,
     typer.Argument(
-        metavar="[QUESTION]", show_default=False, help="`-` reads it from stdin. A form stands in its place."
+        metavar="[QUESTION]",
+        show_default=False,
+        help="`-` reads it from stdin. A form or files may stand in its place.",
     ),
 ]
 Form = Annotated[
@@ -74,6 +103,10 @@ Upload = Annotated[
 EncodingName = Annotated[
     str,
     typer.Option("--encoding", metavar="NAME", help="Of a text file: windows-1252, shift_jis, …; else found out."),
+]
+ColumnName = Annotated[
+    str,
+    typer.Option("--column", metavar="NAME", help="Of a file: where its questions are, unless in `question`."),
 ]
 Flow = Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Ask this flow; no classification.")]
 Domain = Annotated[str | None, typer.Option("--domain", metavar="DOMAIN", help="Ask a flow of this domain.")]
@@ -106,21 +139,22 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor fill
 Refresh = Annotated[bool, typer.Option("--refresh", help="Do not read the cache, but fill it.")]
 
 
-def question_or_form(question: str | None, form: list[str] | None) -> str:
-    """Return what was given as a question; empty where a form stands in its place. Without both it is wrong usage."""
-    if question is None and not form:
-        raise typer.BadParameter("it is missing, and so is a form (--form NAME=VALUE).", param_hint="QUESTION")
+def question_given(question: str | None, form: list[str] | None, upload: list[str] | None) -> str:
+    """Return what was given as a question; empty where a form or files stand in its place. Else it is wrong usage."""
+    if question is None and not form and not upload:
+        lacking = "it is missing, and so is a form (--form NAME=VALUE) or a file (--upload FILE)."
+        raise typer.BadParameter(lacking, param_hint="QUESTION")
     return question or ""
 
 
 def question_text(given: str) -> str:
-    """Return the question, from stdin where ``-`` was given; no more of it than is too long."""
+    """Return the question, from stdin where ``-`` was given, without line ends at its end; no more than is too long."""
     if given != "-":
         return given
     if isinstance(sys.stdin, TextIOWrapper):
         # What is not UTF-8 is refused as what it is, instead of ending the command here.
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-    return sys.stdin.read(2 * MAX_QUESTION)
+    return sys.stdin.read(2 * MAX_QUESTION).rstrip("\r\n")
 
 
 def query_fields(
@@ -151,10 +185,15 @@ def query_fields(
         "priority": priority,
         "config": pairs(config or [], "--config"),
         "form": filled_in(form or []),
-        "uploads": [each if re.match("https?://", each) else Path(each) for each in upload or []],
+        "uploads": [upload_given(each) for each in upload or []],
         "cache": "bypass" if no_cache else "refresh" if refresh else "use",
     }
     return {name: value for name, value in fields.items() if value not in (None, {}, [])}
+
+
+def upload_given(given: str) -> str | Path:
+    """Return the address that was given, or the path. An address of any kind is one: it is not looked for as a file."""
+    return given if not given or re.match("[A-Za-z]+://|(data|file):", given, re.IGNORECASE) else Path(given)
 
 
 def filled_in(given: list[str]) -> dict[str, Any]:
@@ -170,7 +209,7 @@ def filled_in(given: list[str]) -> dict[str, Any]:
     split = [pair.partition("=") for pair in given]
     for pair, (name, separator, _) in zip(given, split, strict=True):
         if not name or not separator:
-            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--form")
+            raise typer.BadParameter(f"{shown(pair)} is not NAME=VALUE.", param_hint="--form")
     try:
         return once([(name, value) for name, _, value in split])
     except GivenTwice as twice:
@@ -183,9 +222,9 @@ def pairs(given: list[str], option: str) -> dict[str, Any]:
     for pair in given:
         key, separator, value = pair.partition("=")
         if not key or not separator:
-            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE.", param_hint=option)
+            raise typer.BadParameter(f"{shown(pair)} is not KEY=VALUE.", param_hint=option)
         if key in found:
-            raise typer.BadParameter(f"the key {key!r} is given twice.", param_hint=option)
+            raise typer.BadParameter(f"the key {shown(key)} is given twice.", param_hint=option)
         try:
             found[key] = json.loads(value, object_pairs_hook=once)
         except GivenTwice as twice:

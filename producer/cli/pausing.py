@@ -31,7 +31,8 @@ def resume(
     reject: Annotated[bool, typer.Option("--reject", help="Do not.")] = False,
     feedback: Annotated[str, typer.Option("--feedback", metavar="TEXT", help="Say this to the flow.")] = "",
     stop: Annotated[
-        int | None, typer.Option("--stop", metavar="NUMBER", help="Which of its stops: needed after the first one.")
+        int | None,
+        typer.Option("--stop", min=1, metavar="NUMBER", help="Which of its stops: needed after the first one."),
     ] = None,
     domain: Domain = None,
     flow: Flow = None,
@@ -50,14 +51,15 @@ def resume(
         return
     if proceed == reject or domain is not None or flow is not None:
         raise typer.BadParameter("give a query's id with one of: --proceed, --reject.")
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     decision: Decision = "proceed" if proceed else "reject"
     with screen.reporting():
         number = asyncio.run(_decide(asker_of(owner, user), query_id, decision, feedback, stop))
     if screen.json:
         screen.object({"query_id": query_id, "stop": number, "decision": decision})
     else:
-        screen.line(f"{decision}  ", query_id, (f"  goes on: flywheel wait {query_id}", "dim"))
+        next_step = screen.runnable(f"  goes on: `flywheel wait {query_id}`")
+        screen.line(f"{decision}  ", query_id, (next_step, "dim"))
 
 
 async def _decide(asker: Asker, query_id: str, decision: Decision, feedback: str, stop: int | None) -> int:

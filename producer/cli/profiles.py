@@ -29,7 +29,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 @profiles.command("list")
 def list_(owner: options.Owner = LOCAL, json: options.Json = False) -> None:
     """List the profiles that you may use, then the files that are refused and why."""
-    screen = Screen(json)
+    screen = Screen(json, owner)
     with screen.reporting():
         watch = ProfileWatch(load_settings().profiles)
         found, faults = watch.readable(owner), watch.faults()
@@ -78,7 +78,7 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show a profile, and the text that a flow receives from it."""
-    screen = Screen(json)
+    screen = Screen(json, owner)
     if kind is not None and question is not None:
         raise typer.BadParameter("--as and --for exclude each other.")
     with screen.reporting():
@@ -110,8 +110,10 @@ def _kind_for(question: str) -> ContextType:
 
 
 def _kind(given: str | None) -> ContextType:
-    if given not in (None, *get_args(ContextType)):
-        raise typer.BadParameter(f"{given!r} is none of {', '.join(get_args(ContextType))}.", param_hint="--as")
+    if given is not None and given not in get_args(ContextType):
+        raise typer.BadParameter(
+            f"{options.shown(given)} is none of {', '.join(get_args(ContextType))}.", param_hint="--as"
+        )
     return cast(ContextType, given or "general")
 
 
@@ -130,16 +132,20 @@ def new(
     json: options.Json = False,
 ) -> None:
     """Make a profile from a template, to be filled in. It can be used at once; a confidential one is yours alone."""
-    screen = Screen(json)
+    screen = Screen(json, owner)
     if not NAME.match(name):
         raise typer.BadParameter("a name has letters, digits, `-`, `_` and `.`, at most 128.", param_hint="NAME")
     if template not in TEMPLATES:
-        raise typer.BadParameter(f"{template!r} is none of {', '.join(TEMPLATES)}.", param_hint="--template")
+        raise typer.BadParameter(
+            f"{options.shown(template)} is none of {', '.join(TEMPLATES)}.", param_hint="--template"
+        )
     if privacy not in get_args(Privacy):
-        raise typer.BadParameter(f"{privacy!r} is none of {', '.join(get_args(Privacy))}.", param_hint="--privacy")
+        raise typer.BadParameter(
+            f"{options.shown(privacy)} is none of {', '.join(get_args(Privacy))}.", param_hint="--privacy"
+        )
     with screen.reporting():
         folder = load_settings().profiles or Path.cwd() / PLACE
-        path = folder.expanduser() / f"{name}{SUFFIX}"
+        path = folder / f"{name}{SUFFIX}"
         text = new_profile(
             name,
             template,
@@ -179,7 +185,7 @@ def use(
     """Set the profile of a session: its queries use it, unless they name another one."""
     if (name is None) != nothing:
         raise typer.BadParameter("give one of: a profile's name, --none.")
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         found = asyncio.run(_use(asker_of(owner, user), session, name))
     if json:

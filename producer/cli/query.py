@@ -40,8 +40,8 @@ def submit(
     json: options.Json = False,
 ) -> None:
     """Put a question into the queue and return at once, with the id by which it is known everywhere."""
-    given = options.question_or_form(question, form)
-    screen = Screen(json)
+    given = options.question_given(question, form, upload)
+    screen = Screen(json, owner, user)
     fields = options.query_fields(
         flow=flow,
         domain=domain,
@@ -83,7 +83,7 @@ def wait(
     json: options.Json = False,
 ) -> None:
     """Wait for a query's answer. It ends with code 4 when the time is over; the query goes on."""
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_wait(screen, asker_of(owner, user), query_id, timeout))
 
@@ -108,7 +108,7 @@ def stream(
     json: options.Json = False,
 ) -> None:
     """Follow a query's events up to its end; also afterwards, and also from where you were cut off."""
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_stream(screen, asker_of(owner, user), query_id, after or "-"))
 
@@ -144,7 +144,7 @@ def cancel(
     """Cancel a query, a session's queries, or all of yours. What runs is cut, what waits never starts."""
     if sum([query_id is not None, session is not None, everything]) != 1:
         raise typer.BadParameter("give one of: a query id, --session ID, --all.")
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_cancel(screen, asker_of(owner, user), query_id, session, everything))
 

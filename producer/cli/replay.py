@@ -28,6 +28,7 @@ from producer.replay.folder import Folder
 from producer.replay.plan import MOST_MOVES
 from producer.replay.program import Replay
 from producer.replay.progress import Progress
+from producer.replay.reads import Hints
 from producer.replay.results import ItemResult
 from producer.replay.sources import FILTERED, TEXTS, Source, source_named
 from producer.replay.wanted import Wanted
@@ -68,8 +69,8 @@ replay.command()(report)
 replay.command()(diff)
 
 _SOURCE = (
-    "A .jsonl, .json, .csv or .xlsx file, `-` for stdin, the folder of an earlier replay, `records`, `dead-letters`, "
-    "`dataset:NAME` or `traces` (Langfuse)."
+    "A .jsonl, .json, .csv, .xlsx or .txt file, `-` for stdin, the folder of an earlier replay, `records`, "
+    "`dead-letters`, `dataset:NAME` or `traces` (Langfuse)."
 )
 
 
@@ -98,13 +99,14 @@ def run(
     ] = None,
     error: Annotated[str | None, typer.Option("--error", metavar="TYPE", help="Only with this error_type.")] = None,
     score_below: Annotated[
-        float | None, typer.Option("--score-below", metavar="N", help="Only rated, and lower than this.")
+        float | None, typer.Option("--score-below", min=1, max=10, metavar="N", help="Only rated, and lower than this.")
     ] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="Only of this user.")] = None,
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, metavar="N", help="So many of them, conversations whole.")
     ] = None,
     encoding: options.EncodingName = "",
+    column: options.ColumnName = "",
     strict: Annotated[bool, typer.Option("--strict", help="Ask nothing where a line is faulty.")] = False,
     local: Annotated[bool, typer.Option("--local", help="On a private stack, started and stopped here.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Classify only; no flow is called.")] = False,
@@ -115,7 +117,8 @@ def run(
         int | None, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="At once; 32 unless given.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0.001, metavar="N", help="Begin at most so many a second.")
+        float | None,
+        typer.Option("--rate", min=0.001, max=100_000, metavar="N", help="Begin at most so many a second."),
     ] = None,
     max_calls: Annotated[
         int | None, typer.Option("--max-cost-calls", min=0, metavar="N", help="Stop after so many calls of flows.")
@@ -132,7 +135,9 @@ def run(
     an answer. The queries have low priority, sessions of their own, and belong to the user `replay`.
     """
     if cache not in (None, "bypass", "use", "refresh"):
-        raise typer.BadParameter(f"{cache!r} is no cache policy: bypass, use or refresh.", param_hint="--cache")
+        raise typer.BadParameter(
+            f"{options.shown(cache)} is no cache policy: bypass, use or refresh.", param_hint="--cache"
+        )
     only, moves = flows_of(flow or [])
     _refuse(bool(moves) and dry_run, "--flow OLD=NEW asks NEW, and --dry-run asks no flow.")
     wanted = Wanted(
@@ -158,15 +163,16 @@ def run(
     asked = {name: value for name, value in asked.items() if value is not None}
     _refuse(not with_report and bool(gate or evaluator), "--gate and --evaluator need the report.")
     screen = Screen(json)
-    found = None if resume is not None else _source(source, wanted, encoding, moves=bool(moves))
+    told = Hints(encoding, column)
+    found = None if resume is not None else _source(source, wanted, told, moves=bool(moves))
     with screen.reporting():
         check(gate, evaluator or [], private=local)
         if resume is None:
             assert found is not None
             chosen = Replay(found, out=out, strict=strict, on_line=screen.note, private_stack=private_stack, **asked)
         else:
-            own = source is not None or out is not None or strict or bool(encoding)
-            _refuse(own, "--resume takes no SOURCE, --encoding, --out or --strict.")
+            own = source is not None or out is not None or strict or any(told)
+            _refuse(own, "--resume takes no SOURCE, --encoding, --column, --out or --strict.")
             kept = "cache" in asked or local or dry_run or bool(moves)
             _refuse(kept, "--cache, --local, --dry-run and --flow stay as they were.")
             chosen = Replay.resume(resume, on_line=screen.note, private_stack=private_stack, **asked)
@@ -194,22 +200,25 @@ def flows_of(given: list[str]) -> tuple[str | None, dict[str, str]]:
         old, sign, new = each.partition("=")
         if not sign:
             continue
-        _refuse(not (_FLOW.fullmatch(old) and _FLOW.fullmatch(new)), f"--flow {each!r} names no two flows: OLD=NEW.")
-        _refuse(old in moves, f"--flow asks {old!r} of two flows: replay it once for each.")
+        _refuse(
+            not (_FLOW.fullmatch(old) and _FLOW.fullmatch(new)),
+            f"--flow {options.shown(each)} names no two flows: OLD=NEW.",
+        )
+        _refuse(old in moves, f"--flow asks {options.shown(old)} of two flows: replay it once for each.")
         moves[old] = new
     _refuse(len(moves) > MOST_MOVES, f"at most {MOST_MOVES} flows are moved in one replay.")
     return only[0] if only else None, moves
 
 
-def _source(name: str | None, wanted: Wanted, encoding: str, *, moves: bool) -> Source:
+def _source(name: str | None, wanted: Wanted, told: Hints, *, moves: bool) -> Source:
     filtered = wanted.model_copy(update={"sample": None}) != Wanted()
     if name is None:
         _refuse(not (filtered or moves) and wanted.sample is None, "give a SOURCE, or --resume DIR.")
         name = "records"
-    source = source_named(name, wanted, encoding)
+    source = source_named(name, wanted, told)
     if filtered and source.kind not in FILTERED:
         raise typer.BadParameter(f"only {', '.join(FILTERED)} can be filtered; --sample goes for all.")
-    _refuse(bool(encoding) and source.kind not in TEXTS, "--encoding goes for a file and stdin.")
+    _refuse(any(told) and source.kind not in TEXTS, "--encoding and --column go for a file and stdin.")
     return source
 
 

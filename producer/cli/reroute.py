@@ -31,7 +31,7 @@ def reroute(
 
     That the first route was wrong is remembered: `flywheel learn` proposes what in the registry would have led there.
     """
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_reroute(screen, asker_of(owner, user), query_id, flow, wait))
 

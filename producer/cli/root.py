@@ -1,17 +1,10 @@
-"""The command ``flywheel``: which commands there are, each imported when it is called, and what happens when one fails.
-
-A new command is one more line in ``COMMANDS`` and one module beside this one.
-"""
+"""The command ``flywheel``: each command is imported when it is called; and what happens when one fails."""
 
 from __future__ import annotations
 
 import json
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -21,11 +14,13 @@ from typer.main import get_command
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.extras import missing
 from producer.cli import streams
+from producer.cli.commands import ASK, COMMANDS, LOOK, RUN, load_command
 from producer.cli.exits import Exit
 
 _EPILOG = (
     "Exit codes: 0 done; 1 the query or the command failed; 2 what was given is not acceptable; 3 the broker or the "
-    "stack is not available; 4 the wait was over before the answer came; 5 cancelled or expired."
+    "stack is not available; 4 the wait was over before the answer came; 5 cancelled or expired; 6 the query's "
+    "flow asks a person; 70 a fault of ours; 130 Ctrl-C."
 )
 #: What to do about arguments and options that are not acceptable.
 _USAGE = (
@@ -41,56 +36,6 @@ _FAULT = (
 )
 
 
-@dataclass(frozen=True)
-class Command:
-    """Where a command is: a function, or a ``Typer`` with commands of its own."""
-
-    module: str
-    name: str
-    summary: str
-    panel: str
-
-
-_ASK, _LOOK, _RUN = "Ask", "Look", "Run"
-
-COMMANDS = {
-    "ask": Command("ask", "ask", "Ask a question and watch the answer come.", _ASK),
-    "submit": Command("query", "submit", "Put a question into the queue and return at once.", _ASK),
-    "wait": Command("query", "wait", "Wait for a query's answer.", _ASK),
-    "stream": Command("query", "stream", "Follow a query's events, from the first one or from where you were.", _ASK),
-    "score": Command("score", "score", "Say how good an answer was.", _ASK),
-    "reroute": Command("reroute", "reroute", "Ask a query again of the flow that it should have gone to.", _ASK),
-    "waiting": Command("waiting", "waiting", "List your queries whose flow asks a person.", _ASK),
-    "cancel": Command("query", "cancel", "Cancel a query, a session's queries, or all of yours.", _ASK),
-    "status": Command("status", "status", "Show a query, or what runs and waits.", _LOOK),
-    "route": Command("route", "route", "Show where a question would go, and why. Calls no flow.", _LOOK),
-    "trace": Command("trace", "trace", "Show a query's way as a tree, with the time of each step as a bar.", _LOOK),
-    "traces": Command("trace", "traces", "Find queries by text, flow, session, date and score.", _LOOK),
-    "thread": Command("trace", "thread", "Show the queries of a conversation as one thread.", _LOOK),
-    "health": Command("health", "health", "Show how the flows and queues are doing.", _LOOK),
-    "usage": Command("usage", "usage", "Show who asks how much of what.", _LOOK),
-    "sessions": Command("sessions", "sessions", "List and show conversations.", _LOOK),
-    "profiles": Command("profiles", "profiles", "What flows are told of a domain: list, show, make, use.", _LOOK),
-    "cache": Command("cache", "cache", "Show what the cache saves, or empty it.", _LOOK),
-    "flows": Command("flows", "flows", "List, check, add and import the flows of the registry.", _LOOK),
-    "learn": Command("learn", "learn", "Propose changes of the registry from what people said of answers.", _LOOK),
-    "audit": Command("audit", "audit_", "Check that nothing accepted is lost, and repair what is.", _LOOK),
-    "doctor": Command("doctor", "doctor", "Check everything that is needed, and say what to do.", _LOOK),
-    "forget": Command("forget", "forget", "Delete what is known of a person.", _RUN),
-    "init": Command("init", "init", "Begin with your own Flowise: import, check, first question.", _RUN),
-    "up": Command("up", "up", "Start what is missing: broker, Flowise sandbox, workers, Flower.", _RUN),
-    "worker": Command("handed_over", "worker", "Answer queries in this process: one worker.", _RUN),
-    "mcp": Command("handed_over", "mcp", "Serve MCP clients, or put the bridge into a client's configuration.", _RUN),
-    "serve": Command("handed_over", "serve", "Serve HTTP: our API, Flowise's and OpenAI's, and MCP at /mcp.", _RUN),
-    "tokens": Command("tokens", "tokens", "Make, list and revoke the tokens with which others come in.", _RUN),
-    "demo": Command("demo", "demo", "Start the stack and see six questions answered.", _RUN),
-    "pause": Command("pausing", "pause", "Pause a domain or a flow; its queries wait.", _RUN),
-    "resume": Command("pausing", "resume", "Decide what a query asks; or let a paused domain or flow go on.", _RUN),
-    "replay": Command("replay", "replay", "Ask many questions again and see what changed.", _RUN),
-    "dead-letters": Command("dead_letters", "dead_letters", "List, show, retry and purge failed queries.", _RUN),
-}
-
-
 class Commands(TyperGroup):
     """Knows the commands by name and summary, and imports only the one that is called."""
 
@@ -100,43 +45,22 @@ class Commands(TyperGroup):
             self.add_command(TyperCommand(name=name, help=command.summary))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        for panel in (_ASK, _LOOK, _RUN):
+        for panel in (ASK, LOOK, RUN):
             with formatter.section(panel):
                 formatter.write_dl([(name, each.summary) for name, each in COMMANDS.items() if each.panel == panel])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as refused:
+            from producer.cli.options import refusal_of
+
+            refused.message = refusal_of(refused)
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name else None, rest
-
-
-#: redis-py imports them where they are installed, and 65 modules with them: a tenth of a command's time to start. They
-#: are for figures that nobody asks the command line for.
-_NOT_FOR_REDIS = ("opentelemetry.metrics", "opentelemetry.sdk.metrics")
-
-
-@contextmanager
-def _without_figures_of_redis() -> Iterator[None]:
-    """Have redis-py find no OpenTelemetry while it is imported, unless somebody has imported either before."""
-    hidden = [each for each in _NOT_FOR_REDIS if each not in sys.modules and "redis" not in sys.modules]
-    for each in hidden:
-        sys.modules[each] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for each in hidden:
-            del sys.modules[each]
-
-
-def load_command(name: str) -> Any:
-    """Import a command and return it, or its group of commands."""
-    place = COMMANDS[name]
-    with _without_figures_of_redis():
-        found = getattr(import_module(f"producer.cli.{place.module}"), place.name)
-    if isinstance(found, typer.Typer):
-        return get_command(found)
-    single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name)(found)
-    return get_command(single)
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, epilog=_EPILOG, rich_markup_mode=None)

@@ -21,6 +21,7 @@ from agentic_flywheel.settings import Settings, load_settings
 from producer.cli import options
 from producer.cli.routes import questions_of, show_moves, show_routes
 from producer.cli.screen import Screen
+from producer.replay.reads import Hints
 
 #: As many of a session's turns as a worker looks at.
 _TURNS = 3
@@ -45,6 +46,7 @@ def route(
         Path | None, typer.Option("--file", metavar="PATH", help="Questions: one a line, or a file as for replay.")
     ] = None,
     encoding: options.EncodingName = "",
+    column: options.ColumnName = "",
     registry: Annotated[
         Path | None, typer.Option("--registry", metavar="PATH", help="Another registry than the one in force.")
     ] = None,
@@ -59,16 +61,20 @@ def route(
     """
     if (question is None) == (file is None):
         raise typer.BadParameter("give one of: a question, --file PATH.")
-    if encoding and file is None:
-        raise typer.BadParameter("--encoding needs --file PATH.")
+    if (encoding or column) and file is None:
+        raise typer.BadParameter("--encoding and --column need --file PATH.")
     if compare and registry is None:
         raise typer.BadParameter("--compare needs --registry PATH.")
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         settings = load_settings()
         in_force = load_catalog(find_registry(settings.registry))
         catalog = load_catalog(find_registry(registry)) if registry else in_force
-        given = questions_of(file, encoding) if file else [options.question_text(question or "")]
+        given = (
+            questions_of(file, Hints(encoding, column), screen.note)
+            if file
+            else [options.question_text(question or "")]
+        )
         fields = {"flow": flow, "domain": domain, "session_id": session}
         queries = [read_query({"question": each, **fields}) for each in given]
         turns, carried = asyncio.run(_conversation(asker_of(owner, user), session)) if session else ([], None)

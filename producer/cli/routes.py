@@ -2,59 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.models import Route
-from agentic_flywheel.texts import fault_in
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
-from producer.replay.files import is_known, read_file
+from producer.replay.files import read_file
 from producer.replay.items import ReplayItem
-from producer.replay.opening import NO_TEXT, UNDECODABLE, encoding_of, known_encoding, opened, text_of
-from producer.replay.reads import Problem
+from producer.replay.reads import Hints, Problem
 
 _SHOWN = 70
 
 
-def questions_of(file: Path, encoding: str = "") -> list[str]:
-    """Return the questions of a file: of one that a replay reads, its items'; else one a line.
+def questions_of(file: Path, told: Hints, on_note: Callable[[str], None]) -> list[str]:
+    """Return the questions of a file as a replay reads it. Raises InvalidQuery.
 
-    ``encoding`` is that of its text; without one the file itself shows it. Raises InvalidQuery.
+    ``told``: what the file does not say; ``on_note`` hears what was assumed of it.
     """
+    found = []
     try:
-        found = (_items_of if is_known(file) else _lines_of)(file, encoding)
+        for read in read_file(file, told):
+            if isinstance(read, Problem):
+                raise ValueError(f"line {read.number}: {read.reason}")
+            if isinstance(read, ReplayItem):
+                found.append(read.question)
+            else:
+                on_note(f"{file} {read.text}")
     except (OSError, ValueError) as refused:
         raise InvalidQuery("--file", f"{file} cannot be read: {refused}") from None
     if not found:
         raise InvalidQuery("--file", f"{file} has no question")
-    return found
-
-
-def _items_of(file: Path, encoding: str) -> list[str]:
-    found = []
-    for read in read_file(file, encoding):
-        if isinstance(read, Problem):
-            raise ValueError(f"line {read.number}: {read.reason}")
-        if isinstance(read, ReplayItem):
-            found.append(read.question)
-    return found
-
-
-def _lines_of(file: Path, encoding: str) -> list[str]:
-    found = []
-    told = known_encoding(encoding) if encoding else ""
-    with opened(file) as (plain, _):
-        # Line ends only: a form feed or U+2028 is part of a line, and is refused or asked with it.
-        text = text_of(plain.file, encoding_of(plain.file, told=told, only_unicode=True))
-        for number, line in enumerate(text, 1):
-            fault = NO_TEXT if UNDECODABLE in line else fault_in(line)
-            if fault:
-                raise ValueError(f"line {number}: {fault}")
-            found += [line.strip()] if line.strip() else []
-        text.detach()
     return found
 
 

@@ -10,9 +10,20 @@ from typing import Any
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
+#: A letter of a script that is written from right to left.
+_RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff]")
+_FIRST_STRONG_ISOLATE, _POP = "\u2068", "\u2069"
+
+
 def clean(text: str) -> str:
     """Return text without characters that control a terminal."""
     return _UNSAFE.sub("", text)
+
+
+def isolated(text: str) -> str:
+    """Return clean text that stands beside others, which text from right to left does not reorder then (UAX 9)."""
+    shown = clean(text)
+    return f"{_FIRST_STRONG_ISOLATE}{shown}{_POP}" if _RIGHT_TO_LEFT.search(shown) else shown
 
 
 def one_line(text: str, limit: int = 0) -> str:

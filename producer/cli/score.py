@@ -30,7 +30,7 @@ def score(
 
     A second score of the same name corrects the first.
     """
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_score(screen, asker_of(owner, user), query_id, value, name, comment))
 
@@ -41,4 +41,5 @@ async def _score(screen: Screen, asker: Asker, query_id: str, value: str, name: 
     if screen.json:
         screen.object(kept.model_dump(mode="json"))
     else:
-        screen.line(f"{kept.name} {kept.shown_value}, of {kept.flow}. `flywheel trace {kept.query_id}` shows it.")
+        shown = screen.runnable(f"`flywheel trace {kept.query_id}` shows it.")
+        screen.line(f"{kept.name} {kept.shown_value}, of {kept.flow}. {shown}")

@@ -5,18 +5,22 @@ Every text is data: it is never read as markup, and characters that control a te
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from agentic_flywheel.asker import LOCAL
 from agentic_flywheel.errors import ErrorInfo, FlywheelError
 from producer.cli.failures import exit_of
-from producer.cli.safe_text import clean, json_line
+from producer.cli.safe_text import clean, isolated, json_line
 
 #: Width in columns where the output is not a terminal, so that tables in a file are not folded.
 _FILE_WIDTH = 140
@@ -24,15 +28,23 @@ _FILE_WIDTH = 140
 #: Most columns of a table there: longer texts are folded.
 _WIDEST = 2000
 
+#: A command to be copied, in a text: its name, and what stands behind it.
+_COMMAND = re.compile(r"`flywheel ([a-z-]+)((?: [^`]*)?)`")
+
 #: A text, or a text and its style.
 Piece = str | tuple[str, str]
 
 
 class Screen:
-    """Where a command's results go. With ``json`` stdout holds JSON lines and nothing else."""
+    """Where a command's results go. With ``json`` stdout holds JSON lines and nothing else.
 
-    def __init__(self, json: bool = False) -> None:
+    ``owner`` and ``user``: for whom the command was called; the commands that are suggested name them too.
+    """
+
+    def __init__(self, json: bool = False, owner: str = LOCAL, user: str | None = None) -> None:
         self.json = json
+        given = {"--owner": None if owner == LOCAL else owner, "--user": user}
+        self._whose = {option: name for option, name in given.items() if name is not None}
         self._out = _console(stderr=False)
         self._err = _console(stderr=True)
         #: Whether the last line of stdout is still open.
@@ -120,13 +132,33 @@ class Screen:
     def failure(self, info: ErrorInfo) -> None:
         """Say on stderr, or as JSON, what happened, what can be done, and when to try again."""
         if self.json:
-            self.object(info.model_dump(mode="json"))
+            self.object(_told(self, info).model_dump(mode="json"))
         else:
-            _explain(self._err, info)
+            _explain(self._err, _told(self, info))
 
     def explanation(self, info: ErrorInfo) -> None:
         """Print the same as a result: what a query ended with."""
-        _explain(self._out, info)
+        _explain(self._out, _told(self, info))
+
+    def runnable(self, text: str) -> str:
+        """Return a text of ours whose commands, in backticks, name the owner and the user for whom this one was called.
+
+        Without them the same query would be unknown.
+        """
+        return _COMMAND.sub(partial(_named, self._whose), text) if self._whose else text
+
+
+def _told(screen: Screen, info: ErrorInfo) -> ErrorInfo:
+    return info.model_copy(update={"recovery_suggestions": tuple(map(screen.runnable, info.recovery_suggestions))})
+
+
+def _named(whose: Mapping[str, str], found: re.Match[str]) -> str:
+    from producer.cli.commands import options_of
+
+    name, rest = found[1], found[2]
+    taken = options_of(name, *rest.split()) if "--help" not in rest else ()
+    added = [f" {option} {shlex.quote(given)}" for option, given in whose.items() if option in taken]
+    return f"`flywheel {name}{rest}{''.join(added)}`"
 
 
 def _widest(console: Console, drawing: RenderableType) -> int:
@@ -182,5 +214,5 @@ def _text(pieces: Sequence[Piece]) -> Text:
     text = Text()
     for piece in pieces:
         said, style = (piece, "") if isinstance(piece, str) else piece
-        text.append(clean(said), style)
+        text.append(isolated(said), style)
     return text

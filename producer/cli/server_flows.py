@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pydantic import SecretStr
@@ -56,11 +56,22 @@ async def models_of(server: FlowServer, api_key: SecretStr | None) -> tuple[List
             await backend.close()
 
 
+async def gone_of(server: FlowServer, flows: Sequence[Flow]) -> list[Flow]:
+    """Return those of these flows of which their Flowise says that it does not know them.
+
+    A list alone does not say so: a key sees the flows of its workspace.
+    """
+    async with FlowiseClient(server.address, headers=server.headers, ca_file=server.ca_file) as client:
+        room = asyncio.Semaphore(_AT_ONCE)
+        asked = await asyncio.gather(*(_is_gone(client, each, room) for each in flows))
+    return [flow for flow, is_gone in zip(flows, asked, strict=True) if is_gone]
+
+
 @contextmanager
 def _named(server: FlowServer, api_key: SecretStr | None) -> Iterator[None]:
     """Name what keeps a server from telling its flows."""
-    shown, kind = without_secrets(server.address), _KINDS[server.backend]
-    setting = server.api_key_env or ("FLOWISE_API_KEY" if server.backend == "flowise" else "--key")
+    shown, kind = without_secrets(server.address), _KINDS.get(server.backend, "the server")
+    setting = server.api_key_env or ("FLOWISE_API_KEY, or --key," if server.backend == "flowise" else "--key")
     try:
         yield
     except FlowUnauthorized:
@@ -73,6 +84,17 @@ def _named(server: FlowServer, api_key: SecretStr | None) -> Iterator[None]:
     except FlowError as away:
         reason = away.reason if isinstance(away, ServerUnreachable) else away.message
         raise ServerUnavailable(shown, reason) from None
+
+
+async def _is_gone(client: FlowiseClient, flow: Flow, room: asyncio.Semaphore) -> bool:
+    async with room:
+        try:
+            await client.chatflows.can_stream(flow)
+        except FlowNotFound:
+            return True
+        except FlowError:
+            pass
+    return False
 
 
 async def _listed(client: FlowiseClient, flow: Chatflow, room: asyncio.Semaphore) -> Listed:

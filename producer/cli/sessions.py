@@ -11,9 +11,9 @@ from agentic_flywheel.asker import LOCAL, Asker
 from agentic_flywheel.broker.sessions import list_sessions, load_session
 from agentic_flywheel.given import asker_of
 from producer.cli import options
+from producer.cli.moments import age
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
-from producer.cli.status import age
 from producer.client import AsyncProducer
 
 sessions = options.command_group("List and show conversations.")
@@ -26,7 +26,7 @@ def list_(
     limit: Limit = 50, owner: options.Owner = LOCAL, user: options.User = None, json: options.Json = False
 ) -> None:
     """List your sessions, the latest first."""
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_list(screen, asker_of(owner, user), limit))
 
@@ -59,7 +59,7 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show a session's turns, the oldest first."""
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_show(screen, asker_of(owner, user), session, limit))
 

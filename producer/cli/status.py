@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -13,8 +13,10 @@ from agentic_flywheel.broker.control import queue_lengths, read_paused
 from agentic_flywheel.given import asker_of
 from agentic_flywheel.models import Record, State
 from agentic_flywheel.stops import Stop
+from agentic_flywheel.tracing.tree import duration
 from producer.cli import options
 from producer.cli.doings import doing_lines
+from producer.cli.moments import age, when
 from producer.cli.objects import record_object
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Piece, Screen
@@ -38,7 +40,7 @@ def status(
     json: options.Json = False,
 ) -> None:
     """Show all that is known of a query; without an id, the queues and your latest queries."""
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asker = asker_of(owner, user)
         asyncio.run(_overview(screen, asker) if query_id is None else _query(screen, asker, query_id))
@@ -67,7 +69,7 @@ def _show(screen: Screen, record: Record) -> None:
             *(("asks", asks) for asks in map(asked_in, record.stops)),
             ("attempts", attempts),
             ("shares", f"the answer of query {record.attached_to}" if record.attached_to else ""),
-            ("created", _when(record.created)),
+            ("created", when(record.created)),
             ("routed", _after(record, record.routed)),
             ("started", _after(record, record.started)),
             ("finished", _after(record, record.finished)),
@@ -86,19 +88,18 @@ def asked_in(stop: Stop) -> str:
     """Return what a flow asks, until when, and the decisions, in one line."""
     choices = " or ".join(f"--{decision} ({label})" for decision, label in stop.choices.items())
     asked = one_line(stop.text, 200)
-    return f"{stop.number}. {stop.flow}: {asked}  {choices}, until {_when(stop.until)}"
+    return f"{stop.number}. {stop.flow}: {asked}  {choices}, until {when(stop.until)}"
 
 
 def _waiting(record: Record) -> Piece:
     return f"{record.state}: {record.reason}", STYLES.get(record.state, "")
 
 
-def _when(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-
-
 def _after(record: Record, moment: datetime | None) -> str:
-    return f"+{(moment - record.created).total_seconds():.3f} s" if moment else ""
+    if moment is None:
+        return ""
+    seconds = (moment - record.created).total_seconds()
+    return f"+{seconds:.3f} s" if seconds < 60 else f"+{duration(round(seconds * 1e9))}"
 
 
 async def _overview(screen: Screen, asker: Asker) -> None:
@@ -144,21 +145,3 @@ def show_records(screen: Screen, records: list[Record]) -> None:
         ],
         right=("age",),
     )
-
-
-def age(moment: datetime) -> str:
-    """Return how long ago a moment was, in its largest unit."""
-    return _in_largest_unit(datetime.now(UTC) - moment)
-
-
-def time_left(moment: datetime) -> str:
-    """Return how long it is until a moment, in its largest unit."""
-    return _in_largest_unit(moment - datetime.now(UTC))
-
-
-def _in_largest_unit(span: timedelta) -> str:
-    seconds = max(0, int(span.total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"

@@ -1,4 +1,4 @@
-"""The three standard streams of a command: also where whoever starts it has closed one, or where its disk is full."""
+"""The three standard streams of a command, also where whoever starts it has closed one; and what cannot be written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 
 #: What a write fails with where there is no room, or the place itself fails.
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+#: What opening or making a file or folder fails with that this user may not write, or where something else stands.
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 
 
 def prepare() -> None:
@@ -20,15 +22,17 @@ def prepare() -> None:
 
 
 def could_not_write(fault: OSError) -> bool:
-    """Say on stderr that there is no room for what a command writes. Returns whether this is what has failed."""
-    if fault.errno not in _UNWRITABLE:
+    """Say on stderr that a command cannot write what it has to. Returns whether this is what has failed."""
+    refused = fault.errno in _REFUSED and fault.filename is not None
+    if not refused and fault.errno not in _UNWRITABLE:
         return False
     if fault.filename is None:
         # What is left in its buffer would fail again at the end of the process.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.stderr.write(
-        f"✗ The command could not write {fault.filename or 'its output'}: {fault.strerror}\n"
-        "  - Make room there, or have it written elsewhere, then give the command again.\n"
+        f"✗ The command could not {'use' if refused else 'write'} {fault.filename or 'its output'}: {fault.strerror}\n"
+        "  - Make room there, or let this user write there.\n"
+        "  - Or have it written elsewhere: FLYWHEEL_HOME, FLYWHEEL_REGISTRY and FLYWHEEL_PROFILES name the places.\n"
         "  - No query is lost by this: `flywheel status` lists yours, with their answers.\n"
     )
     return True

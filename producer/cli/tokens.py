@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from agentic_flywheel.access.file import StoredToken, new_token, read_file, revoke, tokens_path
 from agentic_flywheel.access.grant import Scope, owner_of, read_scopes
-from agentic_flywheel.access.limits import OwnLimits
+from agentic_flywheel.access.limits import MOST, OwnLimits
+from agentic_flywheel.given import reason_of
 from agentic_flywheel.settings import load_settings
 from producer.cli import options
 from producer.cli.failures import exit_of
@@ -20,7 +21,7 @@ tokens = options.command_group("Make, list and revoke the tokens with which othe
 
 
 def _limit(what: str) -> Any:
-    return typer.Option(min=0, metavar="N", help=f"{what}; 0: no limit. Left out: as the settings say.")
+    return typer.Option(min=0, max=MOST, metavar="N", help=f"{what}; 0: no limit. Left out: as the settings say.")
 
 
 def _until(text: str) -> datetime:
@@ -98,7 +99,7 @@ def _limits(**given: int | None) -> OwnLimits:
     except ValidationError as refused:
         first = refused.errors(include_url=False)[0]
         name = str(first["loc"][0]).replace("_", "-")
-        raise typer.BadParameter(first["msg"].removeprefix("Value error, "), param_hint=f"--{name}") from None
+        raise typer.BadParameter(reason_of(first), param_hint=f"--{name}") from None
 
 
 @tokens.command("list")

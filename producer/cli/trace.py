@@ -15,10 +15,10 @@ from agentic_flywheel.tracing.reading import read_thread, read_trace, search_tra
 from agentic_flywheel.tracing.tree import duration, render_tree
 from agentic_flywheel.tracing.view import FoundTrace
 from producer.cli import options
+from producer.cli.moments import age
 from producer.cli.objects import milliseconds
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
-from producer.cli.status import age
 from producer.client import AsyncProducer
 
 
@@ -29,7 +29,7 @@ def trace(
 
     Read from Langfuse where its keys are set, else from the local trace file, else from the query's record.
     """
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_trace(screen, asker_of(owner, user), query_id))
 
@@ -67,21 +67,22 @@ def traces(
     json: options.Json = False,
 ) -> None:
     """Find queries by text, flow, session, date and score, the latest first."""
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     now = datetime.now(UTC)
-    wish = Wish(
-        text=text,
-        flow=flow,
-        session=session,
-        asker=asker_of(owner, user),
-        since=None if since is None else now - since,
-        until=None if until is None else now - until,
-        min_score=min_score,
-        max_score=max_score,
-        limit=limit,
-    )
     with screen.reporting():
-        asyncio.run(_traces(screen, asker_of(owner, user), wish))
+        asker = asker_of(owner, user)
+        wish = Wish(
+            text=text,
+            flow=flow,
+            session=session,
+            asker=asker,
+            since=None if since is None else now - since,
+            until=None if until is None else now - until,
+            min_score=min_score,
+            max_score=max_score,
+            limit=limit,
+        )
+        asyncio.run(_traces(screen, asker, wish))
 
 
 async def _traces(screen: Screen, asker: Asker, wish: Wish) -> None:
@@ -97,7 +98,7 @@ def thread(
     json: options.Json = False,
 ) -> None:
     """Show the queries of a conversation as one thread, the first one first."""
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_thread(screen, asker_of(owner, user), session))
 

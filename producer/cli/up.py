@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from agentic_flywheel.addresses import without_secrets
-from agentic_flywheel.errors import InvalidSetting, PackageMissing
-from agentic_flywheel.extras import need
+from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.settings import Settings, load_settings
 from agentic_flywheel.stack import StackInfo
@@ -56,9 +55,6 @@ async def _run(
     sandbox: bool | None,
     gateway: bool,
 ) -> None:
-    if gateway and (lacking := missing_extra()):
-        screen.note(f"API      not served: {lacking}")
-        gateway = False
     async with start_stack(
         settings,
         on_line=screen.note,
@@ -76,15 +72,6 @@ async def _run(
             screen.line()
             screen.line('Ready. In another terminal: flywheel ask "…". Ctrl-C stops it.')
         await stack.wait()
-
-
-def missing_extra() -> str:
-    """Return why HTTP cannot be served as this is installed; empty where it can."""
-    try:
-        need("fastapi", "The HTTP gateway")
-    except PackageMissing as missing:
-        return missing.message
-    return ""
 
 
 def shown_stack(info: StackInfo) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import asyncio
 from agentic_flywheel.asker import LOCAL, Asker
 from agentic_flywheel.given import asker_of
 from producer.cli import options
+from producer.cli.moments import age, time_left
 from producer.cli.objects import record_object
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
-from producer.cli.status import age, time_left
 from producer.client import AsyncProducer
 
 
@@ -19,7 +19,7 @@ def waiting(owner: options.Owner = LOCAL, user: options.User = None, json: optio
 
     `flywheel resume QUERY_ID --proceed` or `--reject` decides.
     """
-    screen = Screen(json)
+    screen = Screen(json, owner, user)
     with screen.reporting():
         asyncio.run(_list(screen, asker_of(owner, user)))
 
@@ -52,3 +52,8 @@ async def _list(screen: Screen, asker: Asker) -> None:
         right=("stop", "since", "left"),
         keep=("query",),
     )
+    for flow in sorted({stop.flow for record in records for stop in record.stops if stop.served is False}):
+        screen.line(
+            f"No living worker's registry has the flow {one_line(flow, 200)} any more: put it back there to decide, or "
+            "`flywheel cancel QUERY_ID`."
+        )

@@ -19,6 +19,8 @@ class CostGathering:
         self._pairs: dict[str, PairSample] = {}
         self._sums: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         self._unknown = [0, 0]
+        #: Of how many pairs the earlier answer was paid in another currency than the later one, by that.
+        self._others: Counter[str] = Counter()
 
     def add(self, change: Change) -> None:
         before = change.before if change.against != "expected" else None
@@ -32,6 +34,8 @@ class CostGathering:
         old, new = _paid(before), _paid(change.after)
         if new is not None:
             matches = old is not None and old.currency == new.currency
+            if old is not None and not matches:
+                self._others[old.currency] += 1
             sample = self._pairs.setdefault(new.currency, PairSample())
             sample.add(float(old.parts) if old is not None and matches else None, float(new.parts))
 
@@ -39,9 +43,12 @@ class CostGathering:
         """Return the figures; those of pairs in the currency that most of them have."""
         currency = max(self._pairs, key=lambda each: self._pairs[each].seen, default="")
         sample = self._pairs.get(currency, PairSample())
+        spread = spread_of(sample)
+        others = max(self._others, key=self._others.__getitem__, default="")
         return Costs(
             currency=currency,
-            spread=spread_of(sample),
+            currency_before=others if spread.before is None else "",
+            spread=spread,
             total_before=_sum(self._sums[0]),
             total=_sum(self._sums[1]),
             unknown_before=self._unknown[0],

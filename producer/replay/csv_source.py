@@ -6,9 +6,11 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice, repeat
 from typing import NamedTuple, TextIO
 
 from producer.replay.reads import Note, Problem, Read
+from producer.replay.sheets import HEADER_WITHIN
 from producer.replay.table import Table, is_header
 
 #: Longest row and longest line, in characters.
@@ -18,6 +20,8 @@ _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _NONE = "\x1f"
 #: The line by which Excel names the separator.
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+#: Characters of a line above the names of the columns.
+_LONGEST_ABOVE = 10_000
 #: Number of rows over several lines that are reported.
 _NOTED = 3
 
@@ -31,11 +35,11 @@ class _Row(NamedTuple):
     fault: str = ""
 
 
-def read_csv(file: TextIO, *, tabs: bool = False) -> Iterator[Read]:
+def read_csv(file: TextIO, *, tabs: bool = False, column: str = "") -> Iterator[Read]:
     """Yield what each row holds. Columns have the names of the fields; any other column goes to ``metadata``.
 
-    ``file`` keeps its line ends. ``tabs``: the file's name says that tabs separate its columns. Raises ValueError where
-    the header is none.
+    ``file`` keeps its line ends. ``tabs``: the file's name says that tabs separate its columns. ``column``: that of the
+    questions, where it is not `question`. Raises ValueError where the header is none.
     """
     csv.field_size_limit(MAX_ROW)
     lines = _Lines(file)
@@ -43,18 +47,26 @@ def read_csv(file: TextIO, *, tabs: bool = False) -> Iterator[Read]:
     said = _SEP.fullmatch(first)
     if said is None:
         lines.back([first])
-    separator = said[1] if said else _separator(first, tabs=tabs)
-    spaced = first.count(separator) > 0 and first.count(separator) == first.count(f"{separator} ")
+        if above := _above_header(lines, column):
+            yield Note(text=f"has the names of its columns below {above} other lines, which are not read")
+            first = lines.first()
+            lines.back([first])
+    separator = said[1] if said else _separator(first, column, tabs=tabs)
+    between = first.strip().strip(separator)
+    spaced = 0 < between.count(separator) == between.count(f"{separator} ")
+    # So does a space before each: a table that was written to be looked at.
+    framed = spaced and between.count(separator) == between.count(f" {separator}")
     reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=spaced)
     head = _next(lines, reader)
     if head is None or head.fault:
         raise ValueError(f"its first row cannot be read: {head.fault}" if head else "it is empty")
-    table = Table(head.cells, separator)
+    table = Table(head.cells, separator, column=column)
     if said is None and separator != ("\t" if tabs else ","):
         one = "has one column, and nothing separates columns"
         yield Note(text=one if separator == _NONE else f"has {_SEPARATORS[separator]} between its columns")
     if spaced:
-        yield Note(text="has a space after each separator of its first row; spaces there are left out")
+        where = "around" if framed else "after"
+        yield Note(text=f"has a space {where} each separator of its first row; spaces there are left out")
     yield from table.notes()
     noted = 0
     while (row := _next(lines, reader)) is not None:
@@ -75,7 +87,7 @@ def read_csv(file: TextIO, *, tabs: bool = False) -> Iterator[Read]:
             yield Note(
                 text=f"has a cell in quotes from line {row.line} to {last}, with what looks like rows of their own"
             )
-        yield from table.read(row.line, row.cells)
+        yield from table.read(row.line, [each.strip(" ") for each in row.cells] if framed else row.cells)
 
 
 _OPEN = 'a quote is not closed, or stands inside a cell in quotes, where it is written twice ("")'
@@ -100,10 +112,35 @@ def _next(lines: _Lines, reader: Iterator[list[str]]) -> _Row | None:
     return row
 
 
-def _separator(header: str, *, tabs: bool) -> str:
+def _above_header(lines: _Lines, column: str) -> int:
+    """Go to the row that names several columns. Return the number of lines above it; 0 where the first is it, or none.
+
+    Programs write there what they export, and when.
+    """
+    found: list[str] = []
+    for line in islice(lines, HEADER_WITHIN):
+        if any(len(names) > 1 and is_header(names, column) for names in map(_split, repeat(line), _SEPARATORS)):
+            lines.back([line])
+            return len(found)
+        found.append(line)
+        if len(line) > _LONGEST_ABOVE:
+            break
+    lines.back(found)
+    return 0
+
+
+def begins_as_csv(text: str, column: str = "") -> bool:
+    """Whether the first line of a text names columns of questions, more than one or with no quotes around it."""
+    lines = text.splitlines()
+    names = max((_split(lines[0], each) for each in _SEPARATORS), key=len) if lines else []
+    is_json = text.startswith(('{"', '["'))
+    return not is_json and is_header(names, column) and (len(names) > 1 or not text.startswith('"'))
+
+
+def _separator(header: str, column: str, *, tabs: bool) -> str:
     """Return what separates the columns: that by which the first row names a question, and most columns."""
-    found = [(len(names), each) for each in _SEPARATORS if is_header(names := _split(header, each))]
-    if not found or (tabs and is_header(_split(header, "\t"))):
+    found = [(len(names), each) for each in _SEPARATORS if is_header(names := _split(header, each), column)]
+    if not found or (tabs and is_header(_split(header, "\t"), column)):
         return "\t" if tabs else ","
     columns, separator = max(found, key=lambda each: each[0])
     return separator if columns > 1 else _NONE

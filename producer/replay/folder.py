@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from agentic_flywheel.errors import UnusableReplay, UnusableSource
 from agentic_flywheel.private_files import private_binary, private_text
+from producer.replay.item_ids import ItemIds
 from producer.replay.items import ReplayItem
 from producer.replay.plan import Plan
 from producer.replay.reads import Note, Problem, Read
@@ -94,6 +95,7 @@ class Folder:
         items = problems = 0
         first: Problem | None = None
         notes: list[str] = []
+        ids = ItemIds()
         with (
             self._writing(),
             private_binary(self.items_file, "wb", 1 << 20) as good,
@@ -109,6 +111,7 @@ class Folder:
                     bad.write(read.model_dump_json().encode() + b"\n")
                 else:
                     items += 1
+                    ids.add(read)
                     good.write(read.written().encode() + b"\n")
             _sync(good)
             _sync(bad)
@@ -117,6 +120,9 @@ class Folder:
             raise UnusableSource(plan.source, f"line {first.number}: {first.reason}{more}")
         if not items:
             raise UnusableSource(plan.source, "there is no question in it")
+        if again := ids.again():
+            notes.append(f"{plan.source} gives {again}")
+            on_note(notes[-1])
         return self.save(plan.model_copy(update={"items": items, "problems": problems, "notes": tuple(notes)}))
 
     def abandon(self) -> None:

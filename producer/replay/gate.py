@@ -107,6 +107,8 @@ def _condition(written: str) -> Condition:
 
 
 def _limit(written: str, kind: Kind, value: float, unit: str | None) -> float:
+    if kind in ("ratio", "duration") and value < 0:
+        raise InvalidGate(written, f"a {kind} is never below 0")
     if kind == "duration":
         if unit == "%" or unit is None:
             raise InvalidGate(written, "a duration needs its unit: 900ms or 1.5s")

@@ -31,11 +31,20 @@ class Value(NamedTuple):
     #: Its characters, where it is too long to be held.
     length: int = 0
 
+    def fault(self) -> str:
+        """Return why its text cannot be read; empty where it can."""
+        if self.length:
+            return f"it has {self.length} characters, at most {MAX_LINE} are read"
+        return NO_TEXT if UNDECODABLE in self.text else ""
 
-def read_json(file: TextIO) -> Iterator[Read]:
-    """Yield what a file of JSON holds: lines, or a document of one array, or of objects one after another."""
-    lines = _Lines(file)
-    shapes = Shapes()
+
+def read_json(file: TextIO, *, column: str = "") -> Iterator[Read]:
+    """Yield what a file of JSON holds: lines, or a document of one array, or of objects one after another.
+
+    ``column``: the key of the questions, where it is not `question`.
+    """
+    lines = Lines(file)
+    shapes = Shapes(column)
     head = list(islice(lines, 1))
     while head and not head[0].text.strip():
         head = list(islice(lines, 1))
@@ -65,12 +74,8 @@ def _of_document(file: TextIO) -> Iterator[Value | Problem]:
 
 def _read(value: Value, shapes: Shapes) -> Iterator[Read]:
     text = value.text
-    if value.length:
-        reason = f"it has {value.length} characters, at most {MAX_LINE} are read"
-        yield Problem(number=value.line, reason=reason, text=text)
-        return
-    if UNDECODABLE in text:
-        yield Problem(number=value.line, reason=NO_TEXT, text=text)
+    if fault := value.fault():
+        yield Problem(number=value.line, reason=fault, text=text)
         return
     at = _after_blank(text, 0)
     while at < len(text):
@@ -89,7 +94,7 @@ def _after_blank(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-class _Lines(Iterator[Value]):
+class Lines(Iterator[Value]):
     """The lines of a file; of one that is too long, its beginning and its length."""
 
     def __init__(self, file: TextIO) -> None:

@@ -17,16 +17,19 @@ ANSWER = ("answer", "expected", "output", "response", "text", "content")
 LANGFUSE = "is read as an export of Langfuse: `input` is the question, and `output` the answer of before"
 #: Fields that an input may give beside its question.
 _ASIDE = ("session_id", "flow", "domain", "profile")
+_CALL = {"args", "kwargs"}
 #: Keys that Langfuse's rows have and a person's do not.
 _KEYS = frozenset(
     {"bookmarked", "traceId", "trace_id", "parentObservationId", "datasetId", "dataset_id", "expectedOutput"}
     | {"sourceTraceId", "observationCount", "projectId", "project_id", "expected_output", "traceName"}
 )
+#: Keys of a trace of which other columns were taken away.
+_TRACE = {"timestamp", "output", "sessionId"}
 
 
 def is_langfuse_row(value: dict[str, Any]) -> bool:
     """Whether an object is a row of Langfuse's."""
-    return "input" in value and not _KEYS.isdisjoint(value)
+    return "input" in value and (not _KEYS.isdisjoint(value) or value.keys() >= _TRACE)
 
 
 class Order:
@@ -94,7 +97,7 @@ def of_input(given: Any) -> dict[str, Any] | str:
         question = next((given[key] for key in QUESTION if isinstance(given.get(key), str)), None)
         if question is not None:
             return {"question": question, **{key: given[key] for key in _ASIDE if key in given}}
-        given = given.get("messages")
+        given = _called(given) or given.get("messages")
     if isinstance(given, list):
         said = [each for each in map(said_of, given) if isinstance(each, Said) and each.role in ("user", "assistant")]
         if said and said[-1].role == "user":
@@ -102,6 +105,15 @@ def of_input(given: Any) -> dict[str, Any] | str:
     if isinstance(given, str) and given:
         return {"question": given}
     return f"its input names no question: one of {', '.join(QUESTION)}, or messages that a user's ends"
+
+
+def _called(given: dict[str, Any]) -> Any:
+    """Return the one value that a function was called with, as Langfuse's own decorator keeps it; None: it is none."""
+    args, named = given.get("args") or [], given.get("kwargs") or {}
+    if not (given.keys() <= _CALL and isinstance(args, list) and isinstance(named, dict)):
+        return None
+    values = [*args, *named.values()]
+    return values[0] if len(values) == 1 else None
 
 
 def answer_of(given: Any) -> str | None:

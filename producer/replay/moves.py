@@ -50,7 +50,7 @@ async def moved(reads: AsyncIterator[Read], moves: Mapping[str, str], title: str
 def _answered_by(item: ReplayItem, moves: Mapping[str, str]) -> str | None:
     """Return the flow that answered a question, or what became of it in its place; None where that is not told."""
     before = item.baseline
-    if before is not None and before.state != State.SUCCEEDED:
+    if before is not None and before.state != State.SUCCEEDED and not before.stopped:  # it has asked a person
         return "(not answered)"
     if before is not None and before.kind == "clarify":
         return "(asked back)"

@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 import threading
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from agentic_flywheel.errors import PackageMissing
+from producer.replay.zips import only_member
 
 #: What to do without the package that a file needs.
 OTHER_FILES = "Or save the questions as .csv or .jsonl, uncompressed: these need no further package."
@@ -28,6 +30,9 @@ MAX_UNPACKED = 4 * 2**30
 _CHUNK = 1 << 20
 #: Seconds in which somebody has to open a named pipe for writing.
 _PIPE_WAIT = 10.0
+#: Bytes in which a file says its form, and where in them an archive of tar does.
+_BLOCK, _TAR_AT = 512, 257
+_ZIP = b"PK\x03\x04"
 _GZIP, _ZSTD, _BZIP, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zX"
 #: How files of other programs begin, which would be read as strange text.
 _FOREIGN = (
@@ -40,6 +45,10 @@ _FOREIGN = (
     (b"Rar!", "an archive (RAR): unpack it"),
     (b"7z\xbc\xaf", "an archive (7z): unpack it"),
     (b"{\\rtf", "a text of a word processor (RTF): save it as CSV"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4: unpack it"),
+    (b"\x1f\x9d", "compressed with compress (.Z): unpack it"),
+    (b"\x5d\x00\x00", "compressed with lzma: unpack it"),
 )
 #: Stands where bytes could not be decoded; no text may hold it, so that no such line is asked.
 UNDECODABLE = "\udcff"
@@ -53,21 +62,11 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-#: Bytes beyond ASCII but the typographic ones of Windows-1252, such as its quotes and dashes.
-_OTHER = rb"[\x81-\x84\x86-\x90\x98-\x9f\xa2\xa4-\xa6\xa8-\xaa\xac-\xaf\xb1-\xb3\xb5\xb6\xb8-\xba\xbc-\xbe\xc0-\xff]"
-_HIGH = re.compile(_OTHER)
-_LETTER = re.compile(rb"[A-Za-z]")
-#: No language of Western Europe has more letters beyond ASCII than this share, nor six in a row.
-_MOST_HIGH = 0.4
-#: A sign inside a word: what a letter of another encoding becomes (in Polish ¿ for ż). Dashes and apostrophes are none.
-_BROKEN_WORD = re.compile(r"\w*[^\W\d_][¡-¦¨-¬®-¶¸-¿×÷‚„†‡ˆ‰‹›“”•˜™][^\W\d_]\w*")
-#: Of the letters beyond ASCII at most this share may stand beside one, by slips of the hand.
-_MOST_BROKEN = 0.1
-#: What Turkish letters (ğ, ı, ş) become; Icelandic has the same, but among as many of its vowels, which Turkish lacks.
-_NORDIC, _NORDIC_VOWELS = re.compile("[ðýþÐÝÞ]"), re.compile("[áéíóúæÁÉÍÓÚÆ]")
-#: With fewer of those letters it may be a name. So many of them come to one of the vowels at most.
-_FEWEST_NORDIC, _MOST_NORDIC = 3, 5
-_ROW_OF_HIGH = re.compile(_OTHER + rb"{6}")
+#: Bytes at the beginning in which empty ones tell an encoding of two or four bytes a character, and their least share.
+_HEAD, _EMPTY = 64, 1 / 8
+_BEYOND = re.compile(r"[^\x00-\x7f]")
+#: A text is not UTF-8 where so many more characters beyond ASCII are not than are: the rest is not looked at.
+_CLEAR = 10_000
 
 
 class Encoding(NamedTuple):
@@ -76,6 +75,8 @@ class Encoding(NamedTuple):
     codec: str
     #: What was assumed, in words; empty where the file itself says it or it is UTF-8 throughout.
     note: str = ""
+    #: Why it is not clear, where it is not. It is then read as UTF-8, and each line that is not can be named.
+    doubt: str = ""
 
 
 def _marked(error: UnicodeError) -> tuple[str, int]:
@@ -91,6 +92,8 @@ class Plain(NamedTuple):
 
     file: BinaryIO
     lost: str = ""
+    #: Its name in lower case, where the archive that it was in says it.
+    name: str = ""
 
 
 @contextmanager
@@ -100,12 +103,7 @@ def opened(path: Path) -> Iterator[tuple[Plain, str]]:
     Raises OSError, ValueError, PackageMissing.
     """
     with _open(path) as file, unpacked(file) as plain:
-        yield plain, uncompressed(path.name.lower())
-
-
-def uncompressed(name: str) -> str:
-    """Return a file's name without the ending that says that it is compressed."""
-    return re.sub(r"\.(gz|zst|zstd|bz2|xz)$", "", name)
+        yield plain, plain.name or re.sub(r"\.(gz|zst|zstd|bz2|xz)$", "", path.name.lower())
 
 
 def _open(path: Path) -> BinaryIO:
@@ -140,32 +138,52 @@ def unpacked(file: BinaryIO) -> Iterator[Plain]:
             with unpacked(cast(BinaryIO, copy)) as plain:
                 yield plain
         return
-    start = file.read(16)
-    file.seek(0)
-    for begin, what in _FOREIGN:
-        if start.startswith(begin):
-            raise ValueError(f"it is {what}")
+    start = _start_of(file)
+    if start.startswith(_ZIP) and (name := only_member(file)):
+        with zipfile.ZipFile(file) as archive, archive.open(name) as member, tempfile.TemporaryFile() as copy:
+            yield Plain(*_unpacked(member.read, copy), name.lower())
+        return
     packed = _packed(file, start)
     if packed is None:
         yield Plain(file)
         return
     with tempfile.TemporaryFile() as copy:
-        lost = ""
-        try:
-            _copy(packed.read1, copy)
-        except EOFError:
-            lost = "the compressed file is cut off here: what followed is lost"
-        except gzip.BadGzipFile as refused:
-            # Whole members were unpacked and proved by their sums; what follows them is none.
-            if "Not a gzipped file" not in str(refused) or not copy.tell():
-                raise ValueError(f"it cannot be unpacked: {refused}") from None
-            lost = "after this line follows something that is not compressed with gzip; it is not read"
-        except (zlib.error, lzma.LZMAError, OSError) as refused:
+        yield Plain(*_unpacked(packed.read1, copy))
+
+
+def _start_of(file: BinaryIO) -> bytes:
+    """Return how a file begins. Raises ValueError where that is another program's form, which would be strange text."""
+    file.seek(0)
+    start = file.read(_BLOCK)
+    file.seek(0)
+    if start[_TAR_AT:].startswith(b"ustar"):
+        raise ValueError("it is an archive (tar): unpack it")
+    for begin, what in _FOREIGN:
+        if start.startswith(begin):
+            raise ValueError(f"it is {what}")
+    return start
+
+
+def _unpacked(read: Callable[[int], bytes], copy: IO[bytes]) -> tuple[BinaryIO, str]:
+    """Unpack into a copy. Return it, and what of it is lost. Raises ValueError."""
+    lost = ""
+    try:
+        _copy(read, copy)
+    except EOFError:
+        lost = "the compressed file is cut off here: what followed is lost"
+    except gzip.BadGzipFile as refused:
+        # Whole members were unpacked and proved by their sums; what follows them is none.
+        if "Not a gzipped file" not in str(refused) or not copy.tell():
             raise ValueError(f"it cannot be unpacked: {refused}") from None
-        if lost and not _ends_with_line(cast(BinaryIO, copy)):
-            raise ValueError("it is cut off: the compressed file has no end")
-        copy.seek(0)
-        yield Plain(cast(BinaryIO, copy), lost)
+        lost = "after this line follows something that is not compressed with gzip; it is not read"
+    except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as refused:
+        raise ValueError(f"it cannot be unpacked: {refused}") from None
+    plain = cast(BinaryIO, copy)
+    if lost and not _ends_with_line(plain):
+        raise ValueError("it is cut off: the compressed file has no end")
+    if _start_of(plain).startswith((_GZIP, _ZSTD, _BZIP, _XZ)):
+        raise ValueError("it is compressed twice: unpack it once")
+    return plain, lost
 
 
 def _packed(file: BinaryIO, start: bytes) -> io.BufferedIOBase | None:
@@ -245,14 +263,13 @@ def known_encoding(name: str) -> str:
         ) from None
 
 
-def encoding_of(file: BinaryIO, *, told: str = "", only_unicode: bool = False) -> Encoding:
+def encoding_of(file: BinaryIO, *, told: str = "") -> Encoding:
     """Return a file's encoding: the codec that a person has ``told``, else what the file itself shows.
 
-    ``only_unicode``: what is not UTF-8 is left for each line to say, as in JSON. Raises ValueError where no encoding
-    that is known here fits, or the file's byte order mark says another one than was told.
+    Raises ValueError where the file's byte order mark says another one than was told.
     """
     file.seek(0)
-    start = file.read(4)
+    start = file.read(_HEAD)
     for mark, codec in _MARKS:
         # The mark of UTF-32 begins as that of UTF-16.
         if start.startswith(mark):
@@ -261,44 +278,45 @@ def encoding_of(file: BinaryIO, *, told: str = "", only_unicode: bool = False) -
                 raise ValueError(f"it begins with the byte order mark of {family.upper()}, so it is not {told}")
             return Encoding(codec)
     if told:
-        return Encoding(told, _doubt(file, told))
-    if len(start) == 4 and start.count(0) == 2:
-        codec = "utf-16-le" if start[0] and start[2] else "utf-16-be"
+        return Encoding(told, _word_against(file, told))
+    if codec := _wide(start):
         return Encoding(codec, f"has no byte order mark; read as {codec.upper()}")
-    if only_unicode:
-        return Encoding("utf-8")
     line, bad, good = _counted(file)
-    if bad == 0 or good >= bad:
-        return Encoding("utf-8")
-    file.seek(0)
-    sample = file.read(_CHUNK).partition(b"\n")[2]
-    high = len(_HIGH.findall(sample))
-    if _ROW_OF_HIGH.search(sample) or high > _MOST_HIGH * (high + len(_LETTER.findall(sample))):
-        raise ValueError(
-            f"from line {line} on it is neither UTF-8 nor a Western European encoding; say which, such as "
-            "`--encoding windows-1251`, or save it as UTF-8 (Excel: Save as, CSV UTF-8)"
-        )
-    text = sample.decode("cp1252", "ignore")
-    likely, found = "windows-1250", _BROKEN_WORD.findall(text)
-    if len(found) <= _MOST_BROKEN * high:
-        likely, found = "windows-1254", _turkish_words(text)
-    if found:
-        raise ValueError(
-            f"it is not UTF-8 (first in line {line}), and read as Windows-1252 it has words such as {found[0]!r}; "
-            f"say which encoding it has, such as `--encoding {likely}`, or save it as UTF-8 (Excel: Save as, CSV UTF-8)"
-        )
-    return Encoding("cp1252", f"is not UTF-8 (first in line {line}); read as Windows-1252, which Latin-1 is a part of")
+    return Encoding("utf-8") if bad == 0 or good >= bad else _by_words(file, line)
 
 
-def _turkish_words(text: str) -> list[str]:
-    """Return the words of a text that are none in Windows-1252, but would be in Turkish; none where it is Icelandic."""
-    found = len(_NORDIC.findall(text))
-    if found < _FEWEST_NORDIC or found <= _MOST_NORDIC * len(_NORDIC_VOWELS.findall(text)):
-        return []
-    return [word for word in re.findall(r"\w+", text) if _NORDIC.search(word)]
+def _by_words(file: BinaryIO, line: int) -> Encoding:
+    # Imported where it is needed: it reads the pieces of words of a hundred languages.
+    from producer.replay.encodings import likeliest_encodings
+
+    found = likeliest_encodings(file)
+    if len(found.names) == 1:
+        name = found.names[0]
+        return Encoding(name, f"is not UTF-8 (first in line {line}); read as {name}, which fits its words best")
+    if not found.names:
+        return Encoding("utf-8", doubt=f"from line {line} on it is no text in any encoding that is known here")
+    one, other = (f"{name} ({word!r})" for name, word in zip(found.names, found.words, strict=True))
+    return Encoding(
+        "utf-8",
+        doubt=f"it is not UTF-8 (first in line {line}) and may be {one} or {other}; say which, such as "
+        f"`--encoding {found.names[0]}`, or save it as UTF-8 (Excel: Save as, CSV UTF-8)",
+    )
 
 
-def _doubt(file: BinaryIO, told: str) -> str:
+def _wide(start: bytes) -> str:
+    """Return the encoding of two or four bytes a character that a text has, by where its beginning has empty ones."""
+    empty = [at % 4 for at, byte in enumerate(start) if not byte]
+    if len(empty) < max(2, len(start) * _EMPTY):
+        return ""
+    places = set(empty)
+    if places >= {2, 3} and 0 not in places:
+        return "utf-32-le"
+    if places >= {0, 1} and 3 not in places:
+        return "utf-32-be"
+    return "utf-16-le" if places <= {1, 3} else "utf-16-be" if places <= {0, 2} else ""
+
+
+def _word_against(file: BinaryIO, told: str) -> str:
     """Return what speaks against a file's having the encoding that a person told; empty where nothing does."""
     if told.startswith("utf"):
         return ""
@@ -312,7 +330,7 @@ def _counted(file: BinaryIO) -> tuple[int, int, int]:
     file.seek(0)
     decoder = codecs.getincrementaldecoder("utf-8")(_HANDLER)
     first = lines = bad = good = 0
-    while chunk := file.read(_CHUNK):
+    while bad - good < _CLEAR and (chunk := file.read(_CHUNK)):
         text = decoder.decode(chunk)
         if not text.isascii():
             found = text.count(UNDECODABLE)
@@ -323,6 +341,3 @@ def _counted(file: BinaryIO) -> tuple[int, int, int]:
         lines += text.count("\n")
     bad += UNDECODABLE in decoder.decode(b"", final=True)
     return first or lines + 1, bad, good
-
-
-_BEYOND = re.compile(r"[^\x00-\x7f]")

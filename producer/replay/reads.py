@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, ValidationError
 
+from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.models import Model
 from agentic_flywheel.written import as_text
@@ -19,6 +20,10 @@ SHOWN = 160
 NESTED = frozenset({"metadata", "config", "form", "history", "uploads"})
 #: Fields that a line may give. `answer` is the text of before.
 FIELDS = frozenset(ReplayItem.model_fields) - {"number", "baseline", "moved_from"} | {"answer"}
+#: What to do where no column or key is named `question`.
+NAMELESS = "name the one that holds the questions: `--column NAME`"
+#: Of these an empty text says something: a question that is none, an answer without a word.
+_SAYING = frozenset({"question", "answer", "expected"})
 #: Of these a number is taken as the text that it was written as.
 _TEXTS = FIELDS - NESTED - {"question", "context"}
 
@@ -46,6 +51,18 @@ class Note(Model):
 Read = ReplayItem | Problem | Note
 
 
+class Hints(NamedTuple):
+    """What a person says of a file because it does not say it itself."""
+
+    #: Encoding of its text.
+    encoding: str = ""
+    #: Its column or key of the questions, where that is not named `question`.
+    column: str = ""
+
+
+NO_HINTS = Hints()
+
+
 class Places:
     """Gives each item a number of its own: its line, or the next free number where a line holds several."""
 
@@ -58,8 +75,11 @@ class Places:
 
 
 def item_of(number: int, fields: dict[str, Any], *, line: int = 0, text: str = "") -> ReplayItem | Problem:
-    """Return the item that named values describe; None counts as not given. ``line``: where it is not the number."""
-    given = {name: value for name, value in fields.items() if value is not None}
+    """Return the item that named values describe. ``line``: where it is not the number.
+
+    None counts as not given; so does an empty text where it says nothing, as an empty cell.
+    """
+    given = {name: value for name, value in fields.items() if value is not None and (value != "" or name in _SAYING)}
     line = line or number
     unknown = sorted(given.keys() - FIELDS)
     if unknown:
@@ -73,6 +93,8 @@ def item_of(number: int, fields: dict[str, Any], *, line: int = 0, text: str = "
         return ReplayItem.model_validate({"id": str(number), **given, "number": number, "baseline": baseline})
     except ValidationError as refused:
         return Problem(number=line, reason=": ".join(fault_of(refused)), text=text)
+    except InvalidQuery as refused:
+        return Problem(number=line, reason=f"{refused.field_name}: {refused.reason}", text=text)
 
 
 def _as_text(value: Any) -> Any:

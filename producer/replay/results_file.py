@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from agentic_flywheel.errors import ResultsUnreadable
+from producer.replay.item_ids import id_hash
 from producer.replay.results import ItemResult
 
 NAME = "results.jsonl"
@@ -59,7 +59,7 @@ class ResultIndex:
         offset = 0
         for number, line in enumerate(self._file, 1):
             if line.endswith(b"\n"):
-                hashes.append(_hash(_result(path, number, line).item.id))
+                hashes.append(id_hash(_result(path, number, line).item.id))
                 offsets.append(offset)
             offset += len(line)
         order = np.argsort(np.frombuffer(hashes, np.uint64), kind="stable") if len(hashes) else np.zeros(0, np.int64)
@@ -77,7 +77,7 @@ class ResultIndex:
 
     def find(self, item_id: str, number: int) -> ItemResult | None:
         """Return the result of an item; None: the file has none."""
-        wanted = np.uint64(_hash(item_id))
+        wanted = np.uint64(id_hash(item_id))
         first = int(np.searchsorted(self._hashes, wanted, "left"))
         last = int(np.searchsorted(self._hashes, wanted, "right"))
         # Two ids may share a hash, and two items an id: the line itself says which it is.
@@ -88,7 +88,3 @@ class ResultIndex:
     def _at(self, offset: int) -> ItemResult:
         self._file.seek(offset)
         return _result(self._path, 0, self._file.readline())
-
-
-def _hash(item_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(item_id.encode(errors="replace"), digest_size=8).digest(), "big")

@@ -23,6 +23,10 @@ _ROLES: dict[str, Role] = {
 }
 
 
+#: Under which keys a message says who speaks, and what.
+_WHO, _WHAT = ("role", "from", "sender"), ("content", "value", "parts", "text")
+
+
 class Said(NamedTuple):
     """One message: its role and its text."""
 
@@ -38,12 +42,12 @@ def said_of(message: Any) -> Said | str:
     """Return what a message says, or why it cannot be asked. What is no text of a tool or an assistant is left out."""
     if not isinstance(message, dict):
         return "one of its messages is no object"
-    name = message.get("role", message.get("from"))
+    author = message.get("author")
+    name = author.get("role") if isinstance(author, dict) else next(filter(None, map(message.get, _WHO)), None)
     role = _ROLES.get(name) if isinstance(name, str) else None
     if role is None:
         return f"one of its messages has a role that is not known: {str(name)[:40]!r}"
-    content = message.get("content", message.get("value"))
-    text = text_of_content(content)
+    text = text_of_content(next((message[key] for key in _WHAT if message.get(key)), ""))
     if text is None and role == "user":
         return "a message of its user is no text: pictures, sound and files cannot be asked"
     return Said(role, text or "")
@@ -53,6 +57,8 @@ def text_of_content(content: Any) -> str | None:
     """Return the text of a message's content, which may be in parts; None where something else is in it."""
     if isinstance(content, str):
         return content
+    if isinstance(content, dict):
+        content = content.get("parts")
     if not isinstance(content, list):
         return None
     parts = [each.get("text") if isinstance(each, dict) else each for each in content]

@@ -5,8 +5,10 @@ Known are, by the keys that only they have:
 - Langfuse's batch exports of traces, observations and dataset items, also with the names of its blob exports
   (`session_id` for `sessionId`), and pages of its API (`{"data": […]}`);
 - Flowise's export of chat messages (a conversation an object), and the rows of its API `chatmessage`;
+- chats as Claude (`chat_messages`) and ChatGPT (`mapping`) export them; a page of Hugging Face's datasets (`rows`);
+- a table in one object, by its columns; `instruction` with `input` or `context` (Alpaca, Dolly);
 - conversations as OpenAI and others write them: `messages`, a batch's `body`, a preference's `input`; `conversations`
-  with `from` and `value`; `prompt` and `completion`.
+  with `from` and `value`; `contents` with `parts` (Gemini); `prompt` and `completion`.
 """
 
 from __future__ import annotations
@@ -17,16 +19,23 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from agentic_flywheel.given import fault_of
+from producer.replay.json_values import parse
 from producer.replay.langfuse_rows import LANGFUSE, Order, is_langfuse_row, of_langfuse
-from producer.replay.reads import FIELDS, Note, Places, Problem, Read, item_of
+from producer.replay.reads import FIELDS, NAMELESS, Note, Places, Problem, Read, item_of
 from producer.replay.results import ItemResult
 from producer.replay.said import Said, said_of
+from producer.replay.tables_in_json import BY_COLUMNS, is_page_row, page_rows, rows_within
 
-_BODY = ("messages", "conversations")
+_BODY = ("messages", "conversations", "conversation", "dialog", "contents")
+#: Where lines of a batch hold the request: OpenAI's, Anthropic's, Bedrock's; a preference's `input`.
+_REQUEST = ("body", "params", "modelInput", "input")
 _FLOWISE = (
     "is read as Flowise's chat messages: each message of a user is a question, and what follows it the answer of before"
 )
+_CHATS = "is read as chats: each message of a user is a question, and what follows it the answer of before"
 _CONVERSATIONS = "is read as conversations: the last message of a user is the question, and what follows it is expected"
+_INSTRUCTIONS = "is read as instructions: each with its `input` is a question, and its `output` what is expected"
+_TWICE = "holds JSON that is written as a text once more; what the text says is read"
 
 
 class _Pending(NamedTuple):
@@ -40,28 +49,62 @@ class _Pending(NamedTuple):
 class Shapes:
     """Turns the objects of one file into items, each with a number of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, column: str = "") -> None:
+        """``column``: the key of the questions, where it is not `question`."""
+        self._column = column
         self._places = Places()
         self._pending: _Pending | None = None
         self._order = Order()
         self._told: set[str] = set()
+        self._more_told = False
 
     def reads_of(self, line: int, value: Any, text: str) -> Iterator[Read]:
         """Yield what an object gives. ``line`` is where it begins, ``text`` how."""
         if isinstance(value, str):
-            value = {"question": value}
+            inner = _within(value)
+            if inner is not None:
+                yield from self._note(_TWICE)
+            value = {"question": value} if inner is None else inner
+        if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+            for each in value:
+                yield from self.reads_of(line, each, text)
+            return
+        if isinstance(value, dict) and self._column in ("", "instruction") and (told := _of_instruction(value)):
+            yield from self._note(_INSTRUCTIONS)
+            yield self._item(line, told, text)
+            return
+        if self._column not in ("", "question") and isinstance(value, dict) and self._column in value:
+            if "question" in value:
+                yield Problem(number=line, reason=f"it has both {self._column!r} and 'question'", text=text)
+                return
+            value = {"question" if name == self._column else name: each for name, each in value.items()}
         if not isinstance(value, dict):
             yield Problem(number=line, reason="it is no JSON object", text=text)
+        elif (table := rows_within(value)) is not None:
+            yield from self._note(BY_COLUMNS)
+            for each in table:
+                yield from self.reads_of(line, each, text)
         elif value.keys() >= {"item", "outcome"}:
             yield self._of_result(line, value, text)
         elif "question" in value or "form" in value:
-            yield self._item(line, value, text)
+            yield from self._own(line, value, text)
         elif value.keys() >= {"role", "content", "chatId"}:
             yield from self._note(_FLOWISE)
             yield from self._of_message(line, value, text)
         elif "memoryType" in value and isinstance(value.get("messages"), list):
             yield from self._note(_FLOWISE)
-            yield from self._of_conversation(line, value, text)
+            yield from self._of_chat(line, value, value["messages"], text)
+        elif isinstance(messages := _chat(value), list):
+            yield from self._note(_CHATS)
+            yield from self._of_chat(line, value, messages, text)
+        elif (page := page_rows(value)) is not None:
+            for each in page:
+                yield from self.reads_of(line, each, text)
+        elif is_page_row(value):
+            if cut := ", ".join(map(str, value.get("truncated_cells") or ())):
+                yield Problem(number=line, reason=f"the datasets server has cut its {cut[:200]}", text=text)
+            else:
+                yield from self.reads_of(line, value["row"], text)
         elif isinstance(value.get("data"), list):
             for each in value["data"]:
                 yield from self.reads_of(line, each, text)
@@ -73,8 +116,13 @@ class Shapes:
         elif (fields := _of_conversation(value)) is not None:
             yield from self._note(_CONVERSATIONS)
             yield self._of_fields(line, fields, text)
+        elif (name := _list_in(value)) is not None:
+            yield from self._note(f"is an object around a list: {name!r} is read, and nothing else of it")
+            for each in value[name]:
+                yield from self.reads_of(line, each, text)
         else:
-            yield self._item(line, value, text)
+            names = ", ".join(value)[:200] or "nothing"
+            yield Problem(number=line, reason=f"it has no 'question' but {names}; {NAMELESS}", text=text)
 
     def end(self) -> Iterator[Read]:
         """Yield what waited for a further row."""
@@ -95,6 +143,17 @@ class Shapes:
     def _item(self, line: int, fields: dict[str, Any], text: str) -> Read:
         return item_of(self._places.take(line), fields, line=line, text=text)
 
+    def _own(self, line: int, value: dict[str, Any], text: str) -> Iterator[Read]:
+        """Yield the item of an object in our format. Keys that are none of a field's go to its metadata, as in CSV."""
+        own = {name: each for name, each in value.items() if name not in FIELDS}
+        metadata = value.get("metadata") or {}
+        if own and isinstance(metadata, dict):
+            if not self._more_told:
+                self._more_told = True
+                yield Note(text=f"has keys that are no fields; they go to `metadata`: {', '.join(own)[:200]}")
+            value = {name: each for name, each in value.items() if name in FIELDS} | {"metadata": {**own, **metadata}}
+        yield self._item(line, value, text)
+
     def _of_result(self, line: int, value: dict[str, Any], text: str) -> Read:
         try:
             result = ItemResult.model_validate(value)
@@ -102,12 +161,13 @@ class Shapes:
             return Problem(number=line, reason=": ".join(fault_of(refused)), text=text)
         return result.item.model_copy(update={"number": self._places.take(line), "baseline": result.outcome})
 
-    def _of_conversation(self, line: int, value: dict[str, Any], text: str) -> Iterator[Read]:
-        """Yield the questions of a conversation that Flowise exported, each with the answer that followed it."""
-        session = value.get("sessionId") or value.get("id")
+    def _of_chat(self, line: int, value: dict[str, Any], messages: list[Any], text: str) -> Iterator[Read]:
+        """Yield the questions of a chat that a program exported, each with the answer that followed it."""
+        chat = value.get("id") or value.get("uuid") or value.get("conversation_id")
+        session = value.get("sessionId") or chat
         number = 0
         fields: dict[str, Any] | None = None
-        for said in map(said_of, value["messages"]):
+        for said in map(said_of, messages):
             if isinstance(said, str):
                 yield Problem(number=line, reason=said, text=text)
                 continue
@@ -115,7 +175,7 @@ class Shapes:
                 if fields is not None:
                     yield self._item(line, fields, text)
                 number += 1
-                fields = {"question": said.text, "id": f"{value.get('id')}-{number}", "session_id": session}
+                fields = {"question": said.text, "id": f"{chat}-{number}", "session_id": session}
                 fields["metadata"] = {"source": value["source"]} if value.get("source") else None
             elif fields is not None and said.role == "assistant":
                 fields["answer"] = f"{fields['answer']}\n\n{said.text}" if "answer" in fields else said.text
@@ -138,10 +198,52 @@ class Shapes:
         self._pending = _Pending(line, fields, text)
 
 
+def _chat(value: dict[str, Any]) -> list[Any] | None:
+    """Return the messages of a chat as Claude's export has them, or ChatGPT's; None: it is neither.
+
+    ChatGPT keeps each version of a message, in a tree: those on the way to the current one are read.
+    """
+    if isinstance(value.get("chat_messages"), list):
+        return list(value["chat_messages"])
+    nodes, at = value.get("mapping"), value.get("current_node")
+    if not isinstance(nodes, dict):
+        return None
+    found: list[Any] = []
+    while isinstance(at, str) and isinstance(node := nodes.get(at), dict) and len(found) < len(nodes):
+        found.append(node.get("message"))
+        at = node.get("parent")
+    return [each for each in reversed(found) if isinstance(each, dict)]
+
+
+def _within(text: str) -> dict[str, Any] | None:
+    """Return the object that a text says in JSON; None where it says none."""
+    try:
+        value = parse(text) if text.startswith("{") else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _of_instruction(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the fields of an instruction: of Alpaca's with its `input`, of Dolly's with its `context`; None: none."""
+    told, given = value.get("instruction"), value.get("input")
+    if not isinstance(told, str) or "question" in value or not (given is None or isinstance(given, str)):
+        return None
+    own = {name: value[name] for name in FIELDS & value.keys()}
+    expected = value.get("output", value.get("response"))
+    return {"expected": expected, **own, "question": f"{told}\n\n{given}" if given else told}
+
+
+def _list_in(value: dict[str, Any]) -> str | None:
+    """Return the name of the one list of objects in an object that has nothing of a question itself."""
+    lists = [name for name, each in value.items() if isinstance(each, list) and each and isinstance(each[0], dict)]
+    return lists[0] if len(lists) == 1 and not FIELDS & value.keys() else None
+
+
 def _of_conversation(value: dict[str, Any]) -> dict[str, Any] | str | None:
     """Return the fields of a conversation as OpenAI writes it, or why it cannot be asked; None: it is none."""
     own = {name: value[name] for name in FIELDS & value.keys()}
-    outer = value.get("body", value.get("input"))
+    outer = next((value[name] for name in _REQUEST if name in value), None)
     messages = _messages(outer if isinstance(outer, dict) else value)
     if messages is not None:
         return _of_messages(messages, value, own)
@@ -180,7 +282,7 @@ def _of_messages(messages: list[Any], value: dict[str, Any], own: dict[str, Any]
     preferred = [said_of(each) for each in value.get("preferred_output") or () if isinstance(each, dict)]
     after = [*turns[last + 1 :], *(each for each in preferred if isinstance(each, Said))]
     return {
-        "id": value.get("custom_id"),
+        "id": value.get("custom_id", value.get("recordId")),
         "question": turns[last].text,
         "history": [each.message() for each in turns[:last]],
         "expected": after[0].text if after else None,

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from producer.replay.files import read_file, read_objects, read_stream
 from producer.replay.items import ReplayItem
 from producer.replay.moves import Conversations, moved
 from producer.replay.own import read_letters, read_records
-from producer.replay.reads import Read
+from producer.replay.reads import NO_HINTS, Hints, Read
 from producer.replay.sample import ItemSample
 from producer.replay.wanted import Wanted
 
@@ -40,8 +41,8 @@ class Source:
     name: str = ""
     wanted: Wanted = field(default_factory=Wanted)
     objects: Objects = ()
-    #: Of a file or stdin: the encoding of its text; empty where the file itself shows it.
-    encoding: str = ""
+    #: Of a file or stdin: what it does not say itself.
+    told: Hints = NO_HINTS
 
     @property
     def title(self) -> str:
@@ -51,13 +52,22 @@ class Source:
             name = self.name.encode(errors="replace").decode()
             return name if self.kind == "file" else f"dataset:{name}"
         given = self.wanted.model_dump(exclude_defaults=True, exclude={"query_ids"})
-        return " ".join([self.kind, *(f"{name}={value}" for name, value in given.items())])
+        return " ".join([self.kind, *(f"{name}={_typed(value)}" for name, value in given.items())])
 
 
-def source_named(name: str, wanted: Wanted, encoding: str = "") -> Source:
+def _typed(value: Any) -> str:
+    """Return the value of a filter as it is given on the command line."""
+    if not isinstance(value, timedelta):
+        return str(value)
+    seconds = value.total_seconds()
+    units = (("d", 86_400), ("h", 3_600), ("m", 60))
+    return next((f"{seconds / unit:.0f}{name}" for name, unit in units if seconds % unit == 0), f"{seconds:g}s")
+
+
+def source_named(name: str, wanted: Wanted, told: Hints = NO_HINTS) -> Source:
     """Return the source that a person names: `records`, `dead-letters`, `traces`, `dataset:NAME`, `-`, or a file.
 
-    ``encoding`` goes for a file and stdin.
+    ``told`` goes for a file and stdin.
     """
     for kind in FILTERED:
         if name == kind:
@@ -65,7 +75,7 @@ def source_named(name: str, wanted: Wanted, encoding: str = "") -> Source:
     if name.startswith("dataset:"):
         return Source("dataset", name.removeprefix("dataset:"), wanted)
     kind, name = ("stdin", "") if name == "-" else ("file", name)
-    return Source(kind, name, wanted, encoding=encoding)
+    return Source(kind, name, wanted, told=told)
 
 
 async def read_source(source: Source, settings: Settings, moves: Mapping[str, str]) -> AsyncIterator[Read]:
@@ -97,9 +107,9 @@ async def _whole(source: Source, settings: Settings, moves: Mapping[str, str]) -
         catalog.flow(new)
     match source.kind:
         case "file":
-            lines = read_file(Path(source.name), source.encoding)
+            lines = read_file(Path(source.name), source.told)
         case "stdin":
-            lines = read_stream(sys.stdin.buffer, source.encoding)
+            lines = read_stream(sys.stdin.buffer, source.told)
         case "objects":
             lines = read_objects(source.objects)
         case "dataset" | "traces":

@@ -46,6 +46,8 @@ class Costs(Model):
     #: Sums over all items whose cost is known.
     total_before: Cost | None = None
     total: Cost | None = None
+    #: Of answers before, where it is another one in every pair: sums of two currencies are not compared.
+    currency_before: str = ""
     #: Answers whose cost is not known.
     unknown_before: int = 0
     unknown: int = 0

@@ -52,7 +52,8 @@ def _line(summary: Summary, step: str) -> tuple[str, str]:
     if any(_score_finding(summary, place) is Finding.LOWER for place in range(len(summary.scores))):
         return "bad", "Answers score worse than before"
     if summary.compared < FEW:
-        return "unclear", f"{wording.count(summary.compared, 'question')} are too few to tell"
+        are = "is" if summary.compared == 1 else "are"
+        return "unclear", f"{wording.count(summary.compared, 'question')} {are} too few to tell"
     worse = _reservations(summary)
     if worse:
         return "mixed", f"Look before you {step}: {' and '.join(worse)}"
@@ -201,6 +202,8 @@ def _costs(summary: Summary) -> str:
     ratio, before, after = costs.spread.mean_ratio, costs.spread.before, costs.spread.after
     unknown = _unknown(costs)
     if ratio is None or before is None or after is None:
+        if costs.currency_before:
+            return f"What answers cost cannot be compared: before in {costs.currency_before}, now in {costs.currency}."
         known = costs.total_before is not None or costs.total is not None
         return f"What answers cost cannot be compared{unknown}." if known and unknown else ""
     old, new = (rounded(Cost.of_parts(round(each.mean), costs.currency)) for each in (before, after))
@@ -219,7 +222,7 @@ def _costs(summary: Summary) -> str:
 def _unknown(costs: Costs) -> str:
     """Return of how many answers the cost is not known; nothing where there are none."""
     told = ((costs.unknown_before, "before"), (costs.unknown, "now"))
-    named = " and ".join(f"of {wording.count(count)} answers {when}" for count, when in told if count)
+    named = " and ".join(f"of {wording.count(count, 'answer')} {when}" for count, when in told if count)
     return f"; that {named} is not known" if named else ""
 
 

@@ -14,12 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as NotReached
-from redis.exceptions import TimeoutError as NoReply
+from redis.exceptions import BusyLoadingError, RedisError
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.broker.batch import error_of
 from agentic_flywheel.broker.clients import client_of
+from agentic_flywheel.broker.refusals import refusal_of
+from agentic_flywheel.broker.rights import OLDEST_SERVER
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.private_files import write_private
 from agentic_flywheel.settings import Settings
@@ -30,8 +31,6 @@ from producer.stack.processes import Service, Stage
 USUAL_PORT = 6379
 #: The file in the broker's folder that holds its password.
 PASSWORD = "password"
-#: Lowest major version of a server that has every command the scripts use.
-OLDEST_SERVER = 7
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -66,20 +65,22 @@ async def find_broker(settings: Settings, ports: Ports, *, private: bool = False
 async def answers(url: str, *, loading: timedelta = timedelta(seconds=60)) -> bool:
     """Return whether a server answers and is ready. Wait at most ``loading`` for one that still loads its data.
 
-    Raises BrokerUnavailable when a server is there but refuses our credentials, or loads for longer.
+    Raises BrokerUnavailable when it loads for longer or refuses for a while, and BrokerRefused when it refuses until a
+    person changes something.
     """
     deadline = asyncio.get_running_loop().time() + loading.total_seconds()
     while True:
         try:
             async with client_of(url, prefix="", seconds=2, connect_seconds=2) as client:
-                return bool(await client.ping())
+                await client.ping()
+                return True
         except BusyLoadingError:
             if asyncio.get_running_loop().time() > deadline:
                 raise BrokerUnavailable(without_secrets(url), "it is still loading its data") from None
-        except (AuthenticationError, ResponseError) as refused:
-            raise BrokerUnavailable(without_secrets(url), str(refused)) from None
-        except (NotReached, NoReply):
-            return False
+        except RedisError as failure:
+            if refusal_of(failure) is None:
+                return False
+            raise error_of(without_secrets(url), failure) from None
         await asyncio.sleep(0.1)
 
 
@@ -115,6 +116,9 @@ def server(settings: Settings, url: str) -> Service:
         "save": "",
         # When memory is full, refuse new data; never drop data that was accepted.
         "maxmemory-policy": "noeviction",
+        # A query's record in one piece takes a quarter less; more fields than its would be slow to search.
+        "hash-max-listpack-value": "2048",
+        "hash-max-listpack-entries": "32",
         "daemonize": "no",
     }
     argv = [server_binary(), str(secret.absolute())]

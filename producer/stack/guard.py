@@ -61,11 +61,12 @@ def stop(group: dict[int, float]) -> None:
 
 def main(state_file: Path) -> None:
     """Read until the pipe closes, then stop what is left."""
-    stages = left_over(sys.stdin)
-    if stages:
-        state_file.unlink(missing_ok=True)
-    for group in stages:
+    *drained, last = left_over(sys.stdin) or [{}]
+    for group in drained:
         stop(group)
+    if last:  # until then, other commands show what is still answered
+        state_file.unlink(missing_ok=True)
+    stop(last)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,16 @@ from types import TracebackType
 
 from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.broker.rights import check_broker
-from agentic_flywheel.extras import need
+from agentic_flywheel.broker.starting import prepare
+from agentic_flywheel.extras import lacks, need
 from agentic_flywheel.settings import Settings
-from agentic_flywheel.stack import GATEWAY_PORT, StackInfo
+from agentic_flywheel.stack import FLOWER_PORT, GATEWAY_PORT, StackInfo
 from producer.stack import services
 from producer.stack.broker import find_broker
 from producer.stack.claim import claim
 from producer.stack.figures import FIGURES_OF_STACK, serving_figures
 from producer.stack.processes import Stack
 
-FLOWER_PORT = 5555
 FLOWER_USER = "flywheel"
 #: How many ports, counted from FLYWHEEL_METRICS_PORT, are tried for figures; other stacks may use some of them.
 METRICS_PORTS = 100
@@ -45,13 +45,14 @@ async def start_stack(
     Ctrl-C, SIGTERM or a closed terminal end the block without an exception and set ``Stack.interrupted``; the same
     signal again kills what has not stopped yet. ``sandbox``: whether to start one; None starts one where
     FLOWISE_BASE_URL is not set. ``private``: start a broker even where REDIS_URL names one. ``gateway``: serve HTTP
-    too. ``registry_at``: returns the registry to read where a sandbox is started, from its address. ``on_line`` is
-    called with each line of text that tells a person what happens.
+    too, where its extra is installed. ``registry_at``: returns the registry to read where a sandbox is started, from
+    its address. ``on_line`` is called with each line of text that tells a person what happens.
 
     Raises PackageMissing, StackRunning, BrokerUnavailable, BrokerRefused, BrokerRightsMissing, ServiceFailed, and
     KeyboardInterrupt when it is interrupted while it starts.
     """
     need("celery", "A stack on this machine")
+    prepare(settings, on_line)
     stands = False
     with claim(settings.home) as claimed:
         stack = Stack(claimed, on_line)
@@ -111,7 +112,9 @@ async def _start(
             services.flower(settings, broker=broker.url, port=port, user=FLOWER_USER, password=password),
         )
         stack.say(f"Flower   {url}")
-    if gateway:
+    if gateway and (lacking := lacks("fastapi", "The HTTP gateway")):
+        stack.say(f"API      not served: {lacking.message}; {lacking.advice[0]}")
+    elif gateway:
         port = stack.ports.claim(prefer=GATEWAY_PORT)
         info = info.model_copy(update={"api_url": f"http://127.0.0.1:{port}"})
         others.append(services.gateway(settings, port, broker=broker.url, flowise=info.flowise_url))
@@ -135,7 +138,7 @@ async def _start(
     ]
     stack.say(f"Workers  {workers}, for {', '.join(queues) or 'every queue'}; logs in {stack.logs}")
     await stack.start(others)
-    stack.publish(info.model_copy(update={"registry": settings.registry and settings.registry.expanduser().absolute()}))
+    stack.publish(info.model_copy(update={"registry": settings.registry and settings.registry.absolute()}))
 
 
 def _metrics_ports(stack: Stack, settings: Settings, workers: Sequence[str]) -> dict[str, int]:

@@ -205,8 +205,9 @@ class Stack:
 
     async def stop(self) -> None:
         """Stop every process, the workers first and the broker last. May be called at any time."""
-        self._claim.withdraw()
         for stage in sorted(Stage, reverse=True):
+            if stage is Stage.BROKER:  # until then, other commands show what is still answered
+                self._claim.withdraw()
             await asyncio.gather(*(each.stop(self.hurry) for each in self._running if each.service.stage is stage))
         self._running.clear()
         self.ports.close()

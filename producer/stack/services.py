@@ -11,13 +11,6 @@ from agentic_flywheel.registry import find_registry
 from agentic_flywheel.settings import Settings
 from producer.stack.processes import Service, Stage
 
-#: Number of tasks that Flower keeps in memory.
-FLOWER_TASKS = 20_000
-#: Seconds after which Flower removes a worker that is gone.
-FLOWER_PURGE = 60
-#: The columns of its list of queries. The result is what the answer is, or why there is none.
-FLOWER_COLUMNS = "uuid,state,result,args,received,runtime,worker"
-
 #: With ``-P``, a folder named `workers` in the user's working folder is not run in place of ours.
 _PYTHON = (sys.executable, "-P", "-m")
 
@@ -37,14 +30,7 @@ def flower(settings: Settings, *, broker: str, port: int, user: str, password: s
 
     Raises InvalidRegistry.
     """
-    options = {
-        "address": "127.0.0.1",
-        "port": str(port),
-        "max_tasks": str(FLOWER_TASKS),
-        "purge_offline_workers": str(FLOWER_PURGE),
-        "tasks_columns": FLOWER_COLUMNS,
-    }
-    argv = (*_PYTHON, "producer.stack.flower", *(f"--{name}={value}" for name, value in options.items()))
+    argv = (*_PYTHON, "producer.stack.flower", "--address=127.0.0.1", f"--port={port}")
     registry = find_registry(settings.registry).absolute()
     env = {
         "FLOWER_BASIC_AUTH": f"{user}:{password}",
@@ -101,7 +87,7 @@ def worker(
 def _places(settings: Settings, broker: str, flowise: str | None) -> dict[str, str]:
     places = {"FLYWHEEL_REDIS_URL": broker, "FLYWHEEL_KEY_PREFIX": settings.key_prefix}
     if settings.registry is not None:
-        places["FLYWHEEL_REGISTRY"] = str(settings.registry.expanduser().absolute())
+        places["FLYWHEEL_REGISTRY"] = str(settings.registry.absolute())
     return {**places, **({"FLYWHEEL_FLOWISE_BASE_URL": flowise} if flowise else {})}
 
 

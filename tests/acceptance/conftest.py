@@ -114,7 +114,7 @@ class RunningStack:
 
     def behave(self, flow_id: str, **behaviour: Any) -> None:
         """Set how one flow of the sandbox behaves, from now on."""
-        # Workers remember for minutes whether a flow honours overrides: the next test would still read otherwise.
+        # Workers remember for half a minute whether a flow honours overrides: the next test would still read otherwise.
         self._put(f"/sandbox/flows/{flow_id}/behaviour", {"overrides": True, **behaviour})
 
     def build(self, flow_id: str, **built: str) -> None:
@@ -128,7 +128,7 @@ class RunningStack:
             headers={"Content-Type": "application/json"},
             method="PUT",
         )
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             assert response.status == 200
 
 
@@ -199,7 +199,7 @@ def until(flywheel: Flywheel) -> Callable[[str, str], dict[str, Any]]:
             record = flywheel("status", query_id, "--json").object
             return record if record["state"] == state else None
 
-        record = wait_for(reached, within=15, every=0.1, what=f"query {query_id} {state}")
+        record = wait_for(reached, every=0.1, what=f"query {query_id} {state}")
         assert record is not None
         return record
 

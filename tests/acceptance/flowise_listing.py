@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 
 @dataclass
@@ -18,6 +18,8 @@ class Listing:
 
     url: str = ""
     flows: list[dict[str, Any]] = field(default_factory=list)
+    #: Flows that are there, but of another workspace than the key.
+    unlisted: list[dict[str, Any]] = field(default_factory=list)
     #: The key that it wants; empty: none.
     key: str = ""
     #: Whether it knows pages; older servers do not.
@@ -29,7 +31,11 @@ class Listing:
     def answer(self, path: str, query: dict[str, list[str]], key: str) -> tuple[int, Any]:
         name = path.rpartition("/")[2]
         if "chatflows-streaming" in path:
-            return 200, {"isStreaming": not name.startswith("mute")}
+            known = any(name in (each["id"], quote(each["id"])) for each in (*self.flows, *self.unlisted))
+            told = {
+                "message": f"Error: chatflowsService.checkIfChatflowIsValidForStreaming - Chatflow {name} not found"
+            }
+            return (200, {"isStreaming": not name.startswith("mute")}) if known else (500, told)
         if self.key and key != self.key:
             return 401, {"error": "Unauthorized Access"}
         if name != "chatflows":

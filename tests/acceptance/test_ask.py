@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
+from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.models import Answer, Artifact, Event, EventKind, ToolUse
+from producer import AsyncProducer
+from producer.cli import watching
 from producer.cli.doings import doing_lines, doing_now
+from producer.cli.screen import Screen
+from producer.cli.watching import AnswerWatch
 
 from .conftest import TECHNICAL, Flywheel, RunningStack, finish, start
 
@@ -166,3 +172,52 @@ def test_a_name_that_a_flow_gives_is_only_ever_shown() -> None:
     assert lines[11] == "and 3 more tools"
     assert lines[-1] == "made png: 5,000 bytes, not kept"
     assert not {"\x1b", "\n", "\u202e"} & set("".join(lines))
+
+
+async def test_why_an_answer_takes_a_while_is_said_once_until_the_flow_says_something(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    away = (EventKind.RETRYING, {"error": "Connection refused", "delay_s": 0.2})
+    circuit = (EventKind.WAITING, {"reason": "circuit"})
+    told = [away, circuit, away, circuit, away, (EventKind.TOKEN, {"text": "Well"}), circuit, away]
+    events = [Event(id=f"{n}-0", kind=kind, at=datetime.now(UTC), data=data) for n, (kind, data) in enumerate(told)]
+
+    class Told:
+        async def stream(self, _: str, *, after: str) -> AsyncIterator[Event]:
+            for event in events:
+                yield event
+
+    await AnswerWatch(Screen(), None)._print(cast(AsyncProducer, Told()), "q")
+    said = capsys.readouterr().err
+
+    assert said.count("Connection refused; again in 0.2 s.") == 2
+    assert said.count("The query waits: the flow failed too often and is left alone for a while.") == 2
+
+
+async def test_a_flow_that_tells_nothing_for_long_is_named_with_the_bound_of_its_call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_SILENT", 0.01)
+    slow = Flow(key="slow", id="1", domain="slow", timeout=timedelta(seconds=90))
+
+    def event(kind: EventKind, **data: str) -> Event:
+        return Event(id="1-0", kind=kind, at=datetime.now(UTC), data=data)
+
+    class Told:
+        catalog = Catalog(flows={"slow": slow})
+
+        async def stream(self, _: str, *, after: str) -> AsyncIterator[Event]:
+            await asyncio.sleep(0.2)
+            yield event(EventKind.STARTED, flow="slow")
+            await asyncio.sleep(0.2)
+            yield event(EventKind.WAITING, flow="slow", reason="circuit")
+
+    await AnswerWatch(Screen(), None)._print(cast(AsyncProducer, Told()), "q")
+
+    said = capsys.readouterr().err
+    assert said.splitlines() == [
+        "No flow has been asked for 0.01 s; `flywheel health` shows the workers and what waits.",
+        "slow has told nothing for 0.01 s: its model may be slow or away; a call is cut after 90 s (its `timeout` in "
+        "the registry).",
+        "The query waits: the flow failed too often and is left alone for a while.",
+    ]

@@ -6,7 +6,7 @@ import os
 import pty
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,7 +29,13 @@ def test_who_is_not_at_a_terminal_is_told_what_to_do(flywheel: Flywheel, questio
     assert "Proceed with it?" in asked.out
     assert "flywheel resume" in asked.err
     assert as_json.object["error_type"] == "InputRequired"
-    assert as_json.object["details"]["stop"] == 1
+    told = as_json.object["details"]
+    assert (told["stop"], told["choices"], told["takes_feedback"]) == (
+        1,
+        {"proceed": "Proceed", "reject": "Reject"},
+        True,
+    )
+    assert f"`flywheel resume {told['query_id']} --proceed`" in as_json.object["recovery_suggestions"][0]
 
 
 def test_a_query_that_waits_is_listed_decided_once_and_answered(flywheel: Flywheel, question: str) -> None:
@@ -50,7 +56,7 @@ def test_a_query_that_waits_is_listed_decided_once_and_answered(flywheel: Flywhe
     assert "--proceed (Proceed) or --reject (Reject)" in shown
     assert decided == {"query_id": query_id, "stop": 1, "decision": "proceed"}
     assert (again.code, other.code) == (0, 2)
-    assert "it was decided before: proceed" in other.err
+    assert "was decided before: proceed" in other.err
     assert "approved" in flywheel("wait", query_id).out
     assert "waited for a person: proceed, Human Input 0" in flywheel("trace", query_id).out
 
@@ -71,30 +77,74 @@ def test_nobody_else_decides(flywheel: Flywheel, question: str) -> None:
     assert "No query of yours waits" in flywheel("waiting", "--owner", "eve").out
 
 
-@pytest.mark.parametrize(("typed", "answer"), [(b"p\ngo\n", b"approved"), (b"reject\n\n", b"rejected")])
-def test_ask_on_a_terminal_asks_whoever_sits_there(
-    stack: RunningStack, question: str, typed: bytes, answer: bytes
-) -> None:
+_DECISION, _FEEDBACK = b"later (l): ", b"(Enter: none): "
+
+
+def _typed(stack: RunningStack, question: str, *turns: tuple[bytes, bytes | Callable[[], object]]) -> tuple[int, bytes]:
+    """Run ``ask`` on a terminal. Each time it has asked with these words, type the line, or do what is to be done."""
     child, terminal = pty.fork()
     if child == 0:
         arguments = ["flywheel", "ask", question, "--flow", "creative-orientation"]
         os.execve(COMMAND, arguments, {**stack.env, "TERM": "xterm", "COLUMNS": "150"})
-    said, sent = b"", 0
-    lines = typed.splitlines(keepends=True)
+    said, seen, left = b"", 0, list(turns)
     deadline = time.monotonic() + 30
     try:
         while time.monotonic() < deadline:
             said += os.read(terminal, 65536)
-            if (sent < 1 and b"or later" in said) or (sent == 1 and b"Say to it" in said):
-                os.write(terminal, lines[sent])
-                sent += 1
+            while left and (at := said.find(left[0][0], seen)) >= 0:
+                seen = at + len(left[0][0])
+                line = left.pop(0)[1]
+                if callable(line):
+                    line()
+                else:
+                    os.write(terminal, line)
     except OSError:  # the terminal is closed
         pass
     _, status = os.waitpid(child, 0)
+    assert not left, said
+    return os.waitstatus_to_exitcode(status), said
 
-    assert os.waitstatus_to_exitcode(status) == 0, said
+
+@pytest.mark.parametrize(
+    ("turns", "answer"),
+    [
+        ([(_DECISION, b"p\n"), (_FEEDBACK, b"go\n")], b"approved"),
+        # What is no decision, and what cannot be told to the flow (a control character), is asked for again.
+        (
+            [
+                (_DECISION, b"x\n"),
+                (b"Type p, r or l.", b""),
+                (_DECISION, b"reject\n"),
+                (_FEEDBACK, b"\x16\x02\n"),
+                (b"cannot be sent", b""),
+                (_FEEDBACK, b"\n"),
+            ],
+            b"rejected",
+        ),
+    ],
+)
+def test_ask_on_a_terminal_asks_whoever_sits_there(
+    stack: RunningStack, question: str, turns: list[tuple[bytes, bytes]], answer: bytes
+) -> None:
+    code, said = _typed(stack, question, *turns)
+
+    assert code == 0, said
     assert b"Proceed with it?" in said
-    assert answer in said.partition(b"Say to it")[2]
+    assert b"has stopped and asks you, until 20" in said
+    assert answer in said.rpartition(_FEEDBACK)[2]
+
+
+def test_where_somebody_else_was_quicker_the_answer_is_shown_all_the_same(
+    stack: RunningStack, flywheel: Flywheel, question: str
+) -> None:
+    def elsewhere() -> None:
+        flywheel("resume", flywheel("waiting", "--json").object["query_id"], "--reject")
+
+    code, said = _typed(stack, question, (_DECISION, elsewhere), (b"", b"p\n"), (_FEEDBACK, b"\n"))
+
+    assert code == 0, said
+    assert b"was decided before: reject. Yours is not told to the flow." in said
+    assert b"rejected" in said.rpartition(b"Yours")[2]
 
 
 def test_later_leaves_the_query_waiting(stack: RunningStack, flywheel: Flywheel, question: str) -> None:

@@ -6,16 +6,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from langfuse_server import PUBLIC_KEY, SECRET_KEY, LangfuseServer
 from processes import Process, Valkey, wait_for
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.stack import StackInfo
+from producer.cli.checkup_servers import check_flower, check_gateway
 
 from .conftest import Flywheel, RunningStack
 
@@ -79,6 +82,26 @@ def test_profiles_a_folder_that_is_not_there(
     assert "there is no folder" in said["found"]
 
 
+def test_settings_that_are_misspelt_or_half_set(bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_CONCURENCY", "5")
+    monkeypatch.setenv("FLOWISE_API_KEY_2", "of a flow")
+    monkeypatch.setenv("LANGFUSE_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9")
+
+    said = bare_flywheel("doctor", "--json").object["checks"]
+
+    odd = [(check["state"], check["found"], check["advice"]) for check in said if check["name"] == "settings"]
+    assert odd == [
+        ("warning", "FLYWHEEL_CONCURENCY is no setting", "is it FLYWHEEL_CONCURRENCY?"),
+        (
+            "warning",
+            "LANGFUSE_BASE_URL is set and LANGFUSE_PUBLIC_KEY is not: traces go to a local file",
+            "set LANGFUSE_PUBLIC_KEY",
+        ),
+    ]
+    assert next(check for check in said if check["name"] == "stack")["state"] == "ok"
+
+
 @pytest.mark.parametrize(("grace", "state"), [("130s", "ok"), ("124s", "warning"), ("10s", "warning")])
 def test_grace_that_is_shorter_than_the_flows_may_take(
     bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch, grace: str, state: str
@@ -94,6 +117,26 @@ def test_grace_that_is_shorter_than_the_flows_may_take(
         assert f"finishes calls for {float(grace[:-1]) - 5:g} s" in said["found"]
         assert "more may take longer, up to 120 s" in said["found"]
         assert "FLYWHEEL_GRACE to 125s or more" in said["advice"]
+
+
+@asynccontextmanager
+async def web_server(pages: dict[str, tuple[int, str]]) -> AsyncIterator[int]:
+    """Serve these pages at a free port, each with its status."""
+
+    async def page(request: web.Request) -> web.Response:
+        status, body = pages.get(request.path, (404, ""))
+        return web.Response(status=status, text=body)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
 
 
 @pytest.fixture
@@ -215,6 +258,40 @@ def test_flower_that_has_ended(stack: RunningStack, flywheel: Flywheel) -> None:
         state.write_text(before)
 
     assert said["state"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "found"),
+    [
+        (200, "OK", "ok", ", started by no stack of this home"),
+        (404, "another program", "ok", "no stack has started one, and none answers at "),
+    ],
+)
+async def test_flower_that_no_stack_has_started(status: int, body: str, state: str, found: str) -> None:
+    async with web_server({"/healthcheck": (status, body)}) as port:
+        said = await check_flower(None, port)
+
+    assert said.state == state
+    assert found in said.found
+    assert f"http://127.0.0.1:{port}" in said.found
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "found"),
+    [
+        (200, '{"status":"ready","broker":"up","workers":"living"}', "ok", ", started by no stack of this home"),
+        (503, '{"status":"not ready","broker":"away","workers":"unknown"}', "warning", '"broker":"away"'),
+        (200, "{}", "ok", "no stack has started one, and none answers at "),
+    ],
+)
+async def test_gateway_that_no_stack_has_started(status: int, body: str, state: str, found: str) -> None:
+    async with web_server({"/readyz": (status, body)}) as port:
+        said = await check_gateway(None, port)
+    nobody = await check_gateway(None, port)
+
+    assert said.state == state
+    assert found in said.found
+    assert nobody.found == f"no stack has started one, and none answers at http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(("secret", "state"), [(SECRET_KEY, "ok"), ("sk-lf-wrong", "warning")])

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from processes import free_port
 
 from agentic_flywheel.registry import load_catalog
+from producer.cli import init, watching
 
 from .conftest import COMMAND, TECHNICAL, Flywheel, RunningStack, environment, finish, start, survivors
 from .flowise_listing import Listing, chatflow, listing
@@ -107,6 +110,34 @@ def test_a_flow_that_was_renamed_on_the_server_is_the_same_one(
         "support-2": ("support-2", "Support"),
     }
     assert (apart / PLACE).read_text().endswith("# The end.\n")
+
+
+def test_flows_that_have_left_the_server_are_named_and_stay_in_the_file(
+    bare_flywheel: Flywheel, server: Listing, apart: Path
+) -> None:
+    arguments = ("flows", "import", "--url", server.url)
+    server.flows += [chatflow("Cook", "cook-1"), chatflow("Nurse", "nurse-1"), chatflow("Clerk", "clerk-1")]
+    bare_flywheel(*arguments, "--yes")
+    text = (apart / PLACE).read_text().replace("    id: clerk-1\n", "    id: clerk-1\n    active: false\n")
+    (apart / PLACE).write_text(text)
+    server.unlisted.append(server.flows.pop(3))  # Nurse: the key does not see it, and it answers all the same
+    del server.flows[2:], server.flows[0]  # there are the Poet alone and the Nurse
+    told = bare_flywheel(*arguments, "--yes")
+    *flows, summary = bare_flywheel(*arguments, "--json").objects
+    (chosen, _) = bare_flywheel(*arguments, "--json", "--select", "COOK").objects
+    unknown = bare_flywheel(*arguments, "--select", "clerk")
+
+    assert told.code == 0, told.err
+    assert told.out.count("✗ ") == 2
+    assert "its server does not have it any more, so a question to it fails: write `active: false`" in told.out
+    assert "0 new, 0 changed, 1 as they are, 2 gone from the server. There is nothing to write." in told.out
+    assert {each["flow"]: (each["change"], each["id"]) for each in flows} == {
+        "poet": ("none", "mute-1"),
+        "cook": ("gone", "cook-1"),
+        "support": ("gone", "support-1"),
+    }
+    assert (summary["gone"], summary["same"], chosen["flow"], unknown.code) == (2, 1, "cook", 2)
+    assert (apart / PLACE).read_text() == text
 
 
 @pytest.mark.parametrize("pages", [True, False])
@@ -215,6 +246,26 @@ def test_init_beside_a_stack_takes_its_flows_and_asks_the_first_question(
     assert set(load_catalog(apart / PLACE).flows) == {"creative-orientation", "technical-analysis", "document-qa"}
 
 
+def test_init_says_what_it_waits_for_and_gives_a_silent_flow_up(
+    stack: RunningStack, flywheel: Flywheel, apart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_SILENT", 0.5)
+    monkeypatch.setattr(init, "_PATIENCE", timedelta(seconds=8))
+    arguments = ("init", "--url", stack.info.flowise_url or "", "--yes", "--select", "technical*", "--question")
+    stack.behave(TECHNICAL, fault="hang")
+    silent = flywheel(*arguments, f"Why is it slow? {apart.name}")
+    stack.behave(TECHNICAL, fault="provider_500", fault_first=1)
+    away = flywheel(*arguments, f"Why is it away? {apart.name}")
+
+    assert silent.code == 4
+    assert "technical-analysis has told nothing for 0.5 s: its model may be slow or away" in silent.err
+    assert "The flow technical-analysis gave no answer within 8 s: the first question (query " in silent.err
+    (query_id,) = re.findall(r"[0-9a-f]{32}", silent.err)
+    assert flywheel("status", query_id, "--json").object["state"] == "cancelled"
+    assert away.code == 0, away.err
+    assert "; again in" in away.err
+
+
 def test_init_starts_a_stack_for_the_first_question_and_stops_it(tmp_path: Path) -> None:
     port, home = free_port(), tmp_path / "home"
     sandbox = subprocess.Popen(
@@ -260,7 +311,7 @@ def guard(port: int, flow: str, key: str) -> None:
         headers={"Content-Type": "application/json"},
         method="PUT",
     )
-    with urllib.request.urlopen(request, timeout=5) as response:
+    with urllib.request.urlopen(request, timeout=30) as response:
         assert response.status == 200
 
 

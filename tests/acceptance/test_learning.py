@@ -133,7 +133,7 @@ def test_questions_are_routed_from_a_file_as_a_replay_reads_it(
     (apart / "q.csv").write_text("id;question\n1;Write me a poem\n2;Profile the python script\n")
     (apart / "bad.csv").write_text("id;question\n1;Write me a poem\n2;\n")
     (apart / "q.txt").write_bytes("Write me a poem\u2028please\nProfile it\n".encode())
-    (apart / "bad.txt").write_bytes(b"Write me a poem\nOh\xf9?\n")
+    (apart / "bad.txt").write_bytes("Schön\nGrün\n".encode() + b"Oh\xf9?\n")
 
     routed = bare_flywheel("route", "--file", "q.csv", "--json").objects
     refused = [bare_flywheel("route", "--file", name, "--json").object for name in ("bad.csv", "bad.txt")]
@@ -141,7 +141,7 @@ def test_questions_are_routed_from_a_file_as_a_replay_reads_it(
     assert [each["question"] for each in routed] == ["Write me a poem", "Profile the python script"]
     assert [each["details"]["reason"] for each in refused] == [
         "bad.csv cannot be read: line 3: question: it is missing",
-        "bad.txt cannot be read: line 2: it holds bytes that are no text in this file's encoding",
+        "bad.txt cannot be read: line 3: it holds bytes that are no text in this file's encoding",
     ]
     assert [each["question"] for each in bare_flywheel("route", "--file", "q.txt", "--json").objects] == [
         "Write me a poem\u2028please",
@@ -153,6 +153,7 @@ def test_questions_to_route_are_read_in_the_encoding_that_is_told(
     bare_flywheel: Flywheel, small_registry: Path, apart: Path
 ) -> None:
     (apart / "q.txt").write_bytes("Schreib ein Gedicht für Zoë\n".encode("cp1252"))
+    (apart / "frage.csv").write_bytes("Frage\nschön?\n".encode("cp1252"))
     (apart / "q.csv").write_bytes("question\nカタカナ\n".encode("shift_jis"))
     (apart / "marked.txt").write_text("Write me a poem\n", encoding="utf-16")
 
@@ -164,7 +165,10 @@ def test_questions_to_route_are_read_in_the_encoding_that_is_told(
     refused = bare_flywheel("route", "--file", "q.txt", "--encoding", "klingon", "--json").object
 
     assert routed == {"q.txt": "Schreib ein Gedicht für Zoë", "q.csv": "カタカナ"}
+    named = bare_flywheel("route", "--file", "frage.csv", "--column", "Frage", "--json")
     assert marked["question"] == "Write me a poem"
+    assert named.object["question"] == "schön?"
+    assert "frage.csv is not UTF-8 (first in line 2); read as windows-1252" in named.err
     assert "there is no encoding 'klingon'" in refused["error"]
     assert bare_flywheel("route", "Why?", "--encoding", "utf-8").code == 2
 

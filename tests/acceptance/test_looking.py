@@ -11,7 +11,8 @@ import pytest
 from processes import Process, Valkey, wait_for
 from redis import Redis
 
-from producer.cli.root import COMMANDS
+from producer.cli.commands import COMMANDS
+from producer.cli.exits import Exit
 
 from .conftest import DOCUMENTS, TECHNICAL, Flywheel, RunningStack
 
@@ -24,7 +25,8 @@ def test_help_names_every_command_and_the_exit_codes(bare_flywheel: Flywheel) ->
 
     assert outcome.code == 0
     assert all(f"  {name} " in outcome.out for name in COMMANDS)
-    assert "Exit codes" in outcome.out
+    codes = " ".join(outcome.out.partition("Exit codes: ")[2].split())
+    assert {code for code in Exit if f"{code:d} " in codes} == set(Exit)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - HANDED_OVER))
@@ -229,7 +231,7 @@ def test_doctor_names_a_faulty_registry_and_an_unusable_setting(
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
-        ({}, "no keys: traces go to a local file"),
+        ({}, "no pair of keys: traces go to a local file"),
         ({"LANGFUSE_TRACING_ENABLED": "false"}, "tracing is off"),
         ({"LANGFUSE_SAMPLE_RATE": "0"}, "no query is traced"),
         (

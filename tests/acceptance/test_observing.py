@@ -209,7 +209,7 @@ def test_the_stack_and_its_workers_tell_prometheus_what_the_dashboard_draws(
 
 def samples(url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Return every sample by its name and labels, as Prometheus would parse them."""
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=30) as response:
         text = response.read().decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

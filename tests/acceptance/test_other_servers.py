@@ -90,7 +90,7 @@ def test_flows_are_checked_without_a_flowise(bare_flywheel: Flywheel, server: Mo
     [
         (403, {"error": {"message": "not allowed"}}, "The key for flow 'helper' was refused"),
         (500, {"error": {"message": "boom"}}, "boom"),
-        (502, "<html>Bad gateway</html>", "could not be reached: a gateway answered with status 502"),
+        (502, "<html>Bad gateway</html>", "could not be reached: it answered with status 502"),
     ],
 )
 def test_what_is_wrong_with_a_server_is_said_by_check_and_doctor(
@@ -100,7 +100,7 @@ def test_what_is_wrong_with_a_server_is_said_by_check_and_doctor(
     (report,) = [each for each in bare_flywheel("flows", "check", "--json").objects if "flow" in each]
     doctor = bare_flywheel("doctor", "--json").object["checks"]
 
-    assert any(said in problem for problem in report["problems"]), report
+    assert any(said in problem for problem in report["problems"]), report["problems"]
     (check,) = [each for each in doctor if each["name"] == "openai"]
     assert check["state"] == "failed"
     assert said in check["found"]
@@ -168,6 +168,25 @@ def test_models_become_flows(bare_flywheel: Flywheel, server: ModelServer, apart
     )
     assert [each.get("change") for each in again] == ["none", None]
     assert (apart / "registry.yaml").read_text().startswith((REGISTRY % server.url).partition("operational")[0])
+
+
+def test_models_that_the_server_lists_no_more_are_named(
+    bare_flywheel: Flywheel, server: ModelServer, apart: Path
+) -> None:
+    arguments = ("flows", "import", "--server", "models")
+    before = (apart / "registry.yaml").read_text()
+    server.body = {"data": [{"id": "embed"}]}
+    *_, left, summary = bare_flywheel(*arguments, "--select", "*", "--json").objects
+    chosen = bare_flywheel(*arguments, "--select", "helper", "--yes")
+    told = []
+    for listed in (["small:latest"], ["sm*"], []):
+        server.body = {"data": [{"id": each} for each in listed]}
+        told += bare_flywheel(*arguments, "--select", "*", "--json").objects
+
+    assert (left["flow"], left["id"], left["change"], summary["gone"]) == ("helper", "small", "gone", 1)
+    assert "its server does not list its model any more" in chosen.out
+    assert "gone" not in [each.get("change") for each in told]
+    assert (apart / "registry.yaml").read_text() == before
 
 
 def test_an_import_says_what_is_missing(

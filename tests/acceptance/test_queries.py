@@ -91,7 +91,7 @@ def test_ask_says_why_it_takes_a_while(stack: RunningStack, flywheel: Flywheel) 
     assert "again in" in retried.err
     assert first in shared.err
     assert "  shared  " in shared.out
-    assert "Waiting: paused" in paused.err
+    assert "The query waits: the flow or its domain is paused." in paused.err
     assert paused.code == 4
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from producer.cli.exits import Exit
-from producer.cli.root import COMMANDS, load_command
 from producer.cli.screen import Screen
 
+from .commands import every_command
 from .conftest import Flywheel, Outcome, environment, finish, start
 
 
@@ -199,45 +197,8 @@ def test_a_fault_of_ours_is_no_traceback(bare_flywheel: Flywheel) -> None:
     assert "Traceback" not in outcome.err
 
 
-#: What commands need that need one of several things.
-ONE_OF: dict[tuple[str, ...], str] = {
-    ("profiles", "use"): "--none",
-    ("cancel",): "1",
-    ("ask",): "1",
-    ("submit",): "1",
-    ("route",): "1",
-    ("dead-letters", "retry"): "1",
-    ("dead-letters", "purge"): "1",
-}
-
-
-def with_json() -> Iterator[tuple[str, ...]]:
-    """Yield the words of every command that has ``--json``, each with what it needs."""
-    for name in COMMANDS:
-        for words, command in leaves((name,), load_command(name)):
-            if any("--json" in parameter.opts for parameter in command.params):
-                yield (*words, *needed(command), *([ONE_OF[words]] if words in ONE_OF else []))
-
-
-def leaves(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if not hasattr(command, "commands"):
-        yield words, command
-        return
-    for name, each in command.commands.items():
-        yield from leaves((*words, name), each)
-    if command.params and command.invoke_without_command:
-        yield words, command
-
-
-def needed(command: Any) -> Iterator[str]:
-    for parameter in command.params:
-        if parameter.required:
-            value = "1"
-            yield from (value,) if parameter.param_type_name == "argument" else (parameter.opts[0], value)
-
-
 @pytest.mark.usefixtures("planted")
-@pytest.mark.parametrize("words", list(with_json()), ids=" ".join)
+@pytest.mark.parametrize("words", list(every_command(with_option="--json")), ids=" ".join)
 def test_a_fault_of_ours_is_told_as_json_to_who_reads_json(
     bare_flywheel: Flywheel, apart: Path, words: tuple[str, ...]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -10,10 +11,21 @@ import pytest
 from agentic_flywheel.access.file import read_file
 from agentic_flywheel.backends import FlowReport
 from agentic_flywheel.catalog import Catalog, Flow
-from agentic_flywheel.errors import InvalidSetting, InvalidTokens, UnknownFlow, rebuild
+from agentic_flywheel.errors import (
+    FlywheelError,
+    InputRequired,
+    InvalidSetting,
+    InvalidTokens,
+    UnknownFlow,
+    UnknownProfile,
+    rebuild,
+)
 from agentic_flywheel.settings import load_settings
+from producer.cli.commands import COMMANDS, load_command
 from producer.cli.flows import show_report
 from producer.cli.screen import Screen, table_of
+
+from .commands import leaves
 
 COLUMNS = tuple(f"column {number:02}" for number in range(30))
 
@@ -38,6 +50,22 @@ def test_a_text_beside_a_wide_table_is_folded_as_ever(capsys: pytest.CaptureFixt
     Screen().table(("a", "b"), [("x", "word " * 1000)])
 
     assert 2 < len(capsys.readouterr().out.splitlines()) < 8
+
+
+@pytest.mark.parametrize("text", ["أين طلبي", "חשבונית 4", "ߒߞߏ", "order طلب"])
+def test_a_cell_from_right_to_left_leaves_the_others_where_they_are(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    screen = Screen()
+
+    screen.table(("question", "flow"), [(f"\u202e{text}", "one"), ("plain", "two")])
+    screen.line(text, "  98%")
+
+    lines = capsys.readouterr().out.splitlines()
+    isolate = f"\u2068{text}\u2069"
+    assert next(line for line in lines if "one" in line).lstrip().startswith(isolate)
+    assert "\u2068" not in next(line for line in lines if "plain" in line)
+    assert lines[-1] == f"{isolate}  98%"
 
 
 def test_names_that_flowise_has_stay_on_their_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,3 +117,38 @@ def test_the_token_and_the_key_of_a_faulty_file_are_named(tmp_path: Path) -> Non
         path.chmod(0o600)
         with pytest.raises(InvalidTokens, match=told):
             read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "suggested"),
+    [
+        (
+            InputRequired("f" * 32, 2, "cleaning", "Proceed?"),
+            (
+                f"`flywheel resume {'f' * 32} --proceed --stop 2 --owner 'bob s' --user eve`",
+                "`flywheel waiting --owner 'bob s' --user eve`",
+                f"`flywheel cancel {'f' * 32} --owner 'bob s' --user eve`",
+            ),
+        ),
+        # A command is given no option that it does not have.
+        (UnknownProfile("p"), ("`flywheel profiles list --owner 'bob s'`", "`flywheel profiles new --owner 'bob s'`")),
+        (UnknownFlow("f"), ("`flywheel flows list`", "`flywheel flows add`")),
+    ],
+)
+def test_suggested_commands_can_be_copied_whoever_asks(
+    capsys: pytest.CaptureFixture[str], error: FlywheelError, suggested: tuple[str, ...]
+) -> None:
+    Screen(True, "bob s", "eve").failure(error.describe())
+
+    said = " ".join(json.loads(capsys.readouterr().out)["recovery_suggestions"])
+    assert [each for each in suggested if each not in said] == []
+
+
+def test_each_command_that_takes_an_owner_suggests_commands_for_that_owner() -> None:
+    commands = [each for name in COMMANDS for each in leaves((name,), load_command(name))]
+    takes = {words: command for words, command in commands if any("--owner" in each.opts for each in command.params)}
+
+    assert len(takes) > 15
+    assert [
+        words for words, each in takes.items() if "Screen(json, owner" not in inspect.getsource(each.callback)
+    ] == []

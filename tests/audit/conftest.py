@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from pipeline.house import House
+from pipeline.house import House, at_work
 
 from producer import AsyncProducer
 
 
 @pytest.fixture(scope="session")
 def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("audited"))
-    try:
-        house.worker()
+    with at_work(House(tmp_path_factory.mktemp("audited"))) as house:
         yield house
-    finally:
-        house.stop()
 
 
 @pytest.fixture

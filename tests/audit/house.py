@@ -40,7 +40,7 @@ async def audited(house: House, *, mend: bool = False) -> Audited:
 
 async def offenders(house: House, *, mend: bool = False) -> Audited:
     """Audit until there is an offender: the acknowledgement of what moved last may still be under way at first."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not (found := await audited(house, mend=mend)).offenders:
         assert time.monotonic() < until, "the audit finds nothing"
     return found
@@ -63,7 +63,7 @@ async def repaired_and_answered(house: House, producer: AsyncProducer, *query_id
 
 
 async def in_state(producer: AsyncProducer, query_id: str, state: str, reason: str = "") -> None:
-    for _ in range(500):
+    for _ in range(1500):
         record = await producer.status(query_id)
         if (record.state, record.reason) == (state, reason):
             return

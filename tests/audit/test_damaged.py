@@ -98,8 +98,8 @@ async def live(house: House, producer: AsyncProducer) -> Kept:
     failed = await producer.submit("Why is it broken?", flow="wary", cache="bypass")
     with suppress(FlowError):
         await producer.wait(failed.query_id, 30)
-    stubborn = await producer.submit("Why is it slow?", flow="stubborn")
     house.behave("00000000-0000-4000-8000-000000000006", fault="error_500")
+    stubborn = await producer.submit("Why is it slow?", flow="stubborn")
     with suppress(FlywheelError):
         await producer.wait(stubborn.query_id, 30)
     with pytest.raises(InputRequired) as asks:

@@ -117,6 +117,10 @@ async def test_a_sweep_that_brings_nothing_back_is_named_and_made_to(house: Hous
     query_id = (await producer.ask(own(ASKED), wait=30)).query_id
     flow = load_catalog(house.registry).flows["technical-analysis"]
     parcel = answer_parcel(query_id, Query(question=ASKED), flow, version=wire.VERSION)
+    # The sweep knows of this set until it has found it empty, such as after the retry of an earlier test.
+    await asyncio.to_thread(
+        wait_for, lambda: not house.client.sismember(wire.DELAYED_QUEUES, "domain.technical"), what="it looks no more"
+    )
     house.client.zadd("flywheel:delayed:domain.technical", {f"{query_id}\n{parcel.place}": 1})
     found = await audited(house, mend=True)
 

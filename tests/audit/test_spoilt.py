@@ -99,7 +99,7 @@ async def test_a_record_that_cannot_be_read_keeps_no_other_end_from_being_traced
 
     traces = house.folder / "home" / "traces" / "observations.jsonl"
     traced = lambda: traces.exists() and well in traces.read_text()  # noqa: E731
-    await asyncio.to_thread(wait_for, traced, within=15, what="the trace of the other one")
+    await asyncio.to_thread(wait_for, traced, what="the trace of the other one")
     assert f"the end of query {spoilt} is not traced: its record cannot be read" in house.workers[-1].log
 
 

@@ -6,7 +6,12 @@ import asyncio
 import contextlib
 import functools
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+import json
+import operator
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -15,6 +20,7 @@ import pytest
 from pydantic import SecretStr
 
 from agentic_flywheel.backends import FlowAnswer, FlowBackend, FlowCall, FlowNews
+from agentic_flywheel.backends.bodies import FlowUpload
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     AnswerTooLong,
@@ -22,11 +28,12 @@ from agentic_flywheel.errors import (
     FlowNotFound,
     FlowProtocolError,
     FlowRateLimited,
+    FlowRefused,
     FlowTimeout,
     FlowUnauthorized,
     ServerUnreachable,
 )
-from agentic_flywheel.models import EventKind
+from agentic_flywheel.models import EventKind, Message
 from backends.scenes import Scene, SceneServer, serving
 
 Kind = TypeVar("Kind", bound=FlowError)
@@ -49,6 +56,91 @@ NOISE = (
     b"\n\n\n",
     b"data: \n\n",
 )
+
+
+#: What a call may have beside its question, by the ability that it needs, and what then has to be in a request.
+TAKEN: dict[str, tuple[dict[str, Any], bytes]] = {
+    "session": ({"session_id": "s-4711"}, b"s-4711"),
+    "history": (
+        {"history": (Message(role="userMessage", content="And yet?"), Message(role="apiMessage", content="It moves."))},
+        b"It moves.",
+    ),
+    "uploads": (
+        {"uploads": (FlowUpload("url", "cat.png", "image/png", "https://pictures.example/cat.png"),)},
+        b"pictures.example/cat.png",
+    ),
+    "form": ({"form": {"colour": "teal"}, "question": ""}, b"teal"),
+    "overrides": ({"config": {"temperature": 0.25}}, b"0.25"),
+}
+
+
+def over_http(body: bytes, *lines: bytes, length: int | None = None) -> bytes:
+    """Return an answer as it goes over the wire; ``length``: what it says of itself."""
+    told = (b"Content-Type: application/json", b"Content-Length: %d" % (len(body) if length is None else length))
+    return b"\r\n".join((b"HTTP/1.1 200 OK", *told, *lines, b"", body))
+
+
+def hostile(body: bytes) -> dict[str, tuple[Iterable[bytes], type[FlowError]]]:
+    """Return what a broken or hostile server sends in place of this body, and the error that it is."""
+    chunked = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    lines, half = itertools.repeat(b"X-More: 1\r\n" * 1_000), body[:-2]
+    return {
+        "head without end": (itertools.chain([b"HTTP/1.1 200 OK\r\n"], lines), FlowProtocolError),
+        "line without end": (itertools.repeat(b"HTTP/1.1 200 O" + b"K" * 65_536), FlowProtocolError),
+        "heads without end": (itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n"), FlowProtocolError),
+        "too long a length": ([over_http(half, length=len(body))], ServerUnreachable),
+        "too short a length": ([over_http(body, length=len(half))], FlowProtocolError),
+        "length below zero": ([over_http(body, length=-1)], FlowProtocolError),
+        "two lengths": ([over_http(body, b"Content-Length: 1")], FlowProtocolError),
+        "length and chunks": ([over_http(body, b"Transfer-Encoding: chunked")], FlowProtocolError),
+        "chunk of no size": ([chunked, b"size\r\n" + body], FlowProtocolError),
+        "chunk of any size": ([chunked, b"f" * 40 + b"\r\n" + body], FlowProtocolError),
+        "chunk that is cut": ([chunked, b"%x\r\n" % len(body) + half], ServerUnreachable),
+        "chunks without end": ([chunked, b"%x\r\n" % len(half) + half + b"\r\n"], ServerUnreachable),
+        "trailer without end": (
+            itertools.chain([chunked, b"%x\r\n" % len(half) + half + b"\r\n0\r\n"], lines),
+            FlowError,
+        ),
+        "nothing packed": ([over_http(b"\xff" * 100, b"Content-Encoding: gzip")], FlowProtocolError),
+        "not modified": ([b"HTTP/1.1 304 Not Modified\r\n\r\n"], FlowProtocolError),
+        "packed in a way of its own": ([over_http(body, b"Content-Encoding: br")], FlowProtocolError),
+        "no head": ([body], FlowProtocolError),
+        "another protocol": ([b"HTTP/1.1 101 Switched\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + body], FlowError),
+        "no content": ([b"HTTP/1.1 204 None\r\n\r\n"], FlowError),
+        "no status": ([b"HTTP/1.1 0 OK\r\n\r\n" + body], FlowProtocolError),
+    }
+
+
+#: Values that no answer has in place of another.
+ODD: tuple[Any, ...] = (None, -1.5, 1e300, "x", [], {})
+
+
+def distorted(parts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield the parts with one value of their JSON in another form: each value in turn, in each form."""
+    whole = list(parts)
+    for at, part in enumerate(whole):
+        begins = next((place for place, byte in enumerate(part) if byte in b'{["'), len(part))
+        try:
+            document, _ = json.JSONDecoder().raw_decode(part[begins:].decode())
+        except ValueError:
+            continue
+        for place, odd in itertools.product(_places(document), ODD):
+            changed = json.loads(json.dumps({"": document}))
+            holder = functools.reduce(operator.getitem, ("", *place)[:-1], changed)
+            holder[("", *place)[-1]] = odd
+            yield [*whole[:at], part[:begins] + json.dumps(changed[""]).encode() + b"\n\n", *whole[at + 1 :]]
+
+
+def _places(value: Any, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the way to a JSON value and to each value in it."""
+    yield way
+    inner: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for step, held in inner:
+        yield from _places(held, (*way, step))
 
 
 class Dialect(Protocol):
@@ -114,6 +206,29 @@ class Promises:
         assert KEY in str(server.asked[0].headers)
         assert b"Why, in" in server.asked[0].body
         assert KEY not in answer.model_dump_json()
+
+    async def test_what_it_says_that_it_takes_reaches_the_server(self) -> None:
+        async with self.serving(self.dialect.plain("Because.")) as server, self.backend(server, stream=False) as one:
+            backend, flow = one
+            able = backend.abilities(flow)
+            for ability, (given, sent) in TAKEN.items():
+                if getattr(able, ability):
+                    call = FlowCall.model_validate({"flow": flow, "question": "Why?", "chat_id": "attempt-1", **given})
+                    await backend.ask(await backend.prepare(call))
+                    assert sent in server.asked[-1].body + server.asked[-1].path.encode(), ability
+
+    async def test_a_blank_question_is_refused_and_not_sent(self) -> None:
+        async with self.serving(self.dialect.plain("Because.")) as server:
+            await self.failure(server, FlowRefused, question=" \n")
+
+        assert server.asked == []
+
+    async def test_of_a_plain_call_no_token_is_told(self) -> None:
+        told: list[FlowNews] = []
+        async with self.serving(self.dialect.plain("Because.")) as server:
+            await self.asked(server, told=told)
+
+        assert [news for news in told if news.kind is EventKind.TOKEN] == []
 
     @streamed
     async def test_a_streamed_answer_is_told_while_it_comes_wherever_the_network_cuts_it(self) -> None:
@@ -286,6 +401,17 @@ class Promises:
 
             assert len(str(failed)) < 1_000
 
+    async def test_a_value_of_another_form_is_no_fault_of_ours(self) -> None:
+        spoken = [(False, self.dialect.plain("Because.")), (False, self.dialect.failed(429, "wait"))]
+        if self.streams:
+            spoken.append((True, self.dialect.streamed(["Be", "cause."])))
+        for stream, scene in spoken:
+            scenes = [replace(scene, parts=parts) for parts in distorted(scene.parts)]
+            async with serving(*scenes, beside=self.dialect.beside) as server:
+                for _ in scenes:
+                    with contextlib.suppress(FlowError):
+                        await self.asked(server, stream=stream)
+
     async def test_an_answer_without_end_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("connection.MAX_ANSWER", "frames.MAX_FRAME", "frames.MAX_STREAM"):
             monkeypatch.setattr(f"agentic_flywheel.backends.{name}", MB)
@@ -302,6 +428,49 @@ class Promises:
             failed = await self.failure(server, FlowError)
 
         assert len(str(failed)) < 1_000
+
+    # The wire
+
+    async def test_whatever_comes_over_the_wire_ends_in_an_error_of_ours(self) -> None:
+        for name, (parts, kind) in hostile(b"".join(self.dialect.plain("Because.").parts)).items():
+            async with self.serving(Scene(parts, raw=True)) as server:
+                failed = await self.failure(server, FlowError, timeout=0.5 if kind is FlowTimeout else 30)
+
+            assert isinstance(failed, kind), (name, failed)
+            assert len(str(failed)) < 1_000, name
+
+    async def test_packed_gigabytes_are_not_unpacked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("connection.MAX_ANSWER", "connection.MAX_ERROR", "frames.MAX_FRAME", "frames.MAX_STREAM"):
+            monkeypatch.setattr(f"agentic_flywheel.backends.{name}", MB)
+        pack = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        bomb = b"".join((*(pack.compress(b" " * MB) for _ in range(100)), pack.flush()))
+        for stream, status in itertools.product(self.ways, (200, 500)):
+            tracemalloc.start()
+            scene = Scene([bomb], self._kind(stream), status, {"Content-Encoding": "gzip"})
+            async with self.serving(scene) as server:
+                await self.failure(server, FlowError, stream=stream)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+
+            assert peak < 24 * MB
+
+    async def test_an_answer_that_drips_is_cut_by_the_time_of_the_whole(self) -> None:
+        for stream in self.ways:
+            async with self.serving(Scene(itertools.repeat(b" "), self._kind(stream), pause=0.02)) as server:
+                failed = await self.failure(server, FlowTimeout, stream=stream, timeout=0.3, idle_timeout=5)
+
+            assert not failed.silent
+
+    async def test_what_nobody_asked_for_is_not_the_answer_to_the_next_question(self) -> None:
+        answer, other = (over_http(b"".join(self.dialect.plain(text).parts)) for text in ("Because.", "Never."))
+        for parts in ([answer + other], [answer, other], [answer, other[:-3]], [answer, b"\r\n"]):
+            scene = Scene(parts, ends="kept", raw=True, pause=0.05)
+            async with self.serving(scene) as server, self.backend(server, stream=False) as (backend, flow):
+                for _ in range(3):
+                    call = FlowCall(flow=flow, question="Why?", chat_id="attempt-1")
+
+                    assert (await backend.ask(call)).text == "Because."
+                    await asyncio.sleep(0.1)
 
     # Beside questions
 
@@ -373,6 +542,7 @@ class Promises:
         server: SceneServer,
         kind: type[Kind],
         *,
+        question: str = "Why?",
         stream: bool = False,
         key: str = KEY,
         timeout: float = 30,
@@ -380,6 +550,8 @@ class Promises:
     ) -> Kind:
         """Return the error in which asking the server ends; it quotes no key."""
         with pytest.raises(kind) as raised:
-            await self.asked(server, stream=stream, key=key, timeout=timeout, idle_timeout=idle_timeout)
+            await self.asked(
+                server, question=question, stream=stream, key=key, timeout=timeout, idle_timeout=idle_timeout
+            )
         assert KEY not in f"{raised.value} {raised.value!r}"
         return raised.value

@@ -21,7 +21,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Scene:
-    """How one request is answered: a head, then the parts of a body, and what follows them."""
+    """How one request is answered: a head, then the parts of a body, and what follows them.
+
+    ``raw``: the parts are all that is sent, byte for byte.
+    """
 
     parts: Iterable[bytes] = ()
     kind: str = "application/json"
@@ -29,8 +32,10 @@ class Scene:
     headers: Mapping[str, str] = field(default_factory=dict)
     #: Seconds before each part.
     pause: float = 0.0
-    #: ``cut``: the connection ends before the body does; ``never``: nothing more comes; ``silent``: not even a head.
-    ends: Literal["whole", "cut", "never", "silent"] = "whole"
+    #: ``cut``: the connection ends before the body does; ``never``: nothing more comes; ``silent``: not even a head;
+    #: ``kept``: the next request may come on the same connection.
+    ends: Literal["whole", "cut", "never", "silent", "kept"] = "whole"
+    raw: bool = False
 
 
 @dataclass
@@ -49,16 +54,25 @@ class SceneServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            asked = await _request(reader)
-            scene = next((scene for name, scene in self.beside.items() if name in asked.path), None)
-            if scene is None:
-                self.asked.append(asked)
-                self.called.set()
-                scene = self.scenes[min(len(self.asked), len(self.scenes)) - 1]
-            await self._play(scene, reader, writer)
+            kept = True
+            while kept:
+                asked = await _request(reader)
+                scene = next((scene for name, scene in self.beside.items() if name in asked.path), None)
+                if scene is None:
+                    self.asked.append(asked)
+                    self.called.set()
+                    scene = self.scenes[min(len(self.asked), len(self.scenes)) - 1]
+                await self._play(scene, reader, writer)
+                kept = scene.ends == "kept"
         writer.close()
 
     async def _play(self, scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if scene.raw:
+            for part in scene.parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(scene.pause)
+            return
         if scene.ends != "silent":
             lines = {"Content-Type": scene.kind, "Transfer-Encoding": "chunked", "Connection": "close"} | dict(
                 scene.headers

@@ -15,7 +15,7 @@ from yarl import URL
 
 from agentic_flywheel.backends.connection import Connection
 from agentic_flywheel.backends.openai.failure import failure_of
-from agentic_flywheel.errors import FlowError, FlowUnauthorized, ServerUnreachable
+from agentic_flywheel.errors import FlowError, FlowProtocolError, FlowUnauthorized, ServerUnreachable
 from backends.scenes import Scene, serving
 
 OK = Scene([b"{}"])
@@ -52,6 +52,20 @@ async def test_a_servers_headers_go_with_every_request_with_what_their_variables
     assert [each.headers.get("authorization") for each in server.asked] == [None, "Bearer k", "Bearer k"]
 
 
+async def test_a_key_goes_in_the_header_that_its_server_reads() -> None:
+    async with serving(OK) as server:
+        opened = Connection(failure_of, headers={"X-Plain": "here"}, key_header="X-Api-Key")
+        url = URL(server.address).with_user("ada").with_password("pw")
+        for _ in range(2):
+            await opened.fetch("POST", url, api_key=SecretStr("k"), body=b"{}")
+        with pytest.raises(FlowUnauthorized, match="no header can carry"):
+            await opened.fetch("GET", url, api_key=SecretStr("k\r\nX-Other: 1"))
+        await opened.close()
+
+    assert [each.headers["x-api-key"] for each in server.asked] == ["k", "k"]
+    assert [each.headers["authorization"] for each in server.asked] == ["Basic YWRhOnB3"] * 2
+
+
 async def test_what_a_header_holds_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEAM_TOKEN", "t0p-s3cret")
     refusal = Scene([b'{"error": {"message": "t0p-s3cret is no member"}}'], status=400)
@@ -84,16 +98,57 @@ async def test_what_cannot_be_sent_is_named_and_not_sent(
     assert server.asked == []
 
 
+@pytest.mark.parametrize(
+    ("raw", "kind", "words"),
+    [
+        (b"", ServerUnreachable, "it closed the connection before it had answered"),
+        (
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: s3cret",
+            ServerUnreachable,
+            "it closed the connection before it had answered",
+        ),
+        (b"SSH-2.0-s3cret\r\n", FlowProtocolError, "what it sends cannot be read as HTTP: Bad status line"),
+        (b"HTTP/1.1 200 OK\r\nS 3cret: s3cret\r\n\r\n", FlowProtocolError, "as HTTP: Invalid header token"),
+    ],
+)
+async def test_what_is_no_http_is_named_in_words_and_not_quoted(raw: bytes, kind: type[FlowError], words: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening, connection() as opened:
+        url = URL(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+        for body in (None, b"{}"):
+            with pytest.raises(kind, match=words) as failed:
+                await opened.fetch("POST", url, body=body)
+
+            assert "s3cret" not in failed.value.message
+            assert len(failed.value.message) < 160
+
+
 async def test_an_authority_that_a_file_names_is_trusted(tmp_path: Path) -> None:
     async with serving(OK) as server, tls_before(urlsplit(server.address).port or 0, tmp_path) as port:
         url = URL(f"https://127.0.0.1:{port}")
         async with connection(ca_file=str(tmp_path / "ca.pem")) as trusting:
             assert await trusting.fetch("GET", url) == b"{}"
         async with connection() as other:
-            with pytest.raises(ServerUnreachable, match="certificate verify failed") as unknown:
+            with pytest.raises(ServerUnreachable, match="its certificate is not accepted: unable to get") as unknown:
                 await other.fetch("GET", url)
 
     assert not unknown.value.sent
+
+
+async def test_a_server_to_which_tls_is_spoken_and_that_speaks_none_is_named() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening, connection() as opened:
+        at = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        with pytest.raises(ServerUnreachable, match=f"{at} speaks no TLS: its address begins with http://"):
+            await opened.fetch("GET", URL(f"https://{at}"))
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("nonsense", "cannot be read")])

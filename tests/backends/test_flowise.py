@@ -12,11 +12,18 @@ from agentic_flywheel.servers import FlowServer
 from backends.promises import Promises
 from backends.scenes import Scene
 
+_IMAGES = [{"fileTypes": ["image/png"], "maxUploadSize": 5}]
+
 
 class Flowise:
-    """Flowise as its recordings have it. It is asked first whether a flow streams."""
+    """Flowise as its recordings have it. It is asked first whether a flow streams, and which files it takes."""
 
-    beside: ClassVar[Mapping[str, Scene]] = {"chatflows-streaming": Scene([b'{"isStreaming": true}'])}
+    beside: ClassVar[Mapping[str, Scene]] = {
+        "chatflows-streaming": Scene([b'{"isStreaming": true}']),
+        "chatflows-uploads": Scene(
+            [json.dumps({"isImageUploadAllowed": True, "imgUploadSizeAndTypes": _IMAGES}).encode()]
+        ),
+    }
 
     def backend(self, address: str) -> FlowiseBackend:
         return FlowiseBackend(FlowServer(address=address))

@@ -19,6 +19,9 @@ KINDS: tuple[BackendName, ...] = get_args(BackendName)
 FOLDER = Path(__file__).parent
 PAGE = (FOLDER.parents[1] / "docs" / "backends.md").read_text()
 ADDRESS = "http://127.0.0.1:9"
+PACKAGES = [
+    FOLDER.parents[1] / each for each in ("agentic_flywheel", "producer", "workers", "http_gateway", "mcp_bridge")
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -31,6 +34,36 @@ async def test_it_can_be_opened(kind: BackendName) -> None:
 
 def test_it_says_which_keys_of_a_flow_are_its_own() -> None:
     assert KEYS_OF_BACKENDS.keys() == set(KINDS)
+
+
+def test_a_table_that_has_not_each_of_them_is_asked_with_care() -> None:
+    """A backend that is added is in no table that nobody told its author of."""
+    for path in (each for package in PACKAGES for each in package.rglob("*.py")):
+        if "dict[BackendName, " not in (source := path.read_text()):
+            continue
+        tree = ast.parse(source)
+        for table in (each for each in ast.walk(tree) if isinstance(each, ast.AnnAssign)):
+            if not ast.unparse(table.annotation).startswith("dict[BackendName, "):
+                continue
+            name = ast.unparse(table.target)
+            has = (
+                {ast.literal_eval(each) for each in table.value.keys if each}
+                if isinstance(table.value, ast.Dict)
+                else {}
+            )
+            asked = f"{name}[" in ast.unparse(tree)
+            assert has == set(KINDS) or not asked, f"{path.name}: {name}"
+
+
+def test_whoever_keeps_connections_notices_what_nobody_has_asked_for() -> None:
+    """A session that is kept uses its connections again: ``new_session`` makes one that looks at them first."""
+    for path in (each for package in PACKAGES for each in package.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        every = list(ast.walk(tree))
+        used_once = [item.context_expr for each in every if isinstance(each, ast.AsyncWith) for item in each.items]
+        calls = [each for each in every if isinstance(each, ast.Call) and each not in used_once]
+        kept = [each for each in calls if ast.unparse(each.func).endswith("ClientSession")]
+        assert len(kept) == path.match("backends/post.py"), path
 
 
 def test_its_promises_are_tested() -> None:

@@ -82,6 +82,18 @@ def test_a_refusal_says_when_to_come_again(headers: dict[str, str], seconds: flo
             1,
         ),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "900h"}, 3600),
+        # Azure has sent limits that let nothing through, with answers.
+        *(
+            (
+                {
+                    "x-ratelimit-limit-requests": limit,
+                    "x-ratelimit-remaining-requests": limit,
+                    "x-ratelimit-reset-requests": "900h",
+                },
+                0,
+            )
+            for limit in ("0", "-1")
+        ),
         # Tokens are never used up to the last one: it is not known how many the next call needs.
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "8s"}, 0),
     ],

@@ -61,7 +61,7 @@ def test_nothing_is_lost_when_workers_are_killed_again_and_again(station: Statio
         enough.set()
         sender.join()
 
-    wait_for(lambda: idle(station, *queues), within=15, what="all is done")
+    wait_for(lambda: idle(station, *queues), what="all is done")
     assert set(sent) - done(station).keys() == set()
     assert len(sent) > 100
 
@@ -73,7 +73,7 @@ def test_a_killed_worker_is_relieved_within_seconds_of_its_visibility_timeout(st
     wait_for(lambda: started(station) == [1])
     lost.kill()
 
-    wait_for(lambda: station.queued() == 1 and station.unacknowledged() == 0, within=6, what="it is back in its queue")
+    wait_for(lambda: station.queued() == 1 and station.unacknowledged() == 0, what="it is back in its queue")
 
 
 def test_a_task_longer_than_the_visibility_timeout_runs_once(station: Station) -> None:
@@ -81,7 +81,7 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once(station: Station) -
         station.start(f"worker{number}", visibility=1.0)
     results = [station.send("mark", number, 2.5) for number in range(4)]
 
-    assert [result.get(timeout=8) for result in results] == [0, 1, 2, 3]
+    assert [result.get(timeout=30) for result in results] == [0, 1, 2, 3]
     assert sorted(started(station)) == [0, 1, 2, 3]
 
 
@@ -97,7 +97,7 @@ def test_a_broker_that_crashes_and_returns_costs_no_task(own_valkey: Valkey, sta
         wait_for(lambda: len(done(station)) == 30, what="running tasks go on without a broker")
         own_valkey.start()
 
-        wait_for(lambda: idle(broken), within=15, what="the rest is done")
+        wait_for(lambda: idle(broken), what="the rest is done")
         assert done(station) == dict.fromkeys(range(60), 1)
         assert worker.alive
     finally:
@@ -149,7 +149,7 @@ def test_a_broker_out_of_memory_still_has_its_queues_drained(own_valkey: Valkey,
         results = [full.send("add", number, 1, 0.1) for number in range(200)]
         full.redis.config_set("maxmemory", 1)
 
-        assert [result.get(timeout=15) for result in results] == list(range(1, 201))
+        assert [result.get(timeout=30) for result in results] == list(range(1, 201))
         wait_for(lambda: idle(full))
         assert worker.alive
     finally:

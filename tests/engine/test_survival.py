@@ -25,9 +25,9 @@ def test_a_worker_survives_an_error_in_its_hub_and_running_tasks_go_on(station: 
     for _ in range(3):
         station.redis.rpush("faults", "now")
         wait_for(lambda: not station.marks("faults"))
-        assert station.send("add", 1, 2).get(timeout=15) == 3
+        assert station.send("add", 1, 2).get(timeout=30) == 3
 
-    assert [result.get(timeout=15) for result in running] == list(range(5))
+    assert [result.get(timeout=30) for result in running] == list(range(5))
     assert len(station.marks("started")) == 5
     assert worker.alive
     assert worker.log.count("LookupError: planted in the hub's turn") >= 3
@@ -43,14 +43,14 @@ def test_a_worker_does_not_start_on_a_server_that_is_too_old(station: Station) -
 @pytest.mark.provokes("the worker met an unexpected error")
 def test_lost_connections_leave_nothing_behind_in_the_hub(station: Station) -> None:
     worker = station.start(faults=True)
-    before = station.send("ticks").get(timeout=10)
+    before = station.send("ticks").get(timeout=30)
 
     for _ in range(3):
         station.redis.rpush("faults", "now")
         wait_for(lambda: not station.marks("faults"))
-        assert station.send("add", 1, 2).get(timeout=15) == 3
+        assert station.send("add", 1, 2).get(timeout=30) == 3
 
-    assert station.send("ticks").get(timeout=10) == before
+    assert station.send("ticks").get(timeout=30) == before
     assert worker.alive
 
 

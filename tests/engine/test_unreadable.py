@@ -128,7 +128,7 @@ def kept(at: Station) -> list[bytes]:
 
 
 def goes_on(at: Station) -> None:
-    assert at.send("add", 1, 2).get(timeout=10) == 3
+    assert at.send("add", 1, 2).get(timeout=30) == 3
     wait_for(lambda: at.unacknowledged() == 0 and at.queued() == 0)
 
 
@@ -195,7 +195,7 @@ def test_a_task_whose_end_cannot_be_recorded_does_not_come_again(at: Station, wo
 def test_a_value_that_only_looks_like_one_of_kombus_types_stays_data(at: Station, worker: Worker) -> None:
     looks_like = {"__type__": "datetime", "__value__": "no"}
 
-    assert at.send("show", looks_like).get(timeout=10) == repr(looks_like)
+    assert at.send("show", looks_like).get(timeout=30) == repr(looks_like)
 
 
 @pytest.mark.provokes("the application could not be told")
@@ -219,6 +219,6 @@ def test_messages_of_a_lost_worker_go_back_beside_those_that_cannot_be_read(stat
 
     station.start(visibility=2.0)
 
-    assert station.client.AsyncResult("the-good-one").get(timeout=15) == 3
+    assert station.client.AsyncResult("the-good-one").get(timeout=30) == 3
     wait_for(lambda: station.unacknowledged() == 0)
     assert sorted(kept(station)) == sorted(each.encode() for each in (deep, bare, SECRET))

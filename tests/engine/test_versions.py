@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agentic_flywheel.broker.rights import check_server
 from agentic_flywheel.errors import BrokerTooOld, EngineUnsupported
-from workers.engine.versions import check_server, check_versions
+from workers.engine.versions import check_versions
 
 KNOWN = {"celery": "5.7.0", "kombu": "5.7.0", "redis": "8.1.3"}
 

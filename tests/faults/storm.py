@@ -118,7 +118,7 @@ def _events(house: House, query_id: str) -> list[tuple[str, str]]:
 
 def _calls(house: House) -> dict[str, int]:
     try:
-        with urllib.request.urlopen(f"{house.flowise_url}/sandbox/calls", timeout=10) as response:
+        with urllib.request.urlopen(f"{house.flowise_url}/sandbox/calls", timeout=30) as response:
             counted: dict[str, int] = json.load(response)["questions"]
             return counted
     except OSError:

@@ -30,7 +30,9 @@ LENIENCE = 4.0
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("faults"), aof=True)
+    # Of the three flows that a storm asks, each is on a backend of its own.
+    folder = tmp_path_factory.mktemp("faults")
+    house = House(folder, aof=True, spoken=["technical-analysis"], templated=["document-qa"])
     try:
         house.behave(latency=0.1)
         for _ in range(2):
@@ -158,12 +160,9 @@ async def test_the_broker_is_out_of_memory(house: House, count: int) -> None:
 
 async def test_flowise_is_killed_and_comes_back(house: House, count: int) -> None:
     async def fault() -> None:
-        port = house.flowise_url.rsplit(":", 1)[1]
         house.sandbox.kill()
         await asyncio.sleep(2)
-        command = [sys.executable, "-m", "flowise_sandbox", "--port", port, "--registry", str(house.registry)]
-        house.sandbox = Process(command, log=house.folder / "sandbox-again.log")
-        await asyncio.to_thread(wait_for, lambda: "http://" in house.sandbox.log, within=30)
+        await asyncio.to_thread(house.serve_again)
 
     judge("Flowise killed and back", await storm(house, fault, count=count))
 
@@ -189,7 +188,8 @@ async def test_flowise_fails_and_drops_now_and_then(house: House, count: int) ->
 
     tally = await storm(house, fault, count=count, spread=6)
     judge("Flowise 5 % drops, then 500s", tally, answered=False)
-    assert set(tally.outcomes) <= {"answered", "FlowFailed"}
+    # A flow whose own code raises has failed on two of the backends; on OpenAI's protocol such a request is refused.
+    assert set(tally.outcomes) <= {"answered", "FlowFailed", "FlowRefused"}
 
 
 @pytest.mark.faults

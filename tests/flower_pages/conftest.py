@@ -41,7 +41,7 @@ class Flower:
         async with aiohttp.ClientSession(headers=self.headers) as session, session.get(self.url + path) as response:
             return await response.text()
 
-    async def row(self, task_id: str, *states: str, within: float = 15) -> dict[str, Any]:
+    async def row(self, task_id: str, *states: str, within: float = 30) -> dict[str, Any]:
         """Return what the API says of a task as soon as it is in one of these states."""
         row: dict[str, Any] = {}
         try:
@@ -65,7 +65,9 @@ def start_flower(house: House, *, broker: str = "", prefix: str = "") -> tuple[F
         settings, broker=broker or house.broker.url, port=port, user="flywheel", password=PASSWORD
     )
     log = house.folder / f"flower-{port}.log"
-    process = Process(service.argv, log=log, env=service.env)
+    # A login that comes from a file, as a Secret is often made of one, ends with the end of a line.
+    login = {"FLOWER_BASIC_AUTH": f"{service.env['FLOWER_BASIC_AUTH']}\n"}
+    process = Process(service.argv, log=log, env={**service.env, **login})
     flower = Flower(f"http://127.0.0.1:{port}", log)
     try:
         wait_for(lambda: asyncio.run(ready(service)) or not process.alive, within=30, every=0.2, what="Flower answers")

@@ -8,21 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from browser import Page, browser, browser_command
+from browser import Page, browser
 from pipeline.house import NARROW, TECHNICAL, House
 
 from agentic_flywheel.errors import FlowFailed, QueryCancelled
 from flower_pages.conftest import Flower
 from flower_pages.test_states import MARKER, fresh
 from producer import AsyncProducer
-
-
-@pytest.fixture
-def command() -> str:
-    found = browser_command()
-    if found is None:
-        pytest.skip("no Chromium here: `apt-get install chromium` to look at Flower's pages as a person does")
-    return found
 
 
 async def until_shown(page: Page, *texts: str, clock: float = 20) -> str:
@@ -47,8 +39,9 @@ async def keep(page: Page, folder: Path, name: str) -> None:
         shutil.copy(folder / f"{name}.png", wanted)
 
 
+@pytest.mark.timeout(400)  # the room with Chromium may have to be made first
 async def test_a_person_finds_a_failed_query_and_its_reason(
-    producer: AsyncProducer, flower: Flower, house: House, tmp_path: Path, command: str
+    producer: AsyncProducer, flower: Flower, house: House, tmp_path: Path, chromium: str
 ) -> None:
     well = await producer.ask(fresh("Which index does this join need?"), wait=20)
     parts = await producer.ask(fresh("Write a poem about the sea, and why is the docker build slow?"), wait=20)
@@ -64,11 +57,11 @@ async def test_a_person_finds_a_failed_query_and_its_reason(
     await flower.row(stopped.query_id, "STARTED")
     await producer.cancel(stopped.query_id)
     with pytest.raises(QueryCancelled):
-        await producer.wait(stopped.query_id, timeout=10)
+        await producer.wait(stopped.query_id, timeout=30)
     await flower.row(stopped.query_id, "REVOKED")
     await flower.row(broken.query_id, "FAILURE")
 
-    async with browser(tmp_path, command) as page:
+    async with browser(tmp_path, chromium) as page:
         await page.open(f"{flower.url}/tasks", headers=flower.headers, width=1600)
         shown = await until_shown(page, well.query_id, stopped.query_id, "REVOKED", "SUCCESS", "FAILURE")
         await keep(page, tmp_path, "all")
@@ -95,8 +88,9 @@ async def test_a_person_finds_a_failed_query_and_its_reason(
         assert MARKER not in shown
 
 
+@pytest.mark.timeout(400)  # the room with Chromium may have to be made first
 async def test_failed_queries_are_counted_as_failed(
-    producer: AsyncProducer, flower: Flower, house: House, tmp_path: Path, command: str
+    producer: AsyncProducer, flower: Flower, house: House, tmp_path: Path, chromium: str
 ) -> None:
     house.behave(TECHNICAL, fault="error_500")
     query = await producer.submit(fresh("counted"), flow="technical-analysis")
@@ -104,7 +98,7 @@ async def test_failed_queries_are_counted_as_failed(
         await producer.wait(query.query_id, timeout=20)
     await flower.row(query.query_id, "FAILURE")
 
-    async with browser(tmp_path, command) as page:
+    async with browser(tmp_path, chromium) as page:
         await page.open(f"{flower.url}/workers", headers=flower.headers)
         await until_shown(page, "w0@")
         await keep(page, tmp_path, "workers")

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 from celery import Celery
-from pipeline.house import BACKUP, FRAGILE, NARROW, STUBBORN, TECHNICAL, House
+from pipeline.house import BACKUP, FRAGILE, NARROW, TECHNICAL, House
 
 from agentic_flywheel.errors import DeadlineExceeded, FlowFailed, QueryCancelled
 from flower_pages.conftest import Flower
@@ -116,7 +116,7 @@ async def test_a_cancelled_query_is_revoked(
     await flower.row(query.query_id, "STARTED")
     await producer.cancel(query.query_id)
     with pytest.raises(QueryCancelled):
-        await producer.wait(query.query_id, timeout=10)
+        await producer.wait(query.query_id, timeout=30)
 
     row = await flower.row(query.query_id, "REVOKED")
 
@@ -128,10 +128,10 @@ async def test_a_cancelled_query_is_revoked(
 async def test_an_expired_query_is_a_failure_that_says_so(
     producer: AsyncProducer, flower: Flower, house: House
 ) -> None:
-    house.behave(STUBBORN, latency=20)
-    query = await producer.submit(fresh("expires"), flow="stubborn", timeout=0.3)
+    house.behave(BACKUP, latency=20)
+    query = await producer.submit(fresh("expires"), flow="backup", timeout=2)
     with pytest.raises(DeadlineExceeded):
-        await producer.wait(query.query_id, timeout=10)
+        await producer.wait(query.query_id, timeout=30)
 
     row = await flower.row(query.query_id, "FAILURE")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from agentic_flywheel.errors import (
@@ -69,12 +70,33 @@ def approval(action_id: str) -> dict[str, Any]:
     }
 
 
+def asks_for_tool(name: str, call_id: str) -> dict[str, Any]:
+    """What an agent answers that asks a person before it uses its tool; the action is as it was recorded."""
+    wanted = {"name": "calculator", "args": {"input": "6*7"}, "id": call_id, "type": "tool_call"}
+    text = f"\nAttempting to use tool:\n```json\n{json.dumps(wanted, indent=2)}\n```"
+    return {"text": text, "action": RECORDINGS[name].told("action")}
+
+
+def calculated(*tools: ToolUse, read: int, total: int) -> dict[str, Any]:
+    """The answer of that agent after a person's decision."""
+    usage = Usage(input_tokens=read, output_tokens=2, total_tokens=total, model="fake-tool")
+    return {"text": "echo: 6*7?", "usage": usage, **({"tools": tools} if tools else {})}
+
+
 #: Predictions that succeed: the fields that differ from an answer of text alone.
 ANSWERS: dict[str, dict[str, Any]] = {
     "abort_chat": {"text": "echo: a b c d e f"},
     "abort_chat_stream": {"text": "echo: a b c d e f"},
     "agent_artifact": of_agent("plot", "plotted 6*7", artifacts=plotted("agent_artifact")["artifacts"]),
     "agent_artifact_stream": of_agent("plot", "plotted 6*7", artifacts=plotted("agent_artifact_stream")["artifacts"]),
+    "agent_asks": asks_for_tool("agent_asks", "call_5"),
+    "agent_asks_again": asks_for_tool("agent_asks_again", "call_11"),
+    "agent_asks_again_stream": asks_for_tool("agent_asks_again_stream", "call_9"),
+    "agent_asks_proceed": calculated(*CALCULATOR, read=21, total=46),
+    "agent_asks_proceed_stream": calculated(*CALCULATOR, read=21, total=46),
+    "agent_asks_reject": calculated(read=1, total=6),
+    "agent_asks_reject_stream": calculated(read=1, total=6),
+    "agent_asks_stream": asks_for_tool("agent_asks_stream", "call_7"),
     "agent_sources": of_agent("find", "found 6*7", sources=ATLAS),
     "agent_sources_stream": of_agent("find", "found 6*7", sources=ATLAS),
     "agent_tool": {
@@ -145,7 +167,9 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "rag_stream": {"text": "echo: capital?", "sources": OSLO},
     "same_chatid_stream_b": {"text": "slept 600"},
     "stream_true_string": {"text": "js: hello"},
+    "upload_image_stream": {"text": "echo: "},
     "upload_image": {"text": "echo: "},
+    "upload_url_stream": {"text": "echo: "},
     "upload_url": {"text": "echo: see"},
 }
 
@@ -167,6 +191,14 @@ STEPS: dict[str, tuple[str, ...]] = {
     "form": CODE,
     "form_stream": CODE,
     "form_with_question": CODE,
+    **dict.fromkeys(
+        ("agent_asks", "agent_asks_again", "agent_asks_again_stream", "agent_asks_stream"),
+        ("Start finished", "Agent 0 stopped"),
+    ),
+    **dict.fromkeys(
+        ("agent_asks_proceed", "agent_asks_proceed_stream", "agent_asks_reject", "agent_asks_reject_stream"),
+        ("Start finished", "Agent 0 finished"),
+    ),
     "hitl_1": ("Start finished", "Human Input 0 stopped"),
     "hitl_2_proceed": ("Start finished", "Human Input 0 finished", "Direct Reply 0 finished"),
     "hitl_5_stream": ("Start finished", "Human Input 0 stopped"),

@@ -14,9 +14,9 @@ from random import Random
 
 import pytest
 
-from agentic_flywheel.backends.connection import new_session
 from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall
+from agentic_flywheel.backends.post import new_session
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import AnswerTooLong, FlowError, FlowFailed, FlowProtocolError, FlowTimeout
 from workers.retry import decide

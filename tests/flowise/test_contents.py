@@ -306,6 +306,27 @@ def test_a_flow_in_a_loop_is_told_of_so_often_and_no_more() -> None:
     assert news[MAX_NEWS - 1].data == {"left_out": f"After {MAX_NEWS - 1} of them, no more are told."}
 
 
+_CALLED = ("calledTools", [{"tool": "calculator", "toolInput": {"input": "6*7"}, "toolOutput": ""}])
+_STOPPED = ("nextAgentFlow", {"nodeId": "agent", "nodeLabel": "Agent", "status": "STOPPED"})
+
+
+@pytest.mark.parametrize("usage", [[("usageMetadata", {"input_tokens": 2, "output_tokens": 1})], []])
+def test_a_tool_before_which_an_agent_stops_is_told_of_once(usage: list[tuple[str, Any]]) -> None:
+    # Flowise 3.1.4 tells of it before it asks, and of all that the model called last at the node's end.
+    asks = ("token", "\nAttempting to use tool:")
+    news = told(_CALLED, asks, _CALLED, *usage, _STOPPED)
+
+    assert [each.kind for each in news if each.kind is not EventKind.USAGE] == [
+        EventKind.TOOL, EventKind.TOKEN, EventKind.STEP,
+    ]  # fmt: skip
+
+
+def test_a_tool_that_is_called_again_is_told_of_again() -> None:
+    again = told(_CALLED, ("token", ""), _CALLED, ("token", "42"), ("usedTools", [tool()] * 2), ("calledTools", []))
+
+    assert [each.kind for each in again] == [EventKind.TOOL] * 2 + [EventKind.TOKEN] + [EventKind.TOOL] * 2
+
+
 def test_a_node_that_runs_again_has_the_time_of_each_run() -> None:
     collected = StreamedAnswer(FLOW, "c")
     running = StreamEvent("nextAgentFlow", {"nodeId": "loop", "nodeLabel": "Loop", "status": "INPROGRESS"})

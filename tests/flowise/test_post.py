@@ -14,9 +14,9 @@ from aiohttp import http_writer
 from pydantic import SecretStr
 
 from agentic_flywheel.backends import post
-from agentic_flywheel.backends.connection import new_session
 from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.models import FlowCall
+from agentic_flywheel.backends.post import new_session
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
 

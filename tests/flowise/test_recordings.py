@@ -90,6 +90,17 @@ async def test_a_recorded_answer_is_understood(name: str) -> None:
     assert timedelta() < (answer.first_token or answer.elapsed) <= answer.elapsed
 
 
+@pytest.mark.parametrize(("name", "told"), [("proceed", ["running", "finished"]), ("reject", [])])
+async def test_a_tool_that_a_person_has_refused_is_not_told_of(name: str, told: list[str]) -> None:
+    recording = RECORDINGS[f"agent_asks_{name}_stream"]
+    news: list[FlowNews] = []
+
+    async with replaying(recording) as replay, FlowiseClient(replay.url) as client:
+        await client.predict(call_of(recording), on_news=news.append, timeout=20)
+
+    assert [each.data["status"] for each in news if each.kind is EventKind.TOOL] == told
+
+
 @pytest.mark.parametrize("name", sorted(FAILURES))
 async def test_a_recorded_failure_gets_its_name(name: str) -> None:
     recording, expected = RECORDINGS[name], FAILURES[name]

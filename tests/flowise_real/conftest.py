@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.house import House
+from pipeline.house import House, at_work
 from processes import Process
 from pydantic import SecretStr
 
@@ -62,13 +62,9 @@ def flowise(request: pytest.FixtureRequest) -> Iterator[RealFlowise]:
 
 @pytest.fixture(scope="session")
 def house(flowise: RealFlowise, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHouse]:
-    with model_for(flowise.url) as model:
-        house = RealHouse(tmp_path_factory.mktemp("flowise_real"), flowise, make_flows(flowise, model))
-        try:
-            house.worker()
-            yield house
-        finally:
-            house.stop()
+    folder = tmp_path_factory.mktemp("flowise_real")
+    with model_for(flowise.url) as model, at_work(RealHouse(folder, flowise, make_flows(flowise, model))) as house:
+        yield house
 
 
 @pytest.fixture

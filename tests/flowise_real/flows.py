@@ -54,6 +54,7 @@ operational_flows:
   deciding: {{id: {deciding}, domain: deciding}}
   finding: {{id: {finding}, domain: finding}}
   finding-plain: {{id: {finding}, domain: finding, streaming: false}}
+  careful: {{id: {careful}, domain: careful}}
   seeing: {{id: {seeing}, domain: seeing}}
 """
 
@@ -102,7 +103,9 @@ def _with_model(flowise: RealFlowise, model: str) -> dict[str, str]:
     find = flowise.make("tools", {**about, "schema": json.dumps(_TAKES), "func": _FIND})
     tool: dict[str, Any] = {"agentSelectedTool": "customTool", "agentSelectedToolRequiresHumanInput": ""}
     tool["agentSelectedToolConfig"] = {"agentSelectedTool": "customTool", "selectedTool": find}
+    asking = {**tool, "agentSelectedToolRequiresHumanInput": True}
     return {
+        "careful": flowise.modelled("agent", model, credential, agentTools=[asking], agentEnableMemory=True),
         "finding": flowise.modelled("agent", model, credential, agentTools=[tool], agentEnableMemory=True),
         "seeing": flowise.modelled("llm", model, credential, llmEnableMemory=True, llmMemoryType="allMessages"),
     }

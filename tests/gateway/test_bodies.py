@@ -282,7 +282,7 @@ def test_half_a_character_is_named_where_it_stands() -> None:
             "InvalidQuery",
             "value: it should be a number, true",
         ),
-        ("POST", "/v1/queries", '{"question": "x", "uploads": ["ftp://x/a.png"]}', "InvalidQuery", "begin with http"),
+        ("POST", "/v1/queries", '{"question": "x", "uploads": ["ftp://x/a.png"]}', "InvalidQuery", "begins with http"),
         ("POST", "/v1/queries", '{"question": "x", "extra": 1}', "InvalidQuery", "extra: there is no field"),
         ("POST", "/v1/batches", '{"questions": []}', "InvalidQuery", "questions: it should have at least 1 entries"),
     ],

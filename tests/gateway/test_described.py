@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 
 import httpx2
 import pytest
-from client_rooms import environment, python_of
+from client_rooms import python_of, ran
 
 from gateway.house import ALICE, GatewayHouse
 
@@ -32,19 +31,11 @@ async def test_no_request_that_schemathesis_makes_meets_a_fault(
         *("--generation-deterministic", "--max-examples", "5", "--max-time", str(seconds), "--request-timeout", "20"),
         *("-H", f"Authorization: Bearer {ALICE}"),
     ]
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *command,
-        cwd=tmp_path,
-        env=environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    told = (await process.communicate())[0].decode()
+    status, told = await ran(program, *command, cwd=tmp_path, within=380)
 
-    assert process.returncode == 0, told[-6000:]
+    assert status == 0, told[-6000:]
     # A slow machine makes fewer of them; it makes some for each operation.
-    assert int((re.search(r"(\d+) generated", told) or ["", "0"])[1]) > 30, told[-2000:]
+    assert int((re.search(r"(\d+) generated", told) or ["", "0"])[1]) > 10, told[-2000:]
 
 
 async def test_every_reference_of_the_description_leads_somewhere(alice: httpx2.AsyncClient) -> None:

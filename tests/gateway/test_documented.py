@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from client_rooms import environment, python_of
+from client_rooms import python_of, ran
 from processes import REPOSITORY
 
 from gateway.house import CREATIVE, GatewayHouse, served
@@ -22,15 +22,8 @@ def examples(language: str) -> list[str]:
 
 
 async def said(*command: object, folder: Path) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command),
-        cwd=folder,
-        env=environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    told = (await process.communicate())[0].decode()
-    assert process.returncode == 0, told
+    status, told = await ran(*command, cwd=folder)
+    assert status == 0, told
     return told
 
 

@@ -50,12 +50,18 @@ async def test_a_part_of_its_own_may_be_json_and_no_field_is_given_twice(
         for more in ({}, {"query": '{"question": "three"}'})
     ]
     in_both = await alice.post("/v1/queries", files=_parts({"query": '{"question": "a"}', "question": "b"}))
+    # A browser sends a field for files in which none was chosen.
+    parts = ['name="question"\r\n\r\nNo file?', 'name="flow"\r\n\r\nslow', 'name="files"; filename=""\r\n\r\n']
+    body = "".join(f"--parts\r\nContent-Disposition: form-data; {each}\r\n" for each in parts) + "--parts--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=parts"}
+    empty = await alice.post("/v1/queries", params={"wait": 30}, content=body, headers=kind)
     wrong = await alice.post("/v1/queries", files=_parts({"question": "x", "form": "employee=Kari"}))
 
     assert (told.status_code, kept["metadata"]) == (200, {"case": 7}), told.text
     assert [each.json()["error"]["error"].rpartition(": ")[2] for each in refused] == ["it is given twice"] * 2
     assert "question: it is given twice: in `query`, and in a part of its own" in in_both.text
     assert "form: it should be JSON" in wrong.text
+    assert (empty.status_code, empty.json().get("state")) == (200, "succeeded"), empty.text
 
 
 def _parts(fields: dict[str, str]) -> list[tuple[str, tuple[None, str]]]:

@@ -333,7 +333,7 @@ async def test_a_question_may_carry_all_its_fields(alice: httpx2.AsyncClient, ga
         (b'{"question": "?", "timeout": -1}', 422, "timeout"),
         (b'{"question": "?", "user": "two words"}', 422, "user"),
         (b'{"question": "?", "flow": "a b"}', 422, "flow"),
-        (b'{"question": "?", "uploads": ["ftp://x/y.png"]}', 422, "uploads.url"),
+        (b'{"question": "?", "uploads": ["ftp://x/y.png"]}', 422, "uploads.0.url"),
         (b'{"question": "\\u0000"}', 422, "question"),
         (b'{"question": "?", "metadata": ' + b"[" * 100_000, 422, "body"),
         (b"\xff\xfe", 422, "body"),

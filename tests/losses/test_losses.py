@@ -76,19 +76,6 @@ def answered(house: House, query_ids: list[str], within: float) -> bool:
 
 
 @contextmanager
-def stopped(house: House) -> Iterator[None]:
-    """Meanwhile no worker takes anything."""
-    workers = [worker for worker in house.workers if worker.alive]
-    for worker in workers:
-        os.kill(worker.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for worker in workers:
-            os.kill(worker.pid, signal.SIGCONT)
-
-
-@contextmanager
 def plain_client(house: House) -> Iterator[Celery]:
     with Celery(broker=house.broker.url, backend=house.broker.url, set_as_current=False) as client:
         yield client
@@ -160,12 +147,12 @@ async def test_data_that_looks_like_a_typed_value_loses_nothing(
     assert all_ended(house, [query_id], patience)
 
 
-async def test_a_key_that_ends_in_a_line_end_loses_nothing(
+async def test_a_key_with_a_line_end_in_it_loses_nothing(
     house: House, producer: AsyncProducer, patience: float
 ) -> None:
     for worker in house.workers:
         worker.kill()
-    await asyncio.to_thread(house.worker, FLOWISE_API_KEY="secret\n")
+    await asyncio.to_thread(house.worker, FLOWISE_API_KEY="sec\nret")
     for key in house.client.scan_iter(wire.drained_key("*")):
         house.client.delete(key)
     query_id = (await producer.submit(asked())).query_id
@@ -206,7 +193,7 @@ async def test_a_worker_that_dies_amid_a_clarification_loses_nothing(
     flow = load_catalog(house.registry).flow("technical-analysis")
     target = Target(flow=flow.key, domain=flow.domain, confidence=0.3)
     route = Route(targets=(target,), decision="clarify", band="low", confidence=0.3)
-    with stopped(house):
+    with house.standing_still():
         query_id = (await producer.submit(asked())).query_id
         # As its worker does before it writes the choices; then it dies, and the message comes to the next one.
         await Transitions(producer.batch, house.settings).route(
@@ -229,7 +216,7 @@ async def test_a_worker_that_dies_amid_a_renewal_loses_no_follower(
     await producer.ask(question, flow="brief", wait=30)
     await asyncio.sleep(0.5)
     house.behave(BRIEF, latency=20)
-    assert (await producer.ask(question, flow="brief", wait=10)).cached
+    assert (await producer.ask(question, flow="brief", wait=30)).cached
     follower = (await producer.submit(question, flow="brief", cache="refresh")).query_id
     await asyncio.to_thread(wait_for, lambda: state(house, follower) == "waiting", what="it follows the renewal")
     await asyncio.sleep(0.5)  # until its own delivery is acknowledged
@@ -276,7 +263,7 @@ def _with_another_coding(message: dict[str, Any]) -> str:
 async def test_the_query_of_a_damaged_message_ends(
     house: House, producer: AsyncProducer, patience: float, damage: Callable[[dict[str, Any]], str]
 ) -> None:
-    with stopped(house):
+    with house.standing_still():
         query_id = (await producer.submit(asked())).query_id
         (raw,) = house.client.lrange("classify", 0, -1)
         house.client.lset("classify", 0, damage(json.loads(raw)))
@@ -442,6 +429,14 @@ async def test_without_rights_to_the_channels_a_query_ends_whole(
 # 5: scripts without a bound
 
 
+@pytest.fixture
+def emptied(house: House) -> Iterator[None]:
+    """Leave nothing that the audits of later tests would read: nine thousand records take two seconds each time."""
+    yield
+    house.client.flushdb()
+
+
+@pytest.mark.usefixtures("emptied")
 async def test_nine_thousand_identical_questions_are_all_answered(
     house: House, producer: AsyncProducer, patience: float
 ) -> None:
@@ -570,9 +565,7 @@ async def test_a_flow_that_this_worker_does_not_know_yet_waits_for_one_that_does
 
 
 async def test_a_domain_that_appears_is_served(house: House, producer: AsyncProducer, patience: float) -> None:
-    house.registry.write_text(
-        REGISTRY + "  novel:\n    id: 896f7eed-342e-4596-9429-6fb9b5fbd91b\n    domain: appeared\n"
-    )
+    house.change_registry(REGISTRY + "  novel:\n    id: 896f7eed-342e-4596-9429-6fb9b5fbd91b\n    domain: appeared\n")
     try:
         await asyncio.sleep(3)  # until worker and producer have read it
         async with AsyncProducer(house.settings) as knowing:
@@ -580,7 +573,7 @@ async def test_a_domain_that_appears_is_served(house: House, producer: AsyncProd
 
         assert answered(house, [query_id], patience)
     finally:
-        house.registry.write_text(REGISTRY)
+        house.change_registry(REGISTRY)
 
 
 @pytest.mark.timeout(240)
@@ -590,7 +583,7 @@ async def test_what_is_parked_for_a_removed_flow_ends(house: House, producer: As
     query_id = (await producer.submit(asked(), flow="narrow")).query_id
     await asyncio.to_thread(wait_for, lambda: house.client.exists("flywheel:parked:narrow"), what="it is parked")
     without = REGISTRY[: REGISTRY.index("  narrow:")] + REGISTRY[REGISTRY.index("  prose:") :]
-    house.registry.write_text(without.replace("    fallback: narrow\n", ""))
+    house.change_registry(without.replace("    fallback: narrow\n", ""))
     try:
         await asyncio.sleep(3)
         house.client.delete("flywheel:paused")
@@ -598,7 +591,7 @@ async def test_what_is_parked_for_a_removed_flow_ends(house: House, producer: As
         # A worker that another test has started waits for 60 s for somebody who knows the flow.
         assert all_ended(house, [query_id], patience + 60)
     finally:
-        house.registry.write_text(REGISTRY)
+        house.change_registry(REGISTRY)
 
 
 # 12: what is too much

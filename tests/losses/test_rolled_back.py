@@ -19,7 +19,7 @@ from rolled_back import continued_in, cut, length_before, length_of, roll_back
 
 from agentic_flywheel.errors import QueryLost
 from losses.asking import all_end_once, asked_without_pause
-from losses.test_losses import state, stopped
+from losses.test_losses import state
 from producer import AsyncProducer
 
 #: How often one test rolls the file back.
@@ -81,7 +81,7 @@ def test_what_follows_a_query_is_not_sent_before_its_end(house: House, patience:
     queue = f"collected-{uuid.uuid4().hex[:6]}"
     with Celery(broker=house.broker.url, set_as_current=False) as client:
         then = client.signature("somebody.collect", queue=queue)
-        task_id = client.send_task("flywheel.classify", ["Why python?"], queue="classify", link=then).id
+        task_id = client.send_task("flywheel.classify", [f"Why python, {queue}?"], queue="classify", link=then).id
     key = f"flywheel:query:{task_id}"
     place = str(wait_for(lambda: house.client.hget(key, "continuation"), what="it is recorded"))
     _, carries_on, message = place.split("\n", 2)
@@ -110,7 +110,7 @@ async def _streamed(producer: AsyncProducer) -> object:
 async def test_whoever_waits_for_a_query_that_the_file_has_lost_is_told_so(
     house: House, producer: AsyncProducer, call: Callable[[AsyncProducer], Coroutine[Any, Any, object]]
 ) -> None:
-    with stopped(house):
+    with house.standing_still():
         length, open_before = length_of(house.broker), house.client.zcard("flywheel:open")
         waiting = asyncio.create_task(call(producer))
         await asyncio.to_thread(wait_for, lambda: house.client.zcard("flywheel:open") > open_before, what="accepted")

@@ -36,7 +36,7 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 async def until_state(house: BridgeHouse, query_id: str, *states: State) -> State:
     """Wait until a query of alice's is in one of these states; return it."""
     async with AsyncProducer(house.settings, owner="alice") as producer:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while (record := await producer.status(query_id)).state not in states:
                 await asyncio.sleep(0.02)
         return record.state
@@ -86,7 +86,7 @@ async def test_what_was_streamed_so_far_is_shown_by_a_poll(alice: Client, bridge
     bridge_house.behave(SLOW, token_delay=0.05)
     submitted = await call(alice, "flowise_submit", question="tell me slowly", flow_override="slow")
 
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not (seen := await call(alice, "flowise_poll", query_id=submitted["query_id"])).get("partial_answer"):
             await asyncio.sleep(0.05)
     ended = await call(alice, "flowise_poll", query_id=submitted["query_id"], wait_s=20)
@@ -169,7 +169,7 @@ async def test_a_client_that_stops_waiting_leaves_its_query_alone_and_finds_it_a
     async with client_of(bridge_house.url, mode=revision) as alice:
         asked = asyncio.create_task(alice.call_tool("flowise_query", {"question": "late", "flow_override": "slow"}))
         async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 while not (recent := await producer.recent()) or recent[0].state is not State.RUNNING:
                     await asyncio.sleep(0.02)
         asked.cancel()
@@ -189,7 +189,7 @@ async def test_a_client_that_stops_waiting_for_a_batch_leaves_it_alone(
     bridge_house.behave(SLOW, latency=1)
     questions = {"questions": ["one", "two"], "flow_override": "slow"}
     asked = asyncio.create_task(alice.call_tool("flowise_batch", questions))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while len(lines := (await call(alice, "flowise_poll"))["queries"]) < 2:
             await asyncio.sleep(0.05)
     asked.cancel()

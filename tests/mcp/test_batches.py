@@ -52,6 +52,7 @@ async def test_a_batch_whose_id_was_never_told_is_found_again(raw: Raw, bridge_h
     mark = uuid.uuid4().hex
     arguments = {"questions": [f"Why {number}? {mark}" for number in range(3)], "wait_s": 30}
     params = {"name": "flowise_batch", "arguments": arguments}
+    bridge_house.behave(latency=0.5)
     with pytest.raises(httpx2.TimeoutException):
         await raw.http.post(
             bridge_house.url,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bridge_house import BridgeHouse
-from client_rooms import Node, environment, node_with_packages
+from client_rooms import Node, node_with_packages, ran
 from processes import Process, free_port, wait_for
 
 OLDER = (
@@ -70,20 +69,6 @@ def tasks_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.kill()
 
 
-async def run(command: list[str]) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(90):
-        output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(errors="replace")
-
-
 @pytest.mark.parametrize(
     ("version", "scenario"),
     [*(("2025-11-25", each) for each in OLDER), *(("2026-07-28", each) for each in NEWER)],
@@ -91,7 +76,7 @@ async def run(command: list[str]) -> tuple[int, str]:
 async def test_the_bridge_conforms(node: Node, open_door: str, version: str, scenario: str) -> None:
     options = ["server", "--url", open_door, "--spec-version", version, "--scenario", scenario]
 
-    status, output = await run([*node.conformance, *options])
+    status, output = await ran(*node.conformance, *options)
 
     assert status == 0, output
     assert "0 failed, 0 warnings" in output
@@ -99,7 +84,7 @@ async def test_the_bridge_conforms(node: Node, open_door: str, version: str, sce
 
 @pytest.mark.parametrize("scenario", TASKS)
 async def test_its_tasks_conform(node: Node, tasks_door: str, scenario: str) -> None:
-    status, output = await run([*node.conformance, "server", "--url", tasks_door, "--scenario", scenario])
+    status, output = await ran(*node.conformance, "server", "--url", tasks_door, "--scenario", scenario)
 
     assert status == 0, output
     assert "0 failed, 0 warnings" in output

@@ -102,7 +102,9 @@ async def test_another_owners_query_is_unknown(raw: Raw, bridge_house: BridgeHou
 
 async def test_a_task_asks_its_clients_user_and_goes_on_with_the_decision(raw: Raw, bridge_house: BridgeHouse) -> None:
     bridge_house.behave(SLOW, stops=2)
-    created = await raw.modern("tools/call", asking(), capabilities=MAY_ASK)
+    call = asking()
+    question = call["arguments"]["question"]
+    created = await raw.modern("tools/call", call, capabilities=MAY_ASK)
     task_id = created["result"]["taskId"]
 
     for number, decision in ((1, "proceed"), (2, "reject")):
@@ -111,6 +113,8 @@ async def test_a_task_asks_its_clients_user_and_goes_on_with_the_decision(raw: R
         form = request["params"]["requestedSchema"]["properties"]
         assert request["params"]["message"] == "Proceed with it?"
         assert [choice["const"] for choice in form["decision"]["oneOf"]] == ["proceed", "reject"]
+        # Which of a user's queries it is: a flow asks the same of all.
+        assert form["decision"]["description"] == f"slow asks this for your question “{question}”"
         assert asks["ttlMs"] > 6 * 86_400_000
         for nonsense in ({"action": "decline"}, {"action": "accept", "content": {"decision": "perhaps"}}):
             answers = {f"stop_{number}": nonsense, "unknown": 1}

@@ -101,7 +101,7 @@ async def test_a_flow_is_configured_for_everybody(alice: Client, bridge_house: B
         changed = await call(alice, "flowise_configure", flow_key="document-qa", config={"temperature": 0.1})
         written = bridge_house.registry.read_text()
     finally:
-        bridge_house.registry.write_text(before)
+        bridge_house.change_registry(before)
 
     assert changed["scope"] == "flow"
     assert changed["changed"]
@@ -117,7 +117,7 @@ async def test_a_flow_is_added_and_asked(alice: Client, bridge_house: BridgeHous
         headers={"Content-Type": "application/json"},
     )
     before = bridge_house.registry.read_text()
-    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=10).close())
+    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).close())
     try:
         added = await call(
             alice,
@@ -139,7 +139,7 @@ async def test_a_flow_is_added_and_asked(alice: Client, bridge_house: BridgeHous
             ).is_error:
                 await asyncio.sleep(0.2)
     finally:
-        bridge_house.registry.write_text(before)
+        bridge_house.change_registry(before)
 
     assert added["flow_key"] == "gardening"
     assert "served already" in added["note"]

@@ -370,7 +370,7 @@ async def test_one_token_has_a_bounded_number_of_open_streams_and_others_have_th
         refused = await alice.http.post(url, json=body, headers=head("subscriptions/listen", params))
         theirs = await bob.modern("tools/list", {})
         await streams.aclose()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "result" not in await alice.modern("tools/list", {}):
                 await asyncio.sleep(0.1)
 

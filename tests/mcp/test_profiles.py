@@ -60,7 +60,7 @@ async def test_a_question_is_asked_under_a_profile_by_its_owner_only(
 
     assert answered["done"]
     async with AsyncProducer(bridge_house.settings, owner="alice") as producer:
-        answer = await producer.wait(answered["query_id"], 10)
+        answer = await producer.wait(answered["query_id"], 30)
     assert (answer.profile, answer.private) == ("vault", True)
     assert refused["error_type"] == "UnknownProfile"
     assert refused["details"]["known"] == ["shop"]

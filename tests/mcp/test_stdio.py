@@ -17,6 +17,7 @@ from bridge_house import SLOW, BridgeHouse, error_of
 from mcp import Client
 
 from agentic_flywheel.models import State
+from mcp_bridge.raw_messages import too_long
 from mcp_bridge.toolsets import GROUPS
 from producer import AsyncProducer
 
@@ -134,7 +135,7 @@ _ODD_IDS = (b"null", b"1.5", b"{}", b"[]", b"true")
             7,
         ),
         (b"[" * 5000, -32700, None),
-        (b'{"jsonrpc": "2.0", "id": 7, "method": "' + b"x" * (5 * 2**20) + b'"}', -32700, None),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "' + b"x" * (5 * 2**20) + b'"}', -32600, 7),
         (b'{"jsonrpc": "2.0", "id": 7, "method": 8}', -32600, 7),
         *((b'{"jsonrpc": "2.0", "id": ' + odd + b', "method": "ping"}', -32600, None) for odd in _ODD_IDS),
         (b"[]", -32600, None),
@@ -169,6 +170,25 @@ async def test_a_line_that_is_no_message_is_answered_and_the_next_one_too(
     assert refused["error"]["code"] == code
     assert refused["id"] == request_id
     assert listed["result"]["tools"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "told"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"method":"a', b'"}', 7),
+        (b'{"method":"a', b'"},"jsonrpc":"2.0","id":"a-7"}', "a-7"),
+        (b'{"method":"a","params":{"jsonrpc":"2.0","id":8,', b"", None),
+        (b"", b'"x","jsonrpc":"2.0","id":8}}', None),
+        (b'{"id":7,"jsonrpc":"2.0","method":"a', b'"}', None),
+    ],
+)
+def test_a_message_that_is_too_long_is_answered_under_its_id_where_that_is_sure(
+    begin: bytes, end: bytes, told: int | str | None
+) -> None:
+    fault = too_long(begin, end, 10)
+
+    assert fault.request_id == told
+    assert "10 bytes" in fault.message
 
 
 async def test_what_is_printed_by_others_does_not_reach_the_client(bridge_house: BridgeHouse) -> None:

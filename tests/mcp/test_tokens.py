@@ -51,7 +51,7 @@ def path(bridge_house: BridgeHouse) -> Iterator[Path]:
 async def raw_of(house: BridgeHouse, token: NewToken) -> AsyncIterator[Raw]:
     """Speak with a token that was made just now: a bridge knows it within a second."""
     async with Raw(house.url, token.text) as raw:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await raw.http.post(house.url, json={})).status_code == 401:
                 await asyncio.sleep(0.05)
         yield raw

@@ -59,7 +59,7 @@ async def test_two_hundred_queries_with_fan_out_and_retries_give_two_hundred_roo
     )
     ids = [query_id for group in groups for query_id in group]
     assert len(set(ids)) == 200
-    wait_for(lambda: {span.trace_id for span in observed.server.roots()} >= set(ids), within=15, what="200 roots")
+    wait_for(lambda: {span.trace_id for span in observed.server.roots()} >= set(ids), what="200 roots")
     observed.trace(ids[0])
 
     observed.check(*ids)
@@ -284,7 +284,7 @@ async def test_a_worker_ends_although_langfuse_hangs(observed: Observed, produce
     observed.server.fail("hanging")
     await asyncio.gather(*(producer.ask(fresh(ONE), wait=20) for _ in range(30)))
 
-    assert await asyncio.to_thread(worker.terminate, within=10) == 0
+    assert await asyncio.to_thread(worker.terminate, within=30) == 0
 
 
 async def reaches(producer: AsyncProducer, query_id: str, state: State) -> None:

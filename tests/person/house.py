@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from agentic_flywheel.asker import Asker
 from producer import AsyncProducer
 from producer.cli import main
-from producer.cli.root import COMMANDS, load_command
+from producer.cli.commands import COMMANDS, load_command
 
 #: Stands in every text of the person. Whoever finds it has found what is not theirs.
 MARKER = "heliotrope"

@@ -53,6 +53,7 @@ class SecretHouse(BridgeHouse):
             "FLOWISE_BASE_URL": with_login(self.flowise_url),
             "LANGFUSE_PUBLIC_KEY": f"pk-{SECRET}",
             "LANGFUSE_SECRET_KEY": f"sk-{SECRET}",
-            "LANGFUSE_BASE_URL": f"{gone}/?key={SECRET}",
+            "LANGFUSE_BASE_URL": gone,
+            "FLYWHEEL_MCP_RATE": "1000",  # a walk over all tools is quick
             "FLYWHEEL_MCP_TOKENS": f"alice={ALICE},other={SECRET}-0123456789",
         }

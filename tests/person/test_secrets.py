@@ -165,7 +165,7 @@ async def test_what_people_asked_is_in_files_of_their_owner_alone(house: BridgeH
     async for _ in Replay(["Write a poem"], out=out, settings=house.settings):
         pass
     await write_report(out)
-    wait_for(lambda: (house.folder / "home" / "traces").exists(), within=15, what="a trace in a file")
+    wait_for(lambda: (house.folder / "home" / "traces").exists(), what="a trace in a file")
 
     assert (out / "report.html").exists()
     assert (out / "results.jsonl").exists()

@@ -21,7 +21,7 @@ from mcp_bridge.server import build_server
 from mcp_bridge.toolsets import ALL_TOOLS
 from person.house import ANN, MARKER, OWNERS, Bridge, Things, commands, nothing, outcome, run_command, strangers
 from producer import AsyncProducer
-from producer.cli.root import COMMANDS
+from producer.cli.commands import COMMANDS
 
 QUESTION = "How do I use a python database?"
 
@@ -63,11 +63,11 @@ VALUES: dict[str, Any] = {
 }
 #: What may be left out and is in no call.
 LEFT_OUT = {
-    "after", "answer_from", "cache", "comment", "context", "cultural_info", "cursor", "days", "domain",
+    "after", "answer_from", "cache", "column", "comment", "context", "cultural_info", "cursor", "days", "domain",
     "encoding", "everything", "examples", "explain", "feedback", "file", "flow_override", "hours", "idempotency_keys",
     "include_answers", "intent", "json", "keywords", "limit", "max_score", "min_score", "name", "no_cache", "nothing",
     "priority", "refresh", "registry", "reject", "compare", "since", "since_hours", "stack_info", "timeout_s", "until",
-    "user", "fields", "form", "upload", "limit_wait",
+    "user", "fields", "form", "upload", "uploads", "limit_wait",
 }  # fmt: skip
 #: Not methods of one asker: what they give has no owner, or they give another producer.
 OF_NOBODY = {"close", "batch", "catalog", "profiles", "acting_for"}
@@ -99,7 +99,7 @@ def ways(names: dict[str, bool], things: Things) -> Iterator[dict[str, Any]]:
     whole = arguments_of(names, things)
     yield whole
     for thing in [name for name in names if name in NAMES]:
-        yield {name: value for name, value in whole.items() if name == thing or name not in NAMES}
+        yield {name: value for name, value in whole.items() if name == thing or name not in NAMES or names[name]}
         yield {name: value for name, value in whole.items() if name == thing or names[name]}
     yield {name: value for name, value in whole.items() if names[name]}
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from pipeline.house import House
+from pipeline.house import House, at_work
 from producer import AsyncProducer
 
 
@@ -15,12 +15,8 @@ def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     # A plain client that names an unknown flow is not to be waited for.
     workers = {"FLYWHEEL_UNSERVED_TIMEOUT": "0.3s", "FLYWHEEL_UPLOADS_URL": f"file://{folder}/large"}
-    house = House(folder, workers=workers)
-    try:
-        house.worker()
+    with at_work(House(folder, workers=workers)) as house:
         yield house
-    finally:
-        house.stop()
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from processes import Process, Valkey, wait_for
@@ -127,6 +129,24 @@ operational_flows:
     timeout: 400ms
 """
 
+_SERVERS = """
+servers:
+  spoken: {{address: {url}/v1, backend: openai{of_spoken}}}
+  plain: {{address: {url}, backend: http}}
+"""
+_SPOKEN = """    server: spoken
+    model: {id}
+"""
+_TEMPLATED = """    server: plain
+    request:
+      path: /api/v1/prediction/{id}
+      body:
+        question: "{{{{question}}}}"
+        history: "{{{{history}}}}"
+        overrideConfig: {{sessionId: "{{{{session_id}}}}"}}
+    answer: {{text: /text}}
+"""
+
 
 class House:
     """Start it, ask it, set how its flows behave, look into its broker."""
@@ -139,21 +159,47 @@ class House:
         aof: bool = False,
         workers: dict[str, str] | None = None,
         broker_options: Sequence[str] = (),
+        spoken: Sequence[str] = (),
+        templated: Sequence[str] = (),
+        of_spoken: str = "",
     ) -> None:
+        """``spoken``: flows that are asked by chat completions, and ``templated``: by a template, of the same sandbox.
+
+        ``of_spoken``: what the registry says of their server beside its address.
+        """
         self.folder = folder
         #: What every worker finds in its environment, also one that a test starts in the place of another.
         self._for_workers = workers or {}
         self.registry = folder / "flow-registry.yaml"
-        self.registry.write_text(registry)
+        #: What the sandbox reads: all of its flows, as Flowise has them.
+        self.served = folder / "served.yaml"
+        self.served.write_text(registry)
         #: Where domain profiles would be.
         self.profiles = folder / "domains"
         self.broker = Valkey(folder / "broker", aof=aof, options=broker_options).start()
-        command = [sys.executable, "-m", "flowise_sandbox", "--port", "0", "--registry", str(self.registry)]
-        self.sandbox = Process(command, log=folder / "sandbox.log")
-        said = wait_for(lambda: re.search(r"http://\S+", self.sandbox.log), within=30, what="sandbox address")
-        self.flowise_url = said[0].rstrip("/")
+        self._serves = 0
+        self.flowise_url = self.serve()
+        for flow in spoken:
+            registry = _asked_otherwise(registry, flow, _SPOKEN)
+        for flow in templated:
+            registry = _asked_otherwise(registry, flow, _TEMPLATED)
+        if spoken or templated:
+            registry = f"{_SERVERS.format(url=self.flowise_url, of_spoken=of_spoken)}{registry}"
+        self.registry.write_text(registry)
         self.workers: list[Process] = []
         self.client: redis.Redis = self.broker.client()
+
+    def serve(self, port: str = "0") -> str:
+        """Start the sandbox; return its address when it answers."""
+        command = [sys.executable, "-m", "flowise_sandbox", "--port", port, "--registry", str(self.served)]
+        self._serves += 1
+        self.sandbox = Process(command, log=self.folder / f"sandbox-{self._serves}.log")
+        said = wait_for(lambda: re.search(r"http://\S+", self.sandbox.log), within=30, what="sandbox address")
+        return said[0].rstrip("/")
+
+    def serve_again(self) -> None:
+        """Start the sandbox again where it was."""
+        self.serve(self.flowise_url.rsplit(":", 1)[1])
 
     @property
     def settings(self) -> Settings:
@@ -186,6 +232,18 @@ class House:
             self.ready(worker)
         return worker
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Meanwhile no worker takes anything. Shorter than a lease."""
+        workers = [worker for worker in self.workers if worker.alive]
+        for worker in workers:
+            worker.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.send(signal.SIGCONT)
+
     def ready(self, worker: Process) -> None:
         told = self.folder / f"w{self.workers.index(worker)}.ready"
         wait_for(lambda: told.exists() or not worker.alive, within=60, what="worker ready")
@@ -199,6 +257,12 @@ class House:
     def build(self, flow_id: str, **flow: Any) -> None:
         """Make the sandbox's flow another one, until the next reset."""
         self._call("PUT", f"/sandbox/flows/{flow_id}", flow)
+
+    def change_registry(self, text: str) -> None:
+        """Put another registry in the place of this one. Whoever looks meanwhile finds one of them whole."""
+        whole = self.registry.with_suffix(".new")
+        whole.write_text(text)
+        whole.replace(self.registry)
 
     def reset(self) -> None:
         self._call("POST", "/sandbox/reset", {})
@@ -216,6 +280,10 @@ class House:
         with urllib.request.urlopen(f"{self.flowise_url}/api/v1/chatmessage/{flow_id}?chatId={chat_id}") as told:
             run: dict[str, Any] = json.load(told)[-1]["execution"]
         return run
+
+    def delete_session(self, flow_id: str, session: str | None) -> None:
+        """Delete a session in the sandbox, with its runs, as somebody would in Flowise."""
+        self._call("DELETE", f"/api/v1/chatmessage/{flow_id}?sessionId={session}", {})
 
     def latest(self, count: int) -> list[dict[str, Any]]:
         """The latest requests, whatever they asked, the oldest first."""
@@ -243,11 +311,11 @@ class House:
             observations = map(json.loads, file.read_text().splitlines())
             return next((each for each in observations if (each["query_id"], each["name"]) == (query_id, name)), None)
 
-        observation: dict[str, Any] = wait_for(found, within=15, what=f"{name} of {query_id}")
+        observation: dict[str, Any] = wait_for(found, what=f"{name} of {query_id}")
         return observation
 
     def _counted(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.flowise_url}/sandbox/calls", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.flowise_url}/sandbox/calls", timeout=30) as response:
             counted: dict[str, Any] = json.load(response)
         return counted
 
@@ -258,7 +326,7 @@ class House:
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=30).close()
 
 
 #: The sandbox's flows of the registry above.
@@ -269,3 +337,23 @@ FRAGILE, BACKUP, NARROW, BRIEF, SPARING, STUBBORN, PROSE, UNHURRIED = (
     f"00000000-0000-4000-8000-00000000000{n}" for n in range(1, 9)
 )
 APPROVAL, APPROVAL_PLAIN = (f"00000000-0000-4000-8000-0000000000{n}" for n in (20, 21))
+
+
+def _asked_otherwise(registry: str, flow: str, how: str) -> str:
+    """Return a registry in which a flow is asked over another protocol."""
+    said = re.search(rf"^  {flow}:\n    id: (\S+)\n", registry, re.MULTILINE)
+    assert said, flow
+    return registry.replace(said[0], f"  {flow}:\n{how.format(id=said[1])}", 1)
+
+
+AnyHouse = TypeVar("AnyHouse", bound=House)
+
+
+@contextmanager
+def at_work(house: AnyHouse) -> Iterator[AnyHouse]:
+    """Yield a house with a worker; nothing of it is left when the block ends."""
+    try:
+        house.worker()
+        yield house
+    finally:
+        house.stop()

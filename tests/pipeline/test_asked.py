@@ -25,6 +25,7 @@ ACTION = {
         "nodeLabel": "Agent 0",
         "input": {
             "messages": [{"role": "user", "content": "What is 6*7?"}],
+            "agentModel": "chatOpenAI",
             "agentModelConfig": {"credential": "bd04"},
         },
     },
@@ -35,7 +36,7 @@ TEXT = '\nAttempting to use tool:\n```json\n{"name": "calculator", "args": {"inp
 def test_what_an_agent_asks_before_it_uses_a_tool_is_told_and_no_more_of_its_node() -> None:
     asked = asked_by(EXECUTION, FlowAnswer(text=TEXT, action=ACTION, chat_id="q-7", message_id="m"))
 
-    assert (asked.text, asked.node, asked.title, asked.feedback) == (TEXT, "agentAgentflow_0", "Agent 0", True)
+    assert (asked.text, asked.node, asked.title, asked.feedback) == (TEXT, "agentAgentflow_0", "Agent 0", False)
     assert asked.choices == {"proceed": "Proceed", "reject": "Reject"}
     assert "bd04" not in asked.model_dump_json()
 
@@ -52,7 +53,9 @@ def test_a_long_text_is_cut_and_labels_are_bounded() -> None:
 
     asked = asked_by(EXECUTION, FlowAnswer(text="x" * 99_999, action=action))
 
-    assert (len(asked.text), asked.text[-3:]) == (MAX_ASKED, "[…]"[-3:])
+    kept = asked.text.count("x")
+    assert asked.text == "x" * kept + f"… [{99_999 - kept} characters more]"
+    assert MAX_ASKED - 100 <= len(asked.text) <= MAX_ASKED
     assert len(asked.choices["proceed"]) == 200
     assert not asked.feedback
 

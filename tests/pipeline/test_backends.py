@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from faults.storm import storm
-from processes import Process, wait_for
 
 from agentic_flywheel.errors import (
     FlowFailed,
@@ -23,11 +21,10 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.models import EventKind, State
 from agentic_flywheel.uploads import Upload
-from pipeline.house import House
+from pipeline.house import House, at_work
 from producer import AsyncProducer
 
-#: Each pair of flows differs in its backend alone. Those that are asked by chat completions are marked, since their
-#: server's address is known once it runs.
+#: Each pair of flows differs in its backend alone.
 REGISTRY = """
 intent_classification:
   fallback_flow: creative-orientation
@@ -38,7 +35,7 @@ operational_flows:
     intent_keywords: [poem, story, painting]
     examples: [Write a poem about the sea, Help me imagine a story, What should this painting show?]
   technical-analysis:
-    id: 896f7eed-342e-4596-9429-6fb9b5fbd91b  # spoken
+    id: 896f7eed-342e-4596-9429-6fb9b5fbd91b
     domain: technical
     intent_keywords: [python, database, docker]
     examples: [How do I connect PostgreSQL to Python?, Which index does this join need?, Why is the docker build slow?]
@@ -52,7 +49,7 @@ operational_flows:
     domain: pair
     failure_ttl: 0
   asked-openai:
-    id: 00000000-0000-4000-8000-000000000102  # spoken
+    id: 00000000-0000-4000-8000-000000000102
     domain: pair
     failure_ttl: 0
   hasty-flowise:
@@ -61,7 +58,7 @@ operational_flows:
     timeout: 400ms
     failure_ttl: 0
   hasty-openai:
-    id: 00000000-0000-4000-8000-000000000104  # spoken
+    id: 00000000-0000-4000-8000-000000000104
     domain: pair
     timeout: 400ms
     failure_ttl: 0
@@ -87,7 +84,9 @@ TEMPLATES = """
     failure_ttl: 0
     request: *request
     answer: {text: /answer}
+    api_key_env: NOT_SET_KEY
 """
+SPOKEN = "sk-spoken-0123456789"
 BOTH = pytest.mark.parametrize("flow", ["asked-flowise", "asked-openai"])
 
 
@@ -95,39 +94,16 @@ class PairHouse(House):
     """A house whose sandbox is Flowise to some flows and a server of chat completions to others."""
 
     def __init__(self, folder: Path, *, workers: dict[str, str]) -> None:
-        super().__init__(folder, registry=REGISTRY, workers=workers)
-        #: What the sandbox reads: flows by their ids.
-        self.served = folder / "served.yaml"
-        self.served.write_text(REGISTRY)
-        told = self.registry.read_text()
-        for line in [line for line in told.splitlines() if line.endswith("  # spoken")]:
-            flow_id = line.split()[1]
-            told = told.replace(line, f"    server: spoken\n    model: {flow_id}")
-        server = f"address: {self.flowise_url}/v1, backend: openai, api_key_env: SPOKEN_KEY, concurrency: 3"
-        plain = f"address: {self.flowise_url}, backend: http"
-        self.registry.write_text(f"servers:\n  spoken: {{{server}}}\n  plain: {{{plain}}}\n{told}{TEMPLATES}")
+        of_spoken = ", api_key_env: SPOKEN_KEY, concurrency: 3"
+        spoken = ("technical-analysis", "asked-openai", "hasty-openai")
+        super().__init__(folder, registry=REGISTRY, workers=workers, spoken=spoken, of_spoken=of_spoken)
+        self.registry.write_text(f"{self.registry.read_text()}{TEMPLATES}")
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PairHouse]:
-    house = PairHouse(tmp_path_factory.mktemp("pair"), workers={"SPOKEN_KEY": "sk-spoken-0123456789"})
-    try:
-        house.worker()
+def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PairHouse]:
+    with at_work(PairHouse(tmp_path_factory.mktemp("pair"), workers={"SPOKEN_KEY": SPOKEN})) as house:
         yield house
-    finally:
-        house.stop()
-
-
-@pytest.fixture
-def house(pair: PairHouse) -> PairHouse:
-    pair.reset()
-    return pair
-
-
-@pytest.fixture
-async def producer(house: PairHouse) -> AsyncIterator[AsyncProducer]:
-    async with AsyncProducer(house.settings) as producer:
-        yield producer
 
 
 def fresh(question: str) -> str:
@@ -205,6 +181,7 @@ async def test_an_answer_that_cannot_be_read_is_paid_for_once_more_at_most(
     question = fresh("Why?")
     error = await failed(producer, question, "misread")
 
+    assert "NOT_SET_KEY is not set here" in house.workers[0].log
     assert isinstance(error, FlowProtocolError)
     assert "at '/answer' stands nothing, not a text" in error.message
     assert house.calls(question) == 2
@@ -361,13 +338,21 @@ async def test_nothing_is_lost_or_answered_twice_whoever_answers(house: House) -
 
 async def test_a_server_that_goes_away_and_comes_back_loses_nothing(house: PairHouse) -> None:
     async def fault() -> None:
-        port = house.flowise_url.rsplit(":", 1)[1]
         house.sandbox.kill()
         await asyncio.sleep(1)
-        command = [sys.executable, "-m", "flowise_sandbox", "--port", port, "--registry", str(house.served)]
-        house.sandbox = Process(command, log=house.folder / "sandbox-again.log")
-        await asyncio.to_thread(wait_for, lambda: "http://" in house.sandbox.log, within=30)
+        await asyncio.to_thread(house.serve_again)
 
     tally = await storm(house, fault, count=30)
 
     assert (tally.lost, tally.twice, tally.outcomes) == ([], [], {"answered": 30})
+
+
+async def test_a_key_that_a_flow_quotes_is_shown_to_nobody(producer: AsyncProducer, house: House) -> None:
+    house.behave(IDS["asked-openai"], token_delay=0.01)
+    submission = await producer.submit(f"Why is the database of {SPOKEN} so slow?", flow="asked-openai")
+    events = [each async for each in producer.stream(submission.query_id)]
+    told = "".join(str(each.data["text"]) for each in events if each.kind is EventKind.TOKEN)
+    answer = await producer.wait(submission.query_id, 30)
+
+    assert "***" in answer.text
+    assert SPOKEN not in answer.model_dump_json() + told

@@ -24,7 +24,7 @@ def fresh(question: str) -> str:
     return f"{question} ({uuid.uuid4().hex[:8]})"
 
 
-async def until(condition: object, seconds: float = 15) -> None:
+async def until(condition: object, seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():  # type: ignore[operator]
             await asyncio.sleep(0.02)

@@ -13,7 +13,7 @@ from agentic_flywheel.catalog import Flow
 from agentic_flywheel.figures.metrics import Exposition
 from agentic_flywheel.figures.usage import Dimension, UsageRow, read_usage
 from agentic_flywheel.models import Answer, FlowStep, Usage
-from agentic_flywheel.prices import FREE, Cost, Price, Prices, cost_told, rounded, together
+from agentic_flywheel.prices import FREE, MOST_COUNTED, Cost, Price, Prices, cost_told, rounded, together
 from pipeline.house import DOCUMENTS, TECHNICAL, House
 from pipeline.test_control import fresh
 from producer import AsyncProducer
@@ -157,6 +157,27 @@ def test_what_a_flow_tells_is_priced_by_model_and_no_cost_is_guessed(
 
     assert (str(found.usage.cost) if found.usage and found.usage.cost else None) == cost
     assert priced(FlowAnswer(usage=usage), flow, Prices()).usage == usage
+
+
+@pytest.mark.parametrize(
+    ("told", "tokens"),
+    [(7, 7), (7.0, 7), (0, 0), (-7, 0), (True, 0), ("7", 0), (None, 0), (7.5, 0), (float("inf"), 0), (10**40, 0)],
+)
+def test_tokens_that_cannot_be_are_not_counted(told: object, tokens: int) -> None:
+    used = Usage.model_validate({"input_tokens": told, "cached_input_tokens": told, "output_tokens": told})
+
+    assert (used.input_tokens, used.cached_input_tokens, used.output_tokens) == (tokens, tokens, tokens)
+
+
+def test_what_calls_cost_is_added_up_however_much_a_server_says_that_it_was(house: House) -> None:
+    dear = Prices(currency="USD", models={"m": Price(input=Decimal(10**9), output=Decimal(10**9))})
+    cost = dear.cost("m", input_tokens=10**12, cached=10**12 + 1, output_tokens=10**12)
+    assert cost is not None
+
+    hour = [house.client.hincrby("flywheel:tally:dear", "c|USD|f|dear", cost.parts) for _ in range(1_000)]
+
+    assert Cost.of_parts(hour[-1], "USD") == Cost(amount=Decimal(1_000 * MOST_COUNTED), currency="USD")
+    assert Cost(amount=Decimal("1.25"), currency="USD").parts == 1_250_000_000
 
 
 def test_a_sum_with_an_unknown_part_or_in_two_currencies_is_unknown() -> None:

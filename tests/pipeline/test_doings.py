@@ -73,7 +73,7 @@ async def test_a_stream_tells_what_the_flow_does_and_resumes_amid_it(producer: A
 
     assert doings(events) == DONE_BY_MAKER
     assert rest == events[using + 1 :]
-    answer = await producer.wait(submitted.query_id, 10)
+    answer = await producer.wait(submitted.query_id, 30)
     assert "".join(str(each.data["text"]) for each in events if each.kind == EventKind.TOKEN) == answer.text
     assert events[-1].kind == EventKind.FINAL
 
@@ -97,7 +97,7 @@ async def test_a_reader_that_does_not_read_slows_no_flow(producer: AsyncProducer
 
     stream = producer.stream(submitted.query_id)
     first = await anext(stream)
-    answer = await producer.wait(submitted.query_id, 15)  # while the reader stands at the first event
+    answer = await producer.wait(submitted.query_id, 30)  # while the reader stands at the first event
     rest = [event async for event in stream]
 
     assert answer.tools

@@ -95,7 +95,7 @@ def test_the_command_line_refuses_it_too(house: House, arguments: list[bytes], s
     assert "U+" in error["error"]
 
 
-def test_a_byte_order_mark_on_stdin_is_no_part_of_the_question(house: House) -> None:
+def test_a_byte_order_mark_and_line_ends_on_stdin_are_no_part_of_the_question(house: House) -> None:
     env = {
         **os.environ,
         "FLYWHEEL_REGISTRY": str(house.registry),
@@ -103,7 +103,8 @@ def test_a_byte_order_mark_on_stdin_is_no_part_of_the_question(house: House) -> 
     }
 
     ended = subprocess.run(
-        [COMMAND, "route", "-", "--json"], env=env, input=b"\xef\xbb\xbfdocker", capture_output=True, check=True
+        [COMMAND, "route", "-", "--json"], env=env, input=b"\xef\xbb\xbfdocker\r\n\n", capture_output=True, check=True
     )
 
-    assert "technical-analysis" in ended.stdout.decode()
+    shown = json.loads(ended.stdout)
+    assert (shown["question"], "technical-analysis" in shown["scores"]) == ("docker", True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from celery import Celery
 
 from agentic_flywheel.broker.persistence import front_digest, generate_cache_key
 from agentic_flywheel.catalog import Catalog, Flow
-from agentic_flywheel.errors import FlowRefused, FlywheelError, InvalidQuery
+from agentic_flywheel.errors import FlywheelError, FormRefused, InvalidQuery
 from agentic_flywheel.models import Query
 from agentic_flywheel.profiles import Briefing
 from pipeline.house import House
@@ -30,7 +32,7 @@ def filled_in(**changes: Any) -> dict[str, Any]:
 
 
 def sent_of(house: House, form: dict[str, Any]) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{house.flowise_url}/sandbox/calls", timeout=10) as response:
+    with urllib.request.urlopen(f"{house.flowise_url}/sandbox/calls", timeout=30) as response:
         recent = json.load(response)["recent"]
     (call,) = [each for each in recent if each.get("form", {}).get("employee") == form["employee"]]
     return dict(call)
@@ -93,7 +95,10 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"form": filled_in(amount="much")}, "should be a number"),
     ({"form": filled_in(urgent="soon")}, "true or false"),
     ({"form": filled_in(amount=[1])}, "a text, a number, true or false"),
+    ({"form": filled_in(employee=b"Kari")}, "form.employee: it should be a text, a number, true or false"),
+    ({"form": [1]}, "form: it should be an object"),
     ({"form": filled_in(), "question": "And why?"}, "a form or a question, not both"),
+    ({"form": filled_in(employee="x" * 32_001)}, "form: as a text it has 32,"),
 ]
 
 
@@ -146,16 +151,29 @@ async def test_a_worker_checks_a_form_that_the_registry_does_not_describe_agains
     missing = await failure_of(producer, form={"colour": "red"}, flow="undeclared")
     fits = await producer.ask(form={"size": "3"}, flow="undeclared", wait=20)
 
-    assert isinstance(unknown, FlowRefused)
+    assert isinstance(unknown, FormRefused)
     assert "no field 'colour'" in unknown.message
-    assert isinstance(missing, FlowRefused)
+    assert isinstance(missing, FormRefused)
     assert fits.text == "form: 3"
+
+
+async def test_a_form_that_was_changed_on_the_server_since_is_taken_at_once(
+    producer: AsyncProducer, house: House
+) -> None:
+    house.build(UNDECLARED, style="form", form=[{"name": "size", "type": "number"}])
+    refused = await failure_of(producer, form={"height": 3}, flow="undeclared")
+    house.build(UNDECLARED, style="form", form=[{"name": "height", "type": "number"}])
+
+    answer = await producer.ask(form={"height": 4}, flow="undeclared", wait=20)
+
+    assert isinstance(refused, FormRefused)
+    assert answer.text == "form: 4"
 
 
 async def test_a_form_for_a_flow_that_begins_with_none_is_refused_by_the_worker(producer: AsyncProducer) -> None:
     refused = await failure_of(producer, form={"size": 3}, flow="technical-analysis")
 
-    assert isinstance(refused, FlowRefused)
+    assert isinstance(refused, FormRefused)
     assert "no form" in refused.message
 
 
@@ -206,3 +224,28 @@ def test_a_field_that_is_given_twice_on_the_command_line_is_refused(given: list[
 def test_fields_that_are_given_once_on_the_command_line_are_taken() -> None:
     assert options.filled_in(["a=1", "b=x=y"]) == {"a": "1", "b": "x=y"}
     assert options.filled_in(['{"a": 9007199254740993}']) == {"a": 9007199254740993}
+
+
+def test_what_to_do_about_a_refused_field_is_about_that_field() -> None:
+    headings = (Path(__file__).parents[2] / "docs" / "uploads.md").read_text().splitlines()
+    for field, advice in InvalidQuery.of_field.items():
+        assert InvalidQuery(f"{field}.name", "x").recovery_suggestions[1] == advice
+        for named in re.findall(r"under (\w+)", advice):
+            assert f"## {named}" in headings
+    assert "32,000" in InvalidQuery("question", "x").recovery_suggestions[1]
+    # What is said of a question is said of no other field.
+    assert "32,000" not in "".join(InvalidQuery("decision", "x").recovery_suggestions)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"vars": "Oslo"}, "config.vars: it should be an object of variables"),
+        ({"vars.city": "Oslo"}, 'config: a variable stands in `vars`: {"vars": {"city": …}}'),
+    ],
+)
+async def test_variables_that_no_flow_could_be_given_are_refused(
+    producer: AsyncProducer, config: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(InvalidQuery, match=re.escape(why)):
+        await producer.submit("What is the weather?", flow="technical-analysis", config=config)

@@ -6,13 +6,10 @@ import asyncio
 import base64
 import bz2
 import json
-import os
-import signal
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,18 +37,6 @@ def client(house: House) -> PlainClient:
     return PlainClient(house)
 
 
-@contextmanager
-def nobody_takes_messages(house: House) -> Iterator[None]:
-    running = [worker for worker in house.workers if worker.alive]
-    for worker in running:
-        os.kill(worker.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for worker in running:
-            os.kill(worker.pid, signal.SIGCONT)
-
-
 def change(house: House, queue: str, damage: Callable[[Message], str | bytes]) -> None:
     """Replace the one message in a queue."""
     (raw,) = house.client.lrange(queue, 0, -1)
@@ -75,7 +60,7 @@ def test_an_id_that_makes_no_name_is_refused_by_its_own_result(client: PlainClie
 
 def test_an_id_that_is_no_text_is_set_aside(client: PlainClient, house: House) -> None:
     before = house.client.llen("flywheel:unreadable")
-    with nobody_takes_messages(house):
+    with house.standing_still():
         client.send(asked())
         change(house, "classify", lambda sent: json.dumps({**sent, "headers": {**sent["headers"], "id": "\ud83d"}}))
 
@@ -105,7 +90,7 @@ def test_arguments_that_are_no_query_are_refused(client: PlainClient, arguments:
 def test_arguments_that_nest_too_deep_are_refused(client: PlainClient, house: House, depth: int) -> None:
     deep = "[" * depth + "]" * depth
     body = f'[[{{"question": "x", "config": {{"a": {deep}}}}}], {{}}, {{}}]'.encode()
-    with nobody_takes_messages(house):
+    with house.standing_still():
         result = client.send(asked())
         change(house, "classify", lambda sent: json.dumps({**sent, "body": base64.b64encode(body).decode()}))
 
@@ -204,7 +189,7 @@ def test_a_time_that_cannot_be_kept_is_refused(client: PlainClient, query: dict[
 
 def test_a_message_that_has_expired_is_not_answered(client: PlainClient, house: House) -> None:
     question = asked()
-    with nobody_takes_messages(house):
+    with house.standing_still():
         result = client.send(question, expires=0.2)
         time.sleep(0.3)
 
@@ -237,7 +222,7 @@ def test_a_compressed_query_is_read(client: PlainClient, method: str) -> None:
 )
 def test_a_small_message_does_not_grow_to_a_large_one(client: PlainClient, house: House, bomb: bytes) -> None:
     method = "bzip2" if bomb.startswith(b"BZ") else "zlib"
-    with nobody_takes_messages(house):
+    with house.standing_still():
         result = client.send(asked(), compression=method)
         change(house, "classify", lambda sent: json.dumps({**sent, "body": base64.b64encode(bomb).decode()}))
 
@@ -277,6 +262,12 @@ def test_headers_of_the_user_and_an_ignored_result_change_nothing(client: PlainC
     wait_for(lambda: client.record(result.id).get("state") == State.SUCCEEDED, within=20)
 
 
+def test_a_client_whose_message_wants_a_result_gets_the_answer(client: PlainClient) -> None:
+    result = client.send(asked(), ignore_result=False)  # as each message of Celery 5.4 says
+
+    assert result.get(timeout=20)["text"]
+
+
 # Messages that nobody can read
 
 
@@ -309,7 +300,7 @@ DAMAGES = [_cut_body, _no_base64, _broken_json, _other_coding, _no_delivery_info
 async def test_an_accepted_query_whose_message_is_damaged_is_answered(
     producer: AsyncProducer, house: House, damage: Callable[[Message], str]
 ) -> None:
-    with nobody_takes_messages(house):
+    with house.standing_still():
         query_id = (await producer.submit(asked())).query_id
         change(house, "classify", damage)
 
@@ -318,7 +309,7 @@ async def test_an_accepted_query_whose_message_is_damaged_is_answered(
 
 async def test_an_accepted_query_whose_message_names_nobody_is_answered(producer: AsyncProducer, house: House) -> None:
     """Its worker cannot tell whose it is; the reconciliation finds after some time that nothing moves the query."""
-    with nobody_takes_messages(house):
+    with house.standing_still():
         query_id = (await producer.submit(asked())).query_id
         change(house, "classify", lambda sent: json.dumps(sent)[:300])
 
@@ -331,7 +322,7 @@ async def test_a_damaged_message_of_one_part_costs_no_part(producer: AsyncProduc
     query_id = (await producer.submit(f"{question} {uuid.uuid4().hex}")).query_id
     await asyncio.to_thread(wait_for, lambda: house.client.hget(f"flywheel:query:{query_id}", "parts"), within=20)
     await asyncio.to_thread(wait_for, lambda: house.client.zcard("flywheel:parked:technical-analysis"), within=20)
-    with nobody_takes_messages(house):
+    with house.standing_still():
         popped: Any = house.client.zpopmin("flywheel:parked:technical-analysis")
         waiting: str = popped[0][0]
         name, tag, queue, message = waiting.split("\n", 3)
@@ -345,7 +336,7 @@ async def test_a_damaged_message_of_one_part_costs_no_part(producer: AsyncProduc
 
 
 async def test_a_query_whose_messages_are_damaged_every_time_ends(producer: AsyncProducer, house: House) -> None:
-    with nobody_takes_messages(house):
+    with house.standing_still():
         query_id = (await producer.submit(asked())).query_id
         record = f"flywheel:query:{query_id}"
         house.client.hset(record, "rebuilt|", 2)
@@ -361,7 +352,7 @@ async def test_a_stray_damaged_message_does_not_touch_a_query_that_is_well(
 ) -> None:
     house.behave(TECHNICAL, latency=1.5)
     question = asked()
-    with nobody_takes_messages(house):
+    with house.standing_still():
         query_id = (await producer.submit(question)).query_id
         (raw,) = house.client.lrange("classify", 0, -1)
         stray = json.loads(raw)
@@ -377,7 +368,7 @@ async def test_a_stray_damaged_message_does_not_touch_a_query_that_is_well(
 async def test_a_plain_clients_query_whose_message_is_damaged_fails(
     client: PlainClient, producer: AsyncProducer, house: House, damage: Callable[[Message], str]
 ) -> None:
-    with nobody_takes_messages(house):
+    with house.standing_still():
         result = client.send(asked())
         change(house, "classify", damage)
 

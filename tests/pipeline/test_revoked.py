@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -25,7 +23,7 @@ def client(house: House) -> PlainClient:
 
 
 async def until(producer: AsyncProducer, query_id: str, condition: Callable[[State], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not condition((await producer.status(query_id)).state):
             await asyncio.sleep(0.02)
 
@@ -42,14 +40,14 @@ async def test_a_query_that_runs_is_cut_and_whoever_waits_hears(
     question = asked()
     sent = client.send(question)
     query_id = str(sent.id)
-    wait_for(lambda: house.calls(question) == 1, within=15, what="its flow runs")
+    wait_for(lambda: house.calls(question) == 1, what="its flow runs")
     replies = client.app.control.revoke(query_id, terminate=terminate, reply=True, timeout=5)
 
     assert [reply["ok"] for told in replies for reply in told.values()] == [f"tasks {query_id} cancelled"]
     with pytest.raises(QueryCancelled, match="its task was revoked"):
-        await producer.wait(query_id, 5)
+        await producer.wait(query_id, 30)
     with pytest.raises(Exception, match="its task was revoked"):
-        await asyncio.to_thread(sent.get, timeout=5)
+        await asyncio.to_thread(sent.get, timeout=30)
     assert house.calls(question) == 1
 
 
@@ -58,7 +56,7 @@ async def test_a_time_limit_of_celery_ends_no_query(producer: AsyncProducer, hou
     client.app.control.time_limit("flywheel.answer", soft=0.3, hard=0.5, reply=True, timeout=5)
     try:
         question = asked()
-        assert (await producer.ask(question, wait=10)).text
+        assert (await producer.ask(question, wait=30)).text
     finally:
         client.app.control.time_limit("flywheel.answer", soft=None, hard=None, reply=True, timeout=5)
     assert house.calls(question) == 1
@@ -72,7 +70,7 @@ async def test_a_turn_that_is_revoked_lets_the_next_one_go_on(
     await until(producer, first.query_id, running)
     client.app.control.terminate(first.query_id, signal="SIGKILL")
 
-    assert (await producer.wait(second.query_id, 10)).text
+    assert (await producer.wait(second.query_id, 30)).text
     assert (await producer.status(first.query_id)).state == State.CANCELLED
 
 
@@ -86,7 +84,7 @@ async def test_those_who_asked_the_same_keep_their_answer(
     follower = await producer.submit(question)
     client.app.control.revoke(leader.query_id, terminate=True)
 
-    assert (await producer.wait(follower.query_id, 10)).text
+    assert (await producer.wait(follower.query_id, 30)).text
     assert house.calls(question) == 1
 
 
@@ -111,27 +109,23 @@ async def test_a_part_that_is_revoked_ends_its_query(
     question = asked("Why is our python database slow, and what does the contract clause say about it?")
     submission = await producer.submit(question)
     await until(producer, submission.query_id, running)
-    wait_for(lambda: len(house.sent(question)) == 2, within=10, what="both parts run")
+    wait_for(lambda: len(house.sent(question)) == 2, what="both parts run")
     client.app.control.revoke(f"{submission.query_id}-document-qa", terminate=True)
 
     with pytest.raises(QueryCancelled, match="its task was revoked"):
-        await producer.wait(submission.query_id, 5)
+        await producer.wait(submission.query_id, 30)
 
 
 async def test_what_no_worker_has_seen_is_dropped_and_leaves_nothing_open(house: House, client: PlainClient) -> None:
     question = asked()
-    worker = house.workers[0]
-    os.kill(worker.pid, signal.SIGSTOP)
-    try:
+    with house.standing_still():
         sent = client.send(question)
         client.app.control.revoke(sent.id)
-        wait_for(lambda: house.client.llen("classify") == 1, within=5, what="its message is there")
-    finally:
-        os.kill(worker.pid, signal.SIGCONT)
+        wait_for(lambda: house.client.llen("classify") == 1, what="its message is there")
 
     with pytest.raises((TaskRevokedError, QueryCancelled)):
-        await asyncio.to_thread(sent.get, timeout=10)
-    wait_for(lambda: not house.client.llen("classify"), within=5, what="its message is gone")
+        await asyncio.to_thread(sent.get, timeout=30)
+    wait_for(lambda: not house.client.llen("classify"), what="its message is gone")
     assert client.record(str(sent.id)).get("state", "cancelled") == "cancelled"
     assert house.calls(question) == 0
 

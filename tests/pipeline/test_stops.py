@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,15 +16,19 @@ from processes import wait_for
 from agentic_flywheel.broker import wire
 from agentic_flywheel.errors import (
     AlreadyDecided,
+    DecisionNotTaken,
     EarlierTurnAsks,
     FlowProtocolError,
     InputRequired,
+    InvalidDecision,
     InvalidQuery,
     NothingToDecide,
     QueryCancelled,
+    StoppedRunGone,
     UnknownQuery,
 )
 from agentic_flywheel.models import EventKind, Record, State
+from agentic_flywheel.stops import Decision
 from agentic_flywheel.uploads import Upload
 from pipeline.house import APPROVAL, APPROVAL_PLAIN, BRIEF, House
 from producer import AsyncProducer
@@ -76,6 +81,28 @@ async def test_a_flow_that_stops_goes_on_under_the_same_id_in_the_same_chat(
     }
     assert (await producer.status(waits.query_id)).state is State.SUCCEEDED
     assert await producer.waiting() == []
+
+
+@pytest.mark.parametrize(("decision", "used"), [("proceed", ["running", "finished"]), ("reject", [])])
+async def test_an_agent_asks_before_it_uses_a_tool_and_does_what_was_decided(
+    producer: AsyncProducer, house: House, decision: Decision, used: list[str]
+) -> None:
+    house.build(APPROVAL, style="careful")
+
+    waits = await stopped(producer, fresh("How much is 6*7?"))
+    with pytest.raises(InvalidDecision, match="feedback: the flow 'approval' takes no message here"):
+        await producer.resume(waits.query_id, decision, feedback="be careful")
+    number = await producer.resume(waits.query_id, decision)
+    answer = await producer.wait(waits.query_id, timeout=20)
+    events = [each async for each in producer.stream(waits.query_id)]
+
+    (stop,) = waits.stops
+    assert stop.text.startswith("\nAttempting to use tool:")
+    assert (stop.node, stop.title, stop.feedback, number) == ("agentAgentflow_0", "Agent 0", False, 1)
+    assert [each.name for each in answer.tools] == (["calculator"] if used else [])
+    decided = next(at for at, each in enumerate(events) if each.kind is EventKind.DECIDED)
+    assert [each.data["status"] for each in events[decided:] if each.kind is EventKind.TOOL] == used
+    assert house.latest(1)[0]["humanInput"] == {"type": decision, "startNodeId": "agentAgentflow_0"}
 
 
 async def test_neither_what_is_asked_nor_what_follows_is_given_to_another(
@@ -136,7 +163,7 @@ async def test_a_flow_may_stop_any_number_of_times(producer: AsyncProducer, hous
         assert asked.value.stop == number
         # The decision at an earlier stop, repeated by whoever lost its reply, is no decision at a later one.
         await producer.resume(query_id, "proceed", stop=1)
-        with pytest.raises(InvalidQuery, match=rf"more than one decision; name the one that is meant: {number} \(app"):
+        with pytest.raises(InvalidQuery, match=rf"more than once; name the stop that you decide: {number} \(app"):
             await producer.resume(query_id, "proceed")
         assert [stop.number for stop in (await producer.status(query_id)).stops] == [number]
         await producer.resume(query_id, "proceed" if number == 2 else "reject", stop=number)
@@ -204,7 +231,7 @@ async def test_it_has_no_place_in_any_limit_while_it_waits(producer: AsyncProduc
     assert house.client.exists(wire.underway_key("ann"), wire.open_in_key("approval")) == 0
     assert house.client.zcard(wire.running_key("approval")) == 0
     assert house.client.keys(wire.lease_key("*")) == []
-    wait_for(lambda: house.client.hlen(wire.UNACKED) == 0, within=5, what="acknowledgements")
+    wait_for(lambda: house.client.hlen(wire.UNACKED) == 0, what="acknowledgements")
     await ann.cancel(everything=True)
 
 
@@ -216,12 +243,29 @@ async def test_a_query_that_is_cancelled_while_it_waits_is_stopped_in_flowise(
     await producer.cancel(waits.query_id)
 
     with pytest.raises(QueryCancelled):
-        await producer.wait(waits.query_id, timeout=5)
+        await producer.wait(waits.query_id, timeout=30)
     with pytest.raises(NothingToDecide, match="cancelled"):
         await producer.resume(waits.query_id, "proceed")
     assert await producer.waiting() == []
-    wait_for(lambda: house.aborted(waits.query.question), within=10, what="an abort of the chat")
-    wait_for(lambda: house.run_in(APPROVAL, waits.stops[0].chat_id)["state"] == "TERMINATED", within=10, what="its end")
+    wait_for(lambda: house.aborted(waits.query.question), what="an abort of the chat")
+    wait_for(lambda: house.run_in(APPROVAL, waits.stops[0].chat_id)["state"] == "TERMINATED", what="its end")
+
+
+async def test_a_run_whose_server_is_away_when_its_query_ends_is_ended_once_it_is_back(
+    producer: AsyncProducer, house: House
+) -> None:
+    waits = await stopped(producer, fresh("Delete the database?"))
+    house.sandbox.send(signal.SIGSTOP)
+    try:
+        await producer.cancel(waits.query_id)
+        await asyncio.to_thread(wait_for, lambda: house.client.exists(wire.LEFT_RUNS), what="a run that is left")
+        await asyncio.sleep(5)  # longer than a server has to take note of an end
+    finally:
+        house.sandbox.send(signal.SIGCONT)
+
+    chat = waits.stops[0].chat_id
+    await asyncio.to_thread(wait_for, lambda: house.run_in(APPROVAL, chat)["state"] == "TERMINATED", what="its end")
+    await asyncio.to_thread(wait_for, lambda: not house.client.exists(wire.LEFT_RUNS), what="nothing to be left")
 
 
 async def test_in_a_fan_out_the_synthesis_waits_for_the_part(producer: AsyncProducer, house: House) -> None:
@@ -236,6 +280,8 @@ async def test_in_a_fan_out_the_synthesis_waits_for_the_part(producer: AsyncProd
     answer = await producer.wait(submission.query_id, timeout=20)
 
     assert asked.value.flow == "creative-orientation"
+    # Another part may ask meanwhile.
+    assert "--proceed --stop 1`" in asked.value.describe().recovery_suggestions[0]
     assert record.route is not None
     assert record.route.decision == "fan_out"
     assert record.stops[0].part == "creative-orientation"
@@ -277,10 +323,10 @@ async def test_nobody_is_asked_for_the_renewal_of_a_kept_answer(producer: AsyncP
     house.build(BRIEF, style="approval")
 
     second = await producer.ask(question, flow="brief", wait=20)
-    wait_for(lambda: house.calls(question) == 2, within=10, what="the renewal")
+    wait_for(lambda: house.calls(question) == 2, what="the renewal")
 
     assert (second.text, second.stale) == (first.text, True)
-    wait_for(lambda: house.client.zcard(wire.running_key("brief")) == 0, within=10, what="the end of the renewal")
+    wait_for(lambda: house.client.zcard(wire.running_key("brief")) == 0, what="the end of the renewal")
     assert await producer.waiting() == []
     assert (await producer.ask(question, flow="brief", wait=20)).text == first.text
 
@@ -314,7 +360,7 @@ async def test_the_flow_that_asked_is_told_although_the_registry_has_another_id_
 ) -> None:
     waits = await stopped(producer, fresh("Delete the database?"))
     before = house.registry.read_text()
-    house.registry.write_text(before.replace(APPROVAL, BRIEF))
+    house.change_registry(before.replace(APPROVAL, BRIEF))
     try:
         async with asyncio.timeout(20):
             question = fresh("Are you new?")
@@ -325,7 +371,52 @@ async def test_the_flow_that_asked_is_told_although_the_registry_has_another_id_
         await producer.resume(waits.query_id, "proceed")
         answer = await producer.wait(waits.query_id, timeout=20)
     finally:
-        house.registry.write_text(before)
+        house.change_registry(before)
 
     assert answer.text == "approved"
     assert [each["flow"] for each in house.latest(5) if "humanInput" in each] == [APPROVAL]
+
+
+async def until_served(producer: AsyncProducer, served: bool) -> None:
+    """Wait until the workers have said that they have the flows that ask, or that they have not."""
+    async with asyncio.timeout(20):
+        while any(stop.served is not served for record in await producer.waiting() for stop in record.stops):
+            await asyncio.sleep(0.1)
+
+
+async def test_a_decision_is_refused_while_no_worker_has_the_flow_and_taken_when_one_has_it_again(
+    producer: AsyncProducer, house: House
+) -> None:
+    waits, given_up = [await stopped(producer, fresh("Delete the database?"), "approval-plain") for _ in range(2)]
+    before = house.registry.read_text()
+    house.change_registry(before.replace("\n  approval-plain:\n", "\n  removed:\n").replace(APPROVAL_PLAIN, BRIEF))
+    try:
+        await until_served(producer, served=False)
+        with pytest.raises(DecisionNotTaken, match="has the flow 'approval-plain' any more"):
+            await producer.resume(waits.query_id, "proceed")
+        assert (await producer.status(waits.query_id)).state is State.INPUT_REQUIRED
+        # Its run is known although the registry has nothing of its flow any more.
+        await producer.cancel(given_up.query_id)
+        wait_for(
+            lambda: house.run_in(APPROVAL_PLAIN, given_up.stops[0].chat_id)["state"] == "TERMINATED",
+            what="its end",
+        )
+    finally:
+        house.change_registry(before)
+    await until_served(producer, served=True)
+
+    await producer.resume(waits.query_id, "proceed")
+
+    assert (await producer.wait(waits.query_id, timeout=20)).text == "approved"
+
+
+async def test_a_decision_for_a_run_that_its_server_does_not_know_ends_with_an_error_that_says_so(
+    producer: AsyncProducer, house: House
+) -> None:
+    waits = await stopped(producer, fresh("Delete the database?"))
+    house.delete_session(APPROVAL, waits.stops[0].chat_id)
+
+    await producer.resume(waits.query_id, "proceed")
+
+    with pytest.raises(StoppedRunGone, match="its server knows no run that asked"):
+        await producer.wait(waits.query_id, timeout=20)

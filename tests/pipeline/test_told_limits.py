@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from agentic_flywheel.models import EventKind, WaitReason
-from pipeline.house import House
+from pipeline.house import House, at_work
 from producer import AsyncProducer
 
 REGISTRY = """
@@ -26,12 +26,9 @@ operational_flows:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house = House(tmp_path_factory.mktemp("told"), registry=REGISTRY.format(url="http://127.0.0.1:1"))
-    house.registry.write_text(REGISTRY.format(url=house.flowise_url))
-    try:
-        house.worker()
+    house.change_registry(REGISTRY.format(url=house.flowise_url))
+    with at_work(house):
         yield house
-    finally:
-        house.stop()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.control import pause, resume
 from agentic_flywheel.broker.large_files import LargeFiles
 from agentic_flywheel.errors import (
-    FlowRefused,
+    FilesRefused,
     FlywheelError,
     InvalidQuery,
     InvalidSetting,
@@ -33,15 +33,21 @@ from agentic_flywheel.errors import (
     UploadsFull,
 )
 from agentic_flywheel.figures.health import read_health
-from agentic_flywheel.models import Query, State
+from agentic_flywheel.given import WITHOUT_WORDS
+from agentic_flywheel.models import Query, State, read_query
 from agentic_flywheel.uploads import Upload
 from pipeline.house import House
 from producer import AsyncProducer, Producer, Submission
+from producer.cli import options
 from producer.cli.exits import Exit
 from producer.cli.failures import exit_of
 from producer.replay import Replay
+from producer.replay.reads import Problem, item_of
 
 SEEING, READING = (f"00000000-0000-4000-8000-00000000000{n}" for n in "cd")
+
+#: A flow of whose files no other test asks.
+PROSE = "00000000-0000-4000-8000-000000000007"
 
 
 @pytest.fixture
@@ -111,7 +117,7 @@ async def test_bytes_are_in_no_message_record_event_and_trace(
     try:
         submission = await producer.submit(question(), flow="reading", uploads=[note])
         reason = ("HGET", wire.record_key(submission.query_id), "reason")
-        await asyncio.to_thread(wait_for, lambda: raw(house, *reason) == "paused", within=10, what="pause")
+        await asyncio.to_thread(wait_for, lambda: raw(house, *reason) == "paused", what="pause")
         holding = [key for key in map(str, house.client.keys("*")) if "SGVsaW90cm9wZ" in dumped(house, key)]
         named = [key for key in map(str, house.client.keys("*")) if "Heliotrope" in dumped(house, key)]
     finally:
@@ -274,6 +280,33 @@ async def test_what_is_refused_leaves_no_file_behind(house: House, image: Path) 
     assert blobs_of(house) == []
 
 
+@pytest.mark.parametrize("where", ["folder", "broker"])
+@pytest.mark.parametrize("fault", ["changed", "gone", "given up"])
+async def test_a_file_that_fails_leaves_nothing_of_itself_nor_of_those_before_it(
+    house: House, image: Path, tmp_path: Path, where: str, fault: str
+) -> None:
+    other = tmp_path / "other.png"
+    other.write_bytes(os.urandom(2_000_000))
+    uploads, before = [Upload.of(image), Upload.of(other)], large_files_of(house)
+    if fault == "changed":
+        other.write_bytes(os.urandom(2_000_000))
+    elif fault == "gone":
+        other.unlink()
+    large = {"upload_bytes": 1_000_000, "uploads_url": f"file://{house.folder}/large"} if where == "folder" else {}
+    async with AsyncProducer(house.settings.model_copy(update=large)) as producer:
+        submission = asyncio.ensure_future(producer.submit(question(), flow="seeing", uploads=uploads))
+        if fault == "given up":
+            while not any("~" in kept for kept in blobs_of(house)):
+                await asyncio.sleep(0)
+            submission.cancel()
+        with pytest.raises(asyncio.CancelledError if fault == "given up" else InvalidQuery):
+            await submission
+        await asyncio.sleep(0.1)
+
+    assert blobs_of(house) == []
+    await asyncio.to_thread(wait_for, lambda: large_files_of(house) == before, within=20, what="its deletion")
+
+
 async def test_files_have_a_bounded_room(house: House, image: Path, tmp_path: Path) -> None:
     narrow = house.settings.model_copy(update={"uploads_bytes": 1_000_000})
     other = tmp_path / "other.png"
@@ -313,11 +346,49 @@ async def test_an_unfit_file_is_refused_before_it_is_queued(
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd.png", "ftp://x/a.png", "https://x/a", "/etc/passwd", "https://x/a b.png"]
+    ("given", "name", "why"),
+    [
+        ("file:///etc/passwd.png", "uploads.1.url", "a file is given by its path"),
+        ("ftp://x/a.png", "uploads.1.url", "begins with http:// or https://"),
+        ("/etc/passwd", "uploads.1.url", "a file is given by its path"),
+        ("", "uploads.1.url", "no address of an image"),
+        ("https://x/a b.png", "uploads.1.url", "no white space"),
+        ("https://x/a", "uploads.1.name", "flows take files that end in"),
+        (b"a,b", "uploads.1", "bytes are given as Upload.of"),
+        (Path("nowhere.png"), "uploads.1", "nowhere.png cannot be read"),
+    ],
 )
-async def test_a_text_is_an_address_of_an_image_or_refused(producer: AsyncProducer, url: str) -> None:
-    with pytest.raises(InvalidQuery):
-        await producer.submit(question(), flow="seeing", uploads=[url])
+def test_a_text_is_an_address_of_an_image_or_refused(given: Any, name: str, why: str) -> None:
+    with pytest.raises(InvalidQuery) as refused:
+        read_query({"question": "What is in it?", "uploads": ["HTTPS://x/a.png", given]})
+
+    assert refused.value.field_name == name
+    assert why in refused.value.reason
+
+
+def test_a_file_of_a_name_that_flows_take_none_of_is_refused_where_it_is_made() -> None:
+    with pytest.raises(InvalidQuery, match=r"uploads\.name: it should be a file's name, without a folder"):
+        Upload.of(b"a,b", name="../figures.csv")
+    with pytest.raises(InvalidQuery, match="a file is given as a `Path`, or as bytes with a name"):
+        Upload.of("figures.csv")  # type: ignore[arg-type]
+    problem = item_of(1, {"question": "Whose?", "uploads": ["a.txt"]})
+    assert isinstance(problem, Problem)
+    assert problem.reason.startswith("uploads.0.url: it is no address of an image")
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("HTTPS://x/a.png", "HTTPS://x/a.png"),
+        ("ftp://x/a.png", "ftp://x/a.png"),
+        ("data:text/plain,a", "data:text/plain,a"),
+        ("", ""),
+        ("a:b.txt", Path("a:b.txt")),
+        ("./x.txt", Path("x.txt")),
+    ],
+)
+def test_an_address_of_any_kind_is_not_looked_for_as_a_file(given: str, read: str | Path) -> None:
+    assert options.upload_given(given) == read
 
 
 async def test_a_file_that_is_not_there_is_refused(producer: AsyncProducer, tmp_path: Path) -> None:
@@ -353,6 +424,15 @@ def test_a_text_in_any_script_takes_no_more_room_than_its_utf8() -> None:
     assert sent.length < len(text.encode()) + 200
 
 
+async def test_a_question_may_be_left_out_where_files_speak_for_it(producer: AsyncProducer) -> None:
+    submission = await producer.submit(flow="seeing", uploads=[Upload.of(os.urandom(9), "spoken.webm")])
+    await producer.wait(submission.query_id, 20)
+
+    assert (await producer.status(submission.query_id)).query.question == WITHOUT_WORDS
+    with pytest.raises(InvalidQuery, match="question"):
+        await producer.submit(flow="seeing")
+
+
 async def test_what_a_flow_makes_no_use_of_is_refused_before_it_is_called(
     producer: AsyncProducer, house: House, image: Path, tmp_path: Path
 ) -> None:
@@ -367,15 +447,28 @@ async def test_what_a_flow_makes_no_use_of_is_refused_before_it_is_called(
     no_files = await failure_of(producer, asked, flow="seeing", uploads=[Upload.of(b"x", "a.csv")])
     wrong_file = await failure_of(producer, asked, flow="reading", uploads=[Upload.of(b"{}", "a.json")])
 
-    assert [type(each) for each in (no_image, too_large, no_speech)] == [FlowRefused] * 3
+    assert [type(each) for each in (no_image, too_large, no_speech)] == [FilesRefused] * 3
     assert "no images" in no_image.message
     assert "images of 5,242,880" in too_large.message
     assert "audio/mpeg" in no_speech.message
-    assert isinstance(no_files, FlowRefused)
+    assert isinstance(no_files, FilesRefused)
     assert "File upload is not enabled" in no_files.message
     assert "not allowed" in wrong_file.message
     assert house.calls(asked) == 0
     assert blobs_of(house) == []
+
+
+async def test_what_a_flows_owner_has_allowed_since_is_taken_at_once(
+    producer: AsyncProducer, house: House, image: Path
+) -> None:
+    house.build(PROSE, style="chat")
+    refused = await failure_of(producer, question(), flow="prose", uploads=[image])
+    house.build(PROSE, style="chat", images=True)
+
+    answer = await producer.ask(question(), flow="prose", uploads=[image], wait=20)
+
+    assert isinstance(refused, FilesRefused)
+    assert answer.text
 
 
 async def test_a_query_that_is_asked_again_without_its_file_says_that_it_is_gone(
@@ -525,7 +618,7 @@ async def test_a_file_that_was_changed_where_it_is_kept_is_not_answered(
         finally:
             await resume(producer.batch, flow="seeing")
         with pytest.raises(UploadLost, match=r"kitten\.png"):
-            await producer.wait(submission.query_id, 15)
+            await producer.wait(submission.query_id, 30)
         kept = blobs_of(house)
         # What is asked anew, with the file, has an answer of the file that was given.
         await producer.ask(asked, flow="seeing", uploads=[image], wait=20)
@@ -594,4 +687,4 @@ async def test_a_replay_says_which_files_are_gone_and_asks_the_rest(
     assert outcomes[1].error_type == "UploadLost"
     assert "kitten.png" in (outcomes[1].error or "")
     assert outcomes[2].state is State.SUCCEEDED
-    assert outcomes[3].error_type == "FlowRefused"
+    assert outcomes[3].error_type == "FormRefused"

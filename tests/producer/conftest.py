@@ -6,18 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 from faults.proxy import Proxy
-from pipeline.house import House
+from pipeline.house import House, at_work
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     # On disk: its broker is killed and comes back.
-    house = House(tmp_path_factory.mktemp("house"), aof=True)
-    try:
-        house.worker()
+    with at_work(House(tmp_path_factory.mktemp("house"), aof=True)) as house:
         yield house
-    finally:
-        house.stop()
 
 
 @pytest.fixture

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import pytest
 from pydantic import ValidationError
 
+from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import FormScalar, fault_of
 from agentic_flywheel.models import Priority, Query
 from agentic_flywheel.uploads import Upload
@@ -68,3 +70,32 @@ def test_a_refused_name_is_told_in_words_and_not_by_a_pattern(field: str, value:
     assert name == field
     assert said in why
     assert "pattern" not in why
+
+
+WRONG: tuple[Any, ...] = (
+    "",
+    5,
+    -1,
+    1.5,
+    True,
+    "\x00",
+    "x y",
+    "q" * 40_000,
+    [],
+    [5],
+    {},
+    {"a": set},
+    {"": 1},
+    "2026",
+    object(),
+)
+
+
+@pytest.mark.parametrize("field", sorted(Query.model_fields))
+def test_no_refusal_speaks_of_python(field: str) -> None:
+    for value in WRONG:
+        try:
+            Query.model_validate({"question": "q", field: value})
+        except (ValidationError, InvalidQuery) as refused:
+            why = refused.reason if isinstance(refused, InvalidQuery) else fault_of(refused)[1]
+            assert not re.search(r"\b(?:Input|String|Field|dictionary|tuple|boolean|integer|instance)\b", why), why

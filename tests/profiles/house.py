@@ -89,7 +89,7 @@ class ProfileHouse(House):
 
     def received(self, question: str) -> list[dict[str, Any]]:
         """Return the bodies that reached Flowise with this question, whatever stood in front of it."""
-        with urllib.request.urlopen(f"{self.flowise_url}/sandbox/calls", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.flowise_url}/sandbox/calls", timeout=30) as response:
             recent: list[dict[str, Any]] = json.load(response)["recent"]
         return [body for body in recent if str(body.get("question", "")).endswith(question)]
 

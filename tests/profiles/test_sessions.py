@@ -110,7 +110,7 @@ async def test_a_session_outlives_its_queries_and_still_has_its_context(house: P
     brief = house.settings.model_copy(update={"result_ttl": timedelta(seconds=1)})
     async with AsyncProducer(brief, owner="alice") as alice:
         asked = await alice.ask(first, flow="documents", session_id=conversation, wait=20)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await alice.records([asked.query_id]))[0] is not None:
                 await asyncio.sleep(0.1)
         with pytest.raises(UnknownQuery):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
+import uvloop
 from bad_broker import refuses, says, serving
 from processes import Valkey
 from redis._parsers.base import BaseParser
@@ -25,28 +26,11 @@ from agentic_flywheel.broker.refusals import REFUSALS, UNKNOWN, Refusal, refusal
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, InvalidQuery
 
 
-class WithoutParser:
-    """A connection of a redis-py that has no such parser."""
-
-    def __init__(self, connection: AbstractConnection) -> None:
-        self.read_response = connection.read_response
-
-
-class WithoutStream:
-    """A connection of a redis-py that has no such stream."""
-
-    def __init__(self, connection: AbstractConnection) -> None:
-        self.send_packed_command = connection.send_packed_command
-
-
-@pytest.fixture(params=["as it is", "no parser", "no stream"])
+@pytest.fixture(params=["as it is", "no stream"])
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "no parser":
-        read = exchange._reply_reader
-        monkeypatch.setattr(exchange, "_reply_reader", lambda connection: read(WithoutParser(connection)))  # type: ignore[arg-type]
+    """Replies are read in both ways; "no stream" is a redis-py that has none."""
     if request.param == "no stream":
-        write = exchange.write
-        monkeypatch.setattr(exchange, "write", lambda connection, packed: write(WithoutStream(connection), packed))  # type: ignore[arg-type]
+        monkeypatch.setattr(exchange, "line_over", exchange._TaskLine)
 
 
 @pytest.mark.usefixtures("reader")
@@ -67,10 +51,8 @@ async def test_each_caller_gets_its_reply_and_a_refusal_is_that_callers_alone(
 
 async def until_ended(batch: Batch) -> None:
     """Wait until this process knows that its idle connection was closed."""
-    connection = batch._connection
-    assert connection is not None
-    async with asyncio.timeout(10):
-        while not await exchange.has_ended(connection):
+    async with asyncio.timeout(30):
+        while batch._connection.line is not None:
             await asyncio.sleep(0.01)
 
 
@@ -94,7 +76,6 @@ async def test_a_value_that_is_not_utf_8_costs_its_own_call_alone(batch: Batch, 
     assert await batch.call("LINDEX", "among", 1) == "well"  # over the same connection, in its order
 
 
-@pytest.mark.usefixtures("reader")
 async def test_a_connection_that_was_closed_while_it_was_idle_costs_no_call(batch: Batch, redis_client: Redis) -> None:
     assert await batch.call("SET", "a", "1") == "OK"
     mine = await batch.call("CLIENT", "ID")
@@ -110,8 +91,8 @@ async def test_a_connection_that_a_proxy_has_reset_costs_no_call() -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
-        while await reader.read(1000):
-            writer.write(b"+OK\r\n")
+        while received := await reader.read(1000):
+            writer.write(b"+OK\r\n" * received.count(b"*"))  # one for each command, of which several may come at once
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -126,6 +107,74 @@ async def test_a_connection_that_a_proxy_has_reset_costs_no_call() -> None:
     assert len(connections) == 2
     await batch.close()
     server.close()
+
+
+@pytest.mark.usefixtures("reader")
+async def test_a_reply_that_does_not_come_in_time_is_missed_and_the_next_call_is_answered() -> None:
+    heard = list[bytes]()
+
+    def answer(command: list[bytes]) -> bytes | None:
+        heard.append(command[0])
+        return None if heard.count(b"PING") == 1 and command[0] == b"PING" else usual(command)
+
+    usual = says(b"+PONG\r\n", at_once=False)
+    async with serving(answer) as url:
+        batch = Batch(connect(url, timeout=timedelta(seconds=0.3)))
+        with pytest.raises(BrokerUnavailable):
+            await batch.call("PING")
+        assert await batch.call("PING") == "PONG"
+        await asyncio.sleep(0.4)  # longer than a reply may take: nothing is overdue while nothing is asked
+        assert await batch.call("PING") == "PONG"
+        await batch.close()
+
+    assert heard.count(b"HELLO") == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (b"-ERR max number of clients reached\r\n", BrokerUnavailable),
+        (b"?what is this\r\n", BrokerRefused),
+        (b"+PONG\r\n+PONG\r\n", None),
+        (b">2\r\n+news\r\n+of others\r\n+PONG\r\n", None),
+    ],
+    ids=["a refused connection", "no reply at all", "one reply too many", "news before it"],
+)
+async def test_what_comes_beside_replies_is_told_from_them(reply: bytes, code: type[Exception] | None) -> None:
+    async with serving(says(reply, at_once=False)) as url:
+        batch = Batch(connect(url))
+        for _ in range(3):
+            if code is None:
+                assert await batch.call("PING") == "PONG"
+            else:
+                with pytest.raises(code):
+                    await batch.call("PING")
+        await batch.close()
+
+
+async def test_a_batch_that_nobody_holds_closes_its_connection(broker_url: str, redis_client: Redis) -> None:
+    batch = Batch(connect(broker_url))
+    mine = await batch.call("CLIENT", "ID")
+    del batch
+    gc.collect()
+
+    async with asyncio.timeout(30):
+        while any(int(each["id"]) == mine for each in await redis_client.client_list()):
+            await asyncio.sleep(0.01)
+
+
+async def test_closing_waits_for_replies_and_fails_what_cannot_be_sent(broker_url: str) -> None:
+    answered = Batch(connect(broker_url))
+    under_way = asyncio.create_task(answered.call("PING"))
+    await asyncio.sleep(0)
+    away = Batch(connect("redis://127.0.0.1:1"), patience=timedelta(seconds=60))
+    waiting = asyncio.create_task(away.call("PING"))
+    await asyncio.sleep(0)
+    await asyncio.gather(answered.close(), away.close())
+
+    assert await under_way == "PONG"
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await waiting
 
 
 @pytest.fixture
@@ -189,14 +238,14 @@ async def test_one_attempt_to_connect_serves_all_calls_that_wait(tmp_path: Path)
     client = connect(server.url)
     batch = Batch(client, patience=timedelta(seconds=30))
     tried = 0
-    exchange = batch._exchange
+    connected = batch._connection.open
 
-    async def counted(commands: list[bytes]) -> list[Any]:
+    async def counted(loop: asyncio.AbstractEventLoop) -> None:
         nonlocal tried
         tried += 1
-        return await exchange(commands)
+        await connected(loop)
 
-    batch._exchange = counted  # type: ignore[method-assign]
+    batch._connection.open = counted  # type: ignore[method-assign]
     calls = [asyncio.create_task(batch.call("INCR", "n")) for _ in range(300)]
     await asyncio.sleep(1.5)
     impatient = await asyncio.gather(batch.call("PING", patience=0), return_exceptions=True)
@@ -231,3 +280,48 @@ def test_what_is_no_refusal_is_no_answer() -> None:
     too_many = refusal_of(refused_with("ERR max number of clients reached"))
     assert too_many is not None
     assert too_many.code == "MAXCLIENTS"
+
+
+def test_a_connection_that_is_found_closed_while_one_writes_is_lost_and_is_no_fault(
+    valkey: Valkey,
+) -> None:
+    async def lose() -> None:
+        batch = Batch(connect(valkey.url))
+        assert await batch.call("PING") == "PONG"
+        assert batch._connection._connection is not None
+        _close(batch._connection._connection)
+        assert await batch.call("PING") == "PONG"
+        await batch.close()
+
+        async with connect(valkey.url) as client, client.pubsub() as channel:
+            await channel.subscribe("one")
+            assert channel.connection is not None
+            _close(channel.connection)
+            with pytest.raises((RedisConnectionError, OSError)):
+                await channel.connection.send_packed_command(b"PING\r\n", check_health=False)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # which says RuntimeError then
+        runner.run(lose())
+
+
+async def test_a_call_under_way_is_told_where_another_is_made_just_as_their_connection_closes() -> None:
+    async with serving(says(None, at_once=False)) as url:
+        batch = Batch(connect(url, timeout=timedelta(seconds=1)))
+        first = asyncio.create_task(batch.call("PING"))
+        async with asyncio.timeout(30):
+            while not batch._sent:
+                await asyncio.sleep(0.01)
+        second = asyncio.create_task(batch.call("PING"))
+        assert batch._connection._connection is not None
+        _close(batch._connection._connection)  # of which the line is told after the second call was made
+        async with asyncio.timeout(30):
+            found = await asyncio.gather(first, second, return_exceptions=True)
+        await batch.close()
+
+    assert [type(each) for each in found] == [BrokerUnavailable, BrokerUnavailable]
+
+
+def _close(connection: AbstractConnection) -> None:
+    writer = connection._writer
+    assert writer is not None
+    writer.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import wire
@@ -24,15 +25,20 @@ TEXT = 4000
 #: Room for three answers, not for four.
 THREE = 3 * (TEXT + 1700)
 DAY_MS = 86_400_000
+#: For how long records are kept here.
+KEPT = timedelta(hours=2)
 LIST = wire.cached_key(wire.answer_key(FLOW.key, "").removesuffix(":"))
 
 
 def with_room(batch: Batch, *, cache_bytes: int = 0, cache_flow_bytes: int = 0) -> Transitions:
-    return Transitions(batch, Settings(cache_bytes=cache_bytes, cache_flow_bytes=cache_flow_bytes))
+    return Transitions(batch, Settings(cache_bytes=cache_bytes, cache_flow_bytes=cache_flow_bytes, result_ttl=KEPT))
 
 
-async def asked(transitions: Transitions, flow: Flow, name: str) -> str | None:
-    """Ask a question and answer it where the cache does not. Returns the query's id; None where a flow was asked."""
+async def asked(transitions: Transitions, flow: Flow, name: str, size: int = TEXT) -> str | None:
+    """Ask a question and, where the cache does not, answer it with so many bytes.
+
+    Returns the query's id; None where a flow was asked.
+    """
     query, query_id = Query(question=name), new_query_id()
     written, front = query.written(), f"front-{flow.key}-{name}"
     parcel = classify_parcel(query_id, query, written)
@@ -57,9 +63,10 @@ async def asked(transitions: Transitions, flow: Flow, name: str) -> str | None:
     execution = Execution(query_id, "", flow, key_of(flow, name), f"lease-{query_id}")
     begun = await transitions.begin(execution, flow, policy=query.cache, attempts_max=9)
     assert isinstance(begun, BeginRun)
-    answer = Answer(query_id=query_id, text="x" * TEXT, flow=flow.key, domain=flow.domain)
+    answer = Answer(query_id=query_id, text="x" * size, flow=flow.key, domain=flow.domain)
     end = ExecutionEnd(State.SUCCEEDED, answer.model_dump_json(), False, answer.model_dump_json(), DAY_MS, heard="up")
     await transitions.finish(execution.fenced(begun.fence), end, queue=wire.domain_queue(flow.domain))
+    await asyncio.sleep(0.002)  # the broker orders answers by milliseconds
     return None
 
 
@@ -120,6 +127,15 @@ async def test_the_answer_of_a_record_that_has_it_from_the_cache_alone_stays(bat
     assert await kept(batch) == {"e", "f", "g"}
 
 
+async def test_an_answer_that_is_larger_than_its_room_is_not_kept_and_drives_out_no_other(batch: Batch) -> None:
+    for transitions in (with_room(batch, cache_bytes=THREE), with_room(batch, cache_flow_bytes=THREE)):
+        await asked(transitions, FLOW, "a")
+        await asked(transitions, FLOW, "large", size=THREE)
+
+        assert await kept(batch) == {"a"}
+        assert 0 < await counted(batch) <= THREE
+
+
 async def test_a_new_answer_to_the_same_question_counts_once(batch: Batch) -> None:
     transitions = with_room(batch, cache_bytes=THREE)
     await asked(transitions, FLOW, "a")
@@ -166,3 +182,15 @@ async def test_without_a_limit_all_stay_and_the_list_does_not_keep_what_has_expi
     await asked(transitions, FLOW, "last")
 
     assert await batch.call("ZCARD", LIST) == 1
+
+
+async def test_a_question_is_remembered_as_long_as_a_record_and_again_when_it_comes_back(batch: Batch) -> None:
+    """The bound of the cache counts the memo, and cannot find it when the answer goes."""
+    transitions, memo = with_room(batch), wire.front_key(f"front-{FLOW.key}-a")
+    await asked(transitions, FLOW, "a")
+    assert 0 < await batch.call("PTTL", memo) <= KEPT.total_seconds() * 1000
+
+    await batch.call("PEXPIRE", memo, 1000)
+    assert await asked(transitions, FLOW, "a") is not None
+
+    assert 1000 < await batch.call("PTTL", memo) <= KEPT.total_seconds() * 1000

@@ -836,7 +836,7 @@ class Protocol(RuleBasedStateMachine):
                     self.go_to_the_fallback(call, twice=twice, narrower=True)
                 case scripts.BeginRun():
                     self.last_fence[begun.lease] = begun.fence
-                    own = execution.fenced(begun.fence)._replace(lease=begun.lease)
+                    own = execution.fenced(begun.fence, begun.lease)
                     return replace(call, execution=own._replace(cache_key="") if begun.decided else own)
                 case scripts.BeginHit():
                     end = ExecutionEnd(State.SUCCEEDED, answer=begun.answer, cached=True)

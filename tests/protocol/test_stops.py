@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -104,6 +105,22 @@ async def test_a_second_delivery_of_its_message_moves_nothing(
         assert await batch.call("HGETALL", key) == before
 
 
+async def test_an_earlier_copy_that_was_delayed_comes_back_and_moves_nothing(
+    batch: Batch, transitions: Transitions, stops: Stops
+) -> None:
+    execution, parcel = await stopped(transitions, stops)
+    key = wire.record_key(execution.query_id)
+    before = await batch.call("HGETALL", key)
+    # Its giver had lost the reply, and gave it again: that one was taken, and its flow has stopped.
+    await batch.call("ZADD", wire.delayed_key("domain.d"), 1, f"{execution.name}\n{parcel.place}")
+    await batch.call("SADD", wire.DELAYED_QUEUES, "domain.d")
+
+    await Upkeep(batch, SETTINGS, worker="w", traces=False).sweep(Catalog(flows={"f": FLOW}), ["domain.d"])
+
+    assert await batch.call("ZCARD", wire.delayed_key("domain.d")) == 0
+    assert await batch.call("HGETALL", key) == before
+
+
 async def test_it_is_put_aside_once_and_its_lease_is_given_up(
     batch: Batch, transitions: Transitions, stops: Stops
 ) -> None:
@@ -193,6 +210,7 @@ async def test_a_deadline_ends_it_before_the_persons_time_is_over(
     soon = int(await batch.call("HGET", wire.record_key(execution.query_id), "created")) + 1
     await batch.call("HSET", wire.record_key(execution.query_id), "deadline", soon)
     await stops.stop(execution, FLOW, parcel, ASKED, queue="domain.d")
+    await asyncio.sleep(0.002)  # until the deadline, which is in milliseconds
 
     swept = await Upkeep(batch, SETTINGS, worker="w", traces=False).sweep(Catalog(flows={"f": FLOW, "g": OTHER}), [])
 

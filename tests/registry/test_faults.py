@@ -34,6 +34,18 @@ def test_a_key_and_a_login_in_the_servers_address_exclude_each_other(write: Writ
     assert "pw" not in reason
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["domain: *{}", "domain: !{} a", "server: {}", "fallback: {}", "api_key_env: {}", "backend: {}", "? {}\n    : 1"],
+)
+def test_what_is_wrong_is_not_told_back_whole(write: Write, line: str) -> None:
+    reading = read_registry(write(with_line(line.format("N" * 50_000))))
+
+    told = [*reading.faults, *reading.warnings]
+    assert all(len(str(each)) < 1_000 for each in told)
+    assert told or "?" in line
+
+
 def test_a_good_registry_has_no_fault(registry: Path) -> None:
     assert check_registry(registry) == []
     assert read_registry(registry).warnings == ()
@@ -277,6 +289,7 @@ def test_two_active_flows_of_one_key_are_refused(write: Write) -> None:
         ("a: 1\n---\nb: 2\n", 2, "another document"),
         ("a: 1\n\tb: 2\n", 2, "is not YAML"),
         ("a: \x01\n", 1, "is not YAML"),
+        ("%YAML 1.3\n---\na: 1\n", 1, "is not YAML"),
         ("[" * 600, 1, "nested too deeply"),
     ],
 )
@@ -301,7 +314,7 @@ def test_a_file_that_is_not_utf8_is_refused_in_the_line_of_the_odd_byte(tmp_path
     path = tmp_path / "flows.yaml"
     path.write_bytes(b"operational_flows:\n  caf\xe9: {id: a}\n")
 
-    assert faults(path) == [(2, "(file)", "is not UTF-8")]
+    assert faults(path) == [(2, "(file)", "is not UTF-8; save it as UTF-8")]
 
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:

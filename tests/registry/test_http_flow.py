@@ -82,6 +82,8 @@ def test_what_is_right_is_taken() -> None:
         ({"body": {"a": "files: {{uploads}}"}}, "request.body.a", "give it a member of its own"),
         ({"body": {"a": float("inf")}}, "request.body.a", "should be a finite number"),
         ({"body": {"a": "{{key}}"}}, "request.body.a", "has {{key}}, which stands in headers alone"),
+        ({"probe": {"path": "/{{question}}"}}, "request.probe.path", "has {{question}}, which stands for nothing here"),
+        ({"probe": {"path": "/../x"}}, "request.probe.path", "has a step `.` or `..`"),
         ({"abort": {"path": "/{{question}}"}}, "request.abort.path", "has {{question}}, which stands for nothing here"),
         ({"probe": {"path": "health"}}, "request.probe.path", "should be a path that begins with `/`"),
         ({"probe": {"path": "/x", "version": "v"}}, "request.probe.version", "should be a JSON pointer"),

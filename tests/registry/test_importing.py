@@ -83,6 +83,7 @@ def test_the_form_with_which_a_flow_begins_comes_with_it_and_is_added_where_it_l
     assert not any("examples" in note for note in new.notes)
     assert lacking.fields == {"form": written}
     assert "form" not in own.fields
+    assert own.notes == ("its form has more fields than the registry's: `count` (number)",)
     general = listed("General", "id-2")
     catalog = load_catalog(write(tmp_path / "flow-registry.yaml", proposed(begins, general), cwd=tmp_path))
     assert catalog.flows["support"].form == form
@@ -142,14 +143,15 @@ def test_keys_are_told_apart_and_do_not_depend_on_the_servers_order(tmp_path: Pa
         listed("POET", "c"),
         listed("诗人", "d4e5"),
         listed("🦊", "d4e5-2"),
+        listed("Помощь 2", "e5f6"),
     ]
     found = {each.there.id: each.key for each in proposed(*flows)}
     again = {each.there.id: each.key for each in proposed(*reversed(flows))}
 
     assert found == again
-    assert len(set(found.values())) == 5
+    assert len(set(found.values())) == 6
     assert {found["a"], found["b"], found["c"]} == {"poet", "poet-2", "poet-3"}
-    assert found["d4e5"] == "flow-d4e5"
+    assert (found["d4e5"], found["e5f6"]) == ("flow-d4e5", "flow-e5f6")
 
 
 def test_the_key_of_another_flow_is_not_taken(registry: Path) -> None:

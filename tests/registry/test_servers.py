@@ -8,7 +8,7 @@ from textwrap import dedent, indent
 import pytest
 from pydantic import SecretStr
 
-from agentic_flywheel.catalog import Flow
+from agentic_flywheel.catalog import KEYS_OF_BACKENDS, Flow
 from agentic_flywheel.registry import add_flow, check_registry, load_catalog, read_registry, update_flow
 from agentic_flywheel.servers import FlowServer
 from agentic_flywheel.settings import Settings, calls_at_once, flow_server, key_of
@@ -108,6 +108,23 @@ def test_keys_of_other_backends_in_a_registry_of_before_mean_nothing(write: Writ
     assert load_catalog(path).flows["poet"] == load_catalog(write(GOOD)).flows["poet"]
 
 
+def test_a_server_that_is_called_a_number_is_found(write: Write) -> None:
+    path = write(WHOLE.replace("  models:", "  7:").replace("server: models", "server: 7"))
+
+    assert load_catalog(path).flows["helper"].server == "https://llm.example/v1"
+
+
+def test_backends_may_read_the_same_key_of_a_flow(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KEYS_OF_BACKENDS, "http", ("request", "answer", "system"))
+    kind, brief = (
+        load_catalog(write(WHOLE.replace("answer: {text: /text}", f"system: {told}\n    answer: {{text: /text}}")))
+        for told in ("Be kind.", "Be brief.")
+    )
+
+    assert kind.flows["hook"].system == "Be kind."
+    assert kind.flows["hook"].revision != brief.flows["hook"].revision
+
+
 def test_flows_without_an_id_make_a_group(write: Write) -> None:
     grouped = "operational_flows:\n  support:\n" + indent(FLOWS.partition("\n")[2], "  ")
     flows = load_catalog(write(SERVERS + grouped)).flows
@@ -146,6 +163,20 @@ def test_flows_without_an_id_make_a_group(write: Write) -> None:
             14,
             "operational_flows.helper.model",
             "is missing: the name of a model",
+        ),
+        (
+            "server: models",
+            "server: [models]",
+            15,
+            "operational_flows.helper.server",
+            "should be the name of one of the",
+        ),
+        (
+            "{temperature: 0.2}",
+            "{temperature: 9}",
+            18,
+            "operational_flows.helper.sampling",
+            "`temperature` should be a number from 0 to 2",
         ),
         ("    request: {path", "    purpose: {path", 22, "operational_flows.hook.request", "is missing: a mapping"),
         (
@@ -191,6 +222,8 @@ def test_flows_without_an_id_make_a_group(write: Write) -> None:
             "begins with http:// or https://",
         ),
         ("address: https://llm.example/v1", "address: https://", 3, "servers.models.address", "names a host"),
+        ("https://llm.example", "https://llm..example", 3, "servers.models.address", "names a host"),
+        ("llm.example", f"{'l' * 64}.example", 3, "servers.models.address", "names a host"),
         ("    address: https://llm.example/v1\n", "", 2, "servers.models.address", "is missing: an address"),
         (
             "https://llm.example/v1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from ruamel.yaml import YAML
 
 from agentic_flywheel.profiles.reading import read_profile
 from agentic_flywheel.registry import add_flow, check_registry, load_catalog, read_registry, update_flow
+from agentic_flywheel.registry.entry import MEANING
 
 from .conftest import GOOD, Write
 
@@ -296,6 +298,21 @@ def test_an_example_that_yaml_takes_for_something_else_is_refused_with_what_to_d
     assert said in fault.reason
 
 
+@pytest.mark.parametrize("odd", ["5", "[5]", "{a: b}", "yes", "2024-01-01"])
+def test_whatever_a_key_holds_its_flow_is_there_or_the_key_is_named(write: Write, odd: str) -> None:
+    for name in MEANING:
+        if name in ("key", "active", "status"):
+            continue
+        rest = {"id": "a", "domain": "b", "description": "x"}.items()
+        lines = [f"{each}: {value}" for each, value in rest if each != name]
+        reading = read_registry(
+            write("operational_flows:\n  f:\n" + indent("\n".join([*lines, f"{name}: {odd}"]), "    "))
+        )
+
+        there = reading.catalog is not None and "f" in reading.catalog.flows
+        assert there or any(name in fault.key for fault in reading.faults), (name, reading.faults)
+
+
 def test_truths_among_words_are_words(write: Write) -> None:
     catalog = load_catalog(write(with_line("examples: [true, false, yes]")))
 
@@ -306,3 +323,66 @@ def test_a_control_character_is_refused_with_its_line(write: Write) -> None:
     (fault,) = check_registry(write("operational_flows:\n  poet:\n    id: a\n    name: a\x07b\n"))
 
     assert (fault.line, fault.reason) == (4, "is not YAML: it holds U+0007")
+
+
+def test_a_question_that_a_comment_cuts_short_is_remarked_on(write: Write) -> None:
+    path = write(with_line("examples:\n    - where is # my parcel\n    - 'a # b'\n    ttl: 1h # an honest comment"))
+
+    reading = read_registry(path)
+
+    assert reading.catalog_or_raise().flows["poet"].examples == ("where is", "a # b")
+    assert [str(each) for each in reading.warnings] == [
+        f"line 7: {FLOW}.examples[0]: # my parcel is read as a comment; in quotes it belongs to the question"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        ("examples:\n    - @ann where is it", "put a text that begins with it in quotes"),
+        ("examples:\n    - *urgent* help", "put a text that begins with `*` in quotes"),
+        ('examples:\n    - "Where" is it', "a text that begins with a quote or a bracket has to end with it"),
+        ('examples: ["a', "a quote or a bracket is not closed"),
+        ("\texamples: [a]", "YAML indents by spaces"),
+        ("description:\tso", "put spaces in the place of tabs"),
+        ("description: so: it", "put a text that holds `: ` in quotes"),
+        ("domain:code\n    description: so", "each line of a mapping is a key, a colon and a space"),
+        ("examples:\n    - | where is it", "put a text that begins with `|` or `>` in quotes"),
+        ("examples:\n    - {where} is it", "a text that begins with a quote or a bracket has to end with it"),
+        ('description: "C:\\docs"', "put the text in single quotes"),
+        ("domain: code\n   description: so", "this line is indented less than those above it"),
+        ("domain: code\n---\nmore: so", "a registry has one document: remove the line `---`"),
+        ("examples：\n      a: b", "： is a full-width colon, YAML has `:`"),
+        ("\n\u00a0 examples: [a]", "begins with U+00A0 (no-break space): YAML indents by plain spaces"),
+    ],
+)
+def test_what_is_not_yaml_comes_with_what_to_do(write: Write, written: str, advice: str) -> None:
+    faults = read_registry(write(with_line(written))).faults
+
+    assert any(advice in str(each) for each in faults), faults
+
+
+def test_a_registry_with_full_width_colons_alone_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("operational_flows：\n  poet：\n    id：a\n")
+
+    (fault,) = read_registry(tmp_path / "r.yaml").faults
+
+    assert "： is a full-width colon, YAML has `:`" in str(fault)
+
+
+def test_an_anchor_that_two_values_have_is_remarked_on_and_nothing_else_warns(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "one: &base {description: a}\ntwo: &base {description: b}\n"
+        "operational_flows:\n  poet:\n    <<: *base\n    id: a\n    examples: [how]\n"
+    )
+
+    reading = read_registry(path)
+
+    assert reading.catalog_or_raise().flows["poet"].description == "b"
+    assert [str(each) for each in reading.warnings] == [
+        "line 2: two: has the anchor &base of another value; aliases below it mean this one"
+    ]
+    assert not recwarn.list

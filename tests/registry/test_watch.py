@@ -25,7 +25,7 @@ def watch(path: Path | None, folder: Path) -> CatalogWatch:
 
 def soon(condition: Callable[[], bool]) -> bool:
     """Return whether the condition comes true within some seconds."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not condition():
         if time.monotonic() > end:
             return False

@@ -28,7 +28,7 @@ def python_question(number: int, **more: Any) -> dict[str, Any]:
 
 
 def calls(house: House) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{house.flowise_url}/sandbox/calls", timeout=10) as response:
+    with urllib.request.urlopen(f"{house.flowise_url}/sandbox/calls", timeout=30) as response:
         found: dict[str, Any] = json.load(response)
         return found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pipeline.house import REGISTRY, House
+from pipeline.house import REGISTRY, House, at_work
 from replay.asked import Command
 
 from agentic_flywheel.settings import Settings
@@ -14,12 +14,8 @@ from agentic_flywheel.settings import Settings
 
 @pytest.fixture(scope="session")
 def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("house"), aof=True)
-    try:
-        house.worker()
+    with at_work(House(tmp_path_factory.mktemp("house"), aof=True)) as house:
         yield house
-    finally:
-        house.stop()
 
 
 @pytest.fixture

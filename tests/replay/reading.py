@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from producer.replay.files import read_file
 from producer.replay.items import ReplayItem
-from producer.replay.reads import Note, Problem, Read
+from producer.replay.reads import Hints, Note, Problem, Read
 
 
 class Found(NamedTuple):
@@ -36,7 +36,7 @@ def found(reads: Iterable[Read]) -> Found:
     )
 
 
-def of_file(path: Path, content: str | bytes, encoding: str = "") -> Found:
-    """Return what is read of a file with this content, in this encoding if one is told."""
+def of_file(path: Path, content: str | bytes, encoding: str = "", column: str = "") -> Found:
+    """Return what is read of a file with this content; encoding and column of the questions, if they are told."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return found(read_file(path, encoding))
+    return found(read_file(path, Hints(encoding, column)))

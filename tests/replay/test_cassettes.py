@@ -12,18 +12,19 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from processes import REPOSITORY
 from pydantic import SecretStr
 
 from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall
 from agentic_flywheel.backends.opened import open_backend
+from agentic_flywheel.cassettes.cassette import Cassette
+from agentic_flywheel.cassettes.exchange import read_request, read_response, with_ids
+from agentic_flywheel.cassettes.server import CassetteServer
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowRateLimited, FlowRefused, InvalidSetting, RecordingMissing, ResultsUnreadable
 from agentic_flywheel.servers import FlowServer
 from flowise_sandbox import Behaviour, RateLimit, Sandbox, SandboxFlow, Style
-from producer.replay.cassettes.cassette import Cassette
-from producer.replay.cassettes.exchange import read_request, read_response, with_ids
-from producer.replay.cassettes.server import CassetteServer
 
 KEY = SecretStr("sk-management-key-0123456789")
 
@@ -226,7 +227,7 @@ def test_the_fixture_records_plays_and_fails_a_test_whose_request_is_not_recorde
     def run(*more: str, **env: str) -> subprocess.CompletedProcess[str]:
         # No other plugin of this environment: each takes its time to load.
         alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "producer.replay.cassettes.plugin", *more, str(file)]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "agentic_flywheel.cassettes.plugin", *more, str(file)]
         kept = {name: value for name, value in os.environ.items() if name != "FLOWISE_BASE_URL"}
         return subprocess.run(
             command, env={**kept, **alone, **env}, cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -241,3 +242,22 @@ def test_the_fixture_records_plays_and_fails_a_test_whose_request_is_not_recorde
     assert "--cassettes=record" in played.stdout
     tape = tmp_path / "cassettes" / "test_mine" / "test_it.json"
     assert KEY.get_secret_value() not in tape.read_text()
+
+
+def test_pytest_runs_in_a_project_whose_own_packages_are_named_as_ours(tmp_path: Path) -> None:
+    for name in ("producer", "workers"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("OURS = True\n")
+    (tmp_path / "test_mine.py").write_text("import producer, workers\n\ndef test_it():\n    assert producer.OURS\n")
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr

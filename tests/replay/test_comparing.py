@@ -265,6 +265,7 @@ def test_more_changes_than_a_page_shows_leave_the_most_changed(tmp_path: Path) -
     ("count", "line"),
     [
         (0, "Nothing was replayed"),
+        (1, "1 question is too few to tell"),
         (5, "5 questions are too few to tell"),
         (1000, "Nothing that matters changed for the worse"),
     ],

@@ -14,10 +14,11 @@ from replay.reading import Found, found, of_file
 
 from agentic_flywheel.errors import PackageMissing
 from agentic_flywheel.models import Message
-from producer.replay import sheet_source
+from producer.replay import excel_sheets
 from producer.replay.files import read_file
 from producer.replay.items import ReplayItem
 from producer.replay.recorded import Recorded
+from producer.replay.sheets import MAX_UNPACKED
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "questions"
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -157,6 +158,53 @@ def test_a_batch_file_of_openais_has_its_ids() -> None:
 ASKED = {"role": "user", "content": "q"}
 
 
+CLAUDE = {
+    "uuid": "c",
+    "name": "Parcels",
+    "chat_messages": [
+        {"sender": "human", "text": "Where?", "content": [{"type": "text", "text": "Where?"}]},
+        {"sender": "assistant", "text": "There."},
+        {"sender": "human", "text": "When?"},
+    ],
+}
+CHATGPT = {
+    "conversation_id": "c",
+    "current_node": "6",
+    "mapping": {
+        "0": {"message": None, "parent": None},
+        "1": {"message": {"author": {"role": "system"}, "content": {"parts": [""]}}, "parent": "0"},
+        "2": {"message": {"author": {"role": "user"}, "content": {"parts": ["Where?"]}}, "parent": "1"},
+        "3": {"message": {"author": {"role": "assistant"}, "content": {"parts": ["There."]}}, "parent": "2"},
+        "5": {"message": {"author": {"role": "user"}, "content": {"parts": ["thrown away"]}}, "parent": "3"},
+        "6": {"message": {"author": {"role": "user"}, "content": {"parts": ["When?"]}}, "parent": "3"},
+    },
+}
+
+
+@pytest.mark.parametrize("value", [CLAUDE, CHATGPT], ids=["claude", "chatgpt"])
+def test_each_message_of_a_user_in_a_chat_is_a_question_of_its_session(tmp_path: Path, value: dict[str, Any]) -> None:
+    result = rows(tmp_path, value)
+
+    assert [(each.id, each.question, each.session_id) for each in result.items] == [
+        ("c-1", "Where?", "c"),
+        ("c-2", "When?", "c"),
+    ]
+    assert [each.baseline and each.baseline.text for each in result.items] == ["There.", None]
+    assert (result.faults, len(result.notes)) == ([], 1)
+
+
+def test_a_tree_of_messages_that_goes_round_in_a_circle_ends(tmp_path: Path) -> None:
+    circle = {"mapping": {"0": {"message": {"role": "user", "content": "Why?"}, "parent": "0"}}, "current_node": "0"}
+
+    assert [each.question for each in rows(tmp_path, circle).items] == ["Why?"]
+
+
+def test_a_page_of_a_dataset_server_is_its_rows(tmp_path: Path) -> None:
+    page = {"features": [], "rows": [{"row_idx": 0, "row": {"question": "a", "label": 3}, "truncated_cells": []}]}
+
+    assert [(each.question, each.metadata) for each in rows(tmp_path, page).items] == [("a", {"label": 3})]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -166,6 +214,7 @@ ASKED = {"role": "user", "content": "q"}
         ({"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool"}]}, None),
         ({"messages": [ASKED], "expected": "b", "id": 3.10}, "b"),
         ({"model": "m", "input": [ASKED]}, None),
+        ({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}]}, "a"),
     ],
 )
 def test_conversations_are_known_in_the_forms_that_others_write(
@@ -188,7 +237,7 @@ def test_conversations_are_known_in_the_forms_that_others_write(
             "pictures, sound and files",
         ),
         ({"custom_id": "a", "response": {"body": {}}}, "it is the answer of a batch and holds no question"),
-        ({"input": "q", "output": "a"}, "there is no field 'input'"),
+        ({"input": "q", "output": "a"}, "it has no 'question' but input, output; name the one"),
         ({"messages": [{"role": "user", "content": "a\x00"}]}, "question: U+0000"),
     ],
 )
@@ -275,17 +324,9 @@ def test_what_is_no_workbook_is_refused(tmp_path: Path, content: bytes, reason: 
         of_file(tmp_path / "q.xlsx", content)
 
 
-def test_a_zip_file_of_something_else_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "q.xlsx", "w") as parts:
-        parts.writestr("a.txt", "a")
-
-    with pytest.raises(ValueError, match="a zip archive: unpack it"):
-        found(read_file(tmp_path / "q.xlsx"))
-
-
 def test_a_workbook_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "q.xlsx", "w", zipfile.ZIP_DEFLATED) as parts:
-        parts.writestr("xl/sharedStrings.xml", bytes(sheet_source.MAX_UNPACKED + 1))
+        parts.writestr("xl/sharedStrings.xml", bytes(MAX_UNPACKED + 1))
 
     with pytest.raises(ValueError, match="unpacked, at most 256 are read"):
         found(read_file(tmp_path / "q.xlsx"))
@@ -295,7 +336,7 @@ def test_without_the_package_for_workbooks_it_is_named(monkeypatch: pytest.Monke
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(sheet_source, "import_module", missing)
+    monkeypatch.setattr(excel_sheets, "import_module", missing)
 
     with pytest.raises(PackageMissing) as caught:
         example("workbook.xlsx")

@@ -90,6 +90,8 @@ def test_every_figure_can_be_named() -> None:
         ("errors<=200%", "0% to 100%"),
         ("p95<=900", "needs its unit"),
         ("p95<=5%", "needs its unit"),
+        ("cost_ratio<=-1", "a ratio is never below 0"),
+        ("p95<=-1s", "a duration is never below 0"),
         ("model_dump<=1", "no figure"),
     ],
 )

@@ -23,6 +23,7 @@ from producer.replay import opening
 from producer.replay.files import read_file, read_stream
 from producer.replay.json_source import MAX_LINE
 from producer.replay.opening import NO_TEXT
+from producer.replay.reads import NAMELESS
 
 
 def read(tmp_path: Path, content: str | bytes, name: str = "q.jsonl", encoding: str = "") -> Found:
@@ -135,6 +136,51 @@ def test_a_page_of_an_api_is_its_data(tmp_path: Path) -> None:
     assert len(read(tmp_path, page, "q.json").items) == 3
 
 
+def test_keys_that_are_no_fields_are_kept_as_metadata_as_in_csv_and_told(tmp_path: Path) -> None:
+    rows = [{"question": "a", "lang": "de", "metadata": {"x": 1}}, {"question": "b", "_id": {"$oid": "1"}}]
+
+    result = of_file(tmp_path / "q.jsonl", "\n".join(map(json.dumps, rows)))
+
+    assert [item.metadata for item in result.items] == [{"lang": "de", "x": 1}, {"_id": {"$oid": "1"}}]
+    assert result.notes == ["has keys that are no fields; they go to `metadata`: lang"]
+
+
+def test_an_object_with_both_the_key_that_was_named_and_a_question_is_named(tmp_path: Path) -> None:
+    result = of_file(tmp_path / "q.jsonl", '{"text": "a", "question": "b"}\n{"text": "c"}\n', column="text")
+
+    assert result.questions == [(2, "c")]
+    assert result.faults == [(1, "it has both 'text' and 'question'")]
+
+
+def test_an_object_around_one_list_of_objects_is_that_list(tmp_path: Path) -> None:
+    result = of_file(tmp_path / "q.json", '{"version": 2, "items": [{"question": "a"}, {"question": "b"}]}')
+
+    assert result.questions == [(1, "a"), (2, "b")]
+    assert result.notes == ["is an object around a list: 'items' is read, and nothing else of it"]
+    two = of_file(tmp_path / "q.json", '{"items": [{"question": "a"}], "more": [{"question": "b"}]}')
+    assert two.faults == [(1, f"it has no 'question' but items, more; {NAMELESS}")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("q.csv", '{"question": "How?"}\n', "is named .csv but begins as JSON does, and is read as that"),
+        ("q.tsv", '[{"question": "How?"}]', "is named .tsv but begins as JSON does, and is read as that"),
+        ("q.jsonl", "question,expected\nHow?,so\n", "is named .jsonl but begins as CSV does, and is read as that"),
+        ("q.xlsx", "id;question\n1;How?\n", "is named .xlsx but begins as CSV does, and is read as that"),
+    ],
+)
+def test_a_file_with_the_wrong_ending_is_read_as_what_it_is(tmp_path: Path, name: str, content: str, said: str) -> None:
+    result = of_file(tmp_path / name, content)
+
+    assert [item.question for item in result.items] == ["How?"]
+    assert result.notes[0] == said
+
+
+def test_a_header_that_begins_with_a_bracket_is_no_json(tmp_path: Path) -> None:
+    assert of_file(tmp_path / "q.csv", "[team],question\nred,How?\n").questions == [(2, "How?")]
+
+
 def test_a_missing_quote_in_an_array_costs_one_element(tmp_path: Path) -> None:
     text = '[\n  {"question": "a"},\n  {"question": "b},\n  {"question": "c"}\n]\n'
 
@@ -184,8 +230,15 @@ def test_json_is_read_in_the_encoding_that_is_told(tmp_path: Path) -> None:
     assert (result.questions, result.faults) == ([(1, "請求書の再発行"), (3, "b")], [(2, NO_TEXT)])
 
 
-def test_json_that_is_not_unicode_is_named_line_by_line(tmp_path: Path) -> None:
-    result = read(tmp_path, b'{"question": "a"}\n{"question": "caf\xe9"}\n{"question": "\\ud800"}\n')
+def test_json_that_a_program_wrote_in_the_encoding_of_its_windows_is_read(tmp_path: Path) -> None:
+    result = read(tmp_path, '{"question": "Где моя посылка?"}\n{"question": "Как дела?"}\n'.encode("cp1251"))
+
+    assert result.questions == [(1, "Где моя посылка?"), (2, "Как дела?")]
+    assert result.notes == ["is not UTF-8 (first in line 1); read as windows-1251, which fits its words best"]
+
+
+def test_json_whose_encoding_is_not_clear_is_named_line_by_line(tmp_path: Path) -> None:
+    result = read(tmp_path, b'{"question": "a"}\n{"question": "\xff"}\n{"question": "\\ud800"}\n')
 
     assert result.questions == [(1, "a")]
     assert result.faults[0] == (2, NO_TEXT)

@@ -130,6 +130,7 @@ async def test_only_what_the_old_flow_has_answered_is_taken() -> None:
         item(4, outcome("which?", "old", kind="clarify")),
         item(5, outcome("both", flow_keys=("old", "other"))),
         item(6, outcome("so", flow_keys=()), flow="old"),
+        item(7, failure(flow="old").model_copy(update={"stopped": True})),  # it asked a person, and nobody decided
     ]
 
     found = [each async for each in moved(reads(*given), {"old": "new"}, "a file")]
@@ -138,6 +139,7 @@ async def test_only_what_the_old_flow_has_answered_is_taken() -> None:
     assert [(each.number, each.flow, each.moved_from, each.domain, each.intent) for each in asked] == [
         (1, "new", "old", None, None),
         (6, "new", "old", None, None),
+        (7, "new", "old", None, None),
     ]
     (note,) = [each for each in found if isinstance(each, Note)]
     assert note.text == (
@@ -210,6 +212,20 @@ async def test_a_cost_that_is_not_known_is_counted_and_is_never_nothing(tmp_path
     assert summary.gate[0].sentence == "cost_ratio is not known: there was nothing to measure it by"
     assert summary.headline is not None
     assert "What answers cost cannot be compared; that of 30 answers now is not known." in summary.headline.facts
+
+
+async def test_sums_of_two_currencies_are_not_compared_and_that_is_said(tmp_path: Path) -> None:
+    euros = Cost(amount=Decimal("0.002"), currency="EUR")
+    paid = [
+        result(n, outcome(cost=usd("0.001")), outcome(cost=euros if n > 1 else None), moved_from="a", flow="b")
+        for n in range(1, 30)
+    ]
+
+    summary = await compared(tmp_path, paid)
+
+    assert summary.headline is not None
+    (told,) = [each for each in summary.headline.facts if "cost" in each]
+    assert told == "What answers cost cannot be compared: before in EUR, now in USD."
 
 
 async def test_old_results_without_a_cost_are_read(tmp_path: Path) -> None:

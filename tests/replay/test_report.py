@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, browser_command
+from browser import browser
 from replay.planted import failure, outcome, realistic, result, write
 
 from producer.replay.gate import read_gate
@@ -170,16 +170,6 @@ def test_a_replay_without_anything_still_has_a_report(tmp_path: Path) -> None:
     assert "Nothing was replayed" in page
 
 
-@pytest.fixture
-def command() -> str:
-    found = browser_command()
-    if found is None:
-        pytest.skip(
-            "no Chromium here: `apt-get install chromium` (or google-chrome) to look at the page as a browser does"
-        )
-    return found
-
-
 def keep(picture: Path) -> None:
     """Keep a screenshot as an artefact where somebody asks for it."""
     folder = os.environ.get("FLYWHEEL_TEST_ARTEFACTS")
@@ -188,14 +178,17 @@ def keep(picture: Path) -> None:
         shutil.copy(picture, folder)
 
 
-async def test_a_browser_shows_the_report_in_both_themes_and_runs_nothing_hostile(tmp_path: Path, command: str) -> None:
+@pytest.mark.timeout(400)  # the room with Chromium may have to be made first
+async def test_a_browser_shows_the_report_in_both_themes_and_runs_nothing_hostile(
+    tmp_path: Path, chromium: str
+) -> None:
     for name, results in (
         ("tame", realistic(120, rerouted=range(1, 9), failing=[30])),
         ("hostile", hostile_results()),
     ):
         write(tmp_path / name / "results.jsonl", results)
         await write_report(tmp_path / name, trace_base="https://lf.example")
-    async with browser(tmp_path, command) as page:
+    async with browser(tmp_path, chromium) as page:
         pictures = []
         for dark in (False, True):
             await page.open(tmp_path / "tame" / "report.html", dark=dark)

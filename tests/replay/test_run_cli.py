@@ -90,7 +90,7 @@ def test_what_was_assumed_of_a_file_is_told_beside_the_results(
     Path("fragen.csv").write_bytes('id;question\n1;Schreib ein Gedicht für Zoë\n2;"offen\n3;Wie?\n'.encode("cp1252"))
     arguments = ("replay", "fragen.csv", "--dry-run", "--no-report", "--out")
     assumed = [
-        "fragen.csv is not UTF-8 (first in line 2); read as Windows-1252, which Latin-1 is a part of",
+        "fragen.csv is not UTF-8 (first in line 2); read as windows-1252, which fits its words best",
         "fragen.csv has a semicolon between its columns",
     ]
 
@@ -103,10 +103,36 @@ def test_what_was_assumed_of_a_file_is_told_beside_the_results(
     assert nothing.splitlines()[:2] == assumed
 
 
+def test_ids_that_several_questions_have_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("q.csv").write_text("id,question\n1,How?\n2,Why?\n3,So?\n2,And?\n3,But?\n2,Or?\n")
+
+    _, said, aside = flywheel(monkeypatch, capsys, "replay", "q.csv", "--dry-run", "--no-report", "--out", "run")
+
+    assert "6 of 6 classified" in said
+    assert aside.splitlines()[0] == (
+        "q.csv gives 2 ids to several questions (numbers 3, 5, 7): `diff` tells them apart by their numbers alone"
+    )
+
+
+def test_the_column_of_the_questions_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("q.csv").write_text("id,Frage\n1,Schreib ein Gedicht\n")
+    arguments = ("replay", "q.csv", "--dry-run", "--no-report")
+
+    told = flywheel(monkeypatch, capsys, *arguments, "--column", "frage", "--out", "run")
+    untold = flywheel(monkeypatch, capsys, *arguments, "--out", "run-2")
+
+    assert "1 of 1 classified" in told[1]
+    assert "no column 'question' but id, Frage; name the one that holds the questions: `--column NAME`" in untold[2]
+
+
 def test_a_file_is_read_in_the_encoding_that_is_told_and_nothing_else_takes_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("q.csv").write_bytes("id,question\n1,カタカナの詩を書いて\n".encode("shift_jis"))
+    Path("q.csv").write_bytes("id,question\n1,鏝\n".encode("shift_jis"))
     arguments = ("--dry-run", "--no-report", "--encoding", "shift_jis")
 
     told = flywheel(monkeypatch, capsys, "replay", "q.csv", *arguments, "--out", "run")
@@ -123,9 +149,9 @@ def test_a_file_is_read_in_the_encoding_that_is_told_and_nothing_else_takes_one(
     assert "1 of 1 classified, 0 failed" in told[1], told[2]
     assert "1 of 1 classified, 0 failed" in piped.stdout.decode()
     assert (untold[0], wrong[0], records[0]) == (2, 2, 2)
-    assert "from line 2 on it is neither UTF-8 nor" in untold[2]
+    assert "from line 2 on it is no text in any encoding that is known here" in untold[2]
     assert "there is no encoding 'klingon'" in wrong[2]
-    assert "--encoding goes for a file and stdin" in records[2]
+    assert "--encoding and --column go for a file and stdin" in records[2]
 
 
 def test_a_source_that_needs_a_package_says_which(

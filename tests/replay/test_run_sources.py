@@ -6,7 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from langfuse_server import PUBLIC_KEY, SECRET_KEY, LangfuseServer, Span
 from pydantic import SecretStr
 
 from agentic_flywheel.errors import UnusableSource
+from agentic_flywheel.models import State
 from agentic_flywheel.settings import Settings
 from producer.replay import ids
 from producer.replay.csv_source import read_csv
@@ -28,6 +29,7 @@ from producer.replay.reads import Note, Problem
 from producer.replay.recorded import Recorded
 from producer.replay.results import ItemResult
 from producer.replay.sample import ItemSample
+from producer.replay.sources import source_named
 from producer.replay.turns import Turns
 from producer.replay.wanted import Wanted
 
@@ -77,15 +79,14 @@ def test_a_line_gives_every_field_and_its_number() -> None:
     [
         ("{bad", "not JSON"),
         ("[1]", "no JSON object"),
-        ({}, "question: it is missing"),
+        ({}, "it has no 'question' but nothing"),
+        ({"qestion": "q"}, "it has no 'question' but qestion; name the one"),
         ({"question": "  "}, "white space"),
         ({"question": 3}, "question: it should be a text"),
-        ({"question": "q", "qestion": "q"}, "there is no field 'qestion'"),
-        ({"question": "q", "number": 3}, "there is no field 'number'"),
         ({"question": "q", "flow": "no slug!"}, "flow: it should be at most 128 letters"),
         (b'{"question": "\xff"}', NO_TEXT),
         (r'{"question": "\ud800"}', "question: U+D800 (half of a surrogate pair) at position 1"),
-        ({"question": "q" * 32_001}, "question: String should have at most"),
+        ({"question": "q" * 32_001}, "question: it should have at most"),
         ({"item": {}, "outcome": {}}, "item.question"),
     ],
 )
@@ -105,6 +106,22 @@ def test_a_line_too_long_to_hold_is_skipped_whole() -> None:
     assert isinstance(long, Problem)
     assert str(MAX_LINE) in long.reason
     assert (after.number, after.question if isinstance(after, ReplayItem) else "") == (2, "after")
+
+
+@pytest.mark.parametrize(
+    ("span", "told"),
+    [
+        (timedelta(days=1), "1d"),
+        (timedelta(hours=36), "36h"),
+        (timedelta(minutes=90), "90m"),
+        (timedelta(seconds=90.5), "90.5s"),
+        (timedelta(), "0d"),
+    ],
+)
+def test_a_source_is_named_with_its_filters_as_they_are_given(span: timedelta, told: str) -> None:
+    wanted = Wanted(since=span, state=State.FAILED, flow="f")
+
+    assert source_named("records", wanted).title == f"records since={told} flow=f state=failed"
 
 
 def test_empty_lines_and_a_byte_order_mark_do_not_count() -> None:

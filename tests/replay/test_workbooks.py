@@ -105,10 +105,28 @@ def test_a_sheet_that_is_shown_is_preferred_to_a_hidden_one_and_a_hidden_one_is_
     assert alone.notes == ["is a workbook; read is the sheet 'Old', which is hidden; its 1 other sheet is not read"]
 
 
-def test_an_open_document_is_named(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "q.ods", "w") as parts:
-        parts.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
-        parts.writestr("content.xml", "<office/>")
+def test_that_another_sheet_has_questions_too_is_said(tmp_path: Path) -> None:
+    def add(book: Any) -> None:
+        book.create_sheet("May").append(("question",))
+        book.create_sheet("Notes").append(("nothing",))
 
-    with pytest.raises(ValueError, match="an OpenDocument file: save it as"):
-        list(read_file(tmp_path / "q.ods"))
+    result = found(read_file(workbook(tmp_path, ("question",), ("One?",), change=add)))
+
+    assert result.questions == [(2, "One?")]
+    assert result.notes == [
+        "is a workbook; read is the sheet 'Sheet'; its 2 other sheets are not read, though questions are in 'May'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inside", "reason"),
+    [
+        ("EncryptedPackage", "it has a password: save it without one"),
+        ("Workbook", "of the old kind .*: save it as .xlsx"),
+    ],
+)
+def test_an_old_workbook_and_one_with_a_password_are_told_apart(tmp_path: Path, inside: str, reason: str) -> None:
+    (tmp_path / "q.xlsx").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(1000) + inside.encode("utf-16-le"))
+
+    with pytest.raises(ValueError, match=reason):
+        list(read_file(tmp_path / "q.xlsx"))

@@ -38,6 +38,13 @@ from agentic_flywheel.routing.words import words
         ("Ｃ＃が C++로 C♯", ["c#", "が", "c++", "로", "c#"]),
         ("order# 17, #refund a#1 internet a.netx", ["order", "17", "refund", "a", "1", "internet", "a", "netx"]),
         ("🙂 ؟", []),
+        ("Վա՞րկ, վարկ՛", ["վարկ", "վարկ"]),
+        ("компʼютер toʻlov комп'ютер", ["комп", "ютер", "to", "lov", "комп", "ютер"]),
+        ("creanţe creanțe ştire știre", ["creanțe", "creanțe", "ştire", "ştire"]),
+        ("ሐኪም ሀኪም ሃኪም, ፀሐይ ጸሀይ, ዓለም አለም", ["ሀኪም", "ሀኪም", "ሀኪም", "ጸሀይ", "ጸሀይ", "አለም", "አለም"]),
+        ("hoá hóa thuỷ thủy quý hoán", ["hóa", "hóa", "thủy", "thủy", "quý", "hoán"]),
+        ("കാർ കാര്\u200d", ["കാര്", "കാര്"]),
+        ("in\u200bvoice", ["invoice"]),
     ],
 )
 def test_words_are_those_of_the_script(text: str, said: list[str]) -> None:
@@ -56,6 +63,7 @@ def hits(keyword: str, question: str, *, examples: tuple[str, ...] = ()) -> bool
 
 
 GERMAN = ("Wann kommt meine Rechnung und was ist das", "Ich kann mich nicht anmelden")
+HUNGARIAN = ("Hol van a csomagom", "Küldjék el a számlát", "Nem jött meg, hogyan tovább")
 TURKISH = ("Faturamı gönderir misiniz", "Oda çok sıcak, ısıtma çalışıyor mu")
 
 
@@ -79,8 +87,12 @@ TURKISH = ("Faturamı gönderir misiniz", "Oda çok sıcak, ısıtma çalışıy
         ("возврат", "хочу оформить возврата", ()),
         ("faktura", "gdzie są moje faktury", ()),
         ("réservation", "annuler ma reservation", ("je veux annuler la réservation",)),
+        ("Rückgabe", "RUECKGABE MOEGLICH?", ("ist die Rückgabe möglich und wann",)),
         ("बिल", "मेरा बिल कहाँ है", ()),
         ("فاکتور", "فاکتور\u200cهای من کجاست؟", ()),
+        ("مرسوله", "مرسوله\u200cام نیامد", ()),
+        ("فاکتور", "فاکتورم کجاست", ()),
+        ("számla", "A számlámon hiba van", HUNGARIAN),
         ("رسید", "رسیدیں کہاں ہیں؟", ("میری رسید کہاں ہے؟",)),
         ("விலைப்பட்டியல்", "விலைப்பட்டியலில் பிழை உள்ளது", ("என் விலைப்பட்டியல் எங்கே?",)),
         ("እሽግ", "እሽጌ አልደረሰም", ("እሽጉ መቼ ይደርሳል",)),
@@ -107,6 +119,7 @@ def test_a_keyword_is_found_in_the_forms_that_its_language_gives_it(
         ("sık", "çok sik", ("bu çok sık oluyor", "ışık açık")),
         ("mã", "ma ở đâu ấy nhỉ, tôi không biết", ("mã đơn hàng của tôi",)),
         ("退款", "退货以后款式可以换吗", ()),
+        ("سلام", "سلامت باشید", ("سلام چطور",)),
         ("ቤት", "ቤተሰብ አለኝ", ("እሽጉ መቼ ይደርሳል",)),
         ("порт", "хочу портрет", ("в порт пришло судно",)),
         ("bill", "es sind eine billion Euro", GERMAN),

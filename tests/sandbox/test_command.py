@@ -51,7 +51,7 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         yield process, process.stdout.readline().strip()
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
@@ -66,7 +66,7 @@ async def test_it_says_where_it_is_serves_and_stops_when_told(stop: signal.Signa
             with pytest.raises(FlowUnauthorized):
                 await client.chatflows.all()
         process.send_signal(stop)
-        exit_code = process.wait(timeout=10)
+        exit_code = process.wait(timeout=30)
 
         assert "swallows" in answer.text
         assert exit_code == 0

@@ -36,6 +36,7 @@ FLOWS: dict[str, tuple[Style, Behaviour]] = {
     "5dfc6393-42d0-4e97-8690-5bb89ba6105d": (Style.DOCUMENTS, Behaviour()),
     "79b191de-71f0-49cb-bebb-8c699db76229": (Style.FORM, Behaviour()),
     "30b73cd1-ca0b-4727-b8bf-e01a37479115": (Style.APPROVAL, Behaviour()),
+    "8f3c8a83-9daf-48aa-ba89-093501bb49ae": (Style.CAREFUL, Behaviour()),
     "17a14243-bd3e-4d1d-a748-aec167fa7053": (Style.CODE, Behaviour(fault=Fault.ERROR)),
     "a35c4af8-528a-4513-ba2d-1aff6a54fd42": (Style.CODE, Behaviour(key=FLOW_KEY)),
     "0efc4fe1-6f2f-465a-8164-bc3b49e998e9": (Style.CODE, Behaviour(rate_limit=RateLimit(calls=2, seconds=60))),
@@ -54,12 +55,14 @@ FLOWS: dict[str, tuple[Style, Behaviour]] = {
     "c0723fa9-1e3a-42a8-ba7c-31c37cb05be0": (Style.FORM, Behaviour()),
     "918d22bb-7ae9-4fc1-9f52-560fa777c1a3": (Style.CODE, Behaviour()),
     "4a2f77b7-43d0-4764-9b65-96747db2e14c": (Style.CHAT, Behaviour()),
+    "b84a0cc6-3d61-4caa-bef4-37eb0aeee757": (Style.CHAT, Behaviour()),
     "38d1f263-43a6-4187-b833-624a35e3ad21": (Style.LLM, Behaviour()),
 }
 
 #: What flows take beside a question.
 TAKES: dict[str, dict[str, Any]] = {
     "4a2f77b7-43d0-4764-9b65-96747db2e14c": {"images": True},
+    "b84a0cc6-3d61-4caa-bef4-37eb0aeee757": {"images": True},
     "38d1f263-43a6-4187-b833-624a35e3ad21": {
         "files": ("text/plain", "application/pdf", "text/csv", "application/json")
     },
@@ -69,6 +72,10 @@ TAKES: dict[str, dict[str, Any]] = {
 SEQUENCES = [
     ["hitl_4_unknown_session", "hitl_1", "hitl_2_proceed", "hitl_3_again"],
     ["hitl_5_stream", "hitl_6_reject_stream"],
+    ["agent_asks", "agent_asks_proceed"],
+    ["agent_asks_stream", "agent_asks_proceed_stream"],
+    ["agent_asks_again", "agent_asks_reject"],
+    ["agent_asks_again_stream", "agent_asks_reject_stream"],
     ["limited_0", "limited_1", "limited_2", "limited_3", "limited_stream"],
     ["chat", "chat_second_turn", "messages"],
     ["js_chatid", "messages_js", "messages_delete", "js_both_ids", "messages_delete_all"],
@@ -145,7 +152,7 @@ async def ask(session: aiohttp.ClientSession, sandbox: Sandbox, name: str, **sub
 
 async def reached(sandbox: Sandbox) -> None:
     """Wait until a call has reached a flow."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while sandbox.counts.total == 0:
             await asyncio.sleep(0.005)
 

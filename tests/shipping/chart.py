@@ -81,11 +81,13 @@ def helm(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def objects(*files: Path, chart: Path = CHART, values: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
+def objects(
+    *files: Path, chart: Path = CHART, values: Mapping[str, object] | None = None, release: str = RELEASE
+) -> list[dict[str, Any]]:
     """Return the objects of a release. ``values``, by their paths, go before the files' ones. Raises Refused."""
     given = [part for file in files for part in ("--values", file)]
     given += [part for name, value in (values or {}).items() for part in ("--set-json", f"{name}={json.dumps(value)}")]
-    made = helm("template", RELEASE, chart, "--namespace", NAMESPACE, *given)
+    made = helm("template", release, chart, "--namespace", NAMESPACE, *given)
     if made.returncode:
         raise Refused(made.stderr)
     return [each for each in YAML(typ="safe", pure=True).load_all(made.stdout) if each]

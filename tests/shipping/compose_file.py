@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 
 COMPOSE = REPOSITORY / "compose.yaml"
 _VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?:(:[-?+])([^{}]*))?\}")
-#: A dollar that was written twice, and so is not the start of a variable.
-_DOLLAR = "\0"
+#: What stands for the characters of variables where they are none: in a value, and of a dollar that was written twice.
+_PLAIN, _SHOWN = str.maketrans("${}", "\0\1\2"), str.maketrans("\0\1\2", "${}")
 
 
 class Missing(Exception):
@@ -24,8 +24,8 @@ def interpolated(text: str, values: Mapping[str, str]) -> str:
 
     def value_of(match: re.Match[str]) -> str:
         if match[0] == "$$":
-            return _DOLLAR
-        value, operator, word = values.get(match[1], ""), match[2], match[3]
+            return "$".translate(_PLAIN)
+        value, operator, word = values.get(match[1], "").translate(_PLAIN), match[2], match[3]
         if operator == ":?" and not value:
             raise Missing(match[1])
         if operator == ":+":
@@ -35,7 +35,7 @@ def interpolated(text: str, values: Mapping[str, str]) -> str:
     while True:
         text, count = _VARIABLE.subn(value_of, text)
         if not count:
-            return text.replace(_DOLLAR, "$")
+            return text.translate(_SHOWN)
 
 
 def read_env(text: str) -> dict[str, str]:
@@ -44,6 +44,19 @@ def read_env(text: str) -> dict[str, str]:
 
 
 def load_compose(values: Mapping[str, str]) -> dict[str, Any]:
-    """Return compose.yaml with ``values``. Raises Missing."""
-    found: dict[str, Any] = YAML(typ="safe", pure=True).load(interpolated(COMPOSE.read_text(), values))
+    """Return compose.yaml with ``values``. Raises Missing.
+
+    As Compose does it, variables are put into what was read, so that no value of theirs becomes a part of the file.
+    """
+    found: dict[str, Any] = _filled(YAML(typ="safe", pure=True).load(COMPOSE.read_text()), values)
     return found
+
+
+def _filled(given: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(given, dict):
+        filled = {name: _filled(each, values) for name, each in given.items()}
+        # Where the specification wants a number, Compose makes one.
+        return filled | {"replicas": int(filled["replicas"])} if "replicas" in filled else filled
+    if isinstance(given, list):
+        return [_filled(each, values) for each in given]
+    return interpolated(given, values) if isinstance(given, str) else given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ from http_gateway.gateway import Gateway
 from workers.__main__ import _parser as worker_parser
 from workers.readiness import Readiness
 
+DEFAULTS = YAML(typ="safe").load(CHART / "values.yaml")
+#: Workers that KEDA scales.
+SCALED = {
+    "workerDefaults.autoscaling.enabled": True,
+    "monitoring.enabled": True,
+    "monitoring.prometheusUrl": "http://prometheus",
+}
 TRIAL, PRODUCTION, WORKERS = (CHART / "ci" / f"{name}-values.yaml" for name in ("trial", "production", "workers"))
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 #: Settings that the chart has values of its own for, or that would be wrong in a pod.
@@ -47,13 +55,14 @@ OF_THE_CHART = {
     *("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"),
     *("FLYWHEEL_REGISTRY", "FLYWHEEL_PROFILES", "FLYWHEEL_GRACE"),
     *("FLYWHEEL_METRICS_HOST", "FLYWHEEL_METRICS_PORT", "FLYWHEEL_MCP_TOKENS", "FLYWHEEL_TOKENS_FILE"),
+    "FLOWER_BASIC_AUTH",
 }
 #: Files and folders in a pod, which goes: a log is what the container writes, state is in the broker.
 NOT_IN_A_POD = {
     *("FLYWHEEL_HOME", "FLYWHEEL_LOG_FILE", "FLYWHEEL_LOG_BYTES", "FLYWHEEL_LOG_FILES"),
     "FLYWHEEL_MCP_TOKENS_FILE",
 }
-NOT_SETTINGS = {"FLOWER_BASIC_AUTH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+NOT_SETTINGS = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
 
 
 def variable_of(name: str) -> str:
@@ -376,10 +385,110 @@ def test_commands_that_a_person_is_shown_name_objects_that_exist(
     assert said.count(f"-n {NAMESPACE} ") == said.count("kubectl")
 
 
+def sections(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the values' own objects, by their paths; the groups of workers are named by people."""
+    yield path, values
+    for name, value in values.items():
+        if isinstance(value, dict) and name not in ("workers", "requests", "limits"):
+            yield from sections(value, f"{path}.{name}" if path else name)
+
+
+@pytest.mark.parametrize(("path", "values"), list(sections(DEFAULTS)), ids=lambda each: each if each else "")
+def test_a_value_that_is_taken_away_is_missed_by_its_name(path: str, values: dict[str, Any]) -> None:
+    # Helm's way to take a value away is to set it to null.
+    nothing = {f"{path}.{name}" if path else name: None for name in values if name not in ("requests", "limits")}
+    if not nothing:
+        return
+    with pytest.raises(Refused) as refused:
+        objects(TRIAL, values=nothing)
+
+    assert set(re.findall(r"- (?:\(root\)|([\w.]+)): (\w+) is required", str(refused.value))) == {
+        (path, name.rpartition(".")[2]) for name in nothing
+    }
+
+
+def names(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the paths of values that are names of objects."""
+    for name, each in schema.get("properties", {}).items():
+        if each.get("$ref") == "#/definitions/name":
+            yield f"{path}{name}"
+        yield from names(each, f"{path}{name}.")
+
+
+def test_a_name_that_yaml_reads_as_something_else_stays_a_name() -> None:
+    words = ("true", "null", "1e3", "123", "no")
+    groups: dict[str, Any] = {f"workers.{word}": {"domains": [word], "queues": [word]} for word in words}
+    releases = {}
+    for word in words:
+        values: dict[str, Any] = dict.fromkeys(names(SCHEMA), word) | {
+            "image.pullSecrets": [word],
+            "gateway.hosts": [word],
+        }
+        values |= {"podLabels": {"team": word}, "podAnnotations": {"team": word}, "monitoring.labels": {"team": word}}
+        settings = dict.fromkeys(SCHEMA["properties"]["settings"]["propertyNames"]["enum"], word)
+        release = word if word.isalpha() else RELEASE
+        releases[word] = objects(PRODUCTION, values={**groups, **values, "settings": settings}, release=release)
+
+    assert len(list(names(SCHEMA))) > 8
+    assert complaints(releases) == {word: [] for word in words}
+    for found in releases.values():
+        arguments = [each for _, one in containers(found) for each in one["args"]]
+        assert {type(each) for each in arguments} == {str}
+        assert {f"--domain={word}" for word in words} <= set(arguments)
+
+
+def test_a_text_is_no_place_for_another_variable() -> None:
+    odd = "$(REDIS_URL) $$(REDIS_URL) $ $$ {{ .Values.secret }} \"'\\ # a: b"
+    address = "https://langfuse.example/$(REDIS_URL)"
+    settings = dict.fromkeys(SCHEMA["properties"]["settings"]["propertyNames"]["enum"], odd)
+    found = objects(PRODUCTION, values={"settings": settings, "langfuse.url": address, "flowise.url": address})
+    (worker,) = (each for name, each in containers(found) if name == "worker-default")
+    # Kubernetes: of two dollars one stays, and behind them stands no variable.
+    told = {name: re.sub(r"\$\$", "$", each) for name, each in variables(worker).items() if isinstance(each, str)}
+    expanded = {name for name, each in variables(worker).items() if re.search(r"(?<!\$)(\$\$)*\$\(", str(each))}
+
+    assert {name: told[name] for name in settings} == settings
+    assert (told["LANGFUSE_BASE_URL"], told["FLOWISE_BASE_URL"]) == (address, address)
+    assert expanded == set()
+
+
+def test_no_name_is_longer_than_kubernetes_allows_and_releases_that_begin_alike_have_names_of_their_own() -> None:
+    group, longest = "g" * 20, 53
+    both = [
+        {(each["kind"], each["metadata"]["name"]) for each in objects(PRODUCTION, values=values, release=release)}
+        for release in ("r" * longest, "r" * (longest - 1) + "s")
+        for values in [{f"workers.{group}": {"domains": ["creative"], "autoscaling": {"enabled": True}}}]
+    ]
+
+    assert max(len(name) for _, name in both[0]) == 63
+    assert not both[0] & both[1]
+
+
+@pytest.mark.parametrize("release", ["123", "a.b", "1st"])
+def test_a_release_whose_name_no_service_may_have_is_refused(release: str) -> None:
+    with pytest.raises(Refused, match="the beginning of its Services' names"):
+        objects(TRIAL, release=release)
+
+
+def test_certificates_are_files_in_every_pod_of_ours_and_in_no_other() -> None:
+    found = objects(PRODUCTION, values={"certificatesSecret": "certificates"})
+
+    for name, template in pods(found).items():
+        mounts = {
+            each["name"]: each["mountPath"]
+            for one in template["spec"]["containers"]
+            for each in one["volumeMounts"]
+            if each["name"] == "certificates"
+        }
+        assert mounts == {"certificates": "/etc/flywheel/certificates"}, name
+        (volume,) = (each for each in template["spec"]["volumes"] if each["name"] == "certificates")
+        assert volume["secret"] == {"secretName": "certificates", "defaultMode": 0o440}
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"existingSecret": None, "secret": {}}, "REDIS_URL is missing"),
+        ({"secret": {}}, "REDIS_URL is missing"),
         ({"existingSecret": "one", "secret": {"REDIS_URL": "redis://x"}}, "existingSecret and secret are both set"),
         ({"secret.REDIS_PASSWORD": "x"}, "Additional property REDIS_PASSWORD is not allowed"),
         ({"keyPrefix": "blue"}, "keyPrefix"),
@@ -393,14 +502,31 @@ def test_commands_that_a_person_is_shown_name_objects_that_exist(
         ({"settings": {"FLYWHEEL_QUEUE_LIMIT": 1_000_000}}, "Expected: string, given: integer"),
         ({"workers": {"default": None}}, "no group of workers routes questions"),
         ({"workers": {"default": {"domains": ["creative"]}}}, "no group of workers routes questions"),
+        ({"workers": {"default": {"queues": ["classify"]}}}, "no group of workers routes questions"),
+        ({"workers.other": {"domains": ["a:"]}}, "workers.other.domains.0"),
         ({"workers": {"default": {"replica": 2}}}, "replica"),
         ({"workers": {"Upper": {}}}, "Upper"),
         ({"drainSeconds": 5}, "drainSeconds"),
         ({"drainSeconds": "130s"}, "drainSeconds"),
         ({"image.digest": "latest"}, "digest"),
+        ({"image.repository": "registry:5000/flywheel:1.0"}, "image.repository"),
+        ({"image.pullSecrets": [""]}, "image.pullSecrets.0"),
+        ({"existingSecret": "Upper", "secret": {}}, "existingSecret"),
+        ({"gateway.ingress": {"enabled": True, "host": "https://flywheel.example.com"}}, "gateway.ingress.host"),
+        ({"gateway.ingress": {"enabled": True, "host": "*.example.com"}}, "gateway.ingress.host"),
+        ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels: app.kubernetes.io/name is the chart's own"),
+        ({"podLabels": {"team": "the queue's"}}, "podLabels.team"),
+        ({"podAnnotations": {"checksum/secret": "x"}}, "podAnnotations: checksum/secret is the chart's own"),
+        (
+            {"monitoring.enabled": True, "monitoring.labels": {"helm.sh/chart": "x"}},
+            "monitoring.labels: helm.sh/chart is the chart's own",
+        ),
+        ({"workerDefaults.resources": {"limits": {"memory": "much"}}}, "workerDefaults.resources.limits.memory"),
         ({"gateway.ingress": {"enabled": True, "host": ""}}, "host"),
         ({"networkpolicy": {}}, "networkpolicy"),
         ({"workerDefaults.autoscaling.enabled": True}, "monitoring.prometheusUrl is missing"),
+        ({**SCALED, "monitoring.enabled": False}, "monitoring.enabled is false"),
+        ({**SCALED, "workerDefaults.autoscaling.minReplicas": 11}, "minReplicas is more than maxReplicas"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

@@ -187,7 +187,7 @@ def test_profiles_are_used_by_the_workers_where_they_run_and_a_sandbox_answers_w
     values = new_env(tmp_path / "with", "--with", "flowise,langfuse,monitoring")
     with_them = load_compose(values)["services"]["worker"]["environment"]
 
-    assert {without[f"LANGFUSE_{name}"] for name in ("BASE_URL", "PUBLIC_KEY", "SECRET_KEY")} == {None}
+    assert {without[f"LANGFUSE_{name}"] for name in ("BASE_URL", "PUBLIC_KEY", "SECRET_KEY")} == {""}
     assert without["FLOWISE_BASE_URL"] == "http://sandbox:3000"
     assert values["COMPOSE_PROFILES"] == "flowise,langfuse,monitoring"
     assert with_them["FLOWISE_BASE_URL"] == "http://flowise:3000"
@@ -207,6 +207,19 @@ def test_every_profile_can_be_asked_for_and_no_other(services: dict[str, dict[st
     assert told.returncode == 2
     assert f"there is no 'kafka'; there are {', '.join(sorted(profiles))}\n" in told.stderr
     assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.parametrize(
+    "odd", ["true", "null", "1e3", "a: b", "{x", "#x", "*x", "&x", "-", "it's", '"q', "[a]", "é", "${A}", "$A"]
+)
+def test_a_value_is_a_text_whatever_yaml_would_make_of_it(odd: str, env: dict[str, str]) -> None:
+    texts = {name for name in env if not name.endswith("_PORT")} - {"FLYWHEEL_WORKERS"}
+    compose = load_compose(env | dict.fromkeys(texts, odd))
+    told = compose["services"]["worker"]["environment"]
+
+    assert [each.message for each in Draft201909Validator(SCHEMA).iter_errors(compose)] == []
+    assert {told[name] for name in ("REDIS_URL", "FLYWHEEL_KEY_PREFIX", "FLOWISE_API_KEY")} == {odd}
+    assert told["LANGFUSE_SECRET_KEY"] == odd
 
 
 def test_a_stopping_worker_knows_how_long_it_is_given(env: dict[str, str]) -> None:

@@ -14,8 +14,8 @@ from packaging.version import Version
 from processes import REPOSITORY
 from shipping.compose_file import COMPOSE
 
+from agentic_flywheel.broker.rights import OLDEST_SERVER
 from agentic_flywheel.tracing.archive import OLDEST_LANGFUSE
-from producer.cli.checkup import OLDEST_BROKER
 
 DEPLOY = REPOSITORY / "deploy"
 LIST = json.loads((DEPLOY / "images.json").read_text())
@@ -70,7 +70,7 @@ def test_servers_and_the_sdk_that_reads_them_have_the_minimums_of_the_list() -> 
     assert LIST["minimums"]["langfuse/langfuse"]["version"] == OLDEST_LANGFUSE
     (oldest,) = (each.version for each in sdk.specifier if each.operator == ">=")
     assert f"the SDK langfuse {oldest}," in LIST["minimums"]["langfuse/langfuse"]["for"]
-    assert Version(LIST["minimums"]["valkey/valkey"]["version"]).release == OLDEST_BROKER
+    assert Version(LIST["minimums"]["valkey/valkey"]["version"]).release == (OLDEST_SERVER, 0)
     assert IMAGES["langfuse/langfuse"]["tag"] == IMAGES["langfuse/langfuse-worker"]["tag"]
 
 

@@ -10,7 +10,7 @@ from shipping.source_tree import modules_of
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.models import EventKind, State, WaitReason
-from mcp_bridge.following import _WAITS
+from agentic_flywheel.wait_words import WAIT_WORDS
 
 #: The modules in which these names stand, and those that are made of them.
 HOME = {"wire", "scripts", "transport_scripts"}
@@ -39,12 +39,13 @@ OTHER_WORDS = {
     ("workers.delivery", "retry"): "what is decided after a failure",
     ("workers.journal", "failed"): "a reply of a script",
     ("workers.query_events", "expired"): "a field of Celery's event",
-    ("producer.cli.root", "usage"): "a command",
-    ("producer.cli.root", "waiting"): "a command",
+    ("producer.cli.commands", "usage"): "a command",
+    ("producer.cli.commands", "waiting"): "a command",
     ("producer.cli.check", "failed"): "the result of a check",
     ("producer.cli.checkup", "failed"): "the result of a check",
     ("producer.cli.checkup_servers", "failed"): "the result of a check",
     ("producer.cli.doctor", "failed"): "the result of a check",
+    ("producer.cli.lint", "registry"): "the kind of a finding",
     ("producer.replay.outcomes", "answer"): "the kind of an answer",
     ("producer.replay.said", "tool"): "the role of a message",
     ("producer.replay.shapes", "answer"): "a field of a question's line",
@@ -72,7 +73,7 @@ def test_states_reasons_events_and_stages_are_members_of_their_enumerations() ->
 
 
 def test_every_wait_reason_has_a_sentence_for_clients() -> None:
-    assert _WAITS.keys() == set(WaitReason)
+    assert WAIT_WORDS.keys() == set(WaitReason)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,13 @@ MAY_IMPORT = {
 MODULES = [path for package in MAY_IMPORT for path in sorted((REPOSITORY / package).rglob("*.py"))]
 READS_ENVIRONMENT = {"agentic_flywheel/settings.py"}
 
+#: Modules that write JSON for the broker with escapes, and why. An escape makes a Chinese text twice as long.
+MAY_ESCAPE = {
+    "workers/ending.py": "an error of a plain client's message may name half a surrogate pair, which UTF-8 cannot hold",
+    "workers/outcomes.py": "the same",
+    "workers/wishes.py": "what a plain client linked may hold one",
+}
+
 #: What starts processes; the command line alone uses it. A client, a bridge or a replay is given addresses.
 SUPERVISOR, USES_SUPERVISOR = "producer.stack", "producer.cli"
 
@@ -83,6 +90,49 @@ def test_packages_import_each_other_only_in_the_agreed_direction() -> None:
 
 def test_only_the_settings_read_the_environment() -> None:
     assert breaches(lambda name, tree: name in READS_ENVIRONMENT or not reads_environment(tree)) == []
+
+
+def test_what_is_written_to_the_broker_has_no_needless_escapes() -> None:
+    def plain(name: str, tree: ast.Module) -> bool:
+        return (
+            name in MAY_ESCAPE
+            or not name.startswith(("workers/", "agentic_flywheel/broker/"))
+            or all(
+                any(given.arg == "ensure_ascii" for given in node.keywords)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "json.dumps"
+            )
+        )
+
+    assert breaches(plain) == []
+
+
+def looks_for_home(tree: ast.AST) -> bool:
+    """Whether a module asks for the home folder itself, which not every user has."""
+    return any(
+        isinstance(node, ast.Attribute)
+        and (node.attr == "expanduser" or (node.attr == "home" and ast.unparse(node.value) == "Path"))
+        for node in ast.walk(tree)
+    )
+
+
+def test_only_places_asks_for_the_home_folder() -> None:
+    """A user may have none, and what asks for it fails then: one module knows."""
+    assert breaches(lambda name, tree: name == "agentic_flywheel/places.py" or not looks_for_home(tree)) == []
+
+
+def takes_beginnings_of_options(tree: ast.AST) -> bool:
+    """Whether a command line takes `--queue` for `--queues`: a new option would change what an old line means."""
+    return any(
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("ArgumentParser")
+        and all(each.arg != "allow_abbrev" for each in node.keywords)
+        for node in ast.walk(tree)
+    )
+
+
+def test_options_are_written_in_full() -> None:
+    assert breaches(lambda _, tree: not takes_beginnings_of_options(tree)) == []
 
 
 def test_every_module_says_in_its_docstring_what_it_is_for() -> None:
@@ -152,6 +202,10 @@ def test_the_rules_would_notice_a_breach() -> None:
     assert reads_environment(ast.parse("import os\nos.getenv('X')"))
     assert reads_environment(ast.parse("from os import environ"))
     assert not reads_environment(ast.parse("import os\nos.kill(1, 2)"))
+    assert takes_beginnings_of_options(ast.parse("argparse.ArgumentParser(prog='x')"))
+    assert looks_for_home(ast.parse("folder = Path.home() / 'x'"))
+    assert looks_for_home(ast.parse("given.expanduser().absolute()"))
+    assert not looks_for_home(ast.parse("settings.home.mkdir()"))
 
 
 def tracked_texts() -> Iterator[tuple[str, str]]:

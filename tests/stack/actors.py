@@ -12,7 +12,8 @@ from agentic_flywheel.settings import Settings
 from producer.stack import launch
 from producer.stack.processes import Service, Stage
 
-#: Says in a diary what happens to it, and whether the broker is there when it is asked to end.
+#: Says in a diary what happens to it, and whether the broker is there, and other commands find the stack, when it is
+#: asked to end.
 ACTOR = """
 import pathlib, signal, socket, sys, time
 name, diary, port, stubborn = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "stubborn"
@@ -20,6 +21,7 @@ def say(what):
     with diary.open("a") as file:
         file.write(f"{name} {what}\\n")
 def asked(*_):
+    say("asked, stack found" if (diary.parent / "up.json").exists() else "asked, stack not found")
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
         say("asked, broker there")

@@ -8,6 +8,7 @@ import sys
 import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -64,3 +65,41 @@ def test_an_interrupt_that_python_has_ignored_comes_again(monkeypatch: pytest.Mo
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert ignored == []
     assert sys.unraisablehook == ignored.append
+
+
+def test_a_second_signal_does_not_cut_short_what_the_first_began() -> None:
+    done = list[str]()
+
+    def work() -> None:
+        with interruptible():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+                done.append("cleared")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+    assert done == ["cleared"]
+
+
+def test_a_part_that_was_starting_when_the_signal_came_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = list[parts.LabProcess]()
+
+    class Starting(parts.LabProcess):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            started.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(parts, "LabProcess", Starting)
+
+    def work() -> None:
+        with parts.lab() as here:
+            here.part("sleep", ["sleep", "60"])
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+    assert [each.alive for each in started] == [False]

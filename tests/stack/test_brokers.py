@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import redis
@@ -20,7 +20,7 @@ from tls import tls_before
 import agentic_flywheel
 from agentic_flywheel.broker.audit import audit
 from agentic_flywheel.broker.rights import channel_rules, check_broker, commands, key_rules
-from agentic_flywheel.errors import BrokerRightsMissing, InvalidSetting, UnknownQuery
+from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing, BrokerUnavailable, InvalidSetting, UnknownQuery
 from agentic_flywheel.models import EventKind
 from producer import AsyncProducer
 from producer.cli.checkup import check_everything
@@ -41,7 +41,7 @@ async def everybody_reaches(house: House, url: str, monkeypatch: pytest.MonkeyPa
             kinds = [event.kind async for event in producer.stream(streamed)]
             # Flower may still be connecting, and hears of nothing that was before.
             while not await flower.json("/api/tasks?state=SUCCESS"):
-                await producer.ask("Why is the docker build slow?", wait=10, cache="refresh")
+                await producer.ask("Why is the docker build slow?", wait=30, cache="refresh")
         queues = await lengths(flower)
         for name, value in {
             "REDIS_URL": url,
@@ -117,6 +117,39 @@ async def test_tls_with_a_private_authority_and_a_certificate_of_the_client(
             await asyncio.to_thread(house.workers[-1].terminate)
     finally:
         house.stop()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here, which makes the certificates")
+@pytest.mark.parametrize("mutual", [False, True], ids=["for all", "for who shows a certificate"])
+async def test_a_server_that_speaks_tls_where_the_address_does_not_is_named(
+    mutual: bool, broker_url: str, tmp_path: Path
+) -> None:
+    """Neither side says it: it looked like a broker that is away, and each process waited for it."""
+    async with tls_before(urlsplit(broker_url).port or 0, tmp_path, mutual=mutual) as port:
+        with pytest.raises(BrokerRefused, match="it speaks TLS: REDIS_URL has to begin with rediss://"):
+            await check_broker(f"redis://:s3cret@127.0.0.1:{port}/0")
+
+
+async def test_a_server_that_speaks_no_tls_where_the_address_does_is_named(broker_url: str) -> None:
+    with pytest.raises(BrokerRefused, match="it speaks no TLS: REDIS_URL has to begin with redis://"):
+        await check_broker(broker_url.replace("redis://", "rediss://"))
+
+
+async def test_a_server_that_closes_or_keeps_silent_is_still_one_that_is_away() -> None:
+    """The look whether it speaks the other way is short, and ends."""
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    for serve, scheme in ((close, "redis"), (close, "rediss"), (keep_silent, "rediss")):
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(BrokerUnavailable):
+                await check_broker(f"{scheme}://127.0.0.1:{port}/0")
 
 
 @pytest.mark.timeout(120)
@@ -238,6 +271,7 @@ async def test_a_server_of_a_cluster_is_refused_at_the_start(tmp_path: Path, mon
         ("-@scripting", ["+script|load", "+evalsha", "+eval"]),
         ("-subscribe", ["+subscribe"]),
         ("-publish", ["+publish"]),
+        ("-psubscribe", ["+psubscribe"]),
         ("-xadd", ["+xadd"]),
         ("-@stream -lpos", ["+lpos", "+xadd", "+xinfo|stream", "+xlen", "+xrange", "+xread", "+xrevrange"]),
         ("resetkeys ~flywheel:* ~celery* ~_kombu.* ~unacked* ~*.pidbox*", ["~classify*", "~synthesis*", "~domain.*"]),

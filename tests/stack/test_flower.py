@@ -74,3 +74,16 @@ async def test_flower_shows_workers_and_their_tasks_to_who_knows_the_password(va
     assert info.flower_password.encode() not in command
     assert info.flower_password not in (tmp_path / "home" / "logs" / "flower.log").read_text()
     assert info.flower_password not in "".join(lines)
+
+
+@pytest.mark.timeout(60)
+async def test_flower_says_once_that_no_worker_answers(valkey: Valkey, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", redis_url=valkey.url.replace("/0", "/9"))
+    async with start_stack(settings, workers=0, sandbox=False, on_line=lambda _: None) as stack:
+        headers = signed_in(stack.info.flower_user, stack.info.flower_password)
+        for _ in range(2):
+            assert await status(f"{stack.info.flower_url}/api/workers?refresh=true", headers) == 200
+    log = (tmp_path / "home" / "logs" / "flower.log").read_text()
+
+    assert "Inspect method" not in log
+    assert log.count("no worker has answered: none runs yet, or each is busy") == 1

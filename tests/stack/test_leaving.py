@@ -34,13 +34,14 @@ class Starter:
         return [name for name, pid in self.pids.items() if _alive(pid)]
 
     def drained_in_order(self) -> bool:
-        """Whether the workers ended before the companion, and all while the broker was there."""
+        """Whether the workers ended before the companion, and all while the broker was there and others found it."""
         diary = (self.home / "diary").read_text().splitlines()
         endings = [line.split()[0] for line in diary if line.endswith("ended")]
         return (
             sorted(endings[:2]) == ["worker-1", "worker-2"]
             and endings[2:] == ["companion"]
             and "gone" not in str(diary)
+            and "not found" not in str(diary)
         )
 
 

@@ -53,7 +53,7 @@ def started(module: str, *arguments: str, log: Path, **env: str) -> subprocess.P
 def commands(port: int) -> dict[str, Sequence[str]]:
     return {
         "flowise_sandbox": ["--port", "0"],
-        "producer.stack.flower": [f"--port={port}", "--address=127.0.0.1"],
+        "producer.stack.flower": [f"--port={port}", "--address=127.0.0.1", "--basic_auth=me:secret"],
         "workers": ["--name", "bounded"],
         "mcp_bridge": ["--http", str(port), "--log-level", "INFO"],
     }
@@ -78,6 +78,16 @@ def test_a_log_that_is_full_is_put_aside(tmp_path: Path, valkey: Valkey, module:
     assert (tmp_path / "its.log.1").read_bytes()[:BOUND] == b"x" * BOUND
     assert b"xx" not in log.read_bytes()
     assert log.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("module", [*commands(0), "http_gateway"])
+def test_a_log_that_cannot_be_written_ends_its_process_with_a_reason(tmp_path: Path, module: str) -> None:
+    command = [sys.executable, "-m", module, *commands(0).get(module, ())]
+    env = {**os.environ, "FLYWHEEL_LOG_FILE": str(tmp_path / "nowhere" / "its.log"), "REDIS_URL": "redis://127.0.0.1:9"}
+    ended = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 2
+    assert "FLYWHEEL_LOG_FILE is not acceptable" in ended.stderr.splitlines()[0]
 
 
 def test_what_a_killed_process_logged_printed_and_wrote_stays_bounded_and_readable(tmp_path: Path) -> None:

@@ -16,12 +16,15 @@ import pytest
 from closing import BROKER_AWAY
 from pipeline.house import House
 from processes import wait_for
+from redis.sentinel import MasterNotFoundError
 from sentinels import Replicated
 from stack.test_brokers import everybody_reaches
 
 from agentic_flywheel.broker.audit import audit
+from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.errors import BrokerUnavailable, QueryLost, UnknownQuery
 from producer import AsyncProducer
+from workers.engine.sentinels import Sentinels
 
 #: Seconds between two submissions: one caller asks without a pause.
 PACE = 0.01
@@ -150,3 +153,15 @@ async def test_a_primary_that_must_have_a_replica_accepts_nothing_without_it(
         primary.config_set("min-replicas-to-write", "0")
         with suppress(BrokerUnavailable):
             await producer.cancel(accepted.query_id)
+
+
+async def test_sentinels_that_are_away_are_one_short_sentence() -> None:
+    nowhere, sentence = "sentinel://127.0.0.1:1/0?service=main", "no Sentinel names a primary 'main'"
+    client = connect(nowhere)
+    with pytest.raises(BrokerUnavailable, match=f"{sentence}$"):
+        await Batch(client).call("PING")
+    await client.aclose()
+
+    with pytest.raises(MasterNotFoundError) as told:
+        Sentinels([("127.0.0.1", 1)]).discover_master("main")  # type: ignore[no-untyped-call]
+    assert str(told.value) == sentence

@@ -106,7 +106,7 @@ class Weather:
     def mend(self) -> None:
         """Undo whatever a fault may have left when it was interrupted."""
         self.proxy.heal()
-        self.house.registry.write_text(self.text)
+        self.house.change_registry(self.text)
         if not self.house.broker.process.alive:
             self.house.broker.start()
         with self.admin() as admin:
@@ -218,12 +218,9 @@ def network_is_cut(storm: Weather) -> None:
 
 def flowise_is_killed(storm: Weather) -> None:
     house = storm.house
-    port = house.flowise_url.rsplit(":", 1)[1]
     house.sandbox.kill()
     time.sleep(storm.draw.uniform(0.2, 2))
-    command = [sys.executable, "-m", "flowise_sandbox", "--port", port, "--registry", str(house.registry)]
-    house.sandbox = Process(command, log=house.folder / f"sandbox-{storm.draw.randrange(10**6)}.log")
-    wait_for(lambda: "http://" in house.sandbox.log, within=30, what="the sandbox is back")
+    house.serve_again()
     behave(house)
 
 
@@ -236,9 +233,9 @@ def registry_changes(storm: Weather) -> None:
             storm.text.replace("concurrency: 2", "concurrency: 1"),
         ]
     )
-    storm.house.registry.write_text(text)
+    storm.house.change_registry(text)
     time.sleep(storm.draw.uniform(1, 5))
-    storm.house.registry.write_text(storm.text)
+    storm.house.change_registry(storm.text)
 
 
 FAULTS: tuple[Fault, ...] = (

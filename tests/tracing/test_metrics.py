@@ -52,7 +52,18 @@ async def test_prometheus_reads_the_figures_of_flows_and_queues(metrics: int, re
     long_ago = (time.time() - 60) * 1000
     await redis_client.hset(
         wire.record_key("in-line"),
-        items=["state", "waiting", "reason", "session", "created", long_ago, "person_ms", 20_000],
+        items=[
+            "state",
+            "waiting",
+            "reason",
+            "session",
+            "domain",
+            "technical",
+            "created",
+            long_ago,
+            "person_ms",
+            20_000,
+        ],
     )
 
     found = await scrape(metrics)

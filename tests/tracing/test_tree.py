@@ -128,6 +128,8 @@ def test_a_bar_shows_when_a_step_ran(begins: float, ends: float, line: str) -> N
         (230 * 10**6, "230 ms"),
         (2_310 * 10**6, "2.31 s"),
         (200 * SECOND, "3 min 20 s"),
+        (7_530 * SECOND, "2 h 5 min"),
+        (259_361 * SECOND, "3 d 0 h"),
     ],
 )
 def test_durations_are_read_by_people(nanoseconds: int, text: str) -> None:

@@ -69,7 +69,7 @@ def asked() -> str:
 
 
 async def waits(producer: AsyncProducer, query_id: str, reason: str) -> None:
-    for _ in range(1000):
+    for _ in range(3000):
         record = await producer.status(query_id)
         if (record.state, record.reason) == (State.WAITING, reason):
             return
@@ -119,7 +119,7 @@ async def test_a_worker_that_reads_the_new_registry_goes_on_with_what_waits(
     async with knowing(house, newer_registry(house)) as asks:
         query_id = (await asks.submit(asked(), flow="novel")).query_id
     await waits(producer, query_id, "registry")
-    house.registry.write_text(REGISTRY + NOVEL)
+    house.change_registry(REGISTRY + NOVEL)
 
     assert (await producer.wait(query_id, 30)).flow == "novel"
 
@@ -262,7 +262,7 @@ async def test_a_flow_that_was_removed_ends_what_waits_for_it(house: House, prod
     await pause(producer.batch, flow="narrow")
     query_id = (await producer.submit(asked(), flow="narrow")).query_id
     await waits(producer, query_id, "paused")
-    house.registry.write_text(_without("narrow"))
+    house.change_registry(_without("narrow"))
 
     with pytest.raises(FlowNotServed, match="the flow 'narrow'"):
         await producer.wait(query_id, 30)

@@ -153,7 +153,7 @@ async def test_what_a_later_producer_asks_waits_for_a_later_worker(
     await start(house, environment(later))
     await asyncio.to_thread(all_answered_once, house, query_ids)
     # What the next version has written is read by this one, as far as it knows of it.
-    answer = await producer.wait(query_ids[0], 10)
+    answer = await producer.wait(query_ids[0], 30)
     assert answer.text
     assert (await producer.status(query_ids[0])).query.question
     kinds = [event.kind for event in await read_events(producer.batch, query_ids[0])]

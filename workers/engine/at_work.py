@@ -6,8 +6,7 @@ the worker busy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 
 class AtWork:
@@ -25,17 +24,18 @@ class AtWork:
         """Whether the hub waits for room."""
         return self._on_room is not None
 
-    @contextmanager
-    def elsewhere(self) -> Iterator[None]:
-        """Count a task as waiting elsewhere for the duration of the block. On the loop's thread."""
+    def elsewhere(self) -> AtWork:
+        """Count a task as waiting elsewhere for the duration of a ``with`` block. On the loop's thread."""
+        return self
+
+    def __enter__(self) -> None:
         self._elsewhere += 1
         if self._on_room is not None and self._elsewhere >= self._room_at:
             on_room, self._on_room = self._on_room, None
             on_room()
-        try:
-            yield
-        finally:
-            self._elsewhere -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._elsewhere -= 1
 
     def room(self, held: int, on_room: Callable[[], object]) -> int | None:
         """Return how many more tasks to take where ``held`` are taken and have not ended; None for any number.

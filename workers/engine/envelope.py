@@ -53,15 +53,15 @@ def open_message(raw: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise MessageUnreadable("it is not a JSON object")
     headers, properties = message.get("headers"), message.get("properties")
-    whose = whose_of(headers, properties)
     if not isinstance(headers, dict):
         raise MessageUnreadable("it has no headers")
+    fault = _fault_of(headers) if "task" in headers else None
     if not isinstance(properties, dict) or not isinstance(properties.get("delivery_info"), dict):
-        raise MessageUnreadable("it has no properties, or these have no delivery_info", whose)
-    if "task" in headers and (fault := _fault_of(headers)):
-        raise MessageUnreadable(fault, whose)
+        fault = "it has no properties, or these have no delivery_info"
     if not isinstance(message.get("body", ""), str):
-        raise MessageUnreadable("its body is not a text", whose)
+        fault = fault or "its body is not a text"
+    if fault is not None:
+        raise MessageUnreadable(fault, whose_of(headers, properties))
     return message
 
 
@@ -74,12 +74,12 @@ def open_record(record: bytes) -> tuple[str, bytes]:
         raise MessageUnreadable("the record of its delivery has another form") from None
 
 
-def decoded_body(body: str, whose: Whose | None) -> bytes:
-    """Return the bytes that a base64 text stands for. Raises MessageUnreadable."""
+def decoded_body(body: str, headers: Any, properties: Any) -> bytes:
+    """Return the bytes that the base64 text of a message stands for. Raises MessageUnreadable."""
     try:
         return base64.b64decode(body)
     except ValueError:
-        raise MessageUnreadable("its body is not base64", whose) from None
+        raise MessageUnreadable("its body is not base64", whose_of(headers, properties)) from None
 
 
 def redelivery(message: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, assert_never
 import redis
 
 from agentic_flywheel.broker import transport_scripts
+from agentic_flywheel.broker.rights import check_server
 from workers.engine.delivery_leases import DeliveryLeases
 from workers.engine.envelope import MessageUnreadable, Whose, open_message, whose_of
 from workers.engine.ledger import Ledger
@@ -23,7 +24,6 @@ from workers.engine.link import BROKER_AWAY, BrokerLink
 from workers.engine.queues import fetch_order, list_first
 from workers.engine.settler import Settler
 from workers.engine.unreadable import reason_of, unreadable_messages
-from workers.engine.versions import check_server
 from workers.engine.waiter import OVERDUE, Waiter
 
 logger = logging.getLogger(__name__)
@@ -138,10 +138,9 @@ class Intake:
 
     def _receive(self, queue: str, tag: str, raw: bytes) -> None:
         """Deliver one message. A message with which that fails is set aside, so that the next one is delivered."""
-        whose: Whose | None = None
+        message: dict[str, Any] = {}
         try:
             message = open_message(raw)
-            whose = whose_of(message["headers"], message["properties"])
             # The tag and the queue are those of the record, whatever the message says.
             message["properties"]["delivery_tag"] = tag
             message["queue"], message["run"] = queue, self._run
@@ -152,6 +151,7 @@ class Intake:
         except MessageUnreadable as unreadable:
             self._set_aside(queue, tag, unreadable.reason, unreadable.whose)
         except Exception as error:
+            whose = whose_of(message.get("headers"), message.get("properties"))
             self._set_aside(queue, tag, f"it could not be delivered: {reason_of(error)}", whose)
 
     def _set_aside(self, queue: str, tag: str, reason: str, whose: Whose | None) -> None:

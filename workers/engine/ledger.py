@@ -7,6 +7,7 @@ once, however often it is sent.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import uuid
 from collections import deque
@@ -22,7 +23,7 @@ BATCH = 500
 
 
 class LedgerBatch(NamedTuple):
-    """Entries that are written together, under an id by which the broker recognises them."""
+    """Entries that are written together, under an id by which the broker recognises them among this ledger's."""
 
     id: str
     entries: tuple[SettleEntry, ...]
@@ -44,6 +45,7 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: deque[SettleEntry] = deque()
         self._batch: LedgerBatch | None = None
+        self._numbers = itertools.count(1)
         #: Whether somebody may wait for one of the entries: all but acknowledgements are urgent.
         self.is_urgent = False
         self._wake: Callable[[], None] | None = None
@@ -122,7 +124,7 @@ class Ledger:
         if self._batch is None:
             entries = self._entries
             oldest = tuple(entries.popleft() for _ in range(min(BATCH, len(entries))))
-            self._batch = LedgerBatch(uuid.uuid4().hex, oldest)
+            self._batch = LedgerBatch(str(next(self._numbers)), oldest)
         return self._batch
 
     def confirm(self) -> None:

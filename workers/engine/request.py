@@ -40,6 +40,8 @@ class DiscreetRequest(celery_request.Request):  # type: ignore[misc]
 
     def __init__(self, message: Any, **given: Any) -> None:
         super().__init__(message, **given)
+        if not self._task.stores_result:
+            self._ignore_result = self._request_dict["ignore_result"] = True
         # Who sends a task describes its arguments, by default word for word. Our own messages name lengths only.
         if not self._task.shows_data and "execution" not in message.properties:
             self._argsrepr, self._kwargsrepr = "(not shown)", "{}"

@@ -77,6 +77,9 @@ class AsyncTask(Task):  # type: ignore[misc]
     honours_times = False
     #: Whether Celery sends an event of its end. False: the application does, see ``engine.events``.
     tells_end = True
+    #: Whether Celery stores its result where a message wants it. False: the application stores the only one. Clients of
+    #: Celery 5.4, among others, want it with each message.
+    stores_result = True
     #: Whether events, remote control and logs show its arguments and its result.
     shows_data = True
 

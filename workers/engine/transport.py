@@ -25,6 +25,7 @@ from workers.engine.intake import Intake, take_turn
 from workers.engine.ledger import Moved, ledger
 from workers.engine.link import BROKER_AWAY
 from workers.engine.plain_json import read, untyped_tasks, write
+from workers.engine.sentinels import Sentinels
 from workers.engine.unreadable import unreadable_messages
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class TaskMessage(virtual.Message):  # type: ignore[misc]
         if not body or properties.get("body_encoding") != "base64" or headers.get("compression") or kwargs:
             super().__init__(payload, channel, **kwargs)
             return
-        self._raw, self.channel, self.body = payload, channel, decoded_body(body, whose_of(headers, properties))
+        self._raw, self.channel, self.body = payload, channel, decoded_body(body, headers, properties)
         self.properties, self.headers = properties, headers
         self.delivery_tag, self.delivery_info = properties["delivery_tag"], properties.get("delivery_info") or {}
         self.content_type, self.content_encoding = payload.get("content-type"), payload.get("content-encoding")
@@ -246,7 +247,7 @@ class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[mis
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:
         server = {name: value for name, value in self._connparams(asynchronous).items() if name not in ("host", "port")}
         # redis-py has no types here.
-        manager: Any = redis.Sentinel(self.sentinels, sentinel_kwargs=self.sentinel_kwargs, **server)  # type: ignore[no-untyped-call]
+        manager: Any = Sentinels(self.sentinels, sentinel_kwargs=self.sentinel_kwargs, **server)  # type: ignore[no-untyped-call]
         # kombu closes them with the channel.
         if asynchronous:
             self._async_sentinel_manager = manager

@@ -1,17 +1,15 @@
-"""Refuse to start on versions of Celery, kombu, redis-py or Redis that the engine was not checked with."""
+"""Refuse to start on versions of Celery, kombu or redis-py that the engine was not checked with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from agentic_flywheel.errors import BrokerTooOld, EngineUnsupported
+from agentic_flywheel.errors import EngineUnsupported
 
 #: Celery and kombu are pinned exactly, since the engine uses their private parts. What it uses of redis-py does not
 #: change within a minor release: ``8.1`` stands for every 8.1.x.
 CHECKED_WITH: Mapping[str, str] = {"celery": "5.7.0", "kombu": "5.7.0", "redis": "8.1"}
-#: Oldest major version of the server. Older ones know no script flags, such as ``allow-oom``.
-OLDEST_SERVER = 7
 
 
 def check_versions(installed: Mapping[str, str] | None = None) -> None:
@@ -26,12 +24,6 @@ def check_versions(installed: Mapping[str, str] | None = None) -> None:
             found=", ".join(f"{name} {found[name]}" for name in unknown),
             needed=[_requirement(name, CHECKED_WITH[name]) for name in unknown],
         )
-
-
-def check_server(redis_version: str) -> None:
-    """Raise BrokerTooOld unless the server is new enough. Valkey reports a ``redis_version`` of 7.2."""
-    if int(redis_version.split(".")[0]) < OLDEST_SERVER:
-        raise BrokerTooOld(found=f"Redis {redis_version}", needed=f"Redis {OLDEST_SERVER} or newer, or Valkey")
 
 
 def _is_release_of(needed: str, found: str) -> bool:

@@ -17,7 +17,7 @@ from agentic_flywheel.backends.flowise.uploading import given
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews, overridden
 from agentic_flywheel.backends.protocol import Abilities, FlowBackend, FlowReport, ListedFlow, Probe
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import DecisionUnderWay, FlowError, FlowRefused
+from agentic_flywheel.errors import DecisionUnderWay, FlowError, FlowNotFound, FlowRefused, FormRefused, StoppedRunGone
 from agentic_flywheel.forms import UnfitForm, fitted
 from agentic_flywheel.given import FormScalar
 from agentic_flywheel.secret_values import without_secret_values
@@ -33,8 +33,12 @@ _ABILITIES = Abilities(
     overrides=True,
     late_answers=True,
 )
+#: Seconds ago at which Flowise said, at most, what it ignores when an answer is to tell that: many calls share a look.
+_TOLD_AGE = 2.0
 #: In Flowise's refusal of a decision: an earlier call has told it, and the flow is carrying it out.
 _STILL_RUNS = "'INPROGRESS'"
+#: The same, where there is no run that could go on.
+_NO_RUN = "No previous execution found"
 
 
 class FlowiseBackend(FlowBackend):
@@ -53,13 +57,20 @@ class FlowiseBackend(FlowBackend):
         if not (config or call.form or flow.form):
             return call
         known = await self.client.chatflows.known(flow, api_key=api_key)
+        if known is not None and ignored(config, known):
+            known = await self.client.chatflows.known(flow, api_key=api_key, age=_TOLD_AGE) or known
         if known is None:
-            return call.model_copy(update={"warnings": _warnings(config, None)})
+            return call.model_copy(update={"warnings": _not_known(config, api_key)})
         used = without_secret_values(honoured(overridden(flow.config, call.config), known))
         said = {"config_used": used, "warnings": _warnings(config, known)}
-        # What is decided goes to a flow that has begun.
-        form = {"form": _fitted(call, known)} if call.human_input is None else {}
-        return call.model_copy(update={**said, **form})
+        if call.human_input is not None:  # what is decided goes to a flow that has begun
+            return call.model_copy(update=said)
+        try:
+            form = _fitted(call, known)
+        except FormRefused:
+            known = await self.client.chatflows.known(flow, api_key=api_key, age=0.0) or known
+            form = _fitted(call, known)
+        return call.model_copy(update={**said, "form": form})
 
     async def ask(
         self,
@@ -69,13 +80,20 @@ class FlowiseBackend(FlowBackend):
         on_news: Callable[[FlowNews], None] | None = None,
     ) -> FlowAnswer:
         uploads = await given(self.client, call, api_key=api_key)
-        stream = call.stream and await self.client.chatflows.can_stream(call.flow)
-        call = call.model_copy(update={"uploads": uploads, "stream": stream})
         try:
+            stream = call.stream and await self.client.chatflows.can_stream(call.flow)
+            if call.uploads or stream != call.stream:
+                call = call.model_copy(update={"uploads": uploads, "stream": stream})
             return await self.client.predict(call, api_key=api_key, on_news=on_news)
         except FlowRefused as refused:
             if call.human_input is not None and _STILL_RUNS in refused.reason:
                 raise DecisionUnderWay(refused.flow, refused.reason) from None
+            if call.human_input is not None and _NO_RUN in refused.reason:
+                raise StoppedRunGone(refused.flow, refused.reason) from None
+            raise
+        except FlowNotFound as missing:
+            if call.human_input is not None:
+                raise StoppedRunGone(missing.flow, missing.message) from None
             raise
 
     async def find(self, flow: Flow, chat_id: str, *, api_key: SecretStr | None = None) -> FlowAnswer | None:
@@ -106,25 +124,28 @@ class FlowiseBackend(FlowBackend):
 
 
 def _fitted(call: FlowCall, known: Chatflow) -> dict[str, FormScalar]:
-    """Return a call's form as the server's flow takes it. Raises FlowRefused where it is none that it begins with."""
+    """Return a call's form as the server's flow takes it. Raises FormRefused where it is none that it begins with."""
     if known.start != "formInput":
         if call.form:
-            raise FlowRefused(call.flow.key, "there it begins with no form; ask it a question")
+            raise FormRefused(call.flow.key, "there it begins with no form; ask it a question")
         return {}
     optional = {field.name for field in call.flow.form if not field.required}
     fields = [each.model_copy(update={"required": each.name not in optional}) for each in known.form]
     try:
         return fitted(call.form, fields)
     except UnfitForm as unfit:
-        raise FlowRefused(call.flow.key, str(unfit)) from None
+        raise FormRefused(call.flow.key, str(unfit)) from None
 
 
-def _warnings(config: Mapping[str, JsonValue], known: Chatflow | None) -> tuple[str, ...]:
+def _warnings(config: Mapping[str, JsonValue], known: Chatflow) -> tuple[str, ...]:
     """Return what is to be said of a configuration that was sent."""
-    if not config:
-        return ()
-    if known is None:
-        names = ", ".join(sorted(config))
-        return (f"It is not known whether Flowise used {names}: it says so to an API key only.",)
     names = ", ".join(ignored(config, known))
     return (f"Flowise ignored {names}: overriding it is not enabled in the flow's configuration.",) if names else ()
+
+
+def _not_known(config: Mapping[str, JsonValue], api_key: SecretStr | None) -> tuple[str, ...]:
+    """Return the same where Flowise does not say what the flow's owner allows."""
+    if not config:
+        return ()
+    why = "Flowise did not tell the flow's settings" if api_key else "it says so to an API key only"
+    return (f"It is not known whether Flowise used {', '.join(sorted(config))}: {why}.",)

@@ -14,11 +14,13 @@ from agentic_flywheel.backends.flowise.listing import page_of, read_accepted, re
 from agentic_flywheel.backends.flowise.models import Chatflow, UploadsAccepted
 from agentic_flywheel.backends.remembered import Remembered
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowError
+from agentic_flywheel.errors import FlowError, FlowNotFound
 from agentic_flywheel.errors.flow import ANY_FLOW
 
-#: Seconds for which it is remembered whether a flow streams, and what its owner allows.
+#: Seconds for which it is remembered whether a flow streams, and which uploads it makes use of.
 REMEMBERED = 300.0
+#: The same for what a flow's owner allows: an answer says which of its configuration was used.
+ALLOWED_REMEMBERED = 30.0
 #: Seconds for a look at a flow that a call waits for.
 LOOK_TIMEOUT = 2.0
 #: Flows of a server that are listed, and of one page: each comes with all its nodes, often 100 KB.
@@ -26,19 +28,13 @@ MOST_FLOWS, PAGE = 10_000, 50
 
 
 class Chatflows:
-    """What a server knows of its flows. Some of it is remembered for ``REMEMBERED`` seconds."""
+    """What a server knows of its flows. Some of it is remembered."""
 
     def __init__(self, base: URL, connection: Connection) -> None:
         self._base, self._connection = base, connection
         self._streaming = Remembered[bool](REMEMBERED)
-        self._known = Remembered[Chatflow | None](REMEMBERED)
+        self._known = Remembered[Chatflow | None](ALLOWED_REMEMBERED)
         self._accepted = Remembered[UploadsAccepted](REMEMBERED)
-
-    async def close(self) -> None:
-        """End the questions that are under way."""
-        await self._streaming.close()
-        await self._known.close()
-        await self._accepted.close()
 
     async def all(self, *, api_key: SecretStr | None = None) -> tuple[Chatflow, ...]:
         """Return all flows that the key may see, but no more than ``MOST_FLOWS``; each once."""
@@ -68,10 +64,13 @@ class Chatflows:
         with ExpectedForm(flow.key):
             return read_chatflow(found)
 
-    async def known(self, flow: Flow, *, api_key: SecretStr | None = None) -> Chatflow | None:
-        """Return what Flowise knows of a flow, None where it does not tell; remembered for some minutes."""
+    async def known(self, flow: Flow, *, api_key: SecretStr | None = None, age: float | None = None) -> Chatflow | None:
+        """Return what Flowise knows of a flow, None where it does not tell; remembered for ``ALLOWED_REMEMBERED``.
+
+        ``age``: it was asked so many seconds ago at most, as before a refusal: the flow's owner may have changed it.
+        """
         key = (flow_address(self._base, flow, "chatflows"), secret_of(api_key))
-        return await self._known.get(key, partial(self._look, flow, api_key))
+        return await self._known.get(key, partial(self._look, flow, api_key), age=age)
 
     async def can_stream(self, flow: Flow) -> bool:
         """Return whether the flow streams; remembered for some minutes, asked once however many wait.
@@ -81,10 +80,22 @@ class Chatflows:
         url = flow_address(self._base, flow, "chatflows-streaming")
         return await self._streaming.get(url, partial(self._probe, url, flow))
 
-    async def accepts(self, flow: Flow) -> UploadsAccepted:
-        """Return which uploads a flow makes use of; remembered for some minutes. Needs no key. Raises FlowError."""
+    async def check(self, flow: Flow) -> None:
+        """Ask whether a flow is still there, whatever is remembered. Raises FlowNotFound, FlowError."""
+        url = flow_address(self._base, flow, "chatflows-streaming")
+        try:
+            await self._probe(url, flow)
+        except FlowNotFound:
+            self._streaming.forget(url)
+            raise
+
+    async def accepts(self, flow: Flow, *, age: float | None = None) -> UploadsAccepted:
+        """Return which uploads a flow makes use of; remembered for some minutes. Needs no key. Raises FlowError.
+
+        ``age``: as in ``known``.
+        """
         url = flow_address(self._base, flow, "chatflows-uploads")
-        return await self._accepted.get(url, partial(self._look_at_uploads, url, flow))
+        return await self._accepted.get(url, partial(self._look_at_uploads, url, flow), age=age)
 
     async def _look_at_uploads(self, url: URL, flow: Flow) -> UploadsAccepted:
         found = await self._connection.fetch_json("GET", url, flow)

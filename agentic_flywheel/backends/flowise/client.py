@@ -27,8 +27,11 @@ from agentic_flywheel.backends.flowise.widget import Widget
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall, FlowNews
 from agentic_flywheel.backends.reasons import clean
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.errors import FlowProtocolError
+from agentic_flywheel.errors import FlowError, FlowNotFound, FlowProtocolError
 from agentic_flywheel.errors.flow import ANY_FLOW
+
+#: Seconds within which Flowise begins a stream, before the flow runs; for a flow that was deleted it never does.
+_HEAD_WITHIN = 5.0
 
 
 class FlowiseClient:
@@ -55,6 +58,7 @@ class FlowiseClient:
         self.chatflows = Chatflows(self._base, self._connection)
         self.verdicts = Verdicts(self._base, self._connection)
         self.widget = Widget(self._base, self._connection)
+        self._looking = set[asyncio.Task[None]]()
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,8 +67,9 @@ class FlowiseClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close what this client opened."""
-        await self.chatflows.close()
+        """Close what this client opened, as soon as the calls under way have ended."""
+        for looking in self._looking:
+            looking.cancel()
         await self._connection.close()
 
     # Asking
@@ -94,14 +99,32 @@ class FlowiseClient:
         secrets = self._connection.secrets(api_key, effective_config(call))
         reading = AnswerReading(call, self._connection, clock)
         read = partial(reading.read, on_news=on_news, secrets=secrets)
+        silence = clock.loop.call_later(_HEAD_WITHIN, self._look_after, call, clock)
         try:
-            async with clock.limit:
+            with clock.limit:
                 answer = await self._connection.exchange(
                     "POST", flow_address(self._base, flow, "prediction"), flow, api_key, body, read
                 )
         except TimeoutError:
             raise clock.late from None
+        finally:
+            silence.cancel()
         return refuse_empty(flow.key, answer)
+
+    def _look_after(self, call: FlowCall, clock: CallClock) -> None:
+        """Look whether the flow of a call is still there, where a stream has not begun."""
+        if call.stream and not clock.has_heard:
+            looking = asyncio.ensure_future(self._end_without_flow(call.flow, clock))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+
+    async def _end_without_flow(self, flow: Flow, clock: CallClock) -> None:
+        try:
+            await self.chatflows.check(flow)
+        except FlowNotFound as gone:
+            clock.end(gone)
+        except FlowError:
+            pass  # the call goes on, and ends by itself
 
     async def attach(
         self, flow: Flow, chat_id: str, files: StreamedBody, *, api_key: SecretStr | None = None, timeout: float

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from agentic_flywheel.backends.contents import MAX_ENTRY, MAX_NAME, Json, discreet, name_of, text_of
 from agentic_flywheel.cutting import cut
-from agentic_flywheel.doings import RUNNING, Artifact, FlowStep, ToolUse, Usage
+from agentic_flywheel.doings import RUNNING, Artifact, FlowStep, ToolUse, Usage, tokens_of
 from agentic_flywheel.secret_values import without_secrets_in
 
 _STORED = "FILE-STORAGE::"
@@ -99,7 +99,7 @@ def usage_of(told: Sequence[Any], *, model: str | None) -> Usage | None:
         return None
 
     def total(key: str) -> int:
-        return sum(value for each in counted if isinstance(value := each.get(key), int))
+        return sum(tokens_of(each.get(key)) for each in counted)
 
     return Usage(
         input_tokens=total("input_tokens"),

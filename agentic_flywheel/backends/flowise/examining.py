@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import JsonValue, SecretStr
 
 from agentic_flywheel.backends.flowise.chatflows import Chatflows
+from agentic_flywheel.backends.flowise.forms import unlike
 from agentic_flywheel.backends.flowise.models import Chatflow
 from agentic_flywheel.backends.flowise.overrides import ignored as ignored_of
 from agentic_flywheel.backends.protocol import FlowReport
-from agentic_flywheel.catalog import Flow, FormField
+from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError, FlowUnauthorized, FlywheelError
-from agentic_flywheel.forms import described
 
 #: What is lost without an API key.
 WITHOUT_KEY = "an answer that comes after its time-out is not found, and nobody knows which overrides are ignored"
@@ -63,35 +62,16 @@ async def _examined(chatflows: Chatflows, flow: Flow, api_key: SecretStr | None)
         overridable=known.overridable,
         ignored=ignored,
         form=known.form,
-        problems=tuple(filter(None, (problems.get(key), known.unusable, *_unfit(flow, known)))),
-        remarks=tuple(_remarks(flow, known, ignored)),
+        problems=tuple(filter(None, (problems.get(key), known.unusable, *unlike(flow.form, known.form)))),
+        remarks=(*_unsure(flow, key), *_remarks(flow, known, ignored)),
     )
     return report, known.kind
 
 
-def _unfit(flow: Flow, known: Chatflow) -> Iterator[str]:
-    """Yield where the registry's form is not the one with which the flow begins in Flowise."""
-    theirs, ours = {each.name: each for each in known.form}, {each.name: each for each in flow.form}
-    if known.form and not flow.form:
-        yield f"it begins with a form: give the registry `form: {_as_registry(known.form)}`"
-        return
-    if flow.form and not known.form:
-        yield "it begins with no form: take `form` out of the registry"
-        return
-    missing = [each for name, each in theirs.items() if name not in ours]
-    if missing:
-        yield f"its form has more fields than the registry's: {described(missing)}"
-    for name, field in ours.items():
-        there = theirs.get(name)
-        if there is None:
-            yield f"its form has no field `{name}`"
-        elif (there.type, set(there.options)) != (field.type, set(field.options)):
-            yield f"the field `{name}` of its form is {described([there])}, in the registry {described([field])}"
-
-
-def _as_registry(fields: tuple[FormField, ...]) -> str:
-    """Return a form as it can be written into a registry."""
-    return json.dumps([each.model_dump(exclude_defaults=True) for each in fields], ensure_ascii=False)
+def _unsure(flow: Flow, key: str) -> Iterator[str]:
+    if key == "not known":
+        where = flow.api_key_env or "`api_key_env` in the registry"
+        yield f"it takes one key only, and Flowise does not say whether that is yours: if it refuses yours, set {where}"
 
 
 def _remarks(flow: Flow, known: Chatflow, ignored: tuple[str, ...]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from agentic_flywheel.backends.connection import Failed
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.pauses import seconds_to_wait
 from agentic_flywheel.backends.reasons import MAX_REASON, clean
-from agentic_flywheel.backends.statuses import redirected
+from agentic_flywheel.backends.statuses import no_answer
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     FlowError,
@@ -73,7 +73,7 @@ def failure_of(flow: Flow | None, failed: Failed, secrets: Collection[str] = ())
     if status == 429:
         return FlowRateLimited(key, seconds_to_wait(failed.headers.get("Retry-After")))
     if 300 <= status < 400:
-        return redirected(key, status)
+        return no_answer(key, failed)
     message = _message(body) if content_type == "application/json" else None
     if status in (401, 403):
         told = message or body[:600].decode(errors="replace") if content_type != "text/html" or len(body) < 200 else ""

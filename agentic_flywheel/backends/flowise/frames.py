@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from agentic_flywheel.backends.decoding import parse_json
-from agentic_flywheel.backends.frames import FrameCutter
+from agentic_flywheel.backends.frames import FrameReader
 from agentic_flywheel.errors import FlowProtocolError
 
 EXECUTED = "agentFlowExecutedData"
@@ -29,20 +29,16 @@ class FrameParser:
 
     def __init__(self, flow: str) -> None:
         self._flow = flow
-        self._cutter = FrameCutter(flow, b"\n\n")
+        self._frames = FrameReader(flow)
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
         """Return the events completed by ``chunk``, in order.
 
         The data of ``agentFlowExecutedData`` stays undecoded bytes of the whole frame. Raises FlowProtocolError.
         """
-        events = map(self._event, self._cutter.feed(chunk))
-        return [event for event in events if event is not None]
+        return [self._event(frame.data) for frame in self._frames.feed(chunk)]
 
-    def _event(self, frame: bytes) -> StreamEvent | None:
-        data = b"\n".join(line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:"))
-        if not data:
-            return None
+    def _event(self, data: bytes) -> StreamEvent:
         if data.startswith(_EXECUTED_PREFIX):
             return StreamEvent(name=EXECUTED, data=data)
         try:

@@ -21,13 +21,17 @@ class AnswerReading:
 
     def __init__(self, call: FlowCall, connection: Connection, clock: CallClock) -> None:
         self._flow, self._chat_id = call.flow, call.chat_id
+        decided = call.human_input
+        #: The node whose question a person has answered with no.
+        self._rejected = decided.start_node_id if decided is not None and decided.type == "reject" else None
         self._connection, self._clock = connection, clock
 
     async def read(
         self, response: aiohttp.ClientResponse, on_news: Callable[[FlowNews], None] | None, secrets: Collection[str]
     ) -> FlowAnswer:
         """Read an answer. Raises a FlowError, which quotes none of the secrets."""
-        self._clock.heard()
+        if not response.content.is_eof():  # a short answer comes whole: nothing is waited for any more
+            self._clock.heard()
         if response.status == 200 and response.content_type == "text/event-stream":
             return await self._stream(response, on_news, secrets)
         body = await self._connection.read_answer(response, self._flow, secrets, heard=self._clock.heard)
@@ -38,7 +42,7 @@ class AnswerReading:
         self, response: aiohttp.ClientResponse, on_news: Callable[[FlowNews], None] | None, secrets: Collection[str]
     ) -> FlowAnswer:
         flow, clock = self._flow, self._clock
-        parser, collected = FrameParser(flow.key), StreamedAnswer(flow, self._chat_id)
+        parser, collected = FrameParser(flow.key), StreamedAnswer(flow, self._chat_id, rejected=self._rejected)
         async for chunk in response.content.iter_any():
             events = parser.feed(chunk)
             with ExpectedForm(flow.key):

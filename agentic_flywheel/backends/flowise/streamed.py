@@ -25,7 +25,8 @@ _LISTS = ("sourceDocuments", "artifacts", "fileAnnotations", "usedTools")
 class StreamedAnswer:
     """Collects a stream's events until it is complete. ``add`` returns what is to be told of them."""
 
-    def __init__(self, flow: Flow, chat_id: str | None = None) -> None:
+    def __init__(self, flow: Flow, chat_id: str | None = None, *, rejected: str | None = None) -> None:
+        """``rejected``: as for ``NewsDesk``."""
         self._flow = flow
         self._text = JoinedText(flow.key)
         self._fields: dict[str, Any] = {}
@@ -34,7 +35,7 @@ class StreamedAnswer:
         self._usage: list[Any] = []
         self._described = False
         self._ended = False
-        self._desk = NewsDesk(flow, chat_id)
+        self._desk = NewsDesk(flow, chat_id, rejected)
         #: The flow's own words for its failure.
         self.failure: str | None = None
 
@@ -48,7 +49,8 @@ class StreamedAnswer:
         name, data = event
         if name == "token":
             text = self._text.add(data) if isinstance(data, str) else ""
-            return [FlowNews(EventKind.TOKEN, {"text": text})] if text else []
+            said = [FlowNews(EventKind.TOKEN, {"text": text})] if text else []
+            return [*self._desk.of(name, data), *said] if self._desk.holds else said
         if name == EXECUTED:
             self._executed = data
             return []

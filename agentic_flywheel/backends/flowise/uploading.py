@@ -10,7 +10,7 @@ from agentic_flywheel.backends.bodies import FlowUpload, form_of_files
 from agentic_flywheel.backends.flowise.client import FlowiseClient
 from agentic_flywheel.backends.flowise.models import UploadsAccepted
 from agentic_flywheel.backends.models import FlowCall
-from agentic_flywheel.errors import AnswerTooLong, FlowFailed, FlowRefused, UploadRefused
+from agentic_flywheel.errors import AnswerTooLong, FilesRefused, FlowFailed, FlowRefused, UploadRefused
 
 #: Types of audio that Flowise 3.1 turns into a question; it ignores others.
 _HEARD = frozenset({"audio/webm", "audio/mp4", "audio/ogg"})
@@ -19,16 +19,18 @@ _HEARD = frozenset({"audio/webm", "audio/mp4", "audio/ogg"})
 async def given(client: FlowiseClient, call: FlowCall, *, api_key: SecretStr | None) -> tuple[FlowUpload, ...]:
     """Return a call's uploads as Flowise takes them in this chat: of documents, which it reads now, their text.
 
-    Raises UploadRefused where Flowise cannot read a document, FlowError, FlowRefused where the flow would do nothing
+    Raises UploadRefused where Flowise cannot read a document, FlowError, FilesRefused where the flow would do nothing
     with one.
     """
     if not call.uploads:
         return ()
     flow = call.flow
     accepted = await client.chatflows.accepts(flow)
+    if any(_unused(upload, accepted) for upload in call.uploads):
+        accepted = await client.chatflows.accepts(flow, age=0.0)
     for upload in call.uploads:
         if why := _unused(upload, accepted):
-            raise FlowRefused(flow.key, f"{upload.name}: {why}")
+            raise FilesRefused(flow.key, f"{upload.name}: {why}")
     documents = [
         (each.name, each.mime, each.content) for each in call.uploads if each.type == "document" and each.content
     ]
@@ -37,6 +39,8 @@ async def given(client: FlowiseClient, call: FlowCall, *, api_key: SecretStr | N
         files, limit, names = form_of_files(documents), flow.timeout.total_seconds(), [name for name, *_ in documents]
         try:
             read = await client.attach(flow, call.chat_id, files, api_key=api_key, timeout=limit)
+        except FlowRefused as refused:
+            raise FilesRefused(flow.key, f"{_listed(names)}: {refused.reason}") from None
         except FlowFailed as failed:  # the flow has not been called
             raise UploadRefused(_listed(names), flow.key, failed.reason) from None
         except AnswerTooLong as long:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agentic_flywheel.backends.contents import bounded_source, kept_of
+from agentic_flywheel.backends.contents import bounded_source, kept_of, name_of
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.http.pointers import NOTHING, at
 from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.backends.reasons import clean
+from agentic_flywheel.doings import Usage, tokens_of
 from agentic_flywheel.errors import FlowFailed, FlowProtocolError
 from agentic_flywheel.http_flows import AnswerParts, AnswerPlace, Pointer, UsagePlace
-from agentic_flywheel.models import Usage
 
-#: Larger numbers of tokens are no numbers of tokens.
-_MOST_TOKENS = 10**12
 _PAGE = ("<!doctype", "<html")
+_EVENTS = "text/event-stream"
 
 
-def document_of(flow: str, place: AnswerPlace, body: bytes) -> Any:
-    """Return what the body of a response holds. Raises FlowProtocolError where it is nothing of that kind."""
+def document_of(flow: str, place: AnswerPlace, body: bytes, kind: str = "") -> Any:
+    """Return what the body of a response holds. Raises FlowProtocolError where it is nothing of that kind.
+
+    ``kind``: the content type that the server told.
+    """
+    if (kind == _EVENTS or place.format == "json") and body.lstrip().startswith((b"data:", b"event:")):
+        raise FlowProtocolError(flow, "it is a stream, and the flow's `answer` has no `stream` by which to read it")
     if place.format == "text":
         text = body.decode(errors="replace")
         if text.lstrip()[:9].lower().startswith(_PAGE):
@@ -57,24 +61,25 @@ def answer_of(flow: str, place: AnswerParts, document: Any, *, told: str | None 
     )
 
 
+def has_answer(place: AnswerParts, document: Any) -> bool:
+    """Return whether a document has something where the answer should stand."""
+    text = NOTHING if place.text is None else at(document, place.text)
+    data = NOTHING if place.data is None else at(document, place.data)
+    return isinstance(text, str | int | float) or isinstance(data, dict)
+
+
 def usage_of(place: UsagePlace, model: Pointer | None, document: Any) -> Usage | None:
     """Return the tokens used, None where no number of them is told."""
-    counted = [_count(document, pointer) for pointer in (place.input, place.output, place.total)]
-    if all(each is None for each in counted):
+    places = (place.input, place.output, place.total)
+    given, made, total = (0 if each is None else tokens_of(at(document, each)) for each in places)
+    if not (given or made or total):
         return None
-    given, made, total = (each or 0 for each in counted)
-    name = None if model is None else at(document, model)
     return Usage(
         input_tokens=given,
         output_tokens=made,
-        total_tokens=total or given + made,
-        model=name if isinstance(name, str) and name else None,
+        total_tokens=max(total, given + made),
+        model=None if model is None else name_of(at(document, model)) or None,
     )
-
-
-def _count(document: Any, pointer: Pointer | None) -> int | None:
-    found = None if pointer is None else at(document, pointer)
-    return found if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < _MOST_TOKENS else None
 
 
 def _text(flow: str, place: AnswerParts, document: Any, told: str | None) -> str:

@@ -90,7 +90,7 @@ class HttpBackend(FlowBackend):
         clock = CallClock(flow.key, flow.timeout.total_seconds(), flow.idle_timeout.total_seconds())
         reading = ResponseReading(flow, place, clock, self._connection.secrets(api_key, config))
         try:
-            async with clock.limit:
+            with clock.limit:
                 answer = await self._exchange(
                     request, flow, api_key, partial(reading.read, on_news=on_news if call.stream else None)
                 )
@@ -143,7 +143,6 @@ class HttpBackend(FlowBackend):
         return Probe(version, timedelta(seconds=now() - started))
 
     async def close(self) -> None:
-        """Close what was opened."""
         await self._connection.close()
 
     def _refuse_unsent(self, call: FlowCall) -> None:

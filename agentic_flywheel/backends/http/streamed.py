@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agentic_flywheel.backends.decoded_frames import DecodedFrame
 from agentic_flywheel.backends.decoding import whole
 from agentic_flywheel.backends.http.answer import answer_of
-from agentic_flywheel.backends.http.frames import StreamFrame
 from agentic_flywheel.backends.http.pointers import NOTHING, Nothing, at, is_meant
 from agentic_flywheel.backends.joined_text import JoinedText
 from agentic_flywheel.backends.models import FlowAnswer, FlowNews
@@ -26,6 +26,8 @@ class CollectedStream:
         self._text = JoinedText(flow.key)
         self._whole: Any | Nothing = NOTHING
         self._ended = self._heard = False
+        #: Whether any frame was one that the rule means.
+        self.begun = False
         #: Why the flow failed, where it did.
         self.failure: str | None = None
 
@@ -34,10 +36,12 @@ class CollectedStream:
         """Whether nothing more can come that matters."""
         return self._ended or self.failure is not None or (self._rule.end is None and self._whole is not NOTHING)
 
-    def add(self, frame: StreamFrame) -> Sequence[FlowNews]:
+    def add(self, frame: DecodedFrame) -> Sequence[FlowNews]:
         """Take one frame and return the news in it. Raises FlowProtocolError."""
         event, document = frame
         rule, self._heard = self._rule, True
+        kinds = (rule.error, rule.whole, rule.instead, rule.token, rule.end)
+        self.begun = self.begun or any(is_meant(kind, event, document) for kind in kinds)
         if rule.error is not None and is_meant(rule.error, event, document):
             self.failure = reason_from(whole(at(document, rule.error.at))) or "no reason given"
             return []

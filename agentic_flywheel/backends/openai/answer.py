@@ -10,12 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 from agentic_flywheel.backends.contents import Json, discreet, kept_of, name_of, text_of
-from agentic_flywheel.backends.decoding import decode_json
+from agentic_flywheel.backends.decoding import decode_json, objects_in
 from agentic_flywheel.backends.models import FlowAnswer
 from agentic_flywheel.backends.openai.failure import failure_of_told, told_of
 from agentic_flywheel.backends.reasons import clean
 from agentic_flywheel.catalog import Flow
-from agentic_flywheel.doings import FlowStep, ToolUse, Usage
+from agentic_flywheel.doings import FlowStep, ToolUse, Usage, tokens_of
 from agentic_flywheel.errors import ContentFiltered, FlowFailed, FlowProtocolError, ProviderUnavailable
 
 #: Under these names servers tell what a model said to itself.
@@ -24,6 +24,7 @@ REASONING = ("reasoning_content", "reasoning")
 REASONING_STEP = "reasoning"
 _CUT = ("length", "max_tokens", "model_length")
 _FILTERED = "content_filter"
+_REFUSED = "The model refused to answer; the text says so."
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Completion:
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
+    #: Kinds of what else it holds, such as `audio`: there is no place for them in an answer.
+    unkept: frozenset[str] = frozenset()
     calls: Sequence[ToolCall] = field(default_factory=tuple)
     finish: str = ""
     usage: Any = None
@@ -58,14 +61,15 @@ def plain_completion(flow: Flow, body: bytes, secrets: Collection[str]) -> Compl
         raise FlowProtocolError(flow.key, f"the answer is not JSON: {reason}") from None
     if (told := told_of(found)) is not None:
         raise failure_of_told(flow, told, secrets=secrets)
-    choice = first_choice(found)
+    choice = choice_in(found)
     message = choice.get("message")
     if not isinstance(message, dict):
         raise FlowProtocolError(flow.key, "the answer has no choices with a message")
     return Completion(
-        text=text_in(message.get("content")),
+        text=text_in(message.get("content")) or transcript_in(message),
         reasoning=reasoning_in(message),
         refusal=text_in(message.get("refusal")),
+        unkept=unkept_in(message),
         calls=[call_of(each) for each in called_in(message)],
         finish=name_of(choice.get("finish_reason")),
         usage=found.get("usage"),
@@ -78,9 +82,11 @@ def answer_of(flow: Flow, told: Completion, *, reasoned: timedelta | None = None
     """Return the answer that a completion is. ``reasoned``: for how long the model reasoned, where that was measured.
 
     One of tool calls alone has them as ``data`` too: nobody here runs them, and whoever asked can. Raises FlowFailed
-    or ContentFiltered where there is nothing to read or to run.
+    or ContentFiltered where there is nothing to read or to run, ProviderUnavailable where it ended with an error.
     """
     text = told.text or told.refusal
+    if told.finish == "error":
+        raise ProviderUnavailable(flow.key, "the server says that the answer ended with an error, not with which")
     if not text.strip() and not told.calls:
         raise _nothing(flow, told)
     kept = kept_of(tools=[tool_use(each) for each in told.calls], steps=list(_steps(told, reasoned)))
@@ -95,9 +101,7 @@ def answer_of(flow: Flow, told: Completion, *, reasoned: timedelta | None = None
     )
 
 
-def _nothing(flow: Flow, told: Completion) -> FlowFailed | ContentFiltered | ProviderUnavailable:
-    if told.finish == "error":
-        return ProviderUnavailable(flow.key, "the server says that the answer ended with an error, not with which")
+def _nothing(flow: Flow, told: Completion) -> FlowFailed | ContentFiltered:
     if told.finish == _FILTERED:
         return ContentFiltered(flow.key, "the whole answer was taken away")
     if told.finish in _CUT:
@@ -110,11 +114,11 @@ def _warnings(told: Completion) -> Iterator[str]:
         yield "The answer is cut: the flow's limit of tokens was reached."
     elif told.finish == _FILTERED:
         yield "The provider's content filter cut the answer."
-    elif told.finish == "error":
-        yield "The server says that the answer ended with an error."
-    if told.refusal and not told.text:
-        yield "The model refused to answer; the text says so."
-    elif told.calls:
+    if told.refusal:
+        yield f"The model refused to answer: {clean(told.refusal)}" if told.text else _REFUSED
+    if told.unkept:
+        yield f"The model gave more than text, which is not kept: {', '.join(sorted(told.unkept))}."
+    if told.calls:
         names = ", ".join(sorted({name_of(each.name) or "one without a name" for each in told.calls}))
         yield f"The model asked for tools, which nobody has run here: {names}."
 
@@ -143,29 +147,34 @@ def usage_of(told: Any, model: str | None) -> Usage | None:
     """Return the tokens that a server counted; None where it counted none, as proxies say that do not know."""
     if not isinstance(told, dict):
         return None
-    given, made, both = (_count(told, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    given, made, both = (tokens_of(told.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
     if not (given or made or both):
         return None
     details = told.get("prompt_tokens_details")
     return Usage(
         input_tokens=given,
-        cached_input_tokens=min(given, _count(details, "cached_tokens")) if isinstance(details, dict) else 0,
+        cached_input_tokens=min(given, tokens_of(details.get("cached_tokens"))) if isinstance(details, dict) else 0,
         output_tokens=made,
-        total_tokens=both or given + made,
+        total_tokens=max(both, given + made),
         model=model,
     )
 
 
-def _count(told: Mapping[str, Any], name: str) -> int:
-    value = told.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+def choice_in(found: Any, number: int | None = None) -> Json:
+    """Return the choice of a completion or of a chunk that has this number, else the first; empty where there is none.
+
+    Nobody asks for several, but a proxy may be set up to send them.
+    """
+    choices = objects_in(found.get("choices")) if isinstance(found, dict) else []
+    if number is not None:
+        choices = [each for each in choices if number_of(each) == number]
+    return min(choices, key=number_of, default={})
 
 
-def first_choice(found: Any) -> Json:
-    """Return the first choice of a completion or of a chunk; an empty one where there is none."""
-    choices = found.get("choices") if isinstance(found, dict) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else {}
+def number_of(choice: Json) -> int:
+    """Return the number of a choice among those of an answer."""
+    number = choice.get("index")
+    return number if isinstance(number, int) else 0
 
 
 def text_in(content: Any) -> str:
@@ -176,22 +185,39 @@ def text_in(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
+def transcript_in(message: Mapping[str, Any]) -> str:
+    """Return what is said in a message's audio, or in a piece of it."""
+    audio = message.get("audio")
+    return text_in(audio.get("transcript")) if isinstance(audio, dict) else ""
+
+
+def unkept_in(message: Mapping[str, Any]) -> frozenset[str]:
+    """Return the kinds of what a message, or a piece of one, holds beside text."""
+    parts = objects_in(message.get("content"))
+    kinds = {name_of(each.get("type")) or "a part without a type" for each in parts if "text" not in each}
+    return frozenset([*(name for name in ("audio", "images") if message.get(name)), *sorted(kinds)][:10])
+
+
 def reasoning_in(message: Mapping[str, Any]) -> str:
     """Return what a message, or a piece of one, tells of the model's reasoning."""
     return next((text for name in REASONING if isinstance(text := message.get(name), str) and text), "")
 
 
 def called_in(message: Mapping[str, Any]) -> list[Json]:
-    """Return the tool calls of a message, or of a piece of one."""
+    """Return the tool calls of a message, or of a piece of one; in the old form there is one at most, without an id."""
     calls = message.get("tool_calls")
-    return [each for each in calls if isinstance(each, dict)] if isinstance(calls, list) else []
+    if not isinstance(calls, list):
+        function = message.get("function_call")
+        return [{"index": 0, "function": function}] if isinstance(function, dict) else []
+    return [each for each in calls if isinstance(each, dict)]
 
 
 def call_of(told: Mapping[str, Any]) -> ToolCall:
     """Return one tool call, or what a piece tells of it."""
-    function = told.get("function")
+    # A tool of the type `custom` takes any text.
+    function = told.get("function") or told.get("custom")
     function = function if isinstance(function, dict) else {}
-    arguments = function.get("arguments")
+    arguments = function.get("arguments", function.get("input"))
     return ToolCall(
         id=name_of(told.get("id")),
         name=name_of(function.get("name")),

@@ -71,7 +71,7 @@ class OpenAIBackend(FlowBackend):
         flow = call.flow
         clock = CallClock(flow.key, flow.timeout.total_seconds(), flow.idle_timeout.total_seconds())
         try:
-            async with clock.limit:
+            with clock.limit:
                 try:
                     return await self._ask(call, api_key, clock, on_news)
                 except FlowRefused as refused:
@@ -112,7 +112,7 @@ class OpenAIBackend(FlowBackend):
             return FlowReport(flow=flow.key, streams=True, remarks=(remark,))
         except FlywheelError as error:
             return FlowReport(flow=flow.key, streams=True, problems=(error.message,))
-        listed = next((each for each in models if _covers(each.id, flow.model)), None)
+        listed = next((each for each in models if covers(each.id, flow.model)), None)
         return FlowReport(
             flow=flow.key,
             name=listed.name if listed else "",
@@ -159,6 +159,6 @@ def _unlisted(model: str, listed: tuple[ListedFlow, ...]) -> str:
     return f"the server does not list the model {model!r}; {said}"
 
 
-def _covers(listed: str, model: str | None) -> bool:
+def covers(listed: str, model: str | None) -> bool:
     """Return whether a model is the listed one; a proxy lists patterns too, and Ollama the tag that is meant."""
     return model is not None and (fnmatchcase(model, listed) or listed == f"{model}:latest")

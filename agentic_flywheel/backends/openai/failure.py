@@ -12,7 +12,7 @@ from agentic_flywheel.backends.connection import Failed
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.pauses import pause_of_refusal
 from agentic_flywheel.backends.reasons import MAX_REASON, clean
-from agentic_flywheel.backends.statuses import redirected
+from agentic_flywheel.backends.statuses import failure_of_status, is_busy, reason_in
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import (
     ContentFiltered,
@@ -25,7 +25,6 @@ from agentic_flywheel.errors import (
     PromptTooLong,
     ProviderUnavailable,
     QuotaUsedUp,
-    ServerUnreachable,
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
 
@@ -81,11 +80,11 @@ def told_of(found: Any) -> Told | None:
     if not isinstance(found, dict):
         return None
     error = found.get("error")
-    if error is None and found.get("object") == "error":
+    if not error and found.get("object") == "error":
         error = found  # older ones of vLLM
-    if error is None and isinstance(found.get("choices"), list):
+    if not error and isinstance(found.get("choices"), list):
         return None
-    if isinstance(error, dict):
+    if error and isinstance(error, dict):
         return Told(_text(error.get("message")) or _text(error), _text(error.get("code")), _text(error.get("type")))
     said = error or found.get("detail") or found.get("message")
     return Told(_text(said)) if said else None
@@ -97,16 +96,13 @@ def failure_of(flow: Flow | None, failed: Failed, secrets: Collection[str] = ())
     told = _told_in(failed.body)
     if told is not None and status >= 400:
         return failure_of_told(flow, told, status=status, headers=failed.headers, secrets=secrets)
-    if status == 429:
-        return FlowRateLimited(key, pause_of_refusal(failed.headers))
-    if status in (401, 403):
-        return FlowUnauthorized(key, f"status {status}")
-    if status in (502, 503, 504):
-        return ServerUnreachable(key, f"a gateway answered with status {status}")
-    if 300 <= status < 400:
-        return redirected(key, status)
-    kind = failed.content_type or "nothing"
-    return FlowProtocolError(key, f"status {status} with {kind} that is no answer of an OpenAI-compatible server")
+    if not 300 <= status < 600 or status in (404, 405):
+        kind = failed.content_type or "nothing"
+        return FlowProtocolError(key, f"status {status} with {kind} that is no answer of an OpenAI-compatible server")
+    reason = clean(reason_in(failed.body), secrets=secrets)
+    if status in (500, 501):  # a gateway says by its status that the server is away; these say that it failed
+        return ProviderUnavailable(key, reason or f"status {status}")
+    return failure_of_status(flow, failed, reason)
 
 
 def failure_of_told(
@@ -137,12 +133,12 @@ def failure_of_told(
         if status < 500 and _NO_MODEL.search(words):
             return FlowNotFound(key, (flow.model if flow else None) or "")
     # LiteLLM calls a quota that is used up so too.
-    if status == 429 or _RATE_LIMITED.search(told.type):
+    if is_busy(status, headers) or _RATE_LIMITED.search(told.type):
         return FlowRateLimited(key, pause_of_refusal(headers))
     if status == 408 or status >= 500:
         return ProviderUnavailable(key, reason)
     if status in (404, 405):
-        return FlowProtocolError(key, f"status {status}: {reason}; the address may lack its /v1")
+        return FlowProtocolError(key, f"status {status}: {reason}; an address mostly ends in /v1")
     return FlowRefused(key, reason)
 
 

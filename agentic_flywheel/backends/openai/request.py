@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from agentic_flywheel.backends.bodies import FileContent, FlowUpload, StreamedBody
 from agentic_flywheel.backends.models import FlowCall
-from agentic_flywheel.errors import FlowRefused
+from agentic_flywheel.errors import FilesRefused, FlowRefused
 from agentic_flywheel.models import MAX_CONTEXT, MAX_QUESTION
 from agentic_flywheel.openai_flows import CEILINGS, SETTINGS, unfit_setting
 
@@ -136,4 +136,6 @@ def _refuse_other(flow: str, upload: FlowUpload) -> None:
     if upload.type == "url" and not upload.mime.startswith(("audio/", "video/", "text/", "application/pdf")):
         return  # what is at an address, only its server knows
     if not upload.mime.startswith("image/"):
-        raise FlowRefused(flow, f"{upload.name}: a model takes images, and this is {upload.mime or 'of no known type'}")
+        raise FilesRefused(
+            flow, f"{upload.name}: a model takes images, and this is {upload.mime or 'of no known type'}"
+        )

@@ -17,13 +17,17 @@ from agentic_flywheel.backends.openai.answer import (
     ToolCall,
     call_of,
     called_in,
-    first_choice,
+    choice_in,
+    number_of,
     reasoning_in,
     text_in,
     tool_use,
+    transcript_in,
+    unkept_in,
     usage_of,
 )
 from agentic_flywheel.backends.openai.failure import failure_of_told, told_of
+from agentic_flywheel.backends.reasons import clean
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.cutting import cut_value
 from agentic_flywheel.doings import RUNNING
@@ -32,20 +36,25 @@ from agentic_flywheel.models import EventKind
 
 #: Characters of one text in news: who follows wants to know what goes on, and the answer has the whole.
 MAX_NEWS_TEXT = 2_000
+#: Kinds of parts beside text that are told of.
+_MOST_KINDS = 10
 _DONE = b"[DONE]"
 
 
 class StreamedCompletion:
-    """Collects a stream's lines until it is complete. ``add`` returns what is to be told of them."""
+    """Collects a stream's frames until it is complete. ``add`` returns what is to be told of them."""
 
     def __init__(self, flow: Flow, secrets: Collection[str]) -> None:
         self._flow, self._secrets = flow, secrets
         self._text, self._reasoning, self._refusal = (JoinedText(flow.key) for _ in range(3))
-        self._calls: dict[int, ToolCall] = {}
-        self._arguments: dict[int, JoinedText] = {}
+        self._calls: list[tuple[ToolCall, JoinedText]] = []
+        #: Which of these each number of the stream means.
+        self._numbers: dict[int, int] = {}
         self._told = Completion()
         self._reasons_since: float | None = None
         self._begun = False
+        #: Of several choices, the one that is taken.
+        self._number: int | None = None
         #: For how long the model reasoned.
         self.reasoned: timedelta | None = None
         #: Whether the server has said that nothing more comes.
@@ -56,24 +65,23 @@ class StreamedCompletion:
         """Whether the answer is there; what it cost may still come."""
         return bool(self._told.finish)
 
-    def add(self, line: bytes) -> list[FlowNews]:
-        """Take one line and return the news in it. Raises the FlowError that a server tells in any line."""
-        line = line.strip()
-        # An error amid a stream comes as bare JSON from Ollama.
-        if not line.startswith((b"data:", b"{")):
-            return []
-        data = line.removeprefix(b"data:").strip()
-        if data == _DONE or not data:
-            self.done = self.done or data == _DONE
+    def add(self, data: bytes) -> list[FlowNews]:
+        """Take the data of one frame and return the news in it. Raises the FlowError that a server tells there."""
+        data = data.strip()
+        self.done = self.done or data == _DONE
+        if self.done or not data:
             return []
         try:
             chunk = parse_json(data)
         except ValueError:
-            raise FlowProtocolError(self._flow.key, "a chunk of the stream is not JSON") from None
+            begins = clean(data[:600].decode(errors="replace"), secrets=self._secrets)
+            raise FlowProtocolError(self._flow.key, f"a chunk of the stream is not JSON: {begins}") from None
         if not isinstance(chunk, dict):
             raise FlowProtocolError(self._flow.key, "a chunk of the stream is not an object")
         self._begun = True
-        choice = first_choice(chunk)
+        choice = choice_in(chunk, self._number)
+        if choice and self._number is None:
+            self._number = number_of(choice)
         if (told := told_of(chunk) or told_of({"error": choice.get("error")})) is not None:
             raise failure_of_told(self._flow, told, secrets=self._secrets)
         return list(self._collect(chunk, choice))
@@ -102,7 +110,9 @@ class StreamedCompletion:
         for each in called_in(delta):
             self._add_call(each)
         self._refusal.add(text_in(delta.get("refusal")))
-        if text := self._text.add(text_in(delta.get("content"))):
+        if len(self._told.unkept) < _MOST_KINDS:
+            self._told.unkept |= unkept_in(delta)
+        if text := self._text.add(text_in(delta.get("content")) or transcript_in(delta)):
             yield from self._end_of_reasoning()
             yield FlowNews(EventKind.TOKEN, {"text": text})
 
@@ -113,17 +123,25 @@ class StreamedCompletion:
 
     def _add_call(self, piece: Mapping[str, Any]) -> None:
         given, told = piece.get("index"), call_of(piece)
-        number = given if isinstance(given, int) else len(self._calls)
-        if number not in self._calls and len(self._calls) >= 2 * MAX_ENTRIES:
-            raise AnswerTooLong(self._flow.key, f"it asks for more than {2 * MAX_ENTRIES} tools")
-        call = self._calls.setdefault(number, ToolCall())
+        at = self._numbers.get(given) if isinstance(given, int) else len(self._calls) - 1
+        # Some number no call, others number all of them 0: a name, or another id, then begins the next one.
+        if at is None or at < 0 or self._begins(self._calls[at][0], told, numbered=isinstance(given, int)):
+            if len(self._calls) >= 2 * MAX_ENTRIES:
+                raise AnswerTooLong(self._flow.key, f"it asks for more than {2 * MAX_ENTRIES} tools")
+            at = len(self._calls)
+            self._calls.append((ToolCall(), JoinedText(self._flow.key)))
+        if isinstance(given, int):
+            self._numbers[given] = at
+        call, arguments = self._calls[at]
         call.id, call.name = call.id or told.id, call.name or told.name
-        self._arguments.setdefault(number, JoinedText(self._flow.key)).add(told.arguments)
+        arguments.add(told.arguments)
+
+    @staticmethod
+    def _begins(call: ToolCall, told: ToolCall, *, numbered: bool) -> bool:
+        return told.id not in ("", call.id) and bool(call.id) if numbered else bool(told.name)
 
     def _called(self) -> list[ToolCall]:
-        return [
-            ToolCall(call.id, call.name, str(self._arguments[number])) for number, call in sorted(self._calls.items())
-        ]
+        return [ToolCall(call.id, call.name, str(arguments)) for call, arguments in self._calls]
 
     def completion(self) -> Completion:
         """Return the whole. Raises ServerUnreachable where the stream broke off, FlowProtocolError where it only ended.

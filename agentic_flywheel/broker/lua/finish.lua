@@ -65,6 +65,8 @@ if cache_key ~= '' then
   -- What a fallback has answered says nothing of the flow that was asked: the next time that is asked again.
   if front and not about[17] and state == STATE.succeeded then
     local left = cached_value ~= '' and cache_ms or redis.call('PTTL', cache_key)
+    -- The cache's bound does not count it away: it lives as long as the record, unless its question comes again.
+    left = math.min(left, about[2] * 1000)
     if left > 0 then redis.call('SET', front_key(front), cache_key .. '\n' .. stale_ms .. '\n' .. flow, 'PX', left) end
   end
 end
@@ -85,7 +87,10 @@ elseif not renewal(part) then
 end
 local followers = {}
 settle(me, state, outcome, now, followers, won and part == '')
-if won and part == '' then leave_places(id) end
+if won and part == '' then
+  leave_places(id)
+  redis.call('HDEL', record_key(id), mover_field(''))  -- its message is in this worker's hand
+end
 if #followers > 0 then count(flow, 'stampedes_avoided', #followers) end
 -- The worker owes the roots of their traces until it says that they were sent; see `sweep`.
 if worker ~= '' then

@@ -6,11 +6,13 @@
 -- number: whole          of the stop
 -- decision: text         proceed or reject
 -- feedback: text         what the person says; '' for nothing
+-- names: texts           one of them a worker must have to go on with it, as `hand_on` is told them; none for any
 --
 --> resumed
 --> already                this very decision was taken before
 --> decided(decision: text) another decision was taken before
 --> never                  it has no stop of this number, or has ended
+--> unserved               workers live, and none of them knows one of these names: it waits on, nothing was decided
 --> unknown                there is no record, or it is another asker's
 local key = record_key(id)
 local holder, named, state, before = unpack(redis.call('HMGET', key, 'owner', 'asker', 'state', 'decision|' .. number))
@@ -30,6 +32,7 @@ for _, field in ipairs(asking_fields(id)) do
   end
 end
 if not found then return reply.never() end
+if is_known_by_none(names) then return reply.unserved() end
 local field, since, asked, place = unpack(found)
 local part = string.match(field, '^asks|(.*)$') or ''
 redis.call('HSET', key, STEP.decided(left and STATE.input_required or STATE.queued), 'decision|' .. number, said,

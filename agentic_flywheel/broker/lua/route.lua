@@ -28,8 +28,9 @@ if state ~= STATE.pending and not (state == STATE.waiting and handed_on) then re
 if tonumber(its_version) ~= version then return reply.versioned(its_version) end
 local now = now_ms()
 move_domain(id, domain_before, domain)
-local fields = {STEP.routed, 'route', route, 'flow', flow, 'domain', domain, 'intent', intent, 'routed', now}
+local fields = {STEP.routed, 'route', route, 'flow', flow, 'domain', domain, 'routed', now}
 local function put(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
+if intent ~= '' then put('intent', intent) end
 for i, place in ipairs(places) do
   put(mover_field(parts[i]), enqueue(execution(id, parts[i]), place))
 end

@@ -6,6 +6,7 @@
 -- lease: text
 -- flow: text
 -- asked: text            what is asked, as JSON
+-- run: text              chat, flow's id and server of the run that has stopped, a space between
 -- place: text            where it comes back
 -- kept_ms: whole         for how long it may wait
 -- most: whole            queries that may wait for a person
@@ -41,9 +42,12 @@ if deadline then till = math.min(till, tonumber(deadline)) end
 local number = redis.call('HINCRBY', key, 'stops', 1)
 local span = string.format('%.0f\n%.0f', now, till)
 redis.call('HSET', key, STEP.asked, asks_field(part), number .. '\n' .. span .. '\n' .. asked .. '\n' .. place,
-  mover_field(part), 'a\n' .. number .. '\n' .. string.format('%.0f', till))
+  mover_field(part), 'a\n' .. number .. '\n' .. string.format('%.0f', till), run_field(part), run)
 redis.call('HDEL', key, part == '' and 'decided' or 'decided|' .. part)
 put_aside(id, till, now)
-emit(id, EVENT.input_required, cjson.encode({stop = number, part = part}))
+-- The record forgets it with the decision; who follows the query, or comes later, still reads it here.
+emit(id, EVENT.input_required, cjson.encode({
+  stop = number, part = part, since = string.format('%.0f', now), ['until'] = string.format('%.0f', till), asked = asked,
+}))
 publish(done_channel(string.sub(id, 1, 8)), id)
 return reply.stopped()

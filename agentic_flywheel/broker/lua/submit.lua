@@ -71,6 +71,7 @@ if front ~= '' and policy == POLICY.use then
     if answer and fresh(cache_key, tonumber(stale)) then
       count(flow, 'hits')
       use_answer(cache_key, answer, now)
+      redis.call('EXPIRE', front_key(front), ttl)
       tally_flow(hour_of(now), flow, nil, HOW.cached, nil, now, nil, now)
       tally_names(hour_of(now), whose)
       redis.call('HSET', key, STEP.answered, 'v', VERSION, 'owner', owner, 'query', query, 'created', now, 'finished', now,

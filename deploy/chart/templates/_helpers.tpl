@@ -1,11 +1,18 @@
+{{/* What the names of all objects begin with: 35 characters at most, so that the longest, of a group of workers, has 63.
+A longer one is cut, and a part of its hash tells it from those that begin alike. */}}
 {{- define "flywheel.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- $name := .Release.Name }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "the name of a release is the beginning of its Services' names: a letter, then letters, digits and dashes, not %q" $name) }}
+{{- end }}
+{{- if not (contains .Chart.Name $name) }}{{ $name = printf "%s-%s" $name .Chart.Name }}{{ end }}
+{{- if gt (len $name) 35 }}{{ $name = printf "%s-%s" ($name | trunc 26 | trimSuffix "-") ($name | sha256sum | trunc 8) }}{{ end }}
+{{- $name }}
 {{- end }}
 
 {{- define "flywheel.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -26,6 +33,16 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{ .Values.existingSecret | default (include "flywheel.name" .) }}
 {{- end }}
 
+{{/* Labels or annotations that are given, beside the chart's own: by these whatever selects pods finds them. */}}
+{{- define "flywheel.added" -}}
+{{- range $name, $value := .given }}
+{{- if hasKey (fromYaml $.own) $name }}
+{{- fail (printf "%s: %s is the chart's own" $.where $name) }}
+{{- end }}
+{{ $name }}: {{ $value | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "flywheel.flowise" -}}
 {{- if .Values.sandbox.enabled -}}
 http://{{ include "flywheel.name" . }}-sandbox:3000
@@ -34,24 +51,24 @@ http://{{ include "flywheel.name" . }}-sandbox:3000
 {{- end }}
 {{- end }}
 
-{{/* What every process of ours is told. */}}
+{{/* What every process of ours is told. Kubernetes puts another variable in for $(NAME), and one dollar for two. */}}
 {{- define "flywheel.env" -}}
 - name: REDIS_URL
-  valueFrom: {secretKeyRef: {name: {{ include "flywheel.secret" . }}, key: REDIS_URL}}
+  valueFrom: {secretKeyRef: {name: {{ include "flywheel.secret" . | quote }}, key: REDIS_URL}}
 {{- with .Values.keyPrefix }}
 - name: FLYWHEEL_KEY_PREFIX
   value: {{ . | quote }}
 {{- end }}
 - name: FLOWISE_BASE_URL
-  value: {{ include "flywheel.flowise" . | quote }}
+  value: {{ include "flywheel.flowise" . | replace "$" "$$" | quote }}
 - name: FLOWISE_API_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "flywheel.secret" . }}, key: FLOWISE_API_KEY, optional: true}}
+  valueFrom: {secretKeyRef: {name: {{ include "flywheel.secret" . | quote }}, key: FLOWISE_API_KEY, optional: true}}
 {{- with .Values.langfuse.url }}
 - name: LANGFUSE_BASE_URL
-  value: {{ . | quote }}
+  value: {{ . | replace "$" "$$" | quote }}
 {{- range $key := list "LANGFUSE_PUBLIC_KEY" "LANGFUSE_SECRET_KEY" }}
 - name: {{ $key }}
-  valueFrom: {secretKeyRef: {name: {{ include "flywheel.secret" $ }}, key: {{ $key }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "flywheel.secret" $ | quote }}, key: {{ $key }}}}
 {{- end }}
 {{- end }}
 {{- if include "flywheel.registryMap" . }}
@@ -64,7 +81,7 @@ http://{{ include "flywheel.name" . }}-sandbox:3000
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
-  value: {{ $value | toString | quote }}
+  value: {{ $value | replace "$" "$$" | quote }}
 {{- end }}
 {{- end }}
 
@@ -88,34 +105,43 @@ http://{{ include "flywheel.name" . }}-sandbox:3000
 {{- if include "flywheel.profilesMap" . }}
 - {name: profiles, mountPath: /etc/flywheel/profiles, readOnly: true}
 {{- end }}
+{{- if .Values.certificatesSecret }}
+- {name: certificates, mountPath: /etc/flywheel/certificates, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- define "flywheel.volumes" -}}
 - {name: tmp, emptyDir: {sizeLimit: 1Gi}}
 - {name: home, emptyDir: {sizeLimit: 4Gi}}
 {{- with include "flywheel.registryMap" . }}
-- {name: registry, configMap: {name: {{ . }}}}
+- {name: registry, configMap: {name: {{ . | quote }}}}
 {{- end }}
 {{- with include "flywheel.profilesMap" . }}
-- {name: profiles, configMap: {name: {{ . }}}}
+- {name: profiles, configMap: {name: {{ . | quote }}}}
+{{- end }}
+{{- with .Values.certificatesSecret }}
+# 288 is 0440: the pod's group reads it. A leading 0 means octal to some readers of YAML and nothing to others.
+- {name: certificates, secret: {secretName: {{ . | quote }}, defaultMode: 288}}
 {{- end }}
 {{- end }}
 
-{{/* Metadata of a pod. A Secret and a registry that the chart makes itself have pods replaced when they change. */}}
+{{/* Which group of workers something belongs to; nothing where it is none. */}}
+{{- define "flywheel.group" -}}
+{{- with .group }}
+agentic-flywheel/group: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Metadata of a pod. A Secret that the chart makes itself has pods replaced when it changes. */}}
 {{- define "flywheel.podMetadata" -}}
+{{- $labels := printf "%s%s" (include "flywheel.labels" .) (include "flywheel.group" .) }}
+{{- $annotations := printf "checksum/secret: %q" (.root.Values.secret | toJson | sha256sum) }}
 labels:
-  {{- include "flywheel.labels" . | nindent 2 }}
-  {{- with .group }}
-  agentic-flywheel/group: {{ . }}
-  {{- end }}
-  {{- with .root.Values.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- $labels | nindent 2 }}
+  {{- include "flywheel.added" (dict "where" "podLabels" "given" .root.Values.podLabels "own" $labels) | nindent 2 }}
 annotations:
-  checksum/secret: {{ .root.Values.secret | toJson | sha256sum }}
-  {{- with .root.Values.podAnnotations }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- $annotations | nindent 2 }}
+  {{- include "flywheel.added" (dict "where" "podAnnotations" "given" .root.Values.podAnnotations "own" $annotations) | nindent 2 }}
 {{- end }}
 
 {{/* What holds for every pod: no rights in the cluster, nobody special, nothing to write to but its own folders. */}}
@@ -132,7 +158,7 @@ securityContext:
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 topologySpreadConstraints:
@@ -142,9 +168,7 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "flywheel.selector" . | nindent 8 }}
-        {{- with .group }}
-        agentic-flywheel/group: {{ . }}
-        {{- end }}
+        {{- include "flywheel.group" . | nindent 8 }}
 {{- range $key := list "nodeSelector" "tolerations" "affinity" }}
 {{- with get $.placed $key }}
 {{ $key }}:

@@ -23,6 +23,7 @@ class Service:
         return HttpBackend(FlowServer(address=address, backend="http"))
 
     def flow(self, address: str, *, stream: bool) -> Flow:
+        given = ("question", "session_id", "history", "uploads", "form", "config")
         rule = StreamRule(token=Frame(when={"/type": "part"}, at="/text"), end=Frame(when={"/type": "end"}))
         return Flow(
             key="f",
@@ -30,7 +31,7 @@ class Service:
             domain="d",
             server=address,
             backend="http",
-            request=RequestTemplate(path="/ask", body={"q": "{{question}}"}),
+            request=RequestTemplate(path="/ask", body={each: f"{{{{{each}}}}}" for each in given}),
             answer=AnswerPlace(text="/answer", error="/wrong", stream=rule if stream else None),
         )
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from agentic_flywheel.backends.decoded_frames import DecodedFrame, FrameDecoder
 from agentic_flywheel.backends.http import HttpBackend
 from agentic_flywheel.backends.http.answer import answer_of, usage_of
-from agentic_flywheel.backends.http.frames import LineDecoder, StreamFrame
 from agentic_flywheel.backends.http.pointers import NOTHING, at, is_meant
 from agentic_flywheel.backends.models import FlowCall, FlowNews
 from agentic_flywheel.catalog import Flow
@@ -92,16 +92,16 @@ def test_a_frame_is_meant_by_its_values_and_its_name() -> None:
 )
 def test_a_stream_is_decoded_by_its_lines(stream: bytes, frames: list[tuple[str, Any]]) -> None:
     for size in (1, 3, len(stream)):
-        decoder = LineDecoder("f")
+        decoder = FrameDecoder("f")
         found = [frame for start in range(0, len(stream), size) for frame in decoder.feed(stream[start : start + size])]
 
-        assert [*found, *decoder.close()] == [StreamFrame(*each) for each in frames]
+        assert [*found, *decoder.close()] == [DecodedFrame(*each) for each in frames]
 
 
 def test_a_frame_that_is_no_json_is_said() -> None:
     with pytest.raises(FlowProtocolError, match="a frame of the stream is not JSON"):
-        LineDecoder("f").feed(b'data: {"a": \n\n')
-    decoder = LineDecoder("f")
+        FrameDecoder("f").feed(b'data: {"a": \n\n')
+    decoder = FrameDecoder("f")
     decoder.feed(b'{"a": ')
     with pytest.raises(ServerUnreachable, match="the stream broke off"):
         decoder.close()
@@ -119,6 +119,9 @@ def test_tokens_are_counted_where_they_are_numbers() -> None:
     assert counted(**{"in": 3, "out": -4, "all": "7"}) == (3, 0, 3)
     assert counted(**{"in": True, "out": None, "all": 10**30}) is None
     assert counted() is None
+    named = usage_of(place, "/model", {"in": 3, "model": " m\n" + "n" * 5_000})
+    assert named is not None
+    assert named.model == "m " + "n" * 198
 
 
 @pytest.mark.parametrize(
@@ -223,6 +226,31 @@ async def test_an_abort_is_sent_where_the_registry_says_how() -> None:
 
     (asked,) = server.asked
     assert (asked.path, asked.body, asked.headers["x-key"]) == ("/stop/c%201", b'{"flow":"f"}', "k")
+
+
+RULE = StreamRule(token=Frame(when={"/type": "part"}, at="/text"), end=Frame(when={"/type": "end"}))
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_a_document_is_an_answer_where_a_stream_was_asked_for(kind: str) -> None:
+    place = AnswerPlace(text="/a", error="/e", stream=RULE)
+    for told in ('{"a": "yes"}', '{\n  "a": "yes"\n}', '\ufeff{"a":\r\n"yes"}', '{"a": "yes", "e": null}\n'):
+        whole = told.encode()
+        assert await answered(Scene([whole], kind), place) == "yes"
+        assert await answered(Scene([bytes([each]) for each in whole], kind), place) == "yes"
+    with pytest.raises(FlowFailed, match="no luck"):
+        await answered(Scene([b'{"e": "no luck"}'], kind), place)
+    for other in (b'{"b": "yes"}', b'{"type": "part", "a": "yes", "text": "y"}\n', b'{"a": "yes"}\n{"type": "part"}\n'):
+        with pytest.raises(ServerUnreachable, match="broke off"):
+            await answered(Scene([other], kind), place)
+
+
+async def test_a_stream_that_the_registry_does_not_describe_is_named() -> None:
+    said = "it is a stream, and the flow's `answer` has no `stream` by which to read it"
+    for place, kind in ((AnswerPlace(text="/a"), "text/plain"), (AnswerPlace(format="text"), "text/event-stream")):
+        with pytest.raises(FlowProtocolError, match=said):
+            await answered(Scene([b'data: {"a": "yes"}\n\n'], kind), place)
+    assert await answered(Scene([b"plain words"], "text/event-stream"), AnswerPlace(format="text")) == "plain words"
 
 
 async def test_tokens_are_told_to_whom_wants_a_stream() -> None:

@@ -87,12 +87,20 @@ def test_a_failure_is_named_by_what_the_server_says(status: int, body: Any, kind
     ("status", "body", "content_type", "kind", "words"),
     [
         (200, "<html>Sign in</html>", HTML, FlowProtocolError, "status 200 with text/html that is no answer"),
-        (401, "Unauthorized", "text/plain", FlowUnauthorized, "status 401"),
+        (401, "Unauthorized", "text/plain", FlowUnauthorized, "was refused: Unauthorized"),
+        (403, "", "", FlowUnauthorized, "status 403"),
         (429, "slow down", "text/plain", FlowRateLimited, "asks to wait 60 s"),
-        (502, "<html>502 Bad Gateway</html>", HTML, ServerUnreachable, "a gateway answered with status 502"),
-        (503, "<html></html>", HTML, ServerUnreachable, "a gateway answered with status 503"),
-        (504, "", "", ServerUnreachable, "a gateway answered with status 504"),
-        (500, "Internal Server Error", "text/plain", FlowProtocolError, "status 500 with text/plain"),
+        (502, "<html>502 Bad Gateway</html>", HTML, ServerUnreachable, "it answered with status 502"),
+        (503, "<html></html>", HTML, ServerUnreachable, "it answered with status 503"),
+        (504, "", "", ServerUnreachable, "it answered with status 504"),
+        (408, "", HTML, ServerUnreachable, "it answered with status 408"),
+        (524, "<html>A timeout occurred</html>", HTML, ServerUnreachable, "it answered with status 524"),
+        (400, "unknown field: foo", "text/plain", FlowRefused, "unknown field: foo"),
+        (413, "<html>413 Request Entity Too Large</html>", HTML, FlowRefused, "status 413"),
+        (404, "404 page not found", "text/plain", FlowProtocolError, "status 404 with text/plain"),
+        (500, "Internal Server Error", "text/plain", ProviderUnavailable, "Internal Server Error"),
+        (500, "<html></html>", HTML, ProviderUnavailable, "status 500"),
+        (600, "", "", FlowProtocolError, "status 600"),
         (301, "", HTML, FlowProtocolError, "status 301"),
     ],
 )
@@ -104,6 +112,13 @@ def test_what_is_no_error_of_such_a_server_is_named_by_its_status(
     assert type(failed) is kind
     assert words in failed.message
     assert "<html" not in failed.message
+
+
+@pytest.mark.parametrize("body", ["", "<html></html>", error("Loading model")])
+def test_a_server_that_names_a_pause_is_asked_after_it(body: Any) -> None:
+    failed = named(503, body, headers={"retry-after": "9"})
+
+    assert (type(failed), failed.retry_after) == (FlowRateLimited, 9)
 
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "context_length_exceeded", "content_filter", "invalid_api_key"])

@@ -61,7 +61,10 @@ FAILURES: dict[str, tuple[type[FlowError], str]] = {
     "up_filter": (ContentFiltered, "triggering our content management policy"),
     "mock_filter": (ContentFiltered, "content_filter_policy"),
     "err_unknown_model": (FlowNotFound, "'m-1'"),
-    "err_wrong_path": (FlowProtocolError, "status 404: Not Found; the address may lack its /v1"),
+    "err_wrong_path": (
+        FlowProtocolError,
+        "status 404: Not Found; an address mostly ends in /v1",
+    ),
 }
 OTHERS = {"models", "models_nokey"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from browser import Page, browser, browser_command
+from browser import Page, browser
 
 from gateway.flowise.house import SHOP, WidgetHouse
 
@@ -130,7 +130,9 @@ class ChatPage:
 
 
 @asynccontextmanager
-async def chat_page(house: WidgetHouse, folder: Path, widget: Path, shots: Path) -> AsyncIterator[ChatPage]:
+async def chat_page(
+    house: WidgetHouse, chromium: str, folder: Path, widget: Path, shots: Path
+) -> AsyncIterator[ChatPage]:
     """Serve the shop, and show it in a browser. The API has another origin than the page: CORS is the browser's own."""
 
     async def page(_: web.Request) -> web.Response:
@@ -143,16 +145,14 @@ async def chat_page(house: WidgetHouse, folder: Path, widget: Path, shots: Path)
     app.add_routes([web.get("/", page), web.get("/widget.js", script)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", house.page_port, reuse_address=True).start()
-    command = browser_command()
-    assert command is not None
     try:
+        await web.TCPSite(runner, "127.0.0.1", house.page_port, reuse_address=True).start()
         # A page that is not of this machine may ask one that is only where the browser does not protect that.
         more = (
             f"--host-resolver-rules=MAP {SHOP} 127.0.0.1",
             "--disable-features=LocalNetworkAccessChecks,PrivateNetworkAccessSendPreflights,BlockInsecurePrivateNetworkRequests",
         )
-        async with browser(folder, command, more) as opened:
+        async with browser(folder, chromium, more) as opened:
             yield ChatPage(opened, house, shots)
     finally:
         await runner.cleanup()

@@ -98,9 +98,11 @@ def test_another_answer_than_the_streamed_one_gets_a_bubble_of_its_own(telling: 
     assert told(telling.answered(answer("From the fallback.")))[:2] == [("start", ""), ("token", "From the fallback.")]
 
 
-def test_what_was_said_before_a_retry_is_void(telling: FrameTeller) -> None:
+@pytest.mark.parametrize("again", [event(EventKind.RETRYING), event(EventKind.STARTED, flow="poet", attempt=2)])
+def test_what_was_said_before_the_flow_is_asked_again_is_void(telling: FrameTeller, again: Event) -> None:
+    telling.told(event(EventKind.STARTED, flow="poet", attempt=1))
     telling.told(event(EventKind.TOKEN, text="Half an ans"))
-    frames = telling.told(event(EventKind.RETRYING))
+    frames = telling.told(again)
     frames += telling.told(event(EventKind.TOKEN, text="Whole."))
     frames += telling.answered(answer("Whole."))
 
@@ -118,7 +120,7 @@ def test_a_query_that_waits_says_so_and_can_be_stopped() -> None:
     assert [(name, data) for name, data in told(frames) if name != "agentFlowExecutedData"] == [
         ("start", ""),
         ("thinking", "Queued.\n"),
-        ("thinking", "Waits: the flow, or its Flowise, has all the calls it may have.\n"),
+        ("thinking", "Waits: the flow, or its server, has all the calls it may have.\n"),
         ("thinking", 3),
         ("token", "Yes."),
     ]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-from client_rooms import environment, node_with_packages, python_of
+from client_rooms import node_with_packages, python_of, said
 from faults.proxy import Proxy
 
 from agentic_flywheel.models import Query
@@ -75,29 +75,13 @@ async def _visit(house: GatewayHouse, command: list[str]) -> Visit:
     # The first chunk of the stream that is to be cut, and of no other.
     proxy.cut_reply(b'"model":"seeing"')
     try:
-        told = await _told_by(*command, house.url, f"http://127.0.0.1:{proxy.port}", ALICE, json.dumps(asked))
+        told = await said(*command, house.url, f"http://127.0.0.1:{proxy.port}", ALICE, json.dumps(asked), within=120)
     finally:
         proxy.close()
     async with AsyncProducer(house.settings, owner="alice") as producer:
         records = await producer.recent(limit=200)
     query = next(each.query for each in records if each.query.question == asked["answer"])
     return Visit(told, {step: house.calls(text) for step, text in asked.items()}, query, proxy.has_lost)
-
-
-async def _told_by(*command: str) -> dict[str, Any]:
-    """Run a client; return the object that it prints."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(120):
-        output, trouble = await process.communicate()
-    assert process.returncode == 0, trouble.decode(errors="replace")[-3000:]
-    told: dict[str, Any] = json.loads(output)
-    return told
 
 
 @pytest.fixture(params=PROGRAMS)

@@ -217,8 +217,8 @@ async def test_a_flow_that_asks_a_person_says_what_to_do(
     asked = (await record_of(openai_house, query_id)).stops[0].text.strip()
     assert finish == "stop"
     assert text.count(asked) == 1
-    assert f"flywheel resume {query_id} --stop 1 --proceed" in text
-    assert f"POST /v1/queries/{query_id}/resume" in text
+    assert f'POST /v1/queries/{query_id}/resume with {{"decision": "proceed", "stop": 1}}' in text
+    assert "flywheel" not in text
 
 
 async def test_a_question_that_fits_nowhere_is_answered_with_the_models_to_choose(alice: httpx2.AsyncClient) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentic_flywheel.errors import ContextTooLong, FlywheelError, InvalidQuery, UnsupportedParameter
-from agentic_flywheel.given import MAX_CONTEXT, MAX_QUESTION
+from agentic_flywheel.given import MAX_CONTEXT, MAX_QUESTION, WITHOUT_WORDS
 from agentic_flywheel.models import Message
 from http_gateway.openai.requests import ChatRequest, read_request
 
@@ -153,7 +153,7 @@ def test_messages_that_hold_no_question_are_refused_where_they_are_wrong(message
         "data:image/png;base64,",
         "data:text/html;base64,PGI+",
         "data:image/x-icon;base64,AAAA",
-        "data:image/png,plain",
+        "data:,plain",
         "ftp://x.example/cat.png",
         "https://x.example/no-ending",
         "https://me:secret@x.example/cat.png",
@@ -167,6 +167,16 @@ def test_an_image_that_cannot_go_with_a_question_is_refused(url: str) -> None:
         read([{"role": "user", "content": content}])
 
     assert "secret" not in refused.value.message
+
+
+def test_an_image_may_be_sent_without_words_and_white_space_alone_is_refused() -> None:
+    content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": "https://x.example/cat.png"}}]
+
+    told = read([{"role": "user", "content": content}]).conversation
+
+    assert (told.question, len(told.uploads)) == (WITHOUT_WORDS, 1)
+    with pytest.raises(InvalidQuery, match="white space"):
+        read([{"role": "user", "content": " "}])
 
 
 def test_an_image_in_a_system_message_is_refused() -> None:

@@ -65,9 +65,16 @@ local function keep_answer(key, value, ms, flow_most, all_most, now)
   -- The list has expired with all that was in it.
   if left ~= 0 and redis.call('EXISTS', list) == 0 then count_bytes(list, -left) end
   local former, entry = before .. ' ' .. key, #value .. ' ' .. key
-  if former ~= entry and redis.call('ZSCORE', list, former) then drop_answer(list, former) end
+  local bytes = #value + #key + BESIDE_ANSWER
+  -- It would drive out all others, and then itself.
+  local too_large = flow_most > 0 and bytes > flow_most or all_most > 0 and bytes > all_most
+  if (too_large or former ~= entry) and redis.call('ZSCORE', list, former) then drop_answer(list, former) end
+  if too_large then
+    redis.call('UNLINK', key)
+    return
+  end
   redis.call('SET', key, value, 'PX', ms)
-  if redis.call('ZADD', list, now, entry) == 1 then count_bytes(list, #value + #key + BESIDE_ANSWER) end
+  if redis.call('ZADD', list, now, entry) == 1 then count_bytes(list, bytes) end
   for _, each in ipairs({list, CACHED_BYTES}) do
     if redis.call('PTTL', each) < ms then redis.call('PEXPIRE', each, ms) end
   end
@@ -75,12 +82,12 @@ local function keep_answer(key, value, ms, flow_most, all_most, now)
     local mine, all = unpack(redis.call('HMGET', CACHED_BYTES, list, ''))
     local from = nil
     local first = redis.call('ZRANGE', list, 0, 0)[1]
-    local bytes, first_key = bytes_of(first or '0 ' .. key)
+    local first_bytes, first_key = bytes_of(first or '0 ' .. key)
     if flow_most > 0 and tonumber(mine) > flow_most then
       from = list
     elseif all_most > 0 and tonumber(all) > all_most then
       from = oldest_list()
-    elseif first and redis.call('STRLEN', first_key) ~= bytes then
+    elseif first and redis.call('STRLEN', first_key) ~= first_bytes then
       from = list
     end
     if not from or not make_room(from, now) then break end

@@ -27,15 +27,12 @@ local function told(id, state, answer, leader, session, took)
   return table.concat({id, leader or '', session or '', took, answer}, '\n')
 end
 
+-- Fields of a record that nothing reads after its query's end; the record is kept for long.
+local OF_THE_OPEN = {'front', 'continuation', 'synthesis', 'stage'}
+
 local function how_of(outcome, state)
   if outcome.error_type == OWNERS_REFUSAL then return HOW.refused end
   return outcome.attached_to and HOW.attached or outcome.cached and HOW.cached or state
-end
-
--- Copy a stream that has ended: the server keeps 4 KB for its next entries, and none in a copy.
-local function pack_events(id)
-  local packed = events_key(id .. PACKED)
-  if redis.call('COPY', events_key(id), packed, 'REPLACE') == 1 then redis.call('RENAME', packed, events_key(id)) end
 end
 
 -- The only way into a terminal state: the first final outcome wins; whoever comes later gets false.
@@ -67,16 +64,14 @@ local function finalise(id, state, outcome, now, about)
   if bytes then lay_down(id, owner, bytes) end
   if blobs then leave_blobs(id, blobs) end
   move_domain(id, domain, nil)
+  redis.call('HDEL', key, unpack(OF_THE_OPEN))
   local fields = {STEP.ended(state, outcome.reason or ''), 'finished', now}
   local function put(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
   if of_leader then put('flow', of_leader) end
   if outcome.error then put('error', outcome.error) end
   if outcome.attached_to then put('attached_to', outcome.attached_to) end
   redis.call('HSET', key, unpack(fields))
-  if parts then
-    redis.call('HDEL', key, 'synthesis')
-    redis.call('DEL', parts_key(id))
-  end
+  if parts then redis.call('DEL', parts_key(id)) end
   local meta
   -- Callers of a plain Celery client look nowhere else.
   if outcome.kept_by_leader and state == STATE.succeeded and not plain then
@@ -109,9 +104,9 @@ local function finalise(id, state, outcome, now, about)
     redis.call('HSET', key, mover_field(CONTINUATION), enqueue(execution(id, CONTINUATION), continuation))
   end
   emit(id, EVENT.final, '{"state":"' .. state .. '"}')
+  pack_events(id, meta and outcome.answer)
   redis.call('EXPIRE', key, ttl)
   redis.call('EXPIRE', events_key(id), ttl)
-  pack_events(id)
   publish(done_channel(string.sub(id, 1, 8)),
     told(id, state, outcome.answer, outcome.attached_to or leader, session, now - created))
   return true

@@ -39,6 +39,18 @@ local function is_served(version, names, queue)
   return false
 end
 
+-- Whether workers live, all of them have said what they know, and none knows one of these names.
+local function is_known_by_none(names)
+  local lives = false
+  for _, worker in ipairs(redis.call('SMEMBERS', WORKERS)) do
+    if sign_of(worker) then
+      if redis.call('EXISTS', knows_key(worker)) == 0 or knows_one(worker, names) then return false end
+      lives = true
+    end
+  end
+  return lives
+end
+
 -- Whether a queue is one of the product's, or one that a living worker reads: no other list is written to.
 local function is_ours(queue)
   local base = base_of(queue)
@@ -60,7 +72,10 @@ local function bring_back(waiting)
     return nil
   end
   local id, part = split(name)
-  if redis.call('EXISTS', record_key(id)) == 1 then redis.pcall('HSET', record_key(id), mover_field(part), at) end
+  -- An earlier copy of a message, whose giver lost the reply, moves nothing that a person moves by now.
+  if redis.call('EXISTS', record_key(id)) == 1 and not asks(id, part) then
+    redis.pcall('HSET', record_key(id), mover_field(part), at)
+  end
   return name
 end
 

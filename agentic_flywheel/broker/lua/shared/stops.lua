@@ -1,12 +1,15 @@
 -- Executions whose flow has stopped and asks a person. A record has for such an execution (of a part: behind `|part`)
 --   asks     number of the stop, since when, until when (milliseconds since 1970), what is asked (JSON), the place to come
 --            back to: a line each
+--   run      the run that has stopped last: chat, flow's id and server, a space between
 --   decided  number, decision, since when it had waited, when it was decided, what was asked, feedback: of the last decision,
 --            which its next call carries out
 -- and for the whole query `unshared`, where the call that it waited for has stopped; `stops`, the last number; `decision|number`, each decision with its feedback; `asked`, since when
 -- the query waits for a person; `person_ms`, for how long it did before.
 
 local function asks_field(part) return part == '' and 'asks' or 'asks|' .. part end
+
+local function run_field(part) return part == '' and 'run' or 'run|' .. part end
 
 -- Whether an execution waits for a person: until the decision there is nothing to do for it.
 local function asks(id, part) return redis.call('HEXISTS', record_key(id), asks_field(part)) == 1 end

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from agentic_flywheel.cassettes.exchange import Exchange, Request
 from agentic_flywheel.errors import RecordingMissing, ResultsUnreadable
-from producer.replay.cassettes.exchange import Exchange, Request
 
 _VERSION = 1
 

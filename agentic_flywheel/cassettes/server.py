@@ -10,9 +10,10 @@ from typing import Literal, Self
 import aiohttp
 from aiohttp import web
 
+from agentic_flywheel.backends.post import new_session
+from agentic_flywheel.cassettes.cassette import Cassette
+from agentic_flywheel.cassettes.exchange import Exchange, read_request, read_response, with_ids
 from agentic_flywheel.errors import InvalidSetting, RecordingMissing
-from producer.replay.cassettes.cassette import Cassette
-from producer.replay.cassettes.exchange import Exchange, read_request, read_response, with_ids
 
 #: `play` asks nobody; `new` asks Flowise for what is not recorded; `record` asks it for everything.
 Mode = Literal["play", "new", "record"]
@@ -67,8 +68,7 @@ class CassetteServer:
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         if self.mode != "play":
-            # An answer may take as long as its flow does.
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
+            self._session = new_session()
 
     async def _stop(self) -> None:
         if self._runner is not None:

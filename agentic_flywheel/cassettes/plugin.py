@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from producer.replay.cassettes.server import CassetteServer
+    from agentic_flywheel.cassettes.server import CassetteServer
 
 _MODES = ("play", "new", "record")
 
@@ -37,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def flowise_cassette(request: pytest.FixtureRequest) -> Iterator[CassetteServer]:
     """A Flowise at ``.url`` that answers from ``cassettes/<test file>/<test>.json``."""
     # Imported where it is needed: this plugin is loaded by every pytest run in the environment.
+    from agentic_flywheel.cassettes.server import CassetteServer
     from agentic_flywheel.settings import load_settings
-    from producer.replay.cassettes.server import CassetteServer
 
     mode = request.config.getoption("--cassettes")
     address = load_settings().flowise_base_url if mode != "play" else None
@@ -46,7 +46,7 @@ def flowise_cassette(request: pytest.FixtureRequest) -> Iterator[CassetteServer]
         yield server
     if server.missing:
         # Fail the test even where it caught the error: a response was missing.
-        pytest.fail("\n".join([str(server.missing[0]), *server.missing[0].recovery_suggestions]), pytrace=False)
+        pytest.fail("\n".join([str(server.missing[0]), *server.missing[0].advice]), pytrace=False)
 
 
 def _file(request: pytest.FixtureRequest) -> Path:

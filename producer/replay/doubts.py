@@ -1,0 +1,59 @@
+"""What is odd about questions that are asked all the same: it is said once for each kind, with the first lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from producer.replay.reads import Note
+
+#: Lines that are named of each kind.
+_NAMED = 3
+_WORD = re.compile(r"[^\W\d_]")
+_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,6});")
+#: How a letter of UTF-8 looks where it was read as windows-1252.
+_MISREAD = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
+
+
+def _is_misread(text: str) -> bool:
+    if text.isascii() or not _MISREAD.search(text):
+        return False
+    try:
+        text.encode("windows-1252").decode()
+    except UnicodeError:
+        return False
+    return True
+
+
+_KINDS: tuple[tuple[str, Callable[[str], object]], ...] = (
+    ("without a word", lambda text: not _WORD.search(text)),
+    ("with U+FFFD, where characters were lost before", lambda text: "\ufffd" in text),
+    ("that may be UTF-8 which was read as windows-1252 before", _is_misread),
+    ("with characters written as in HTML, such as &amp;", _ENTITY.search),
+)
+
+
+class Doubts:
+    """Looks at the questions of one file."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[int]] = {}
+        self._counts: dict[str, int] = {}
+
+    def look(self, number: int, question: str) -> None:
+        """Look at one question."""
+        for kind, holds in _KINDS:
+            if holds(question):
+                self._counts[kind] = self._counts.get(kind, 0) + 1
+                named = self._found.setdefault(kind, [])
+                if len(named) < _NAMED:
+                    named.append(number)
+
+    def notes(self) -> Iterator[Note]:
+        """Yield what was found, a note for each kind."""
+        for kind, numbers in self._found.items():
+            count = self._counts[kind]
+            more = ", \u2026" if count > len(numbers) else ""
+            several = "s" if count > 1 else ""
+            told = ", ".join(map(str, numbers))
+            yield Note(text=f"has {count} question{several} {kind} (line{several} {told}{more}); asked as written")

@@ -11,12 +11,16 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import processes
+from redis.exceptions import RedisError
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import audit
+from agentic_flywheel.broker.batch import error_of
+from agentic_flywheel.broker.sightings import connect
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
 from agentic_flywheel.registry import find_registry, load_catalog
@@ -43,6 +47,10 @@ _PLAIN = Settings()
 _read: dict[Path, int] = {}
 #: Offenders of each broker that an earlier test was told of.
 _told: set[tuple[str, str, str]] = set()
+#: Without a call of one of these, no query begins, moves or ends.
+_MOVING = ("xadd", "lpush", "rpush")
+#: By broker and prefix, how often they had been called when an audit found no open query, and the run of that server.
+_at_rest: dict[tuple[str, str], tuple[str, int]] = {}
 
 
 def look(expected: Sequence[str], *, audited: bool) -> list[str]:
@@ -66,9 +74,10 @@ def _logs() -> dict[Path, bool]:
     return {path: has_broker for path, has_broker in sorted(logs.items()) if path.exists()}
 
 
-def _brokers_of(process: processes.Running) -> Iterator[str]:
-    """Yield the brokers that a process was told of in its environment, without the number of a database."""
-    yield from re.findall(r"redis://[^/\"]+", " ".join(process.env.values()))
+@cache
+def _brokers_of(process: processes.Running) -> list[str]:
+    """Return the brokers that a process was told of in its environment, without the number of a database."""
+    return re.findall(r"redis://[^/\"]+", " ".join(process.env.values()))
 
 
 def _errors(log: Path) -> list[str]:
@@ -120,14 +129,19 @@ def audits() -> list[str]:
 async def _audit_all() -> list[str]:
     found = []
     for settings, alive in _audited_brokers():
+        place = (settings.redis_url, settings.key_prefix)
         try:
-            catalog = load_catalog(find_registry(settings.registry))
+            moved = await _moves_at(settings)
+            if _at_rest.get(place) == moved:
+                continue
             # A test may have ended all workers: what is in their queues is still there for the next one.
-            read = () if alive else _queues_of(catalog)
-            offenders = (await audit(settings, read=read, pause=_PAUSE)).offenders
+            read = () if alive else _queues_of(load_catalog(find_registry(settings.registry)))
+            audited = await audit(settings, read=read, pause=_PAUSE)
         except (BrokerUnavailable, FlywheelError):  # it ended with the test, or the test has spoilt its registry
             continue
-        for each in offenders:
+        if not audited.open and not audited.offenders:
+            _at_rest[place] = moved
+        for each in audited.offenders:
             if each.kind == "queue" and not alive:
                 continue  # nor does anybody sweep then
             key = (settings.redis_url, each.kind, each.id)
@@ -135,6 +149,18 @@ async def _audit_all() -> list[str]:
                 _told.add(key)
                 found.append(f"audit: {each.kind} {each.id} ({each.state}) waits for {each.waits_for}: {each.why}")
     return found
+
+
+async def _moves_at(settings: Settings) -> tuple[str, int]:
+    """Return the run of a server, and how often a query may have moved in it. Raises BrokerUnavailable."""
+    client = connect(settings.redis_url)
+    try:
+        told = await client.info("server", "commandstats")
+    except (RedisError, OSError) as failure:
+        raise error_of(settings.broker_address, failure) from None
+    finally:
+        await client.aclose()
+    return told["run_id"], sum(told.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in _MOVING)
 
 
 def _audited_brokers() -> Iterator[tuple[Settings, bool]]:

@@ -32,10 +32,10 @@ _STAGES = {
 #: By family, what its keys in the broker are named by.
 _Ours = dict[wire.Family, list[str]]
 
-_FIELDS = (
+_FIELDS = {name: name.encode() for name in (
     "v", "state", "reason", "created", "domain", "flow", "attached_to", "session", "parts", "attempts", "fence", "at",
     "route", "owner", "bytes",
-)  # fmt: skip
+)}  # fmt: skip
 
 
 class StepTaken(NamedTuple):
@@ -210,14 +210,13 @@ async def _records(client: Client, seen: Look, query_ids: Sequence[str]) -> None
         page = query_ids[start : start + PAGE]
         pipe = client.pipeline(transaction=False)
         for query_id in page:
-            pipe.hmget(wire.record_key(query_id), *_FIELDS)
+            pipe.execute_command("HGETALL", wire.record_key(query_id), NEVER_DECODE=True)
             pipe.ttl(wire.record_key(query_id))
-            pipe.execute_command("HVALS", wire.record_key(query_id), NEVER_DECODE=True)
         found = await pipe.execute()
-        for query_id, values, ttl, raw in zip(page, found[::3], found[1::3], found[2::3], strict=True):
-            if not all(map(_is_text, raw)):
+        for query_id, raw, ttl in zip(page, found[::2], found[1::2], strict=True):
+            if not all(map(_is_text, raw.values())):
                 seen.garbled.add(wire.record_key(query_id))
-            fields = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
+            fields = {name: raw[key].decode(errors="replace") for name, key in _FIELDS.items() if key in raw}
             if ttl == -2:
                 continue
             ended = fields.get("state") in TERMINAL or "state" not in fields

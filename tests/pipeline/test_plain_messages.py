@@ -217,10 +217,11 @@ def test_a_compressed_query_is_read(client: PlainClient, method: str) -> None:
     assert client.send(asked(), compression=method).get(timeout=20)["text"]
 
 
-@pytest.mark.parametrize(
-    "bomb", [zlib.compress(b" " * 50_000_000), bz2.compress(b" " * 50_000_000), b"no"], ids=["zlib", "bzip2", "no end"]
-)
-def test_a_small_message_does_not_grow_to_a_large_one(client: PlainClient, house: House, bomb: bytes) -> None:
+@pytest.mark.parametrize("pack", [zlib.compress, bz2.compress, lambda _: b"no"], ids=["zlib", "bzip2", "no end"])
+def test_a_small_message_does_not_grow_to_a_large_one(
+    client: PlainClient, house: House, pack: Callable[[bytes], bytes]
+) -> None:
+    bomb = pack(b" " * 50_000_000)
     method = "bzip2" if bomb.startswith(b"BZ") else "zlib"
     with house.standing_still():
         result = client.send(asked(), compression=method)

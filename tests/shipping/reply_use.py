@@ -41,10 +41,11 @@ def known_of(trees: Iterable[ast.Module], scripts: Mapping[str, set[str]]) -> Kn
     passing_on = {each.name for each in functions if ELSEWHERE.search(text := _text(each.returns)) and not _later(text)}
     making = {each.name for each in functions if _later(_text(each.returns))}
     taking = {each.name for each in functions if any(map(_is_reply, _parameters(each)))}
+    returning = [(each, _above(each)) for each in functions if _returns(each)]
     while True:
         known = Known(scripts, frozenset(passing_on), frozenset(making), frozenset(taking))
-        for each in functions:
-            for later in _returned(each, known):
+        for each, above in returning:
+            for later in _returned(each, above, known):
                 (making if later else passing_on).add(each.name)
         if known.passing_on == passing_on and known.making == making:
             return known
@@ -117,10 +118,15 @@ def _later(annotation: str) -> bool:
     return f"{SENT_LATER}[" in annotation
 
 
-def _returned(function: ast.FunctionDef | ast.AsyncFunctionDef, known: Known) -> Iterator[bool]:
+def _returns(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(each, ast.Return) and each.value for each in ast.walk(function))
+
+
+def _returned(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, above: Mapping[ast.AST, ast.AST], known: Known
+) -> Iterator[bool]:
     """Yield, for each reply that a function returns as it is, whether it is a call that is still to be sent."""
-    above = _above(function)
-    for node in ast.walk(function):
+    for node in above:
         later = _of_script(node, above, known)
         if later is None or _scope(node, above) is not function:
             continue

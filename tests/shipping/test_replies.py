@@ -17,28 +17,24 @@ from shipping.reply_use import (
 from shipping.source_tree import modules_of
 
 MODULES = modules_of(["agentic_flywheel", "workers", "producer", "mcp_bridge", "flowise_sandbox"])
-#: The functions whose result is a script's reply, by what they are called on.
-NAMES = {
-    owner: set(returning_replies(each.tree))
-    for each in MODULES
-    for owner in CALLED_ON
-    if each.name == f"agentic_flywheel.broker.{owner}"
-}
 #: A case before the last one.
 OTHERS = "        case {}:\n            pass\n        case _:\n            assert_never(reply)"
-#: All functions elsewhere that have to do with replies.
-HOME = {f"agentic_flywheel.broker.{owner}" for owner in CALLED_ON}
-KNOWN = known_of((each.tree for each in MODULES if each.name not in HOME), NAMES)
+HOME = {f"agentic_flywheel.broker.{owner}": owner for owner in CALLED_ON}
 
 
 def test_no_reply_of_a_script_is_dropped() -> None:
-    assert {"adopt", "finish", "release"} <= NAMES["transitions"]
-    assert NAMES["transitions"] | NAMES["upkeep"] | NAMES["stops"] < NAMES["scripts"]
-    assert {"settle", "fetch", "stamp", "expired"} <= NAMES["transport_scripts"]
-    assert "submitted_with_files" in KNOWN.passing_on
-    assert "_settlement" in KNOWN.making
-    assert "_note" in KNOWN.taking
-    assert {each.name: found for each in MODULES if (found := list(unread_replies(each.tree, KNOWN)))} == {}
+    # The functions whose result is a script's reply, by what they are called on.
+    names = {HOME[each.name]: set(returning_replies(each.tree)) for each in MODULES if each.name in HOME}
+    # All functions elsewhere that have to do with replies.
+    known = known_of((each.tree for each in MODULES if each.name not in HOME), names)
+
+    assert {"adopt", "finish", "release"} <= names["transitions"]
+    assert names["transitions"] | names["upkeep"] | names["stops"] < names["scripts"]
+    assert {"settle", "fetch", "stamp", "expired"} <= names["transport_scripts"]
+    assert "submitted_with_files" in known.passing_on
+    assert "_settlement" in known.making
+    assert "_note" in known.taking
+    assert {each.name: found for each in MODULES if (found := list(unread_replies(each.tree, known)))} == {}
 
 
 def test_no_function_that_is_given_a_reply_drops_it() -> None:

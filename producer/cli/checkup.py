@@ -27,9 +27,7 @@ from agentic_flywheel.registry import NamedVariable, find_registry, read_registr
 from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
-from producer.cli.access_checks import bridge_found, tokens_found
 from producer.cli.check import Check, failed_by
-from producer.cli.checkup_servers import check_flower, check_gateway, check_langfuse, check_servers
 from producer.cli.durability import SETTINGS, in_replicas, on_disk
 from producer.stack.guard import ended
 
@@ -51,6 +49,10 @@ async def check_everything() -> list[Check]:
         stack = running_stack(settings.home)
     except FlywheelError as error:
         return [*checks, failed_by("settings", error)]
+    # They import aiohttp, which opens what variables of TLS name: the settings are read before.
+    from producer.cli.access_checks import bridge_found, tokens_found
+    from producer.cli.checkup_servers import check_flower, check_gateway, check_langfuse, check_servers
+
     checks += [*_odd_settings(settings), _stack(settings, stack)]
     checks.append(Check(name="tokens", **tokens_found(settings)._asdict()))
     registry, catalog = _registry(settings)

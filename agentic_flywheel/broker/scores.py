@@ -24,6 +24,7 @@ from agentic_flywheel.broker.stored import passing_over, reading
 from agentic_flywheel.errors import BrokerRefused, InvalidScore, RecordUnreadable, UnknownQuery
 from agentic_flywheel.learning.lessons import keep_rating
 from agentic_flywheel.models import Model, Slug
+from agentic_flywheel.proxies import proxy_to
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.texts import fault_in
 from agentic_flywheel.tracing.observation import trace_id
@@ -196,7 +197,7 @@ async def send_scores(batch: Batch, settings: Settings) -> int:
     async with aiohttp.ClientSession(
         headers={"Authorization": aiohttp.encode_basic_auth(public, secret)},
         timeout=aiohttp.ClientTimeout(total=5),
-        trust_env=True,
+        proxy=proxy_to(address),
     ) as session:
 
         async def post(score: Score) -> Verdict:

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from agentic_flywheel.errors import InvalidRegistry
+from agentic_flywheel.errors.given import WHOLE_FILE
 from agentic_flywheel.places import nearest
 
 #: Where a registry lies below a working or home folder.
@@ -24,6 +25,7 @@ def find_registry(explicit: Path | None, *, cwd: Path | None = None, home: Path 
     """
     if explicit is not None:
         if not explicit.is_file():
-            raise InvalidRegistry(str(explicit), 1, "(file)", "there is no such file")
+            remedy = "Put the file there, or correct FLYWHEEL_REGISTRY, or the option that names it."
+            raise InvalidRegistry(str(explicit), 1, WHOLE_FILE, "does not exist", remedy)
         return explicit
     return next((path for path in nearest(PLACE, cwd=cwd, home=home) if path.is_file()), bundled_registry())

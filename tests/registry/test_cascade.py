@@ -37,7 +37,7 @@ def test_a_named_file_wins_over_the_working_folder_that_over_home_and_that_over_
 def test_a_named_file_that_is_not_there_is_an_error_and_not_passed_over(tmp_path: Path) -> None:
     put(tmp_path)
 
-    with pytest.raises(InvalidRegistry, match=r"none\.yaml:1: \(file\): there is no such file"):
+    with pytest.raises(InvalidRegistry, match=r"none\.yaml does not exist"):
         find_registry(tmp_path / "none.yaml", cwd=tmp_path, home=tmp_path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
@@ -267,9 +268,10 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
     if not consumed:
         return Check(name="workers", state="failed", found="none answers", advice="start one: flywheel up")
     bases = [wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, *map(wire.domain_queue, catalog.domains if catalog else ())]
-    served = {queue for queues in consumed.values() for queue in queues}
+    served = {queue for _, queues in consumed for queue in queues}
     wanted = [band for base in bases for band in wire.bands(base)]
-    found = f"{len(consumed)}: {', '.join(sorted(consumed))}"
+    names = Counter(name for name, _ in consumed)
+    found = f"{len(consumed)}: {', '.join(sorted(names))}"
     if missing := [queue for queue in wanted if queue not in served]:
         unserved = dict.fromkeys(map(wire.base_of, missing))
         advice = f"start one: flywheel up, or flywheel worker --queues {','.join(unserved)}"
@@ -278,17 +280,23 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
     if catalog is None:
         found = f"{found}; which queues they must serve is not known without a registry"
         return Check(name="workers", state="warning", found=found, advice="see the registry")
-    return Check(name="workers", state="ok", found=f"{found}; every queue is served")
+    found = f"{found}; every queue is served"
+    if shared := ", ".join(f"{number} are called {name}" for name, number in sorted(names.items()) if number > 1):
+        advice = "start each with another --name: queries are safe, but Flower shows them as one"
+        return Check(name="workers", state="warning", found=f"{found}; {shared}", advice=advice)
+    return Check(name="workers", state="ok", found=found)
 
 
-def _roll_call(settings: Settings) -> dict[str, list[str]]:
-    """Return the queues that each worker says it works on."""
+def _roll_call(settings: Settings) -> list[tuple[str, list[str]]]:
+    """Return the name of each worker, and the queues that it says it works on. Several may have one name."""
     from celery import Celery
 
     with Celery(set_as_current=False) as app:
         app.conf.update(celery_settings(settings.redis_url, settings.key_prefix))
-        said = app.control.inspect(timeout=_ROLL_CALL).active_queues() or {}
-    return {worker: [str(queue["name"]) for queue in queues or ()] for worker, queues in said.items()}
+        said = app.control.broadcast("active_queues", reply=True, timeout=_ROLL_CALL) or ()
+    return [
+        (worker, [str(queue["name"]) for queue in queues or ()]) for reply in said for worker, queues in reply.items()
+    ]
 
 
 async def _accepted(settings: Settings) -> Check:

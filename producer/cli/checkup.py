@@ -36,6 +36,8 @@ from producer.stack.guard import ended
 NEARLY_FULL = 0.9
 #: Seconds to wait for the workers to answer.
 _ROLL_CALL = 1.0
+#: How the names of our queues begin.
+_OUR_QUEUES = (wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, wire.domain_queue(""))
 #: Seconds that an audit may take here.
 _AUDIT = 15.0
 #: The modules of the extra `encoder`.
@@ -260,7 +262,7 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
         found = "a client alone cannot ask them: that needs the extra `worker`"
         return Check(name="workers", state="ok", found=found)
     try:
-        consumed = await asyncio.to_thread(_roll_call, settings)
+        consumed = [each for each in await asyncio.to_thread(_roll_call, settings) if _may_be_ours(each[1])]
     except Exception as failure:  # kombu and the broker have many ways to fail; none may end the check-up
         return Check(
             name="workers", state="failed", found=f"they could not be asked: {failure}", advice="see the broker"
@@ -297,6 +299,11 @@ def _roll_call(settings: Settings) -> list[tuple[str, list[str]]]:
     return [
         (worker, [str(queue["name"]) for queue in queues or ()]) for reply in said for worker, queues in reply.items()
     ]
+
+
+def _may_be_ours(queues: Sequence[str]) -> bool:
+    """Whether a worker with these queues is one of ours: another application may use the same broker."""
+    return not queues or any(queue.startswith(_OUR_QUEUES) for queue in queues)
 
 
 async def _accepted(settings: Settings) -> Check:

@@ -204,12 +204,13 @@ def test_workers_that_serve_only_some_queues(broker: Valkey, bare_flywheel: Flyw
     assert unknown["state"] != "ok"
 
 
-def test_two_workers_of_one_name_are_two(
+def test_two_workers_of_one_name_are_two_and_those_of_another_application_none(
     broker: Valkey, bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bases = (wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, *map(wire.domain_queue, ("creative", "documents", "technical")))
     every = [band for base in bases for band in wire.bands(base)]
     replies = [{"a@host": [{"name": name} for name in every]}, {"b@host": []}, {"a@host": []}]
+    replies += [{"others@host": [{"name": "celery"}]}]
     monkeypatch.setattr("celery.app.control.Control.broadcast", lambda *_, **__: replies)
 
     said = lines(bare_flywheel)["workers"]

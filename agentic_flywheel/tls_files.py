@@ -7,6 +7,7 @@ and waits for ever.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
@@ -49,10 +50,10 @@ def _no_folders(given: str) -> str:
 
 
 def _not_to_be_written(given: str) -> str:
-    path = Path(given)
-    if path.is_fifo() or path.is_dir():
+    there = os.path.exists(given)
+    if there and (os.path.isdir(given) or stat.S_ISFIFO(os.stat(given).st_mode)):
         return f"{given} is no file that can be written to its end"
-    place = path if path.exists() else path.parent
+    place = given if there else Path(given).parent
     return "" if os.access(place, os.W_OK) else f"{given} cannot be written"
 
 

@@ -111,8 +111,13 @@ def content_of(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as refused:
-        remedy = f"Let this user read it, and the folders above it: `ls -ld {path}`."
-        raise InvalidRegistry(str(path), 1, WHOLE_FILE, f"cannot be read: {refused.strerror}", remedy) from None
+        raise unreadable(path, refused) from None
+
+
+def unreadable(path: Path, refused: OSError) -> InvalidRegistry:
+    """Return the error for a registry that this user may not read."""
+    remedy = f"Let this user read it, and the folders above it: `ls -ld {path}`."
+    return InvalidRegistry(str(path), 1, WHOLE_FILE, f"cannot be read: {refused.strerror}", remedy)
 
 
 def document_of(path: Path, raw: bytes) -> Document:

@@ -65,7 +65,7 @@ def _state_of(path: Path) -> tuple[int, int] | None:
 
 
 def read_stream(file: BinaryIO, told: Hints = NO_HINTS) -> Iterator[Read]:
-    """Yield what a stream of bytes holds; ``told``: what it does not say itself. Raises OSError, ValueError, PackageMissing."""
+    """Yield what a stream holds; ``told``: what it does not say itself. Raises OSError, ValueError, PackageMissing."""
     with unpacked(file) as plain:
         yield from _all(plain, "", told)
 

@@ -61,7 +61,7 @@ class Tokenizer(Protocol):
     def rank(self, word: str) -> int | None: ...
 
 
-class Table(Protocol):
+class VectorTable(Protocol):
     """A vector (row) of whole numbers for each token; only as many as are asked for are in memory as such."""
 
     @property
@@ -93,7 +93,7 @@ class StaticEncoder:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        table: Table,
+        table: VectorTable,
         scales: Vector,
         *,
         name: str,

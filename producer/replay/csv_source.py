@@ -88,6 +88,7 @@ def read_csv(file: TextIO, *, tabs: bool = False, column: str = "") -> Iterator[
                 text=f"has a cell in quotes from line {row.line} to {last}, with what looks like rows of their own"
             )
         yield from table.read(row.line, [each.strip(" ") for each in row.cells] if framed else row.cells)
+    yield from table.end()
 
 
 _OPEN = 'a quote is not closed, or stands inside a cell in quotes, where it is written twice ("")'

@@ -9,11 +9,13 @@ from producer.replay.reads import Note
 
 #: What such a row is called, alone or before other words.
 _LABEL = re.compile(
-    r"(?:grand |sub ?)?totals?|sum|count|average|mean|(?:gesamt|zwischen|end)?summe|gesamt(?:ergebnis|zahl)?|anzahl|"
-    r"mittelwert|durchschnitt|somme|total général|moyenne|suma|promedio|soma|média|totale|somma|media|totaal|"
-    r"gemiddelde|razem|łącznie|celkem|součet|spolu|összesen|összeg|yhteensä|summa|totalt|i alt|toplam|ortalama|"
-    r"genel toplam|итог(?:о|и)?|всего|сумма|разом|усього|всього|сума|общо|σύνολο|άθροισμα|סה[\"״]כ|المجموع|الإجمالي|مجموع|جمع|कुल|"
-    r"योग|รวม|ผลรวม|tổng(?: cộng)?|jumlah|合計|総計|小計|总计|合计|小计|總計|合計數|합계|총계|소계",
+    r"(?:grand |sub ?)?totals?|sum|count|average|mean|(?:gesamt|zwischen|end)?summe|"
+    r"gesamt(?:ergebnis|zahl)?|anzahl|mittelwert|durchschnitt|somme|total général|moyenne|"
+    r"suma|promedio|soma|média|totale|somma|media|totaal|gemiddelde|razem|łącznie|celkem|"
+    r"součet|spolu|összesen|összeg|yhteensä|summa|totalt|i alt|toplam|ortalama|genel toplam|"
+    r"итог(?:о|и)?|всего|сумма|разом|усього|всього|сума|общо|σύνολο|άθροισμα|סה[\"״]כ|المجموع|"
+    r"الإجمالي|مجموع|جمع|कुल|योग|รวม|ผลรวม|tổng(?: cộng)?|jumlah|合計|総計|小計|总计|合计|小计|總計|合計數|합계|"
+    r"총계|소계",
     re.IGNORECASE,
 )
 #: Of a column, from one row to another: a sum over the cells of one row belongs to each row.

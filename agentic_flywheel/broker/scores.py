@@ -24,7 +24,6 @@ from agentic_flywheel.broker.stored import passing_over, reading
 from agentic_flywheel.errors import BrokerRefused, InvalidScore, RecordUnreadable, UnknownQuery
 from agentic_flywheel.learning.lessons import keep_rating
 from agentic_flywheel.models import Model, Slug
-from agentic_flywheel.proxies import proxy_to
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.texts import fault_in
 from agentic_flywheel.tracing.observation import trace_id
@@ -189,6 +188,8 @@ async def send_scores(batch: Batch, settings: Settings) -> int:
         return 0
     # Imported here: aiohttp takes 9 MB, and processes that only give or read scores do not need it.
     import aiohttp
+
+    from agentic_flywheel.proxies import proxy_to
 
     # Postpone the scores before sending them, so that other processes do not send them too.
     claimed = [part for member in due for part in (int(now + _FIRST_WAIT * 1000), member)]

@@ -45,7 +45,7 @@ PRELOADED = (
     *(f"workers.{each.stem}" for each in sorted((REPOSITORY / "workers").glob("[!_]*.py")) if each.stem != "app"),
     "workers.__main__",
     *("celery.app.log", "celery.backends.redis", "celery.worker.components", "billiard.pool"),
-    *("agentic_flywheel.figures.metrics", "flowise_sandbox.__main__", "numpy.ma", "uvloop"),
+    *("agentic_flywheel.figures.metrics", "flowise_sandbox.__main__", "flowise_sandbox.server", "numpy.ma", "uvloop"),
 )
 
 

@@ -26,8 +26,8 @@ def seconds_of(duration: str | None) -> float | None:
 
 def seconds_until(header: str, now: datetime) -> float | None:
     """Return the seconds of a ``Retry-After``, a duration or a date, below 0 where that has passed; None of neither."""
-    if (seconds := seconds_of(header)) is not None:
-        return seconds
+    if (seconds := seconds_of(header.strip().removeprefix("-"))) is not None:
+        return -seconds if header.strip().startswith("-") else seconds
     try:
         until = parsedate_to_datetime(header)
         return ((until if until.tzinfo else until.replace(tzinfo=UTC)) - now).total_seconds()

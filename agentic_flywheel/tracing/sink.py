@@ -58,4 +58,4 @@ def next_wait(attempt: int, told: float | None) -> float | None:
     """
     if attempt >= ATTEMPTS:
         return None
-    return min(LONGEST_WAIT, max(told or 0.0, FIRST_WAIT * 2 ** (attempt - 1)))
+    return min(LONGEST_WAIT, max(told or 0.0, FIRST_WAIT * 2.0 ** (attempt - 1)))

@@ -48,11 +48,12 @@ def test_a_duration_is_read_in_every_form(text: str | None, seconds: float | Non
         ({"llm_provider-retry-after": "9"}, 9),
         ({"Retry-After": "86400"}, 3600),
         ({"Retry-After": "0"}, 1),
+        ({"Retry-After": "-1"}, 1),
         ({"Retry-After": "1m30s"}, 90),
         ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}, 1),
         ({"Retry-After": "Fri, 06 Nov 9998 08:49:37 GMT"}, 3600),
         # No duration, and no date.
-        *(({"Retry-After": odd}, 60) for odd in ("-1", "1e12", "1000000000000", "soon", "", "nan", "²")),
+        *(({"Retry-After": odd}, 60) for odd in ("-", "1e12", "1000000000000", "soon", "", "nan", "²")),
         *(({"Retry-After": f"Sun, {'9' * n} Nov {'9' * n} 08:49:37 GMT"}, 60) for n in (3, 30)),
         ({"retry-after-ms": "1"}, 1),
         ({"retry-after-ms": "0.001"}, 1),

@@ -40,9 +40,9 @@ def unlike(ours: tuple[FormField, ...], theirs: tuple[FormField, ...]) -> Iterat
     for name, field in here.items():
         their = there.get(name)
         if their is None:
-            yield f"its form has no field `{name}`"
+            yield f"its form has no field {described([field])}"
         elif (their.type, set(their.options)) != (field.type, set(field.options)):
-            yield f"the field `{name}` of its form is {described([their])}, in the registry {described([field])}"
+            yield f"a field of its form is {described([their])}, in the registry {described([field])}"
 
 
 def _as_registry(fields: tuple[FormField, ...]) -> str:

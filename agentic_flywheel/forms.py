@@ -14,7 +14,7 @@ from agentic_flywheel.given import FormScalar, text_of_form, text_of_value
 from agentic_flywheel.models import Query
 
 #: Fields, or options of one, that are named for a person, and characters of each.
-_MOST_SHOWN, _LONGEST_SHOWN = 10, 60
+_MOST_SHOWN, _LONGEST_SHOWN = 50, 200
 _TRUTHS = {"true": True, "false": False}
 
 

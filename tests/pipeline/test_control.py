@@ -181,7 +181,7 @@ async def test_what_still_runs_of_a_query_that_is_given_up_is_aborted(
 ) -> None:
     house.behave(UNHURRIED, latency=30)
     question = fresh("q")
-    submission = await producer.submit(question, flow="unhurried", timeout=1.2 if deadline else None)
+    submission = await producer.submit(question, flow="unhurried", timeout=3 if deadline else None)
 
     async def waits_for_its_retry() -> bool:
         return (await producer.status(submission.query_id)).reason == "retry"

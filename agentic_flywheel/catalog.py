@@ -219,6 +219,10 @@ class EncoderServer(Model):
     api_key_env: KeyVariable | None = None
 
 
+#: What adds to a flow's log-odds beside a question's text, by the names of ``scoring_weights``.
+SIGNALS = ("keyword", "session", "follow_up", "profile")
+
+
 class Policy(Model):
     """How routes are decided: the registry's ``intent_classification``."""
 

@@ -17,9 +17,6 @@ from agentic_flywheel.registry.policy import FLOWS, SECTION
 from agentic_flywheel.registry.policy import MEANING as POLICY_MEANING
 from agentic_flywheel.registry.sections import Entry
 
-#: Keys of an entry that mean something beside those of a flow, or that older files carry.
-_OTHER_KEYS = ("status", "performance_metrics")
-
 
 def resolved_fallback(policy: Policy, flows: Mapping[str, Flow]) -> Policy:
     """Return the policy with the flow that the fallback's name means in older files, where an intent could be named."""
@@ -78,8 +75,6 @@ def remarks_on_flows(flows: Mapping[str, Flow], found: Mapping[str, Entry]) -> I
                 f"its `request` has no place for {needed}, so questions in a session are refused from the second on; "
             )
             yield (*where, "memory"), said + "where it answers each question by itself, say `memory: none`"
-        known = [*entries.MEANING, *_OTHER_KEYS]
-        yield from (((*where, name), text) for name, text in _slips(found[key].fields, known))
 
 
 def remarks_on_requests(flows: Mapping[str, Flow], prices: Prices, found: Mapping[str, Entry]) -> Iterator[Fault]:
@@ -144,23 +139,6 @@ def remarks_on_values(odd: Mapping[Where, Odd], found: Mapping[str, Entry]) -> I
             yield where, f"{value.text} is nothing; in quotes it is the word"
         elif value.kind == "truth" and key == "config":
             yield where, f"{value.text} is read as text; write true or false, or put it in quotes"
-
-
-def remarks_on_policy(section: object) -> Iterator[Fault]:
-    """Yield the keys of ``intent_classification`` that are hardly meant as they are written."""
-    if isinstance(section, dict):
-        known = [name for name in POLICY_MEANING if name not in {"high", "medium"}]
-        yield from (((SECTION, name), text) for name, text in _slips(section, [*known, "method"]))
-
-
-def _slips(given: Mapping[str, object], known: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield the unknown keys that look like a known one which is not given."""
-    for name in given:
-        if name in known:
-            continue
-        near = difflib.get_close_matches(name, [each for each in known if each not in given], n=1, cutoff=0.8)
-        if near:
-            yield name, f"is not a key that is read; did you mean `{near[0]}`?"
 
 
 def _not_there(key: str, flows: Mapping[str, Flow]) -> str:

@@ -15,6 +15,7 @@ from agentic_flywheel.registry.policy import SECTION, policy_of
 from agentic_flywheel.registry.prices import prices_of
 from agentic_flywheel.registry.sections import Entry, Misplaced, entries_of
 from agentic_flywheel.registry.servers import servers_of
+from agentic_flywheel.registry.slips import misnamed_section, remarks_on_keys
 from agentic_flywheel.registry.variables import NamedVariable, variables_in
 
 
@@ -73,10 +74,12 @@ def reading_of(document: Document) -> RegistryReading:
     servers, wrong = servers_of(document.data, document.path.parent)
     faults += wrong
     broken = False
+    entries: list[Entry] = []
     for entry in entries_of(document.data):
         if isinstance(entry, Misplaced):
             faults.append((entry.where, entry.reason))
             continue
+        entries.append(entry)
         flow, wrong = flow_of(entry, servers)
         faults += wrong
         if flow is None:
@@ -98,14 +101,17 @@ def reading_of(document: Document) -> RegistryReading:
     if meant != policy:
         remarks.append(((SECTION, "fallback_flow"), f"names no active flow; {meant.fallback_flow!r} is taken for it"))
     # With flows missing for their own faults, every reference to them would be a fault too.
-    if not broken:
+    if not flows and (misnamed := misnamed_section(document.data)) is not None:
+        faults.append(misnamed)
+    elif not broken:
         faults += checks.between_flows(flows, meant, found)
     remarks += checks.remarks_on_flows(flows, found)
     remarks += checks.remarks_on_requests(flows, prices, found)
     remarks += checks.remarks_on_values(document.odd, found)
-    remarks += checks.remarks_on_policy(document.data.get(SECTION))
+    remarks += remarks_on_keys(document.data, entries)
     every = [*document.faults, *(document.fault(where, reason) for where, reason in faults)]
-    remarked = (Remark(document.line_of(where), cut_words(dotted(where)), cut_words(text)) for where, text in remarks)
+    told = [each for each in remarks if each not in faults]
+    remarked = (Remark(document.line_of(where), cut_words(dotted(where)), cut_words(text)) for where, text in told)
     warnings = sorted(remarked, key=lambda each: each.line)
     if every:
         return RegistryReading(None, tuple(sorted(every, key=lambda each: each.line)), tuple(warnings))

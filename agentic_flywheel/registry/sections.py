@@ -81,6 +81,13 @@ def _listed(found: list[Any], where: Where, *, shelved: bool, group: str) -> Ite
         yield Entry(str(as_text(key)), here, fields, shelved, group)
 
 
+def holds_flows(found: Any) -> bool:
+    """Whether flows stand in something, at any depth at which they would be found in a section."""
+    if isinstance(found, list):
+        return any(isinstance(each, dict) and "id" in each and len(each) > 1 for each in found)
+    return isinstance(found, dict) and (_is_group(found) or any(map(holds_flows, found.values())))
+
+
 def _is_group(fields: dict[str, Any]) -> bool:
     """A group has flows where a flow has its id, or its server and what it asks there."""
     if "id" in fields or _is_asked_elsewhere(fields):

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from agentic_flywheel.routing.encoder import VectorTable
 from agentic_flywheel.routing.rarity import Rarity
 
 Vector = npt.NDArray[np.float32]
@@ -27,7 +28,7 @@ _STEPS = 127
 class Alignment:
     """The tokens of a set of texts, ready to be aligned with a question's."""
 
-    def __init__(self, texts: Sequence[Sequence[int]], table: npt.NDArray[np.int8], rarity: Rarity[int]) -> None:
+    def __init__(self, texts: Sequence[Sequence[int]], table: VectorTable, rarity: Rarity[int]) -> None:
         self.size = len(texts)
         self._table = table
         # A text without tokens aligns with nothing; one stand-in token keeps its place.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+import numpy as np
 
 from agentic_flywheel.routing.words import unspaced
 
@@ -23,14 +26,31 @@ class Pieces:
     A piece that starts with ``##`` continues a word. In a script without spaces a piece may stand anywhere.
     """
 
-    def __init__(self, vocabulary: Sequence[str]) -> None:
-        # Of two that are spelled as one, the more frequent counts.
-        self._ids = {vocabulary[number]: number for number in reversed(range(len(vocabulary)))}
+    def __init__(self, vocabulary: bytes) -> None:
+        """Take the pieces in UTF-8, one a line."""
+        text = np.frombuffer(vocabulary + b"\n", np.uint8)
+        self._text = vocabulary
+        self._ends = np.flatnonzero(text == ord("\n")).astype(np.int32)
+        self._starts = np.concatenate([[0], self._ends[:-1] + 1]).astype(np.int32)
+        #: The first byte of each piece, behind ``##``.
+        self._leads = text[self._starts + 2 * (text[self._starts] == ord("#"))]
+        #: Pieces by their first byte. An entry takes a hundred bytes, and most scripts are never asked for.
+        self._ids: dict[int, dict[bytes, int]] = {}
         self._seen: dict[str, tuple[int, ...]] = {}
+
+    def _from(self, lead: int) -> dict[bytes, int]:
+        """Return the numbers of the pieces that start with a byte."""
+        if lead not in self._ids:
+            # Of two that are spelled as one, the more frequent counts.
+            numbers = np.flatnonzero(self._leads == lead)[::-1]
+            places = zip(self._starts[numbers].tolist(), self._ends[numbers].tolist(), numbers.tolist(), strict=True)
+            self._ids[lead] = {self._text[begin:end]: number for begin, end, number in places}
+        return self._ids[lead]
 
     def rank(self, word: str) -> int | None:
         """Return how many pieces are more frequent than ``word``; None where it is no piece of its own."""
-        return self._ids.get(word)
+        text = word.encode()
+        return self._from(text[0]).get(text)
 
     def tokens(self, said: Sequence[str]) -> list[int]:
         """Return the numbers of the pieces of a text, given as its words."""
@@ -48,18 +68,21 @@ class Pieces:
 
     def _likeliest(self, run: str) -> tuple[float, tuple[int, ...]]:
         """Viterbi over the ways to cut ``run``: the cost of the best, and its pieces. Other characters are left out."""
-        whole = self._ids.get(run)
+        text = run.encode()
+        whole = self._from(text[0]).get(text)
         if whole is not None:
             return _cost(whole), (whole,)
-        ids, anywhere = self._ids, unspaced(run)
+        anywhere = unspaced(run)
+        places = range(len(text) + 1) if run.isascii() else [0, *accumulate(len(char.encode()) for char in run)]
+        beginning = [self._from(text[place]) for place in places[:-1]]
         best: list[tuple[float, int, int | None]] = [(0.0, 0, None)]
         for end in range(1, len(run) + 1):
             likely, came, taken = best[end - 1][0] + _UNKNOWN, end - 1, None
             for begin in range(max(0, end - _LONGEST_PIECE), end):
-                part = run[begin:end]
-                piece = ids.get(part) if anywhere or not begin else ids.get("##" + part)
+                part, ids = text[places[begin] : places[end]], beginning[begin]
+                piece = ids.get(part) if anywhere or not begin else ids.get(b"##" + part)
                 # Many a piece is in the vocabulary only as it continues words.
-                piece = ids.get("##" + part) if piece is None and not begin else piece
+                piece = ids.get(b"##" + part) if piece is None and not begin else piece
                 if begin >= _FIRST_PART and end == len(run) and end - begin >= _LAST_WORD:
                     # The last part of a compound may be better known as a word of its own: Jahres|urlaub.
                     piece = min(filter(None, (piece, ids.get(part))), default=piece)

@@ -43,7 +43,8 @@ def route(
         bool, typer.Option("--explain", help="Also what the nearest rivals rest on, and which parts were looked at.")
     ] = False,
     file: Annotated[
-        Path | None, typer.Option("--file", metavar="PATH", help="Questions: one a line, or a file as for replay.")
+        str | None,
+        typer.Option("--file", metavar="PATH", help="Questions: one a line, or as for replay; `-` reads stdin."),
     ] = None,
     encoding: options.EncodingName = "",
     column: options.ColumnName = "",

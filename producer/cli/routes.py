@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.models import Route
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
-from producer.replay.files import read_file
+from producer.replay.files import read_named
 from producer.replay.items import ReplayItem
 from producer.replay.reads import Hints, Problem
 
 _SHOWN = 70
 
 
-def questions_of(file: Path, told: Hints, on_note: Callable[[str], None]) -> list[str]:
-    """Return the questions of a file as a replay reads it. Raises InvalidQuery.
+def questions_of(file: str, told: Hints, on_note: Callable[[str], None]) -> list[str]:
+    """Return the questions of a file, or of stdin for ``-``, as a replay reads it. Raises InvalidQuery.
 
     ``told``: what the file does not say; ``on_note`` hears what was assumed of it.
     """
     found = []
+    title = "stdin" if file == "-" else file
     try:
-        for read in read_file(file, told):
+        for read in read_named(file, told):
             if isinstance(read, Problem):
                 raise ValueError(f"line {read.number}: {read.reason}")
             if isinstance(read, ReplayItem):
                 found.append(read.question)
             else:
-                on_note(f"{file} {read.text}")
+                on_note(f"{title} {read.text}")
     except (OSError, ValueError) as refused:
-        raise InvalidQuery("--file", f"{file} cannot be read: {refused}") from None
+        raise InvalidQuery("--file", f"{title} cannot be read: {refused}") from None
     if not found:
-        raise InvalidQuery("--file", f"{file} has no question")
+        raise InvalidQuery("--file", f"{title} has no question")
     return found
 
 

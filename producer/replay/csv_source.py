@@ -68,12 +68,18 @@ def read_csv(file: TextIO, *, tabs: bool = False, column: str = "") -> Iterator[
         where = "around" if framed else "after"
         yield Note(text=f"has a space {where} each separator of its first row; spaces there are left out")
     yield from table.notes()
-    noted = 0
+    noted, escapes_unsaid = 0, True
     while (row := _next(lines, reader)) is not None:
+        columns = len(table.names)
+        if row.fault and (cells := _escaped(row.lines[0], separator, columns)):
+            if escapes_unsaid:
+                escapes_unsaid = False
+                yield Note(text=f'has quotes written as \\" from line {row.line} on; they are read as quotes')
+            yield from table.read(row.line, cells)
+            continue
         if row.fault:
             yield Problem(number=row.line, reason=row.fault, text=row.lines[0])
             continue
-        columns = len(table.names)
         alike = [line.count(separator) == columns - 1 for line in row.lines] if len(row.lines) > 1 else []
         swallowed = any(alike[1:])
         # Three columns or more in each line cannot be chance: each line is a row of its own.
@@ -88,6 +94,7 @@ def read_csv(file: TextIO, *, tabs: bool = False, column: str = "") -> Iterator[
                 text=f"has a cell in quotes from line {row.line} to {last}, with what looks like rows of their own"
             )
         yield from table.read(row.line, [each.strip(" ") for each in row.cells] if framed else row.cells)
+    yield from table.end()
 
 
 _OPEN = 'a quote is not closed, or stands inside a cell in quotes, where it is written twice ("")'
@@ -110,6 +117,17 @@ def _next(lines: _Lines, reader: Iterator[list[str]]) -> _Row | None:
     if row.fault:
         lines.back(row.lines[1:])
     return row
+
+
+def _escaped(line: str, separator: str, columns: int) -> list[str]:
+    """Return the cells of a row whose quotes have backslashes, as Spark and MySQL write them; none where it is none."""
+    if '\\"' not in line:
+        return []
+    try:
+        cells = next(csv.reader([line], delimiter=separator, escapechar="\\", doublequote=False, strict=True), [])
+    except csv.Error:
+        return []
+    return cells if len(cells) == columns else []
 
 
 def _above_header(lines: _Lines, column: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
@@ -30,6 +31,11 @@ _LIST = re.compile(r"\[\s*([\[{\"\]]|$)")
 #: Characters that no text begins with.
 _BINARY = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PAGE = re.compile(r"<(\?xml|!doctype|html|head|body|table)\b", re.IGNORECASE)
+
+
+def read_named(name: str, told: Hints = NO_HINTS) -> Iterator[Read]:
+    """Yield what a person names: a file, or ``-``, which is stdin. Raises OSError, ValueError, PackageMissing."""
+    return read_stream(sys.stdin.buffer, told) if name == "-" else read_file(Path(name), told)
 
 
 def read_file(path: Path, told: Hints = NO_HINTS) -> Iterator[Read]:
@@ -59,7 +65,7 @@ def _state_of(path: Path) -> tuple[int, int] | None:
 
 
 def read_stream(file: BinaryIO, told: Hints = NO_HINTS) -> Iterator[Read]:
-    """Yield what stdin holds; ``told``: what it does not say itself. Raises OSError, ValueError, PackageMissing."""
+    """Yield what a stream holds; ``told``: what it does not say itself. Raises OSError, ValueError, PackageMissing."""
     with unpacked(file) as plain:
         yield from _all(plain, "", told)
 

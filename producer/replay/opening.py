@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from agentic_flywheel.errors import PackageMissing
+from producer.replay.signs import codec_by_bytes, is_ebcdic
 from producer.replay.zips import only_member
 
 #: What to do without the package that a file needs.
@@ -62,8 +63,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-#: Bytes at the beginning in which empty ones tell an encoding of two or four bytes a character, and their least share.
-_HEAD, _EMPTY = 64, 1 / 8
+#: Bytes at the beginning that tell an encoding.
+_HEAD = 1 << 16
 _BEYOND = re.compile(r"[^\x00-\x7f]")
 #: A text is not UTF-8 where so many more characters beyond ASCII are not than are: the rest is not looked at.
 _CLEAR = 10_000
@@ -279,9 +280,11 @@ def encoding_of(file: BinaryIO, *, told: str = "") -> Encoding:
             return Encoding(codec)
     if told:
         return Encoding(told, _word_against(file, told))
-    if codec := _wide(start):
+    if codec := codec_by_bytes(start):
         return Encoding(codec, f"has no byte order mark; read as {codec.upper()}")
     line, bad, good = _counted(file)
+    if bad and is_ebcdic(start):
+        return Encoding("utf-8", doubt="it looks like EBCDIC; say which, such as `--encoding cp500` or `cp037`")
     return Encoding("utf-8") if bad == 0 or good >= bad else _by_words(file, line)
 
 
@@ -301,19 +304,6 @@ def _by_words(file: BinaryIO, line: int) -> Encoding:
         doubt=f"it is not UTF-8 (first in line {line}) and may be {one} or {other}; say which, such as "
         f"`--encoding {found.names[0]}`, or save it as UTF-8 (Excel: Save as, CSV UTF-8)",
     )
-
-
-def _wide(start: bytes) -> str:
-    """Return the encoding of two or four bytes a character that a text has, by where its beginning has empty ones."""
-    empty = [at % 4 for at, byte in enumerate(start) if not byte]
-    if len(empty) < max(2, len(start) * _EMPTY):
-        return ""
-    places = set(empty)
-    if places >= {2, 3} and 0 not in places:
-        return "utf-32-le"
-    if places >= {0, 1} and 3 not in places:
-        return "utf-32-be"
-    return "utf-16-le" if places <= {1, 3} else "utf-16-be" if places <= {0, 2} else ""
 
 
 def _word_against(file: BinaryIO, told: str) -> str:

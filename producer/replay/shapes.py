@@ -212,7 +212,13 @@ def _chat(value: dict[str, Any]) -> list[Any] | None:
     while isinstance(at, str) and isinstance(node := nodes.get(at), dict) and len(found) < len(nodes):
         found.append(node.get("message"))
         at = node.get("parent")
-    return [each for each in reversed(found) if isinstance(each, dict)]
+    return [each for each in reversed(found) if isinstance(each, dict) and not _is_hidden(each)]
+
+
+def _is_hidden(message: dict[str, Any]) -> bool:
+    """Whether nobody saw a message of ChatGPT's: a person's own instructions stand before each chat as such."""
+    about = message.get("metadata")
+    return isinstance(about, dict) and about.get("is_visually_hidden_from_conversation") is True
 
 
 def _within(text: str) -> dict[str, Any] | None:

@@ -120,7 +120,8 @@ def _of_rows(table: Table, rows: Iterator[tuple[int, Row]], formulas: Iterator[t
             if name not in told:
                 told.add(name)
                 yield Note(text=f"has nothing for {name!r} in row {number}, and maybe in further ones: {_UNSAVED}")
-        yield from table.read(number, row)
+        yield from table.read(number, row, () if isinstance(written, str) else written)
+    yield from table.end()
 
 
 def _without_value(names: list[str], cells: tuple[str, ...], written: Row) -> list[str]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 from agentic_flywheel.broker.batch import Batch, connect
@@ -15,7 +13,7 @@ from agentic_flywheel.errors import UnusableSource
 from agentic_flywheel.registry import find_registry, load_catalog
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import stack_settings
-from producer.replay.files import read_file, read_objects, read_stream
+from producer.replay.files import read_named, read_objects
 from producer.replay.items import ReplayItem
 from producer.replay.moves import Conversations, moved
 from producer.replay.own import read_letters, read_records
@@ -37,7 +35,7 @@ class Source:
     """One source of questions, not opened yet."""
 
     kind: Kind
-    #: A file's name, a dataset's name.
+    #: A file's name, a dataset's name, `-` for stdin.
     name: str = ""
     wanted: Wanted = field(default_factory=Wanted)
     objects: Objects = ()
@@ -74,8 +72,7 @@ def source_named(name: str, wanted: Wanted, told: Hints = NO_HINTS) -> Source:
             return Source(kind, wanted=wanted)
     if name.startswith("dataset:"):
         return Source("dataset", name.removeprefix("dataset:"), wanted)
-    kind, name = ("stdin", "") if name == "-" else ("file", name)
-    return Source(kind, name, wanted, told=told)
+    return Source("stdin" if name == "-" else "file", name, wanted, told=told)
 
 
 async def read_source(source: Source, settings: Settings, moves: Mapping[str, str]) -> AsyncIterator[Read]:
@@ -106,10 +103,8 @@ async def _whole(source: Source, settings: Settings, moves: Mapping[str, str]) -
         assert catalog is not None
         catalog.flow(new)
     match source.kind:
-        case "file":
-            lines = read_file(Path(source.name), source.told)
-        case "stdin":
-            lines = read_stream(sys.stdin.buffer, source.told)
+        case "file" | "stdin":
+            lines = read_named(source.name, source.told)
         case "objects":
             lines = read_objects(source.objects)
         case "dataset" | "traces":

@@ -12,6 +12,7 @@ from producer.replay.json_values import parse
 from producer.replay.langfuse_rows import LANGFUSE, Order, is_langfuse_row, of_langfuse
 from producer.replay.opening import NO_TEXT, UNDECODABLE
 from producer.replay.reads import FIELDS, NAMELESS, NESTED, Note, Problem, Read, item_of
+from producer.replay.sums import Sums
 
 #: Cells that give nothing: empty ones, and what PostgreSQL and MySQL write in place of nothing.
 _NOTHING = frozenset({"", "\\N"})
@@ -69,6 +70,7 @@ class Table:
         self._at = names.index("question") if "question" in names else 0
         self._order = None if "question" in names else Order()
         self._escapes_unsaid = separator == "\t"
+        self._sums = Sums(self._at)
         self._rounded_told = False
         self._forced_unsaid = True
         self.names = list(_each_once(names))
@@ -78,8 +80,12 @@ class Table:
         if self._order is not None:
             yield Note(text=LANGFUSE)
 
-    def read(self, number: int, row: Sequence[str]) -> Iterator[Read]:
-        """Yield what a row gives: nothing where it is empty."""
+    def end(self) -> Iterator[Note]:
+        """Yield what is worth a word once all rows were read."""
+        yield from self._sums.notes()
+
+    def read(self, number: int, row: Sequence[str], written: Sequence[str] = ()) -> Iterator[Read]:
+        """Yield what a row gives: nothing where it is empty. ``written``: its formulas, where these are known."""
         if not any(value.strip() for value in row):
             return
         if self._escapes_unsaid and any(map(_ESCAPE.search, row)):
@@ -106,6 +112,7 @@ class Table:
                 yield Note(text=f"has {told} for an id in line {number}: Excel has rounded it, and others to the same")
             if self._order is not None and (note := self._order.note(dict(zip(self.names, row, strict=False)))):
                 yield note
+            self._sums.look(number, row, written)
             yield self._of(number, row)
 
     def _is_named_again(self, row: Sequence[str]) -> bool:

@@ -16,12 +16,18 @@ def rows_within(value: dict[str, Any]) -> list[Any] | None:
     """Return the rows of a table that an object is; None where it is none.
 
     Known are columns as lists of one length (`{"question": [...], "id": [...]}`), columns by the numbers of their rows
-    (pandas' own way), and `columns` beside `data`.
+    (pandas' own way), `columns` beside `data`, and rows by their names (`orient="index"`).
     """
     names, data = value.get("columns"), value.get("data")
     if value.keys() <= _SPLIT and _is_texts(names) and isinstance(data, list):
         return [dict(zip(names, row, strict=False)) if isinstance(row, list) else row for row in data]
     columns = list(value.values())
+    if (
+        len(columns) > 1
+        and "question" not in value
+        and all(isinstance(row, dict) and "question" in row for row in columns)
+    ):
+        return [{"id": name, **row} for name, row in value.items()]
     first = value.get("question")
     if isinstance(first, list) and all(isinstance(each, list) and len(each) == len(first) for each in columns):
         return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from producer.replay.json_source import Lines, Value
 from producer.replay.reads import Note, Problem, Read, item_of
+from producer.replay.signs import other_text
 
 #: What an item of a list begins with: a bullet or a number, and in a list of tasks a box.
 _MARK = re.compile(r"(?:[-*+•‣◦–]|\d{1,6}[.)])[ \t]+(?:\[[ xX]?\][ \t]+)?")
@@ -21,13 +22,16 @@ _DRAWN = re.compile(r"[-+=_*~|:.#\u2500-\u257f ]{3,}|(?:```|~~~)\w*")
 def read_text(file: TextIO, *, markdown: bool) -> Iterator[Read]:
     """Yield the question of each line; empty ones are left out, and the headings of ``markdown``.
 
-    Where the first two lines are items of a list, all have to be. Raises ValueError where they hold cells of a sheet.
+    Where the first two lines are items of a list, all have to be. Raises ValueError where lines are no questions: cells
+    of a sheet, mail, a chat.
     """
     lines = _Lines(file, markdown=markdown)
-    begin = list(islice(lines, 2))
+    begin = list(islice(lines, 5))
+    if other := other_text([each.text for each in begin]):
+        raise ValueError(other)
     if begin and "\t" in begin[0].text:
         raise ValueError("its lines have tabs, as cells of a sheet do: write the names of the columns above them")
-    listed = bool(begin) and all(_MARK.match(each.text) for each in begin)
+    listed = bool(begin) and all(_MARK.match(each.text) for each in begin[:2])
     how = "a list of questions: the mark before each is left out" if listed else "a question a line"
     yield Note(text=f"is read as {how}")
     marked = 0

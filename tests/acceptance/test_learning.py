@@ -149,6 +149,14 @@ def test_questions_are_routed_from_a_file_as_a_replay_reads_it(
     ]
 
 
+def test_questions_to_route_may_come_from_stdin(bare_flywheel: Flywheel, small_registry: Path) -> None:
+    routed = bare_flywheel("route", "--file", "-", "--json", stdin="id;question\n1;Write me a poem\n")
+
+    assert routed.object["question"] == "Write me a poem"
+    assert "stdin has a semicolon between its columns" in routed.err
+    assert bare_flywheel("route", "--file", "-", stdin="").code == 2
+
+
 def test_questions_to_route_are_read_in_the_encoding_that_is_told(
     bare_flywheel: Flywheel, small_registry: Path, apart: Path
 ) -> None:

@@ -1,0 +1,68 @@
+"""Rows of a table that sum up those above them, as spreadsheets end with. They are asked, and pointed at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from producer.replay.reads import Note
+
+#: What such a row is called, alone or before other words.
+_LABEL = re.compile(
+    r"(?:grand |sub ?)?totals?|sum|count|average|mean|(?:gesamt|zwischen|end)?summe|"
+    r"gesamt(?:ergebnis|zahl)?|anzahl|mittelwert|durchschnitt|somme|total général|moyenne|"
+    r"suma|promedio|soma|média|totale|somma|media|totaal|gemiddelde|razem|łącznie|celkem|"
+    r"součet|spolu|összesen|összeg|yhteensä|summa|totalt|i alt|toplam|ortalama|genel toplam|"
+    r"итог(?:о|и)?|всего|сумма|разом|усього|всього|сума|общо|σύνολο|άθροισμα|סה[\"״]כ|المجموع|"
+    r"الإجمالي|مجموع|جمع|कुल|योग|รวม|ผลรวม|tổng(?: cộng)?|jumlah|合計|総計|小計|总计|合计|小计|總計|合計數|합계|"
+    r"총계|소계",
+    re.IGNORECASE,
+)
+#: Of a column, from one row to another: a sum over the cells of one row belongs to each row.
+_FORMULA = re.compile(r"=.*\b(?:SUM|SUBTOTAL|AGGREGATE|COUNT\w*|AVERAGE\w*)\(.*?[A-Z]+\$?(\d+):\$?[A-Z]+\$?(\d+)")
+_NUMBER = re.compile(r"[^\w]*\d[\d.,' \u00a0\u202f]*\s?[^\w\s]?", re.ASCII)
+#: Such a row's text has at most so many words, and no sign of a question.
+_WORDS = 3
+_QUESTION = re.compile(r"[?？؟;՞]\s*$")
+#: Rows above the last one that are needed to tell which columns all have.
+_FEWEST = 2
+#: Lines that are named.
+_NAMED = 3
+
+
+class Sums:
+    """Looks at the rows of one table, whose questions are in one column."""
+
+    def __init__(self, at: int) -> None:
+        """``at``: the place of the column of the questions."""
+        self._at = at
+        self._rows = 0
+        #: Columns that all rows so far have a value in.
+        self._full: set[int] = set()
+        self._found: list[int] = []
+        self._last: int | None = None
+
+    def look(self, number: int, row: Sequence[str], written: Sequence[str] = ()) -> None:
+        """Look at a row; ``written``: its formulas, where these are known."""
+        text = row[self._at].strip(" :*") if len(row) > self._at else ""
+        short = bool(text) and len(text.split()) <= _WORDS and not _QUESTION.search(text)
+        filled = {at for at, value in enumerate(row) if value.strip()}
+        others = [row[at] for at in filled - {self._at}]
+        summed = any((found := _FORMULA.match(each)) and found[1] != found[2] for each in written)
+        numbers = bool(others) and all(map(_NUMBER.fullmatch, others))
+        sparse = self._rows >= _FEWEST and numbers and bool(self._full - filled)
+        self._last = None
+        if short and summed:
+            self._found.append(number)
+        elif self._rows and (_LABEL.fullmatch(text) or (short and sparse)):
+            self._last = number
+        self._full = filled if not self._rows else self._full & filled
+        self._rows += 1
+
+    def notes(self) -> Iterator[Note]:
+        """Yield what was found, once the table has ended: of rows without formulas only the last one may be such."""
+        lines = [*self._found, *([] if self._last is None else [self._last])]
+        if lines:
+            more = ", …" if len(lines) > _NAMED else ""
+            told = f"{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines[:_NAMED]))}{more}"
+            yield Note(text=f"sums up the rows above in line{told}, it seems; asked as written")

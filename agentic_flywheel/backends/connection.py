@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
 from agentic_flywheel.proxies import proxy_to
+from agentic_flywheel.regular_files import open_regular
 from agentic_flywheel.secret_values import secret_texts
 from agentic_flywheel.settings import header_values
 
@@ -299,6 +301,7 @@ def _trusting(ca_file: str, flow: str) -> ssl.SSLContext:
     """Return what trusts the usual authorities and those of a file."""
     trusted = ssl.create_default_context()
     try:
+        open_regular(Path(ca_file)).close()  # OpenSSL would wait for who writes into a pipe
         trusted.load_verify_locations(ca_file)
     except OSError as unreadable:  # an SSLError is one
         reason = f"its server's file of authorities {ca_file!r} cannot be read: {unreadable.strerror or unreadable}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from agentic_flywheel.errors import FlowError, FlowProtocolError, FlowUnauthoriz
 from backends.scenes import Scene, serving
 
 OK = Scene([b"{}"])
+#: Instead of what is in a file: it is a pipe.
+PIPE = "|"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "all_proxy", "ALL_PROXY")
 
 
@@ -151,12 +154,16 @@ async def test_a_server_to_which_tls_is_spoken_and_that_speaks_none_is_named() -
             await opened.fetch("GET", URL(f"https://{at}"))
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("nonsense", "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), ("nonsense", "cannot be read"), (PIPE, "not a regular file")]
+)
 async def test_a_file_of_authorities_that_cannot_be_read_is_named(
     content: str | None, words: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "ca.pem"
-    if content is not None:
+    if content == PIPE:
+        os.mkfifo(file)
+    elif content is not None:
         file.write_text(content)
     async with connection(ca_file=str(file)) as opened:
         with pytest.raises(ServerUnreachable, match=words) as unread:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, TypeAdapter, ValidationError
 
 from agentic_flywheel.errors import UnknownDomain, UnknownFlow
+from agentic_flywheel.given import MAX_FIELD_NAME
 from agentic_flywheel.http_flows import AnswerPlace, RequestTemplate
 from agentic_flywheel.models import Model, Probability, Slug
 from agentic_flywheel.openai_flows import Sampling
@@ -82,7 +83,7 @@ class FormField(Model):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    name: Annotated[Phrase, Field(max_length=128)]
+    name: Annotated[Phrase, Field(max_length=MAX_FIELD_NAME)]
     type: Literal["string", "number", "boolean", "options"] = "string"
     #: A field that is left out stands in the flow's prompts as ``{{ $form.name }}``: Flowise puts nothing in its place.
     required: bool = True

@@ -8,6 +8,7 @@ from typing import Any
 
 #: Characters of one word in a complaint.
 MAX_WORD = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
 _WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -22,6 +23,11 @@ def cut(text: str, limit: int) -> str:
     space = text.rfind(" ", max(0, limit - 256), limit)
     kept = text[: space if space > 0 else limit]
     return f"{kept}… [{len(text) - len(kept)} characters more]"
+
+
+def on_one_line(text: str) -> str:
+    """Return a text without line ends and control characters: where they were, and for other white space, one space."""
+    return " ".join(_CONTROL.sub(" ", text).split())
 
 
 def cut_value(value: Any, limit: int) -> Any:

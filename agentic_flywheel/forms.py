@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from agentic_flywheel.catalog import Flow, FormField
+from agentic_flywheel.cutting import on_one_line
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import FormScalar, text_of_form, text_of_value
 from agentic_flywheel.models import Query
 
+#: Fields, or options of one, that are named for a person, and characters of each.
+_MOST_SHOWN, _LONGEST_SHOWN = 50, 200
 _TRUTHS = {"true": True, "false": False}
 
 
@@ -41,8 +44,8 @@ def fitted(form: Mapping[str, FormScalar], fields: Iterable[FormField]) -> dict[
     for name in form:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"it has {described(known.values())}"
-            raise UnfitForm(f"the form has no field {name!r}; {meant}")
+            meant = f"did you mean '{_shown(near[0])}'?" if near else f"it has {described(known.values())}"
+            raise UnfitForm(f"the form has no field '{_shown(name)}'; {meant}")
     missing = [field for field in known.values() if field.required and form.get(field.name) in (None, "")]
     if missing:
         raise UnfitForm(f"what it needs is missing: {described(missing)}")
@@ -52,10 +55,23 @@ def fitted(form: Mapping[str, FormScalar], fields: Iterable[FormField]) -> dict[
 
 def described(fields: Iterable[FormField]) -> str:
     """Return what may be filled in, for a person: `name` (string), `size` (small, large), `note` (string, optional)."""
-    return ", ".join(
-        f"`{field.name}` ({', '.join(field.options) or field.type}{'' if field.required else ', optional'})"
+    return _listed(
+        f"`{_shown(field.name)}` ({_listed(map(_shown, field.options)) or field.type}"
+        f"{'' if field.required else ', optional'})"
         for field in fields
     )
+
+
+def _listed(each: Iterable[str]) -> str:
+    """Return the first of the texts; others have as many options as there are towns."""
+    found = list(each)
+    more = len(found) - _MOST_SHOWN
+    return ", ".join(found[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shown(name: str) -> str:
+    text = on_one_line(name[: 2 * _LONGEST_SHOWN])
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _value(field: FormField, value: FormScalar) -> FormScalar:
@@ -66,17 +82,17 @@ def _value(field: FormField, value: FormScalar) -> FormScalar:
         case "options":
             text = text_of_value(value)
             if field.options and text not in field.options:
-                raise UnfitForm(f"`{field.name}` should be one of {', '.join(field.options)}")
+                raise UnfitForm(f"`{_shown(field.name)}` should be one of {_listed(map(_shown, field.options))}")
             return text
         case "number":
             number = _number(value)
             if number is None:
-                raise UnfitForm(f"`{field.name}` should be a number")
+                raise UnfitForm(f"`{_shown(field.name)}` should be a number")
             return number
         case "boolean":
             truth = _TRUTHS.get(value.strip().lower()) if isinstance(value, str) else value
             if not isinstance(truth, bool):
-                raise UnfitForm(f"`{field.name}` should be true or false")
+                raise UnfitForm(f"`{_shown(field.name)}` should be true or false")
             return truth
         case _:
             assert_never(field.type)

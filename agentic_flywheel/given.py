@@ -32,6 +32,8 @@ from agentic_flywheel.errors import InvalidQuery
 MAX_QUESTION = 32_000
 #: Characters of what is told of a domain beside it: more would crowd out the question.
 MAX_CONTEXT = 8_000
+#: Characters of the name of a form's field: Flowise's editor takes any.
+MAX_FIELD_NAME = 1_000
 #: Bytes of a whole query as JSON, its metadata, configuration and history included.
 MAX_QUERY_BYTES = 256 * 1024
 #: Longest time that a query may be given.
@@ -106,7 +108,7 @@ JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_sound_json)]
 FormValue = Annotated[StrictStr | StrictBool | StrictInt | StrictFloat, BeforeValidator(_one_value)]
 #: A filled-in form, by field.
 Form = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=128)], FormValue],
+    dict[Annotated[str, Field(min_length=1, max_length=MAX_FIELD_NAME)], FormValue],
     BeforeValidator(_sound_json),
 ]
 #: A name of a flow, domain, profile: safe in queue names, keys and file names.

@@ -95,7 +95,7 @@ class Elicitation:
                 state = await self._source.find(ctx, query_id)
                 if state is None or requests.keys() - state.requests.keys():
                     return {}
-                if call.progress is not None and now - told >= LONGEST_PAUSE:
+                if call.progress is not None and now - told >= LONGEST_PAUSE - _LOOK_EVERY:
                     told = now
                     await call.progress(call.elapsed, None, "the user is asked")
             return asking.result()

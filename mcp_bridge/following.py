@@ -140,7 +140,7 @@ async def _tell(call: Call, story: Story) -> None:
         story.changed.clear()
         await call.progress(call.elapsed, None, story.sentence)
         await asyncio.sleep(SHORTEST_PAUSE)
-        pause = LONGEST_PAUSE
+        pause = LONGEST_PAUSE - SHORTEST_PAUSE
 
 
 def _token(event: Event) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from agentic_flywheel.backends.decoding import decode_json, whole
 from agentic_flywheel.backends.reasons import without_keys
-from agentic_flywheel.cutting import cut_value, written_length
+from agentic_flywheel.cutting import cut_value, on_one_line, written_length
 from agentic_flywheel.doings import Artifact, FlowStep, ToolUse
 from agentic_flywheel.secret_values import without_secrets_in
 
@@ -98,8 +98,8 @@ def bounded_source(source: Json) -> Json:
 
 
 def name_of(value: Any) -> str:
-    """Return a name on one line; empty where there is none."""
-    return " ".join(str(whole(value[: 2 * MAX_NAME])).split())[:MAX_NAME] if isinstance(value, str) else ""
+    """Return a name on one line, without control characters; empty where there is none."""
+    return on_one_line(whole(value[: 2 * MAX_NAME]))[:MAX_NAME] if isinstance(value, str) else ""
 
 
 def discreet(value: Any) -> Any:

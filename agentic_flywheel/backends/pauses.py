@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 from agentic_flywheel.errors import RETRY_RATE_LIMIT
+from agentic_flywheel.pause_headers import seconds_of, seconds_until
 
 #: Seconds. A server that asks for a longer pause is not believed.
 MAX_RETRY_AFTER = 3600.0
 
 #: A proxy of LiteLLM passes on what it was told under names that begin so.
 _PASSED_ON = "llm_provider-"
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|h|m|s)")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-#: Seconds. A larger number is a point in time, of which nobody knows the unit.
-_MOST = 1e7
 
 
 def seconds_to_wait(retry_after: str | None) -> float:
-    """Return the seconds of a ``Retry-After`` header, which may be a number or a date; the usual hint without one."""
-    if retry_after is None:
-        return RETRY_RATE_LIMIT
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(retry_after)
-        except ValueError:
-            return RETRY_RATE_LIMIT
-        if until.tzinfo is None:
-            until = until.replace(tzinfo=UTC)
-        seconds = (until - datetime.now(UTC)).total_seconds()
-    if seconds != seconds:
-        return RETRY_RATE_LIMIT
-    # Nought would mean: never.
+    """Return the seconds of a ``Retry-After`` header, which may be a duration or a date; the usual hint of neither."""
+    seconds = None if retry_after is None else seconds_until(retry_after, datetime.now(UTC))
+    return RETRY_RATE_LIMIT if seconds is None else _within_bounds(seconds)
+
+
+def _within_bounds(seconds: float) -> float:
+    # Nought would mean: never. A server that asks for too little is left alone for longer each time that it refuses a
+    # call again: `call_refused` in admission.lua.
     return min(max(seconds, 1.0), MAX_RETRY_AFTER)
-
-
-def seconds_of(duration: str | None) -> float | None:
-    """Return the seconds of a duration such as ``6m0s``, ``12ms`` or ``7``; None where it is none."""
-    text = (duration or "").strip()
-    if _NUMBER.fullmatch(text):
-        return float(text) if float(text) < _MOST else None
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def pause_of_refusal(headers: Mapping[str, str]) -> float:
@@ -59,11 +34,11 @@ def pause_of_refusal(headers: Mapping[str, str]) -> float:
     """
     milliseconds = seconds_of(_header(headers, "retry-after-ms"))
     if milliseconds is not None:
-        return seconds_to_wait(str(milliseconds / 1000))
+        return _within_bounds(milliseconds / 1000)
     if (after := _header(headers, "retry-after")) is not None:
         return seconds_to_wait(after)
     resets = [reset for kind in ("requests", "tokens") if (reset := _reset(headers, kind)) is not None]
-    return seconds_to_wait(str(max(resets))) if resets else RETRY_RATE_LIMIT
+    return _within_bounds(max(resets)) if resets else RETRY_RATE_LIMIT
 
 
 def pause_of_answer(headers: Mapping[str, str]) -> timedelta:

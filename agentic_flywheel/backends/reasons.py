@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from agentic_flywheel.cutting import on_one_line
+
 #: Characters of a reason.
 MAX_REASON = 300
 #: Of so many characters one may be lost, where bytes are quoted as text; else they are none.
 _MOST_LOST = 10
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _KEYS = re.compile(
     r"""(?ix)
     \b(?:(?:sk|pk|rk|gsk|xai|hf|ghp)[-_]|AIza)[A-Za-z0-9_\-*]+                # a provider's key, whole or starred
@@ -31,7 +32,7 @@ def clean(text: str, *, secrets: Iterable[str] = ()) -> str:
         text = text.replace(secret, "***")
     # Cut first, generously: a page of megabytes need not be searched for keys.
     text = without_keys(text[: 10 * MAX_REASON])
-    text = " ".join(_CONTROL.sub(" ", text).split())
+    text = on_one_line(text)
     if text.count("\ufffd") * _MOST_LOST > len(text):
         return "(no text)"
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"

@@ -26,7 +26,7 @@ class FlowProtocolError(FlowError):
     elsewhere = (
         "Check that the registry's `server` names the server itself, with its path, not a proxy's or a login page.",
         "Check its `backend`, and with `http` where the `answer` stands.",
-        "Look at the server's answer with `flywheel flows check`.",
+        "Send the server the same request by hand, and look at what it answers.",
     )
 
     @property

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 from collections.abc import Mapping, Sequence
-from email.utils import parsedate_to_datetime
-from time import time
+from datetime import UTC, datetime
 
 import urllib3
 
+from agentic_flywheel.pause_headers import seconds_until
 from agentic_flywheel.proxies import proxy_to
 from agentic_flywheel.tracing.observation import Observation
 from agentic_flywheel.tracing.otlp import constant_attributes, encode_request, encode_span, rejected_spans
@@ -79,7 +79,7 @@ class LangfuseSink:
             return SendResult("refused", f"LANGFUSE_BASE_URL, or the proxy on the way there: {why}", wait=PAUSE)
         except urllib3.exceptions.HTTPError as why:
             return SendResult("again", f"no answer from Langfuse: {type(why).__name__}")
-        outcome = judge(answer.status, answer.headers, now=time())
+        outcome = judge(answer.status, answer.headers, now=datetime.now(UTC))
         if outcome is not DELIVERED:
             return outcome
         rejected = rejected_spans(answer.data, answer.headers.get("content-type", ""))
@@ -96,8 +96,8 @@ def _pool_to(url: str) -> urllib3.PoolManager:
     return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
 
 
-def judge(status: int, headers: Mapping[str, str], *, now: float) -> SendResult:
-    """Return what a response means for the batch. ``now``, seconds since 1970, serves a date in ``Retry-After``.
+def judge(status: int, headers: Mapping[str, str], *, now: datetime) -> SendResult:
+    """Return what a response means for the batch. ``now`` serves a date in ``Retry-After``.
 
     Source: OpenTelemetry Protocol specification, "OTLP/HTTP response".
     """
@@ -108,18 +108,9 @@ def judge(status: int, headers: Mapping[str, str], *, now: float) -> SendResult:
     if status == 413:
         return SendResult("too_large", "413")
     if status == 408 or status == 429 or status >= 500:
-        return SendResult("again", f"status {status}", wait=_retry_after(headers.get("retry-after", ""), now))
+        return SendResult("again", f"status {status}", wait=seconds_until(headers.get("retry-after", ""), now))
     if status == 400:
         return SendResult("refused", "status 400: the server does not understand these spans")
     if status in (401, 403):
         return SendResult("refused", f"status {status}: check LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY", wait=PAUSE)
     return SendResult("refused", f"status {status}: check LANGFUSE_BASE_URL", wait=PAUSE)
-
-
-def _retry_after(value: str, now: float) -> float | None:
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except ValueError:
-        return None

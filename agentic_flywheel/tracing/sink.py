@@ -54,8 +54,8 @@ class Sink(Protocol):
 def next_wait(attempt: int, told: float | None) -> float | None:
     """Return the seconds to wait after a failed attempt, numbered from 1; None where no other attempt is made.
 
-    ``told``: the seconds that the receiver asked for, if any.
+    ``told``: the seconds that the receiver asked for, if any. One that asks for too few is not obeyed.
     """
     if attempt >= ATTEMPTS:
         return None
-    return min(LONGEST_WAIT, told if told is not None else FIRST_WAIT * 2 ** (attempt - 1))
+    return min(LONGEST_WAIT, max(told or 0.0, FIRST_WAIT * 2.0 ** (attempt - 1)))

@@ -108,7 +108,9 @@ def add(
     example: Annotated[list[str] | None, typer.Option("--example", metavar="QUESTION", help="Repeatable.")] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other key, such as ttl=1d or memory=history; repeatable."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any other key, such as ttl=1d or memory=history; repeatable."
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
@@ -133,7 +134,7 @@ IdempotencyKey = Annotated[
 PriorityName = Annotated[str, typer.Option("--priority", metavar="BAND", help="high, normal or low.")]
 Config = Annotated[
     list[str] | None,
-    typer.Option("--config", metavar="KEY=VALUE", help="Override one value of the flow's configuration; repeatable."),
+    typer.Option("--config", metavar="NAME=VALUE", help="Override one value of the flow's configuration; repeatable."),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor fill the cache.")]
 Refresh = Annotated[bool, typer.Option("--refresh", help="Do not read the cache, but fill it.")]
@@ -206,23 +207,29 @@ def filled_in(given: list[str]) -> dict[str, Any]:
         except ValueError as refused:
             raise typer.BadParameter(f"it is not JSON: {refused}.", param_hint="--form") from None
         return dict(found)
-    split = [pair.partition("=") for pair in given]
-    for pair, (name, separator, _) in zip(given, split, strict=True):
-        if not name or not separator:
-            raise typer.BadParameter(f"{shown(pair)} is not NAME=VALUE.", param_hint="--form")
     try:
-        return once([(name, value) for name, _, value in split])
+        return once([name_and_value(pair, "--form") for pair in given])
     except GivenTwice as twice:
         raise typer.BadParameter(f"{twice}.", param_hint="--form") from None
 
 
+def name_and_value(pair: str, option: str) -> tuple[str, str]:
+    """Return both sides of ``NAME=VALUE``. A name may be JSON; one that has an equals sign in it has to be."""
+    name, separator, value = pair.partition("=")
+    if pair.startswith('"'):
+        with suppress(ValueError):
+            quoted, end = json.JSONDecoder().raw_decode(pair)
+            if pair.startswith("=", end):
+                name, separator, value = quoted, "=", pair[end + 1 :]
+    if not name or not separator:
+        raise typer.BadParameter(f"{shown(pair)} is not NAME=VALUE.", param_hint=option)
+    return name, value
+
+
 def pairs(given: list[str], option: str) -> dict[str, Any]:
-    """Return ``KEY=VALUE`` pairs as a mapping; a value that is JSON counts as such, any other as text."""
+    """Return ``NAME=VALUE`` pairs as a mapping; a value that is JSON counts as such, any other as text."""
     found: dict[str, Any] = {}
-    for pair in given:
-        key, separator, value = pair.partition("=")
-        if not key or not separator:
-            raise typer.BadParameter(f"{shown(pair)} is not KEY=VALUE.", param_hint=option)
+    for key, value in (name_and_value(pair, option) for pair in given):
         if key in found:
             raise typer.BadParameter(f"the key {shown(key)} is given twice.", param_hint=option)
         try:

@@ -11,7 +11,7 @@ import operator
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -34,6 +34,7 @@ from agentic_flywheel.errors import (
     ServerUnreachable,
 )
 from agentic_flywheel.models import EventKind, Message
+from backends.beside import ASKED, STATUSES, in_a_hurry, may_be_said, may_fail
 from backends.scenes import Scene, SceneServer, serving
 
 Kind = TypeVar("Kind", bound=FlowError)
@@ -45,6 +46,7 @@ PAGE = b"<!DOCTYPE html><html><body><h1>Welcome to nginx!</h1></body></html>"
 #: Bodies that are no answer in most dialects.
 NOISE = (
     b"",
+    f"{KEY} is no key".encode(),
     b"null",
     b"[]",
     b"0",
@@ -112,7 +114,7 @@ def hostile(body: bytes) -> dict[str, tuple[Iterable[bytes], type[FlowError]]]:
 
 
 #: Values that no answer has in place of another.
-ODD: tuple[Any, ...] = (None, -1.5, 1e300, "x", [], {})
+ODD: tuple[Any, ...] = (None, -1.5, 1e300, "x", "\n\ud800\x1b[31m" * 1_000, [], {})
 
 
 def distorted(parts: Iterable[bytes]) -> Iterator[list[bytes]]:
@@ -143,11 +145,27 @@ def _places(value: Any, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
         yield from _places(held, (*way, step))
 
 
+@dataclass
+class Noted:
+    """Parts of a scene that note who asked for them."""
+
+    parts: Iterable[bytes]
+    who: str
+    asking: list[str]
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.who not in self.asking:
+            self.asking.append(self.who)
+        return iter(self.parts)
+
+
 class Dialect(Protocol):
     """How a kind of server speaks."""
 
-    #: What it answers to other requests than questions, by a part of their path.
+    #: What it answers to requests that are sent before a question, by a part of their path.
     beside: ClassVar[Mapping[str, Scene]]
+    #: What it answers to all others that are no questions: of itself and its flows, and answers that came late.
+    told: ClassVar[Mapping[str, Scene]]
 
     def backend(self, address: str) -> FlowBackend:
         """Return a backend that asks the server at this address."""
@@ -339,7 +357,7 @@ class Promises:
         assert server.asked == []
 
     async def test_a_server_that_is_busy_says_for_how_long_it_is_left_alone(self) -> None:
-        for header, seconds in (("7", 7.0), ("1e9", 3600.0), ("0", 1.0)):
+        for header, seconds in (("7", 7.0), ("86400", 3600.0), ("0", 1.0), (f"1 Jan {'9' * 30}", 60.0)):
             scene = self.dialect.failed(429, "too many requests")
             async with self.serving(Scene(scene.parts, scene.kind, 429, {"Retry-After": header})) as server:
                 failed = await self.failure(server, FlowRateLimited)
@@ -480,12 +498,60 @@ class Promises:
                 assert await backend.find(flow, "attempt-1") is None
                 assert server.asked == []
 
-    async def test_a_probe_says_that_a_server_is_away(self) -> None:
+    async def test_what_a_server_says_of_itself_and_its_flows_is_returned_or_named_whatever_it_is(self) -> None:
+        beside = {**self.dialect.beside, **self.dialect.told}
+        asking: dict[str, list[str]] = {each: [] for each in beside}
+        async with self.serving(Scene(status=404)) as server:
+            for name in ASKED:
+                server.beside = {
+                    each: replace(scene, parts=Noted(scene.parts, name, asking[each])) for each, scene in beside.items()
+                }
+                assert not isinstance(await self.said(name, server), FlowError), name
+            for each, names in asking.items():
+                # Every fifth: each place has one odd value or two of the seven. The methods that read it take turns.
+                changed = itertools.islice(distorted(beside[each].parts), 0, None, 5)
+                for parts, name in zip(changed, itertools.cycle(names), strict=False):
+                    server.beside = {**beside, each: replace(beside[each], parts=parts)}
+                    await self.said(name, server)
+
+    async def test_no_method_returns_what_is_no_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for each in ("MAX_ANSWER", "MAX_ERROR"):
+            monkeypatch.setattr(f"agentic_flywheel.backends.connection.{each}", 100_000)
+        quoted = json.dumps({"error": {"message": f"{KEY} is no key"}}).encode()
+        scenes = [Scene([quoted] if status >= 400 else [], status=status) for status in STATUSES]
+        scenes += [Scene([each], kind) for each in (*NOISE, PAGE) for kind in ("application/json", "text/html")]
+        scenes += [Scene(itertools.repeat(b" " * 65_536), status=status) for status in (200, 500)]
+        asked = list(itertools.product(scenes, ASKED))
+        # What is no HTTP is found by what they share: they take turns.
+        asked += zip((Scene(parts, raw=True) for parts, _ in hostile(b"[]").values()), itertools.cycle(ASKED))
+        for scene, name in asked:
+            async with serving(scene) as server:
+                await self.said(name, server)
+
+    async def test_every_method_ends_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        in_a_hurry(monkeypatch)
+        for scene in (Scene(ends="silent"), Scene([b"["], ends="never"), Scene(itertools.repeat(b" "), pause=0.5)):
+            async with serving(scene) as server, asyncio.timeout(60):
+                await asyncio.gather(*(self.said(name, server) for name in ASKED))
+
+    async def test_every_method_says_that_a_server_is_away(self) -> None:
         async with self.serving(Scene()) as server:
             pass
+        found = [await self.said(name, server) for name in ASKED]
+
+        assert any(isinstance(each, ServerUnreachable) and not each.sent for each in found)
+
+    async def said(self, name: str, server: SceneServer) -> object:
+        """Return what a method says of a server, or the error of ours in which it ends."""
         async with self.backend(server) as (backend, flow):
-            with pytest.raises(ServerUnreachable, match="could not be reached"):
-                await backend.probe(flow)
+            try:
+                found = await ASKED[name][0](backend, flow, SecretStr(KEY))
+            except FlowError as failed:
+                assert name != "examine"
+                may_fail(failed, KEY)
+                return failed
+            may_be_said(name, found, KEY)
+            return found
 
     # How they are asked
 

@@ -11,9 +11,10 @@ from typing import get_args
 import pytest
 
 from agentic_flywheel.backends.opened import open_backend
-from agentic_flywheel.backends.protocol import Abilities
+from agentic_flywheel.backends.protocol import Abilities, FlowBackend
 from agentic_flywheel.catalog import KEYS_OF_BACKENDS, Flow
 from agentic_flywheel.servers import BackendName, FlowServer
+from backends.beside import ASKED
 
 KINDS: tuple[BackendName, ...] = get_args(BackendName)
 FOLDER = Path(__file__).parent
@@ -64,6 +65,12 @@ def test_whoever_keeps_connections_notices_what_nobody_has_asked_for() -> None:
         calls = [each for each in every if isinstance(each, ast.Call) and each not in used_once]
         kept = [each for each in calls if ast.unparse(each.func).endswith("ClientSession")]
         assert len(kept) == path.match("backends/post.py"), path
+
+
+def test_every_method_of_a_backend_is_promised() -> None:
+    methods = {name for name in vars(FlowBackend) if not name.startswith("_")}
+
+    assert methods == {*ASKED, "ask", "abilities", "close"}
 
 
 def test_its_promises_are_tested() -> None:

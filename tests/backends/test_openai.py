@@ -17,6 +17,9 @@ class Completions:
     """Chat completions, as OpenAI documents them."""
 
     beside: ClassVar[Mapping[str, Scene]] = {}
+    told: ClassVar[Mapping[str, Scene]] = {
+        "/models": Scene([json.dumps({"data": [{"id": "m-1", "name": "M", "mode": "chat"}]}).encode()])
+    }
 
     def backend(self, address: str) -> OpenAIBackend:
         return OpenAIBackend(FlowServer(address=address, backend="openai"))

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
-from agentic_flywheel.backends.pauses import pause_of_answer, pause_of_refusal, seconds_of
+from agentic_flywheel.backends.pauses import pause_of_answer, pause_of_refusal
+from agentic_flywheel.pause_headers import seconds_of
 
 
 @pytest.mark.parametrize(
@@ -45,8 +46,17 @@ def test_a_duration_is_read_in_every_form(text: str | None, seconds: float | Non
         ({"retry-after-ms": "2500", "Retry-After": "3"}, 2.5),
         ({"llm_provider-retry-after": "7", "llm_provider-retry-after-ms": "7000"}, 7),
         ({"llm_provider-retry-after": "9"}, 9),
-        ({"Retry-After": "1e9"}, 3600),
+        ({"Retry-After": "86400"}, 3600),
+        ({"Retry-After": "0"}, 1),
+        ({"Retry-After": "-1"}, 1),
+        ({"Retry-After": "1m30s"}, 90),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}, 1),
+        ({"Retry-After": "Fri, 06 Nov 9998 08:49:37 GMT"}, 3600),
+        # No duration, and no date.
+        *(({"Retry-After": odd}, 60) for odd in ("-", "1e12", "1000000000000", "soon", "", "nan", "²")),
+        *(({"Retry-After": f"Sun, {'9' * n} Nov {'9' * n} 08:49:37 GMT"}, 60) for n in (3, 30)),
         ({"retry-after-ms": "1"}, 1),
+        ({"retry-after-ms": "0.001"}, 1),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 360),
         ({"x-ratelimit-remaining-requests": "5", "x-ratelimit-reset-requests": "6m0s"}, 60),
         (

@@ -15,6 +15,7 @@ from faults.proxy import Proxy
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
+from agentic_flywheel.broker.control import pause, resume
 from agentic_flywheel.learning.lessons import load_lessons
 from agentic_flywheel.models import Event, EventKind, State
 from mcp_bridge.bridge import Bridge
@@ -95,16 +96,30 @@ async def test_what_was_streamed_so_far_is_shown_by_a_poll(alice: Client, bridge
     assert ended["answer"].startswith(seen["partial_answer"][:10])
 
 
-async def test_progress_is_told_in_the_queue_and_with_the_tokens(alice: Client, bridge_house: BridgeHouse) -> None:
+async def test_progress_is_told_while_a_query_waits_and_with_the_tokens(
+    alice: Client, bridge_house: BridgeHouse
+) -> None:
     bridge_house.behave(SLOW, token_delay=0.03)
     told: list[tuple[float, str]] = []
+    waits = asyncio.Event()
 
     async def progress(progress: float, total: float | None, message: str | None) -> None:
         told.append((progress, message or ""))
+        if message == "waits: the flow or its domain is paused":
+            waits.set()
 
-    await alice.call_tool("flowise_query", {"question": "a tale", "flow_override": "slow"}, progress_callback=progress)
+    async with AsyncProducer(bridge_house.settings) as producer:
+        await pause(producer.batch, flow="slow")
+        asking = asyncio.create_task(
+            alice.call_tool(
+                "flowise_query", {"question": "a tale", "flow_override": "slow"}, progress_callback=progress
+            )
+        )
+        async with asyncio.timeout(20):
+            await waits.wait()
+        await resume(producer.batch, flow="slow")
+        await asking
 
-    assert told[0][1] == "queued"
     assert any("characters so far" in message for _, message in told)
     steps = [done for done, _ in told]
     assert all(later > earlier for earlier, later in itertools.pairwise(steps))

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from bridge_house import BOB, SLOW, TOKENS, BridgeHouse, Raw, error_of, events
 from celery import Celery
+from mcp import Client
 
 from agentic_flywheel.broker import wire
 
@@ -157,6 +158,34 @@ async def test_the_result_of_a_task_of_the_older_dialect_asks_on_its_own_stream(
     asked, result = messages
     assert asked["params"]["message"] == "Proceed with it?"
     assert result["result"]["structuredContent"]["answer"] == "approved"
+
+
+async def test_a_wait_for_a_person_that_expires_ends_the_call_of_whoever_follows_it(
+    raw: Raw, alice: Client, bridge_house: BridgeHouse
+) -> None:
+    """Whoever follows it is told by progress that a person is asked, never that it is queued, and why it has ended."""
+    await raw.open_session({"elicitation": {}})
+    params = {**asking(), "_meta": {"progressToken": "p"}}
+    request = {"jsonrpc": "2.0", "id": 78, "method": "tools/call", "params": params}
+    told: list[str] = []
+
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append(message or "")
+
+    messages = list[dict[str, Any]]()
+    async with raw.http.stream("POST", bridge_house.url, json=request) as stream, asyncio.timeout(20):
+        async for message in events(stream):
+            messages.append(message)
+            if message.get("method") == "elicitation/create":
+                (query_id,) = map(str, bridge_house.client.zrange(wire.ASKED, -1, -1))
+                poll = {"query_id": query_id, "wait_s": 20}
+                await alice.call_tool("flowise_poll", poll, progress_callback=progress)
+                bridge_house.client.zadd(wire.ASKED, {query_id: 1})
+    error = error_of(messages[-1]["result"])
+
+    assert error["error_type"] == "NobodyDecided"
+    assert messages[-2]["method"] == "notifications/cancelled"
+    assert told == ["its flow has stopped and asks a person: Proceed with it?"]
 
 
 async def test_a_batch_says_which_of_its_questions_wait_for_a_person(raw: Raw) -> None:

@@ -415,3 +415,18 @@ async def test_an_address_may_be_written_with_escapes(raw: Raw) -> None:
     read = await raw.modern("resources/read", {"uri": "flowise://session/Gr%C3%B6%C3%9Fe%3A1%2F2"})
 
     assert json.loads(read["result"]["contents"][0]["text"])["session_id"] == name
+
+
+async def test_a_client_that_has_roots_is_served_and_asked_for_none(raw: Raw, bridge_house: BridgeHouse) -> None:
+    """Files are given in the call, or below the folder that whoever starts the bridge names: no client's roots."""
+    await raw.open_session({"roots": {"listChanged": True}})
+    changed = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}
+    noted = await raw.http.post(bridge_house.url, json=changed)
+    call = {"name": "flowise_query", "arguments": {"question": "Which clause covers liability?"}}
+    request = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": call}
+    async with raw.http.stream("POST", bridge_house.url, json=request) as stream, asyncio.timeout(20):
+        messages = [message async for message in events(stream)]
+
+    assert noted.status_code == 202
+    assert [message.get("id") for message in messages] == [5]
+    assert messages[0]["result"]["structuredContent"]["done"]

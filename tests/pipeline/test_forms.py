@@ -14,8 +14,9 @@ import typer
 from celery import Celery
 
 from agentic_flywheel.broker.persistence import front_digest, generate_cache_key
-from agentic_flywheel.catalog import Catalog, Flow
+from agentic_flywheel.catalog import Catalog, Flow, FormField
 from agentic_flywheel.errors import FlywheelError, FormRefused, InvalidQuery
+from agentic_flywheel.forms import fitted
 from agentic_flywheel.models import Query
 from agentic_flywheel.profiles import Briefing
 from pipeline.house import House
@@ -155,6 +156,46 @@ async def test_a_worker_checks_a_form_that_the_registry_does_not_describe_agains
     assert "no field 'colour'" in unknown.message
     assert isinstance(missing, FormRefused)
     assert fits.text == "form: 3"
+
+
+#: Names of fields as people give them in Flowise's editor.
+NAMES = (
+    *(
+        "a=b",
+        "=",
+        "two words",
+        "-x",
+        "--form",
+        '"quoted"',
+        "it's",
+        "{colour}",
+        "{",
+        "farge på bil",
+        "色",
+        "الاسم",
+        "🎨",
+    ),
+    *("a.b", "a[0]", "$x", "%s", "__proto__", "null", "back\\slash", "semi;colon", "#", "@x", "a,b", "x" * 1_000),
+)
+
+
+#: A name with one of these is written as JSON.
+_QUOTED = set('={"')
+
+
+async def test_every_field_that_a_server_may_have_can_be_filled_in(producer: AsyncProducer, house: House) -> None:
+    house.build(UNDECLARED, style="form", form=[{"name": each} for each in ("employee", *NAMES)])
+    form = {"employee": f"Kari {uuid.uuid4().hex}"} | {each: f"{at}=" for at, each in enumerate(NAMES)}
+    written = [f"{name if not set(name) & _QUOTED else json.dumps(name)}={form[name]}" for name in form]
+    assert options.filled_in(written) == form
+
+    await producer.ask(form=options.filled_in(written), flow="undeclared", wait=20)
+    assert sent_of(house, form)["form"] == form
+
+    # As a registry has them, and alone: what begins with a brace is JSON.
+    fields = tuple(FormField(name=name) for name in form)
+    assert fitted(Query.model_validate({"form": form, "flow": "f"}).form, fields) == form
+    assert all(options.filled_in([f"{json.dumps(name)}={value}"]) == {name: value} for name, value in form.items())
 
 
 async def test_a_form_that_was_changed_on_the_server_since_is_taken_at_once(

@@ -76,7 +76,7 @@ async def ended(transitions: Transitions, execution: Execution, *, pause: timede
     await transitions.finish(execution, end, queue=wire.domain_queue(execution.domain))
 
 
-async def put_off(transitions: Transitions, execution: Execution, heard: Heard) -> None:
+async def put_off(transitions: Transitions, execution: Execution, heard: Heard, *, asked_ms: int = 0) -> None:
     assert execution.flow is not None
     parcel = answer_parcel(execution.query_id, Query(question="Why?"), execution.flow, version=wire.VERSION)
     await transitions.defer(
@@ -86,10 +86,37 @@ async def put_off(transitions: Transitions, execution: Execution, heard: Heard) 
         queue=wire.domain_queue(execution.domain),
         delay_ms=10**6,
         event="{}",
-        throttled_ms=0,
+        throttled_ms=asked_ms,
         counted=True,
         heard=heard,
     )
+
+
+async def test_a_flow_that_refuses_again_is_left_alone_for_longer_until_a_call_succeeds(
+    batch: Batch, transitions: Transitions
+) -> None:
+    flow, circuit = FLOWS["one"], wire.circuit_key("one")
+
+    async def refused(asked_ms: int) -> int:
+        """Have three calls at once refused; return the pause after them, in seconds."""
+        calls = await running(transitions, flow, flow, flow)
+        assert len(calls) == 3
+        for each in calls:
+            await put_off(transitions, each, "up", asked_ms=asked_ms)
+        until = float(str(await batch.call("HGET", circuit, "throttled_until")))
+        assert isinstance((await begun(transitions, flow))[1], scripts.BeginPark)
+        await batch.call("DEL", wire.parked_key("one"))
+        seconds, microseconds = (int(each) for each in await batch.call("TIME"))
+        # As if it were over.
+        await batch.call("HSET", circuit, "throttled_until", 0)
+        return round((until - 1000 * seconds - microseconds / 1000) / 1000)
+
+    assert [await refused(1000) for _ in range(4)] == [1, 2, 4, 8]
+    assert await refused(30_000) == 30
+    assert [await refused(1000) for _ in range(3)] == [32, 60, 60]
+    (execution,) = await running(transitions, flow)
+    await ended(transitions, execution)
+    assert await refused(1000) == 1
 
 
 async def test_all_flows_of_a_server_share_its_calls(transitions: Transitions) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -56,9 +56,14 @@ _ENVELOPE = frozenset(
 )
 
 
-def plain_answer(flow: Flow, body: bytes, *, elapsed: timedelta = timedelta()) -> FlowAnswer:
-    """Return the answer in the JSON of a 200 that took so long. Raises FlowProtocolError where it is not an answer."""
-    found = _object(flow.key, body)
+def plain_answer(
+    flow: Flow, body: bytes, *, elapsed: timedelta = timedelta(), secrets: Collection[str] = ()
+) -> FlowAnswer:
+    """Return the answer in the JSON of a 200 that took so long. Raises FlowProtocolError where it is not an answer.
+
+    ``secrets``: what the error may not quote.
+    """
+    found = _object(flow.key, body, secrets)
     text = found.get("text")
     data = None
     if not isinstance(text, str):
@@ -177,11 +182,12 @@ def answer_of_fields(
     )
 
 
-def _object(flow: str, body: bytes) -> dict[str, Any]:
+def _object(flow: str, body: bytes, secrets: Collection[str]) -> dict[str, Any]:
     try:
         found = decode_json(body)
     except ValueError:
-        raise FlowProtocolError(flow, f"the answer is not JSON: {clean(body[:600].decode(errors='replace'))}") from None
+        begins = clean(body[:600].decode(errors="replace"), secrets=secrets)
+        raise FlowProtocolError(flow, f"the answer is not JSON: {begins}") from None
     if not isinstance(found, dict):
         raise FlowProtocolError(flow, "the answer is not a JSON object")
     return found

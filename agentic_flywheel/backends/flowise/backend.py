@@ -107,7 +107,7 @@ class FlowiseBackend(FlowBackend):
             await self.client.terminate(flow, chat_id, api_key=api_key)
 
     async def probe(self, flow: Flow | None = None, *, api_key: SecretStr | None = None) -> Probe:
-        elapsed = await self.client.ping()
+        elapsed = await self.client.ping(api_key=api_key)
         if flow is not None:
             await self.client.chatflows.can_stream(flow)
         return Probe(f"Flowise {await self.client.version()}", elapsed)

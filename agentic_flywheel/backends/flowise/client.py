@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from agentic_flywheel.backends.bodies import FlowUpload, StreamedBody
 from agentic_flywheel.backends.clock import CallClock
 from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, ExpectedForm
+from agentic_flywheel.backends.contents import name_of
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.flowise.addresses import api_address, flow_address, server_root
 from agentic_flywheel.backends.flowise.answer import refuse_empty, stopped_run, stored_answer
@@ -187,17 +188,18 @@ class FlowiseClient:
 
     # The server
 
-    async def ping(self) -> timedelta:
-        """Return how long the server took to say ``pong``."""
+    async def ping(self, *, api_key: SecretStr | None = None) -> timedelta:
+        """Return how long the server took to say ``pong``. ``api_key`` is not sent, and not quoted."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         body = await self._connection.fetch("GET", self._base / "ping", any_type=True)
         if body.strip() != b"pong":
-            raise FlowProtocolError(ANY_FLOW, f"no pong but {clean(body[:600].decode(errors='replace'))}")
+            told = clean(body[:600].decode(errors="replace"), secrets=self._connection.secrets(api_key))
+            raise FlowProtocolError(ANY_FLOW, f"no pong but {told}")
         return timedelta(seconds=loop.time() - started)
 
     async def version(self) -> str:
         """Return the server's version, such as ``3.1.4``."""
         found = await self._connection.fetch_json("GET", self._base / "version")
         with ExpectedForm(ANY_FLOW):
-            return str(found["version"])
+            return name_of(found["version"])

@@ -9,6 +9,7 @@ from typing import Any
 from agentic_flywheel.backends.decoding import objects_in, part_of
 from agentic_flywheel.catalog import FormField
 from agentic_flywheel.forms import described
+from agentic_flywheel.given import MAX_FIELD_NAME
 
 #: Kinds of fields that Flowise 3.1 has; any other is filled in with a text.
 _KINDS = ("string", "number", "boolean", "options")
@@ -40,9 +41,9 @@ def unlike(ours: tuple[FormField, ...], theirs: tuple[FormField, ...]) -> Iterat
     for name, field in here.items():
         their = there.get(name)
         if their is None:
-            yield f"its form has no field `{name}`"
+            yield f"its form has no field {described([field])}"
         elif (their.type, set(their.options)) != (field.type, set(field.options)):
-            yield f"the field `{name}` of its form is {described([their])}, in the registry {described([field])}"
+            yield f"a field of its form is {described([their])}, in the registry {described([field])}"
 
 
 def _as_registry(fields: tuple[FormField, ...]) -> str:
@@ -59,7 +60,7 @@ def _field(given: dict[str, Any]) -> FormField:
     kind = given.get("type") if given.get("type") in _KINDS else "string"
     options = [_text(each.get("option")) for each in objects_in(given.get("addOptions"))] if kind == "options" else []
     return FormField.model_validate(
-        {"name": _text(given.get("name"))[:128], "type": kind, "options": list(filter(None, options))}
+        {"name": _text(given.get("name"))[:MAX_FIELD_NAME], "type": kind, "options": list(filter(None, options))}
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from agentic_flywheel.backends.contents import name_of
 from agentic_flywheel.backends.decoding import instant, objects_in, part_of
 from agentic_flywheel.backends.flowise.about import read_about
 from agentic_flywheel.backends.flowise.forms import form_of, nodes_of
@@ -13,7 +14,7 @@ from agentic_flywheel.backends.flowise.models import Chatflow, Feedback, ServerR
 
 def read_chatflow(found: Any) -> Chatflow:
     """Return one listed flow. Raises ValueError where it is none."""
-    if not isinstance(found, dict) or not isinstance(found.get("id"), str):
+    if not isinstance(found, dict) or not (found.get("id") and name_of(found["id"]) == found["id"]):
         raise ValueError("a flow without an id")
     settings = part_of(found.get("apiConfig"))
     override = part_of(settings.get("overrideConfig"))
@@ -22,8 +23,8 @@ def read_chatflow(found: Any) -> Chatflow:
     nodes = nodes_of(found.get("flowData"))
     return Chatflow(
         id=found["id"],
-        name=str(found.get("name") or ""),
-        kind=str(found.get("type") or "CHATFLOW"),
+        name=name_of(found.get("name")),
+        kind=name_of(found.get("type")) or "CHATFLOW",
         deployed=found.get("deployed") is True,
         public=found.get("isPublic") is True,
         keyed=bool(found.get("apikeyid")),
@@ -35,7 +36,7 @@ def read_chatflow(found: Any) -> Chatflow:
         asks_person=any(map(_asks_person, nodes)),
         rate=_rate(part_of(settings.get("rateLimit"))),
         updated=instant(found.get("updatedDate")),
-        category=str(found.get("category") or ""),
+        category=name_of(found.get("category")),
         about=read_about(part_of(found.get("chatbotConfig")), part_of(found.get("mcpServerConfig")), nodes),
     )
 
@@ -89,7 +90,9 @@ def _overridable(override: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _enabled(settings: Any) -> tuple[str, ...]:
-    return tuple(str(each.get("name")) for each in objects_in(settings) if each.get("enabled") is True)
+    return tuple(
+        filter(None, (name_of(each.get("name")) for each in objects_in(settings) if each.get("enabled") is True))
+    )
 
 
 def _start(nodes: list[dict[str, Any]]) -> str:

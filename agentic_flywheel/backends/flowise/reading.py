@@ -36,7 +36,7 @@ class AnswerReading:
             return await self._stream(response, on_news, secrets)
         body = await self._connection.read_answer(response, self._flow, secrets, heard=self._clock.heard)
         with ExpectedForm(self._flow.key):
-            return plain_answer(self._flow, body, elapsed=self._clock.elapsed)
+            return plain_answer(self._flow, body, elapsed=self._clock.elapsed, secrets=secrets)
 
     async def _stream(
         self, response: aiohttp.ClientResponse, on_news: Callable[[FlowNews], None] | None, secrets: Collection[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from agentic_flywheel.backends.contents import bounded_source, kept_of, name_of
@@ -18,22 +19,22 @@ _PAGE = ("<!doctype", "<html")
 _EVENTS = "text/event-stream"
 
 
-def document_of(flow: str, place: AnswerPlace, body: bytes, kind: str = "") -> Any:
+def document_of(flow: str, place: AnswerPlace, body: bytes, secrets: Collection[str], kind: str = "") -> Any:
     """Return what the body of a response holds. Raises FlowProtocolError where it is nothing of that kind.
 
-    ``kind``: the content type that the server told.
+    ``secrets``: what the error may not quote. ``kind``: the content type that the server told.
     """
     if (kind == _EVENTS or place.format == "json") and body.lstrip().startswith((b"data:", b"event:")):
         raise FlowProtocolError(flow, "it is a stream, and the flow's `answer` has no `stream` by which to read it")
     if place.format == "text":
         text = body.decode(errors="replace")
         if text.lstrip()[:9].lower().startswith(_PAGE):
-            raise FlowProtocolError(flow, f"it is a page: {clean(text)[:100]}")
+            raise FlowProtocolError(flow, f"it is a page: {clean(text, secrets=secrets)[:100]}")
         return text
     try:
         return decode_json(body)
     except ValueError:
-        beginning = clean(body[:600].decode(errors="replace")) or "it is empty"
+        beginning = clean(body[:600].decode(errors="replace"), secrets=secrets) or "it is empty"
         raise FlowProtocolError(flow, f"it is not JSON: {beginning}") from None
 
 

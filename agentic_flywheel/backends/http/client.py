@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from pydantic import SecretStr
 
 from agentic_flywheel.backends.clock import CallClock
 from agentic_flywheel.backends.connection import SHORT_TIMEOUT, Connection, Failed, read_body, secret_of
+from agentic_flywheel.backends.contents import name_of
 from agentic_flywheel.backends.http.answer import answer_of, document_of
 from agentic_flywheel.backends.http.failure import failure_of
 from agentic_flywheel.backends.http.pointers import at, holds
@@ -108,7 +109,7 @@ class HttpBackend(FlowBackend):
             found = await self._fetch(flow, _with_headers(place.late.request, template), values, api_key)
         except FlowNotFound:
             return None
-        entries = at(document_of(flow.key, AnswerPlace(text=""), found), place.late.entries)
+        entries = at(self._document(flow, found, api_key), place.late.entries)
         meant = filled(dict(place.late.where), values)
         for entry in reversed(entries if isinstance(entries, list) else [entries]):
             if holds(entry, meant):
@@ -138,8 +139,8 @@ class HttpBackend(FlowBackend):
             asked = HttpRequest(method="GET", path=template.probe.path, headers=template.headers)
             body = await self._fetch(flow, asked, values_of_attempt(flow, ""), api_key)
             if template.probe.version is not None:
-                told = at(document_of(flow.key, AnswerPlace(text=""), body), template.probe.version)
-                version = str(told) if isinstance(told, str | int | float) else ""
+                told = at(self._document(flow, body, api_key), template.probe.version)
+                version = name_of(str(told)) if isinstance(told, str | int | float) else ""
         return Probe(version, timedelta(seconds=now() - started))
 
     async def close(self) -> None:
@@ -183,6 +184,10 @@ class HttpBackend(FlowBackend):
                 return await self._exchange(request, flow, api_key, read)
         except TimeoutError:
             raise FlowTimeout(key, SHORT_TIMEOUT) from None
+
+    def _document(self, flow: Flow, body: bytes, api_key: SecretStr | None) -> Any:
+        """Return what a body holds that is JSON, whatever the flow's answers are."""
+        return document_of(flow.key, AnswerPlace(text=""), body, self._connection.secrets(api_key))
 
     async def _exchange(
         self,

@@ -42,7 +42,7 @@ class ResponseReading:
             if not good:
                 failed = Failed(response.status, response.content_type, response.headers, body)
                 raise failure_of(self._flow, failed, self._secrets, place=self._place)
-            answer = self._answer(document_of(self._flow.key, self._place, body, response.content_type))
+            answer = self._answer(document_of(self._flow.key, self._place, body, self._secrets, response.content_type))
         return answer.model_copy(update={"elapsed": self._clock.elapsed, "first_token": self._clock.first_token})
 
     def _answer(self, document: Any) -> FlowAnswer:

@@ -20,10 +20,16 @@ from agentic_flywheel.errors import ContentFiltered, FlowFailed, FlowProtocolErr
 
 #: Under these names servers tell what a model said to itself.
 REASONING = ("reasoning_content", "reasoning")
+#: Mistral tells it in parts of the content that have this member.
+_THINKING = "thinking"
 #: The name and the kind of the step that a model's reasoning is.
 REASONING_STEP = "reasoning"
 _CUT = ("length", "max_tokens", "model_length")
 _FILTERED = "content_filter"
+#: How servers say that they broke an answer off: vLLM and SGLang, DeepSeek.
+_BROKEN = ("abort", "insufficient_system_resource")
+#: How they say that it is whole.
+_WHOLE = ("", "stop", "tool_calls", "function_call", "eos", "eos_token", "stop_sequence", "end_turn", "complete")
 _REFUSED = "The model refused to answer; the text says so."
 
 
@@ -59,9 +65,9 @@ def plain_completion(flow: Flow, body: bytes, secrets: Collection[str]) -> Compl
     except ValueError:
         reason = clean(body[:600].decode(errors="replace"), secrets=secrets)
         raise FlowProtocolError(flow.key, f"the answer is not JSON: {reason}") from None
-    if (told := told_of(found)) is not None:
-        raise failure_of_told(flow, told, secrets=secrets)
     choice = choice_in(found)
+    if (told := told_of(found) or told_of({"error": choice.get("error")})) is not None:
+        raise failure_of_told(flow, told, secrets=secrets)
     message = choice.get("message")
     if not isinstance(message, dict):
         raise FlowProtocolError(flow.key, "the answer has no choices with a message")
@@ -87,6 +93,8 @@ def answer_of(flow: Flow, told: Completion, *, reasoned: timedelta | None = None
     text = told.text or told.refusal
     if told.finish == "error":
         raise ProviderUnavailable(flow.key, "the server says that the answer ended with an error, not with which")
+    if told.finish in _BROKEN:
+        raise ProviderUnavailable(flow.key, f"the server broke the answer off: {told.finish}")
     if not text.strip() and not told.calls:
         raise _nothing(flow, told)
     kept = kept_of(tools=[tool_use(each) for each in told.calls], steps=list(_steps(told, reasoned)))
@@ -114,6 +122,8 @@ def _warnings(told: Completion) -> Iterator[str]:
         yield "The answer is cut: the flow's limit of tokens was reached."
     elif told.finish == _FILTERED:
         yield "The provider's content filter cut the answer."
+    elif told.finish.lower() not in _WHOLE:
+        yield f"The server ended the answer for a reason that is not known here: {told.finish}."
     if told.refusal:
         yield f"The model refused to answer: {clean(told.refusal)}" if told.text else _REFUSED
     if told.unkept:
@@ -193,14 +203,15 @@ def transcript_in(message: Mapping[str, Any]) -> str:
 
 def unkept_in(message: Mapping[str, Any]) -> frozenset[str]:
     """Return the kinds of what a message, or a piece of one, holds beside text."""
-    parts = objects_in(message.get("content"))
-    kinds = {name_of(each.get("type")) or "a part without a type" for each in parts if "text" not in each}
+    parts = [each for each in objects_in(message.get("content")) if not {"text", _THINKING} & each.keys()]
+    kinds = {name_of(each.get("type")) or "a part without a type" for each in parts}
     return frozenset([*(name for name in ("audio", "images") if message.get(name)), *sorted(kinds)][:10])
 
 
 def reasoning_in(message: Mapping[str, Any]) -> str:
-    """Return what a message, or a piece of one, tells of the model's reasoning."""
-    return next((text for name in REASONING if isinstance(text := message.get(name), str) and text), "")
+    """Return what a message, or a piece of one, tells of the model's reasoning, beside its content or in it."""
+    told = next((text for name in REASONING if isinstance(text := message.get(name), str) and text), "")
+    return told or "".join(text_in(each.get(_THINKING)) for each in objects_in(message.get("content")))
 
 
 def called_in(message: Mapping[str, Any]) -> list[Json]:

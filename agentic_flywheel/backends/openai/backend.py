@@ -130,7 +130,7 @@ class OpenAIBackend(FlowBackend):
         found = await self._connection.fetch_json("GET", self._url("models"), flow, api_key)
         with ExpectedForm(flow.key if flow else ANY_FLOW):
             listed = objects_in(found.get("data") if isinstance(found, dict) else found)
-        return tuple(_model(each) for each in listed[:MOST_MODELS])
+        return tuple(model for each in listed[:MOST_MODELS] if (model := _model(each)).id)
 
     def _url(self, path: str) -> URL:
         return self._base.joinpath(path)

@@ -43,8 +43,11 @@ _CONTEXT = re.compile(
     r"|(?:prompt|input) is too long",
     re.IGNORECASE,
 )
+#: A request that is larger than a whole minute's limit: no pause makes room for it.
+_TOO_LARGE = re.compile(r"\brequest too large\b", re.IGNORECASE)
 _FILTERED = re.compile(
-    r"content_filter|content_policy|ResponsibleAIPolicyViolation|content management policy|ContentPolicyViolation",
+    r"content_filter|content_policy|ResponsibleAIPolicyViolation|content management policy|ContentPolicyViolation"
+    r"|requires moderation",
     re.IGNORECASE,
 )
 _KEY_REFUSED = re.compile(
@@ -118,8 +121,11 @@ def failure_of_told(
     bare = _APPENDIX.sub("", _PROXY.sub("", told.message[: 10 * MAX_REASON]))
     reason = clean(bare, secrets=secrets) or "no reason given"
     status = status or told.status or 500
+    if status == 413 or (status == 429 and _TOO_LARGE.search(reason)):
+        return PromptTooLong(key, reason)
     # A message may quote the question: what code and type say goes first.
-    for words in (f"{told.code} {told.type}", told.message[: 10 * MAX_REASON]):
+    codes, message = f"{told.code} {told.type}", told.message[: 10 * MAX_REASON]
+    for words in (codes, message):
         if _QUOTA.search(words) or status == 402:
             return QuotaUsedUp(key, reason)
         if "rate_limit_exceeded" in words:
@@ -128,9 +134,9 @@ def failure_of_told(
             return PromptTooLong(key, reason)
         if _FILTERED.search(words):
             return ContentFiltered(key, reason)
-        if status in (401, 403) or _KEY_REFUSED.search(words):
+        if (status in (401, 403) and words is message) or _KEY_REFUSED.search(words):
             return FlowUnauthorized(key, reason)
-        if status < 500 and _NO_MODEL.search(words):
+        if status < 500 and status != 403 and _NO_MODEL.search(words):
             return FlowNotFound(key, (flow.model if flow else None) or "")
     # LiteLLM calls a quota that is used up so too.
     if is_busy(status, headers) or _RATE_LIMITED.search(told.type):

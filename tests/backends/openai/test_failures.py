@@ -39,7 +39,11 @@ def error(message: str, kind: str | None = None, code: Any = None) -> dict[str, 
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
+        # Groq, OpenRouter
+        (413, error("Request too large for m: Limit 6, Requested 9", "tokens", "rate_limit_exceeded"), PromptTooLong),
+        (403, {"error": {"code": 403, "message": "m requires moderation. Your input was flagged."}}, ContentFiltered),
         # OpenAI
+        (429, error("Request too large for m: Limit 6, Requested 9", "tokens", "rate_limit_exceeded"), PromptTooLong),
         (429, error("You exceeded your current quota", "insufficient_quota", "insufficient_quota"), QuotaUsedUp),
         (429, error("Rate limit reached for m in organization o", "requests", "rate_limit_exceeded"), FlowRateLimited),
         (400, error("Billing hard limit has been reached", None, "billing_hard_limit_reached"), QuotaUsedUp),
@@ -48,6 +52,7 @@ def error(message: str, kind: str | None = None, code: Any = None) -> dict[str, 
         (400, error("too long", "invalid_request_error", "context_length_exceeded"), PromptTooLong),
         (400, error("Rejected", None, "content_policy_violation"), ContentFiltered),
         (404, error("The model `x` does not exist", None, "model_not_found"), FlowNotFound),
+        (403, error("Project `p` has no access to model `x`", None, "model_not_found"), FlowUnauthorized),
         (400, error("Unsupported value: 'temperature'", "invalid_request_error", "unsupported_value"), FlowRefused),
         (500, error("The server had an error", "server_error"), ProviderUnavailable),
         (503, error("overloaded", "server_error"), ProviderUnavailable),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from agentic_flywheel.errors import (
     FlowError,
     FlowFailed,
     FlowProtocolError,
+    FlowRateLimited,
     FlowRefused,
     ProviderUnavailable,
     ServerUnreachable,
@@ -212,6 +214,7 @@ async def test_what_is_no_whole_answer_is_a_failure(lines: list[bytes], kind: ty
     [
         ("length", "The answer is cut: the flow's limit of tokens was reached."),
         ("content_filter", "The provider's content filter cut the answer."),
+        ("tired", "The server ended the answer for a reason that is not known here: tired."),
     ],
 )
 async def test_an_answer_that_was_cut_says_why(finish: str, words: str) -> None:
@@ -220,6 +223,19 @@ async def test_an_answer_that_was_cut_says_why(finish: str, words: str) -> None:
 
     assert plain.warnings == streamed.warnings == (words,)
     assert plain.text == streamed.text == "Ye"
+
+
+@pytest.mark.parametrize("finish", ["error", "abort", "insufficient_system_resource"])
+async def test_an_answer_that_its_server_broke_off_is_none(finish: str) -> None:
+    for stream, scene in ((False, completed({"content": "Ye"}, finish)), (True, said(YES, chunk({}, finish)))):
+        assert isinstance(await failure(scene, stream=stream), ProviderUnavailable)
+
+
+async def test_an_error_in_a_choice_is_named() -> None:
+    error = {"code": 429, "message": "limit of m is reached"}
+    choice = {"index": 0, "message": {"content": ""}, "error": error, "finish_reason": "error"}
+
+    assert isinstance(await failure(Scene([json.dumps({"choices": [choice]}).encode()])), FlowRateLimited)
 
 
 async def test_a_refusal_is_the_answer_and_said_to_be_one() -> None:
@@ -254,18 +270,27 @@ async def test_bytes_that_are_no_text_are_not_quoted() -> None:
     assert refused.message.endswith("the answer is not JSON: (no text)")
 
 
-@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-async def test_what_a_model_says_to_itself_is_a_step(name: str) -> None:
+def thinking(text: str) -> dict[str, Any]:
+    """Reasoning as Mistral tells it."""
+    return {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]}
+
+
+@pytest.mark.parametrize(
+    "reasoned", [lambda text: {"reasoning_content": text}, lambda text: {"reasoning": text}, thinking]
+)
+async def test_what_a_model_says_to_itself_is_a_step(reasoned: Callable[[str], dict[str, Any]]) -> None:
     told: list[FlowNews] = []
 
-    plain = await answer(completed({"content": "Yes.", name: "Let me think."}))
-    lines = [chunk({name: "Let me "}), chunk({name: "think."}), YES, STOP]
+    whole = reasoned("Let me think.")
+    said_after = [{"type": "text", "text": "Yes."}]
+    plain = await answer(completed({**whole, "content": [*whole.get("content", ()), *said_after]}))
+    lines = [chunk(reasoned("Let me ")), chunk(reasoned("think.")), YES, STOP]
     streamed = await answer(said(*lines), stream=True, told=told)
 
     for found in (plain, streamed):
         (step,) = found.steps
         assert (step.name, step.status, step.reasoning) == ("reasoning", "finished", "Let me think.")
-        assert found.text == "Yes."
+        assert (found.text, found.warnings) == ("Yes.", ())
     assert streamed.steps[0].elapsed is not None
     assert [(news.kind, news.data.get("status")) for news in told] == [
         (EventKind.STEP, "running"),

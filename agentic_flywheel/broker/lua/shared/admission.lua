@@ -151,9 +151,21 @@ local function call_throttled(flow, throttled_ms, now)
   redis.call('HSET', circuit_key(flow), 'throttled_until', now + throttled_ms)
 end
 
+-- For how many milliseconds a flow that refuses is left alone at least: 1, 2, 4 s ..., until a call succeeds.
+local REFUSED_MS = 1000
+local REFUSED_MAX_MS = 60000
+
+-- Note that a flow refused a call, and asks for a pause. Calls that began before that pause count as the one that it refused.
+local function call_refused(flow, throttled_ms, now)
+  local key = circuit_key(flow)
+  local paused_until, refusals = unpack(redis.call('HMGET', key, 'throttled_until', 'refusals'))
+  if not refusals or tonumber(paused_until) <= now then refusals = redis.call('HINCRBY', key, 'refusals', 1) end
+  call_throttled(flow, math.max(throttled_ms, math.min(REFUSED_MS * 2 ^ (refusals - 1), REFUSED_MAX_MS)), now)
+end
+
 -- Note a transient failure. `throttled_ms`: the flow asked not to be called for so long, which is no failure of it.
 local function call_failed(flow, throttled_ms, now)
-  if throttled_ms > 0 then return call_throttled(flow, throttled_ms, now) end
+  if throttled_ms > 0 then return call_refused(flow, throttled_ms, now) end
   local key = circuit_key(flow)
   local failures = redis.call('HINCRBY', key, 'failures', 1)
   local was_open = redis.call('HEXISTS', key, 'open_until') == 1

@@ -37,11 +37,12 @@ def folder_at(path: Path) -> Path:
 
 
 def home_folder() -> Path | None:
-    """Return the home folder of the user; None where there is none."""
+    """Return the home folder of the user; None where there is none, or where HOME is that of another user."""
     try:
-        return Path.home()
+        home = Path.home()
     except RuntimeError:
         return None
+    return None if os.path.isdir(home) and not os.access(home, os.X_OK) else home
 
 
 def nearest(place: PurePath, *, cwd: Path | None = None, home: Path | None = None) -> list[Path]:

@@ -28,6 +28,7 @@ from agentic_flywheel.setting_values import (
     Weights,
     room_for_one,
 )
+from agentic_flywheel.tls_files import check_tls_files
 
 
 def _plain_or_flywheel(name: str) -> AliasChoices:
@@ -232,6 +233,10 @@ def misspelt() -> dict[str, str]:
 
 def load_settings() -> Settings:
     """Read the environment. Raises InvalidSetting, which names the first variable that is not acceptable."""
+    try:
+        check_tls_files(os.environ)
+    except ValueError as refused:
+        raise InvalidSetting(*refused.args) from None
     try:
         settings = Settings()
     except ValidationError as refused:

@@ -2,6 +2,5 @@
 
 from flowise_sandbox.behaviour import Behaviour, Fault, RateLimit
 from flowise_sandbox.flows import SandboxFlow, Style, Voice
-from flowise_sandbox.server import Sandbox
 
-__all__ = ["Behaviour", "Fault", "RateLimit", "Sandbox", "SandboxFlow", "Style", "Voice"]
+__all__ = ["Behaviour", "Fault", "RateLimit", "SandboxFlow", "Style", "Voice"]

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -16,7 +17,9 @@ from agentic_flywheel.log_files import keep_log
 from agentic_flywheel.settings import load_settings
 from flowise_sandbox.behaviour import Behaviour
 from flowise_sandbox.flows import read_flows
-from flowise_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from flowise_sandbox.server import Sandbox
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FlywheelError, ValidationError) as refused:
         print(f"sandbox: {refused}", file=sys.stderr)
         return 2
+    # It imports aiohttp, which opens what variables of TLS name: the settings are read before.
+    from flowise_sandbox.server import Sandbox
+
     sandbox = Sandbox(flows, behaviour=behaviour, api_key=given.api_key, host=given.host, port=given.port)
     if sys.platform == "win32":
         return asyncio.run(_serve(sandbox))

@@ -23,10 +23,12 @@ async def _serve(given: argparse.Namespace) -> int:
     from agentic_flywheel.log_files import keep_log
     from agentic_flywheel.settings import load_settings
     from agentic_flywheel.stack import stack_settings
+
+    settings = load_settings()
+    # They import aiohttp, which opens what variables of TLS name: the settings are read before.
     from http_gateway.gateway import Gateway
     from http_gateway.serving import serve
 
-    settings = load_settings()
     keep_log(settings)
     log_to_stderr(given.log_level)
     gateway = Gateway(

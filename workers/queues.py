@@ -12,7 +12,7 @@ class WorkerQueues:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._hostname = ""
+        self._consumer: Any = None
         #: Whether it begins to read queues that no worker reads; False where it was told which queues to read.
         self.takes_all = True
         signals.worker_ready.connect(self._on_ready, weak=False)
@@ -23,9 +23,12 @@ class WorkerQueues:
         return list(self._app.amqp.queues.consume_from)
 
     def take_up(self, queue: str) -> None:
-        """Begin to read one more queue. Blocks: Celery's remote control asks the worker's own thread to do it."""
-        if self.takes_all and self._hostname:
-            self._app.control.add_consumer(queue, destination=[self._hostname])
+        """Have the worker's own thread begin to read one more queue.
+
+        Not by Celery's remote control: another worker of the same name, which was told its queues, would do it too.
+        """
+        if self.takes_all and self._consumer is not None:
+            self._consumer.call_soon(self._consumer.add_task_queue, queue)
 
     def _on_ready(self, sender: Any, **_: Any) -> None:
-        self._hostname = sender.hostname
+        self._consumer = sender

@@ -37,7 +37,7 @@ async def keep_reconciling(runtime: Runtime) -> None:
                 runtime.soon(runtime.aborting.queries(found.expired, runtime.catalog))
                 # At the same time, because under full load each call waits for its turn on the loop.
                 await asyncio.gather(*(_rebuild_alone(runtime, lost) for lost in _lost(found)))
-                await runtime.take_up(found.unread)
+                runtime.take_up(found.unread)
             case _:
                 assert_never(found)
         await asyncio.sleep((_BUSY if looked == EXAMINED_AT_ONCE else _IDLE) * runtime.draw.uniform(0.8, 1.2))

@@ -131,10 +131,10 @@ class Runtime:
             return True
         return profile is not None and profile.confidential
 
-    async def take_up(self, queues: Iterable[str]) -> None:
+    def take_up(self, queues: Iterable[str]) -> None:
         """Begin to read these queues too, unless this worker was told which ones to read."""
         for queue in set(queues).difference(self.queues.read):
-            await asyncio.to_thread(self.queues.take_up, queue)
+            self.queues.take_up(queue)
 
     def abort_later(self, flow: Flow, query_id: str, fences: Iterable[str]) -> None:
         """Abort calls for which nobody waits any more; the caller does not wait for it."""
@@ -187,7 +187,7 @@ class Runtime:
             if swept.ended:
                 self.note_ended(swept.ended)
                 self._later(self.aborting.queries(swept.ended, catalog))
-            await self.take_up(band for domain in catalog.domains for band in wire.bands(wire.domain_queue(domain)))
+            self.take_up(band for domain in catalog.domains for band in wire.bands(wire.domain_queue(domain)))
             # Several workers sweep; a random factor keeps them apart.
             await asyncio.sleep(swept.next_ms / 1000 * self.draw.uniform(0.8, 1.2))
 

@@ -21,7 +21,6 @@ from agentic_flywheel.backends.bodies import StreamedBody
 from agentic_flywheel.backends.decoding import decode_json
 from agentic_flywheel.backends.logins import AUTHORIZATION, login_of, unfit_key
 from agentic_flywheel.backends.post import CONNECT_TIMEOUT, Post, new_session, prepared_post
-from agentic_flywheel.backends.proxies import proxy_of
 from agentic_flywheel.backends.reasons import clean
 from agentic_flywheel.backends.sent_secrets import header_secrets
 from agentic_flywheel.catalog import Flow
@@ -35,6 +34,7 @@ from agentic_flywheel.errors import (
     ServerUnreachable,
 )
 from agentic_flywheel.errors.flow import ANY_FLOW
+from agentic_flywheel.proxies import proxy_to
 from agentic_flywheel.secret_values import secret_texts
 from agentic_flywheel.settings import header_values
 
@@ -218,7 +218,7 @@ class Connection:
         alike = method == "POST" and isinstance(body, bytes) and not more
         if alike and isinstance(body, bytes) and (post := self._posts.get((url, secret))) is not None:
             return await post.send(body)
-        headers, proxy = {**self._headers(url, secret, flow), **more}, proxy_of(url, flow)
+        headers, proxy = {**self._headers(url, secret, flow), **more}, _proxy_of(url, flow)
         if alike and isinstance(body, bytes) and self._owns_session and proxy is None:
             post = self._prepared(url, secret, headers)
             if post is not None:
@@ -268,6 +268,15 @@ class Connection:
         if self._session is None:
             self._session = new_session(_trusting(self._ca_file, flow) if self._ca_file else None)
         return self._session
+
+
+def _proxy_of(url: URL, flow: str) -> URL | None:
+    if (named := proxy_to(str(url))) is None:
+        return None
+    proxy = URL(named)
+    if proxy.scheme not in ("http", "https"):
+        raise ServerUnreachable(flow, f"the environment names a proxy of the kind {proxy.scheme}", sent=False)
+    return proxy
 
 
 def _words(broken: Exception) -> str:

@@ -189,6 +189,8 @@ async def send_scores(batch: Batch, settings: Settings) -> int:
     # Imported here: aiohttp takes 9 MB, and processes that only give or read scores do not need it.
     import aiohttp
 
+    from agentic_flywheel.proxies import proxy_to
+
     # Postpone the scores before sending them, so that other processes do not send them too.
     claimed = [part for member in due for part in (int(now + _FIRST_WAIT * 1000), member)]
     await batch.call("ZADD", wire.UNSENT_SCORES, "XX", *claimed)
@@ -196,7 +198,7 @@ async def send_scores(batch: Batch, settings: Settings) -> int:
     async with aiohttp.ClientSession(
         headers={"Authorization": aiohttp.encode_basic_auth(public, secret)},
         timeout=aiohttp.ClientTimeout(total=5),
-        trust_env=True,
+        proxy=proxy_to(address),
     ) as session:
 
         async def post(score: Score) -> Verdict:

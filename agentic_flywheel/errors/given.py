@@ -10,6 +10,9 @@ from agentic_flywheel.errors.base import FlywheelError
 
 _FILES = "Which files a flow takes, how large and how many: docs/uploads.md, under Files."
 
+#: Stands for the key where a fault is of a whole file.
+WHOLE_FILE = "(file)"
+
 
 @dataclass(eq=False)
 class InvalidQuery(FlywheelError):
@@ -176,18 +179,14 @@ class InvalidScore(FlywheelError):
 
 @dataclass(eq=False)
 class InvalidRegistry(FlywheelError):
-    """A flow registry is refused. If an earlier catalog is in use, that stays in use."""
+    """A flow registry is refused, or a change of one. If an earlier catalog is in use, that stays in use."""
 
     path: str
     line: int
     key: str
     reason: str
-
-    suggestions = (
-        "Open the file at the named line and correct the key.",
-        "Run `flywheel flows check` to see every complaint at once.",
-        "Compare with the bundled registry: `flywheel flows show-bundled`.",
-    )
+    #: What to do first where no line of the file is at fault: it cannot be read or written, or a change is refused.
+    remedy: str = ""
 
     def __post_init__(self) -> None:
         self.key, self.reason = cut_words(self.key), cut_words(self.reason)
@@ -195,7 +194,25 @@ class InvalidRegistry(FlywheelError):
 
     @property
     def message(self) -> str:
+        if self.remedy and self.key == WHOLE_FILE:
+            return f"The registry {self.path} {self.reason}"
+        if self.remedy:
+            return f"The registry {self.path} stays as it is: {self.key}: {self.reason}"
         return f"The registry is not acceptable: {self.path}:{self.line}: {self.key}: {self.reason}"
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        if self.remedy:
+            return (
+                self.remedy,
+                "See which file is in force, and what is remarked on it: `flywheel flows check`.",
+                "Or have another file read and written: FLYWHEEL_REGISTRY names it.",
+            )
+        return (
+            "Open the file at the named line and correct the key.",
+            "Run `flywheel flows check` to see every complaint at once.",
+            "Compare with the bundled registry: `flywheel flows show-bundled`.",
+        )
 
 
 @dataclass(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class ProfileWatch:
     def folders(self) -> tuple[Path, ...]:
         """The folders of profiles that exist. A profile in an earlier folder hides one of the same name in a later."""
         places = [self._explicit] if self._explicit is not None else nearest(PLACE, cwd=self._cwd, home=self._home)
-        return tuple(dict.fromkeys(place for place in places if place.is_dir()))
+        return tuple(dict.fromkeys(place for place in places if os.path.isdir(place)))
 
     def get(self, name: str, owner: str) -> Profile:
         """Return a profile that an owner may use.
@@ -91,7 +92,7 @@ class ProfileWatch:
         look_at = time.monotonic() + self._interval
         # The name comes from a query, so it must not lead to a file in another folder.
         paths = [folder / f"{name}{SUFFIX}" for folder in self.folders] if NAME.match(name) else []
-        path = next((path for path in paths if path.is_file()), None)
+        path = next((path for path in paths if os.path.isfile(path)), None)
         if path is None:
             self._kept.pop(name, None)
             return _Kept(look_at)

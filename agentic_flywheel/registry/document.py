@@ -16,6 +16,7 @@ from ruamel.yaml.reader import ReaderError
 
 from agentic_flywheel import texts
 from agentic_flywheel.errors import InvalidRegistry
+from agentic_flywheel.errors.given import WHOLE_FILE
 from agentic_flywheel.written import Number, Whole
 
 MAX_BYTES = 5_000_000
@@ -93,7 +94,7 @@ def dotted(where: Where) -> str:
     text = ""
     for step in where:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text or "(file)"
+    return text or WHOLE_FILE
 
 
 def read_document(path: Path) -> Document:
@@ -110,7 +111,13 @@ def content_of(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as refused:
-        raise InvalidRegistry(str(path), 1, "(file)", f"cannot be read: {refused.strerror}") from None
+        raise unreadable(path, refused) from None
+
+
+def unreadable(path: Path, refused: OSError) -> InvalidRegistry:
+    """Return the error for a registry that this user may not read."""
+    remedy = f"Let this user read it, and the folders above it: `ls -ld {path}`."
+    return InvalidRegistry(str(path), 1, WHOLE_FILE, f"cannot be read: {refused.strerror}", remedy)
 
 
 def document_of(path: Path, raw: bytes) -> Document:
@@ -305,4 +312,4 @@ def _line(refused: MarkedYAMLError) -> int:
 
 
 def _unreadable(path: Path, reason: str, *, text: str = "", line: int = 1) -> Document:
-    return Document(path, text, faults=(InvalidRegistry(str(path), line, "(file)", reason),))
+    return Document(path, text, faults=(InvalidRegistry(str(path), line, WHOLE_FILE, reason),))

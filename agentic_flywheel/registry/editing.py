@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agentic_flywheel.errors import InvalidRegistry, UnknownFlow
+from agentic_flywheel.errors.given import WHOLE_FILE
 from agentic_flywheel.registry.block_style import Layout, block
 from agentic_flywheel.registry.cascade import PLACE, bundled_registry
 from agentic_flywheel.registry.document import Document, content_of, document_of
@@ -21,6 +23,10 @@ from agentic_flywheel.whole_files import mode_of, replacing
 
 #: Columns by which the flows of a new registry are indented.
 _INDENT = 2
+#: What to do where a change is refused: for the values that were given, for the moment, or for the file's form.
+_OTHER_VALUES = "Correct what was given: docs/registry.md has every key of a flow, and what it takes."
+_ONCE_MORE = "Try again: it begins with what is there now."
+_BY_HAND = "Edit it by hand; `flywheel flows check` then says whether it is acceptable."
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -35,10 +41,10 @@ def add_flow(path: Path, flow_fields: Mapping[str, Any], *, cwd: Path) -> Path:
         fields = _plain(document, flow_fields)
         key = str(fields.pop("key", None) or "")
         if not key:
-            raise document.fault((SECTIONS[0],), "a new flow needs a `key`")
+            raise _refused(document.fault((SECTIONS[0],), "a new flow needs a `key`"))
         found = _entries(document)
         if key in found:
-            raise document.fault(found[key].where, "is there already")
+            raise _refused(document.fault(found[key].where, "is there already"))
         section = document.data.get(SECTIONS[0])
         change = Append({"key": key, **fields}) if isinstance(section, list) else {key: fields}
         _write(target, _changed(target, document, at((SECTIONS[0],), change)).text.encode())
@@ -66,7 +72,7 @@ def update_flows(
     with _locked(_writable(path, cwd)) as target:
         document = _current(target)
         if revision not in (None, reading_of(document).catalog_or_raise().revision):
-            raise document.fault((), "was changed meanwhile; nothing was written")
+            raise _refused(document.fault((), "was changed meanwhile; nothing was written"), _ONCE_MORE)
         for key, fields in changes.items():
             found = _entries(document)
             if key not in found:
@@ -96,7 +102,7 @@ def import_flows(
             return target
         document = _current(target)
         if revision not in (None, reading_of(document).catalog_or_raise().revision):
-            raise document.fault((), "was changed meanwhile; nothing was written")
+            raise _refused(document.fault((), "was changed meanwhile; nothing was written"), _ONCE_MORE)
         new = {key: _plain(document, fields) for key, fields in added.items()}
         if isinstance(document.data.get(SECTIONS[0]), list):
             for key, fields in new.items():
@@ -114,9 +120,15 @@ def _begun(target: Path, flows: Mapping[str, Mapping[str, Any]], head: str) -> D
     empty = Document(target, "")
     entries = (block({key: _plain(empty, fields)}, _INDENT, Layout()) for key, fields in flows.items())
     text = f"{head}\n{SECTIONS[0]}:\n" + "".join(f"\n{' ' * _INDENT}{entry}\n" for entry in entries)
-    document = document_of(target, text.encode())
-    reading_of(document).catalog_or_raise()
-    return document
+    return _acceptable(document_of(target, text.encode()))
+
+
+def _acceptable(changed: Document) -> Document:
+    """Return a registry as it is to be written. Raises InvalidRegistry: the values that were given are at fault."""
+    reading = reading_of(changed)
+    if reading.catalog is None:
+        raise _refused(reading.faults[0])
+    return changed
 
 
 def _writable(path: Path, cwd: Path) -> Path:
@@ -134,7 +146,8 @@ def _locked(target: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield target
     except OSError as refused:
-        raise InvalidRegistry(str(target), 1, "(file)", f"cannot be written: {refused.strerror}") from None
+        remedy = f"Let this user write into {target.parent}, and see that there is room: `ls -ld` and `df` tell."
+        raise InvalidRegistry(str(target), 1, WHOLE_FILE, f"cannot be written: {refused.strerror}", remedy) from None
 
 
 def _current(target: Path) -> Document:
@@ -159,7 +172,7 @@ def _plain(document: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(dict(fields)))
         json.dumps(plain, ensure_ascii=False).encode()
     except (TypeError, ValueError) as refused:
-        raise document.fault((SECTIONS[0],), f"the new values are not plain data: {refused}") from None
+        raise _refused(document.fault((SECTIONS[0],), f"the new values are not plain data: {refused}")) from None
     return plain
 
 
@@ -168,12 +181,18 @@ def _changed(target: Path, document: Document, change: Change) -> Document:
     try:
         text = spliced(document, change)
     except NotInPlace as refused:
-        raise document.fault((), f"cannot be changed in place, edit it by hand: {refused}") from None
-    changed = document_of(target, text.encode())
-    reading_of(changed).catalog_or_raise()
+        fault = document.fault((), f"cannot be changed in place, edit it by hand: {refused}")
+        raise _refused(fault, _BY_HAND) from None
+    changed = _acceptable(document_of(target, text.encode()))
     if not same(changed.data, patched(document.data, change)):
-        raise document.fault((), "is written in a way that cannot be changed in place; edit it by hand")
+        fault = document.fault((), "is written in a way that cannot be changed in place; edit it by hand")
+        raise _refused(fault, _BY_HAND)
     return changed
+
+
+def _refused(fault: InvalidRegistry, remedy: str = _OTHER_VALUES) -> InvalidRegistry:
+    """Return the error for a change that is not made, from what would be wrong with the registry after it."""
+    return replace(fault, remedy=remedy)
 
 
 def _write(target: Path, raw: bytes) -> None:

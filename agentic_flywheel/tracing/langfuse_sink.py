@@ -7,11 +7,10 @@ import gzip
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from time import time
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
+from agentic_flywheel.proxies import proxy_to
 from agentic_flywheel.tracing.observation import Observation
 from agentic_flywheel.tracing.otlp import constant_attributes, encode_request, encode_span, rejected_spans
 from agentic_flywheel.tracing.sink import DELIVERED, SendResult, Text
@@ -54,7 +53,7 @@ class LangfuseSink:
             "x-langfuse-ingestion-version": INGESTION_VERSION,
             "x-langfuse-public-key": public_key,
         }
-        self._pool = _pool_to(self._url)
+        self._pool: urllib3.PoolManager | None = None
         self._resource = {"service.name": service, "service.version": version}
         self._version = version
         self._constant = constant_attributes({"langfuse.environment": environment, "langfuse.release": release})
@@ -65,6 +64,8 @@ class LangfuseSink:
     def send(self, batch: Sequence[bytes]) -> SendResult:
         body = encode_request(batch, resource=self._resource, scope=SCOPE, version=self._version)
         try:
+            # Here and not before: a proxy of a kind that is not served is an error, and told as one.
+            self._pool = self._pool or _pool_to(self._url)
             answer = self._pool.request(
                 "POST",
                 self._url,
@@ -75,7 +76,7 @@ class LangfuseSink:
                 redirect=False,
             )
         except urllib3.exceptions.LocationValueError as why:
-            return SendResult("refused", f"LANGFUSE_BASE_URL: {why}", wait=PAUSE)
+            return SendResult("refused", f"LANGFUSE_BASE_URL, or the proxy on the way there: {why}", wait=PAUSE)
         except urllib3.exceptions.HTTPError as why:
             return SendResult("again", f"no answer from Langfuse: {type(why).__name__}")
         outcome = judge(answer.status, answer.headers, now=time())
@@ -85,16 +86,14 @@ class LangfuseSink:
         return SendResult("delivered", "left out by the server" if rejected else "", rejected)
 
     def close(self) -> None:
-        self._pool.clear()
+        if self._pool is not None:
+            self._pool.clear()
 
 
 def _pool_to(url: str) -> urllib3.PoolManager:
     """Return a pool of connections to a server, through the proxy that the environment names."""
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy)
-    return urllib3.PoolManager()
+    proxy = proxy_to(url)
+    return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
 
 
 def judge(status: int, headers: Mapping[str, str], *, now: float) -> SendResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
@@ -27,9 +28,7 @@ from agentic_flywheel.registry import NamedVariable, find_registry, read_registr
 from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
-from producer.cli.access_checks import bridge_found, tokens_found
 from producer.cli.check import Check, failed_by
-from producer.cli.checkup_servers import check_flower, check_gateway, check_langfuse, check_servers
 from producer.cli.durability import SETTINGS, in_replicas, on_disk
 from producer.stack.guard import ended
 
@@ -37,6 +36,8 @@ from producer.stack.guard import ended
 NEARLY_FULL = 0.9
 #: Seconds to wait for the workers to answer.
 _ROLL_CALL = 1.0
+#: How the names of our queues begin.
+_OUR_QUEUES = (wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, wire.domain_queue(""))
 #: Seconds that an audit may take here.
 _AUDIT = 15.0
 #: The modules of the extra `encoder`.
@@ -51,6 +52,10 @@ async def check_everything() -> list[Check]:
         stack = running_stack(settings.home)
     except FlywheelError as error:
         return [*checks, failed_by("settings", error)]
+    # They import aiohttp, which opens what variables of TLS name: the settings are read before.
+    from producer.cli.access_checks import bridge_found, tokens_found
+    from producer.cli.checkup_servers import check_flower, check_gateway, check_langfuse, check_servers
+
     checks += [*_odd_settings(settings), _stack(settings, stack)]
     checks.append(Check(name="tokens", **tokens_found(settings)._asdict()))
     registry, catalog = _registry(settings)
@@ -257,7 +262,7 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
         found = "a client alone cannot ask them: that needs the extra `worker`"
         return Check(name="workers", state="ok", found=found)
     try:
-        consumed = await asyncio.to_thread(_roll_call, settings)
+        consumed = [each for each in await asyncio.to_thread(_roll_call, settings) if _may_be_ours(each[1])]
     except Exception as failure:  # kombu and the broker have many ways to fail; none may end the check-up
         return Check(
             name="workers", state="failed", found=f"they could not be asked: {failure}", advice="see the broker"
@@ -265,9 +270,10 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
     if not consumed:
         return Check(name="workers", state="failed", found="none answers", advice="start one: flywheel up")
     bases = [wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, *map(wire.domain_queue, catalog.domains if catalog else ())]
-    served = {queue for queues in consumed.values() for queue in queues}
+    served = {queue for _, queues in consumed for queue in queues}
     wanted = [band for base in bases for band in wire.bands(base)]
-    found = f"{len(consumed)}: {', '.join(sorted(consumed))}"
+    names = Counter(name for name, _ in consumed)
+    found = f"{len(consumed)}: {', '.join(sorted(names))}"
     if missing := [queue for queue in wanted if queue not in served]:
         unserved = dict.fromkeys(map(wire.base_of, missing))
         advice = f"start one: flywheel up, or flywheel worker --queues {','.join(unserved)}"
@@ -276,17 +282,28 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
     if catalog is None:
         found = f"{found}; which queues they must serve is not known without a registry"
         return Check(name="workers", state="warning", found=found, advice="see the registry")
-    return Check(name="workers", state="ok", found=f"{found}; every queue is served")
+    found = f"{found}; every queue is served"
+    if shared := ", ".join(f"{number} are called {name}" for name, number in sorted(names.items()) if number > 1):
+        advice = "start each with another --name: queries are safe, but Flower shows them as one"
+        return Check(name="workers", state="warning", found=f"{found}; {shared}", advice=advice)
+    return Check(name="workers", state="ok", found=found)
 
 
-def _roll_call(settings: Settings) -> dict[str, list[str]]:
-    """Return the queues that each worker says it works on."""
+def _roll_call(settings: Settings) -> list[tuple[str, list[str]]]:
+    """Return the name of each worker, and the queues that it says it works on. Several may have one name."""
     from celery import Celery
 
     with Celery(set_as_current=False) as app:
         app.conf.update(celery_settings(settings.redis_url, settings.key_prefix))
-        said = app.control.inspect(timeout=_ROLL_CALL).active_queues() or {}
-    return {worker: [str(queue["name"]) for queue in queues or ()] for worker, queues in said.items()}
+        said = app.control.broadcast("active_queues", reply=True, timeout=_ROLL_CALL) or ()
+    return [
+        (worker, [str(queue["name"]) for queue in queues or ()]) for reply in said for worker, queues in reply.items()
+    ]
+
+
+def _may_be_ours(queues: Sequence[str]) -> bool:
+    """Whether a worker with these queues is one of ours: another application may use the same broker."""
+    return not queues or any(queue.startswith(_OUR_QUEUES) for queue in queues)
 
 
 async def _accepted(settings: Settings) -> Check:

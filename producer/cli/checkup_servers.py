@@ -16,6 +16,7 @@ from agentic_flywheel.backends.flowise.examining import WITHOUT_KEY
 from agentic_flywheel.backends.opened import open_backend
 from agentic_flywheel.catalog import Catalog, Flow
 from agentic_flywheel.errors import FlowError, FlowUnauthorized, FlywheelError
+from agentic_flywheel.proxies import proxy_to
 from agentic_flywheel.servers import FlowServer
 from agentic_flywheel.settings import Settings, flow_server, key_of
 from agentic_flywheel.stack import FLOWER_PORT, GATEWAY_PORT, StackInfo
@@ -193,7 +194,7 @@ async def _asked(url: str, **headers: str) -> tuple[str, str]:
     """Return an HTTP status as text, or what kept it from coming; and the beginning of the body."""
     try:
         async with (
-            aiohttp.ClientSession(timeout=_HTTP_TIMEOUT) as session,
+            aiohttp.ClientSession(timeout=_HTTP_TIMEOUT, proxy=proxy_to(url)) as session,
             session.get(url, headers=headers) as response,
         ):
             return str(response.status), (await response.content.read(_MOST_TOLD)).decode(errors="replace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,9 @@ from producer.cli import options
 from producer.cli.exits import Exit
 from producer.cli.screen import Screen
 from producer.client import AsyncProducer
-from producer.forgetting import Forgotten
-from producer.forgetting import forget as forget_person
+
+if TYPE_CHECKING:
+    from producer.forgetting import Forgotten
 
 
 def forget(
@@ -42,6 +43,8 @@ def forget(
 
 async def _forget(person: Person) -> Forgotten:
     async with AsyncProducer(client="cli") as producer:
+        from producer.forgetting import forget as forget_person
+
         return await forget_person(producer.settings, producer.catalog, person)
 
 

@@ -169,8 +169,12 @@ def _write(path: Path, text: str, *, private: bool) -> None:
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
     except FileExistsError:
         raise typer.BadParameter(f"{path} is there already; it is left as it is.", param_hint="NAME") from None
-    with open(made, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with open(made, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as refused:
+        path.unlink()  # half of a profile would be refused everywhere, and stand in the way of the next attempt
+        raise OSError(refused.errno, refused.strerror, str(path)) from None
 
 
 @profiles.command()

@@ -13,9 +13,6 @@ import time
 from typing import Any
 
 from celery import Celery
-from flower.api.tasks import GetQueueLengths
-from flower.urls import handlers
-from flower.views.broker import BrokerView
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.celery_forms import celery_settings
@@ -113,6 +110,10 @@ def main() -> int:
 
 def _serve(settings: Settings, queues: _Queues) -> int:
     """Run until SIGTERM. Returns the exit status. Raises CannotListen."""
+    # They import tornado, which opens what variables of TLS name: the settings are read before.
+    from flower.api.tasks import GetQueueLengths
+    from flower.urls import handlers
+    from flower.views.broker import BrokerView
 
     class Broker(BrokerView):  # type: ignore[misc]  # Flower has no types
         def get_active_queue_names(self) -> list[str]:

@@ -204,6 +204,23 @@ def test_workers_that_serve_only_some_queues(broker: Valkey, bare_flywheel: Flyw
     assert unknown["state"] != "ok"
 
 
+def test_two_workers_of_one_name_are_two_and_those_of_another_application_none(
+    broker: Valkey, bare_flywheel: Flywheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases = (wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, *map(wire.domain_queue, ("creative", "documents", "technical")))
+    every = [band for base in bases for band in wire.bands(base)]
+    replies = [{"a@host": [{"name": name} for name in every]}, {"b@host": []}, {"a@host": []}]
+    replies += [{"others@host": [{"name": "celery"}]}]
+    monkeypatch.setattr("celery.app.control.Control.broadcast", lambda *_, **__: replies)
+
+    said = lines(bare_flywheel)["workers"]
+
+    assert (said["state"], said["found"]) == (
+        "warning",
+        "3: a@host, b@host; every queue is served; 2 are called a@host",
+    )
+
+
 def test_queries_in_a_key_that_holds_something_else_and_beside_a_registry_that_cannot_be_read(
     broker: Valkey, bare_flywheel: Flywheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

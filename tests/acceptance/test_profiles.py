@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
 
 from acceptance.conftest import Flywheel, RunningStack
+from producer.cli.exits import Exit
 
 DOMAINS = Path(".agentic_flywheel") / "domains"
 
@@ -108,3 +110,16 @@ def test_a_session_carries_a_profile_through_the_running_stack(
     assert submitted.code == 2
     assert submitted.object["error_type"] == "UnknownProfile"
     assert route["targets"]
+
+
+def test_a_profile_for_which_there_is_no_room_leaves_no_half_of_it(bare_flywheel: Flywheel, apart: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        outcome = bare_flywheel("profiles", "new", "cooking")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert outcome.code == Exit.FAILED
+    assert "cooking.yaml: File too large" in outcome.err
+    assert bare_flywheel("profiles", "new", "cooking").code == 0

@@ -36,7 +36,8 @@ from agentic_flywheel.errors import (
 from agentic_flywheel.models import EventKind, Message
 from agentic_flywheel.servers import FlowServer
 from flowise.recordings import RECORDINGS, replaying
-from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
+from flowise_sandbox import Behaviour, Fault, RateLimit, SandboxFlow, Style
+from flowise_sandbox.server import Sandbox
 
 KEY = SecretStr("management-key")
 DIALECTS = [

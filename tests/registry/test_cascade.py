@@ -37,8 +37,25 @@ def test_a_named_file_wins_over_the_working_folder_that_over_home_and_that_over_
 def test_a_named_file_that_is_not_there_is_an_error_and_not_passed_over(tmp_path: Path) -> None:
     put(tmp_path)
 
-    with pytest.raises(InvalidRegistry, match=r"none\.yaml:1: \(file\): there is no such file"):
+    with pytest.raises(InvalidRegistry, match=r"none\.yaml does not exist"):
         find_registry(tmp_path / "none.yaml", cwd=tmp_path, home=tmp_path)
+
+
+def test_what_cannot_be_looked_at_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / ".agentic_flywheel").symlink_to(tmp_path / ".agentic_flywheel")
+
+    with pytest.raises(InvalidRegistry, match="cannot be read: Too many levels") as refused:
+        find_registry(None, cwd=tmp_path, home=put(tmp_path / "home"))
+
+    assert "ls -ld" in refused.value.advice[0]
+
+
+def test_the_home_folder_of_another_user_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "theirs")
+    monkeypatch.setenv("HOME", str(tmp_path / "theirs"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+
+    assert find_registry(None, cwd=tmp_path) == bundled_registry()
 
 
 def test_the_bundled_registry_is_faultless_and_has_what_the_demo_needs() -> None:

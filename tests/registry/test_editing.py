@@ -204,6 +204,7 @@ def test_a_faulty_flow_is_not_added(
 
     assert refused.value.key == key
     assert reason in refused.value.reason
+    assert "docs/registry.md" in refused.value.advice[0], "no line of the file is at fault"
     assert registry.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {registry.name, f".{registry.name}.lock"}
 
@@ -222,9 +223,10 @@ def test_a_faulty_change_is_not_written(registry: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_faulty_already_is_not_touched(write: Write, tmp_path: Path) -> None:
     path = write("operational_flows:\n  a: {id: a, ttl: soon}\n")
 
-    with pytest.raises(InvalidRegistry, match="a duration above zero"):
+    with pytest.raises(InvalidRegistry, match="a duration above zero") as refused:
         add_flow(path, NEW, cwd=tmp_path)
 
+    assert "Open the file" in refused.value.advice[0]
     assert "lawyer" not in path.read_text()
 
 
@@ -282,8 +284,9 @@ def test_what_cannot_be_changed_in_place_is_refused_and_not_guessed(write: Write
 
     with pytest.raises(InvalidRegistry, match="edit it by hand: the value of `config` is an alias"):
         update_flow(path, "a", {"config": {"t": 2}}, cwd=tmp_path)
-    with pytest.raises(InvalidRegistry, match="cannot be changed in place"):
+    with pytest.raises(InvalidRegistry, match="cannot be changed in place") as refused:
         update_flow(path, "b", {"ttl": "1d"}, cwd=tmp_path)  # would change c as well
+    assert "by hand" in refused.value.advice[0]
     assert path.read_text() == shared
 
     path = write("q: &q ask\noperational_flows:\n  a:\n    id: a\n    examples:\n    - *q\n")
@@ -318,8 +321,10 @@ def test_a_refused_addition_leaves_no_copy_of_the_bundled_registry(tmp_path: Pat
 def test_a_folder_that_cannot_be_written_is_an_expected_failure(tmp_path: Path) -> None:
     (tmp_path / ".agentic_flywheel").write_text("a file where the folder should be")
 
-    with pytest.raises(InvalidRegistry, match="cannot be written"):
+    with pytest.raises(InvalidRegistry, match="cannot be written") as refused:
         add_flow(bundled_registry(), NEW, cwd=tmp_path)
+
+    assert str(tmp_path / ".agentic_flywheel") in refused.value.advice[0]
 
 
 def test_two_processes_that_write_at_once_lose_no_edit(registry: Path) -> None:

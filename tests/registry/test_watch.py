@@ -189,7 +189,7 @@ def test_a_watch_does_not_begin_with_a_faulty_registry(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidRegistry, match="is not YAML"):
         watch(tmp_path / "flows.yaml", tmp_path)
-    with pytest.raises(InvalidRegistry, match="there is no such file"):
+    with pytest.raises(InvalidRegistry, match="does not exist"):
         watch(tmp_path / "none.yaml", tmp_path)
 
 

@@ -24,7 +24,8 @@ from agentic_flywheel.cassettes.server import CassetteServer
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowRateLimited, FlowRefused, InvalidSetting, RecordingMissing, ResultsUnreadable
 from agentic_flywheel.servers import FlowServer
-from flowise_sandbox import Behaviour, RateLimit, Sandbox, SandboxFlow, Style
+from flowise_sandbox import Behaviour, RateLimit, SandboxFlow, Style
+from flowise_sandbox.server import Sandbox
 
 KEY = SecretStr("sk-management-key-0123456789")
 

@@ -20,7 +20,7 @@ from agentic_flywheel.backends.flowise import FlowiseClient
 from agentic_flywheel.backends.models import FlowAnswer, FlowCall
 from agentic_flywheel.catalog import Flow
 from agentic_flywheel.errors import FlowError
-from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox
+from flowise_sandbox import Behaviour, Fault, RateLimit
 from flowise_sandbox import chats as remembering
 from flowise_sandbox import counts as counting
 from flowise_sandbox.answers import reply, tokens, topics
@@ -28,6 +28,7 @@ from flowise_sandbox.behaviour import Conduct
 from flowise_sandbox.chats import Chats, message
 from flowise_sandbox.counts import Counts
 from flowise_sandbox.flows import BUNDLED
+from flowise_sandbox.server import Sandbox
 
 CREATIVE, TECHNICAL, DOCUMENTS = (Flow(key=flow.name, id=flow.id, domain="tests") for flow in BUNDLED)
 

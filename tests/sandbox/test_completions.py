@@ -34,8 +34,9 @@ from agentic_flywheel.errors import (
 )
 from agentic_flywheel.models import EventKind, Message
 from agentic_flywheel.servers import FlowServer
-from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow
+from flowise_sandbox import Behaviour, Fault, RateLimit, SandboxFlow
 from flowise_sandbox.flows import BUNDLED, MODELS, read_flows
+from flowise_sandbox.server import Sandbox
 
 MODEL = "sandbox-1"
 

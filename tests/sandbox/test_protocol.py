@@ -14,7 +14,8 @@ import pytest
 from flowise.recordings import NAMES, RECORDINGS, Recording
 
 from agentic_flywheel.backends.flowise.failure import failure_of_message
-from flowise_sandbox import Behaviour, Fault, RateLimit, Sandbox, SandboxFlow, Style
+from flowise_sandbox import Behaviour, Fault, RateLimit, SandboxFlow, Style
+from flowise_sandbox.server import Sandbox
 
 MANAGEMENT_KEY = "lGPq1HH-management"
 FLOW_KEY = "lGPq1HH-roOYRX1gf-RSACYKUujzC0Jub_OqZoDvB3I"

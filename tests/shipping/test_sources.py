@@ -13,6 +13,8 @@ import pytest
 from processes import REPOSITORY
 from shipping.source_tree import circles, imports_of, methods_of, modules_of
 
+from producer.cli.commands import COMMANDS
+
 #: http_gateway -> mcp_bridge -> producer -> agentic_flywheel <- workers, flowise_sandbox
 MAY_IMPORT = {
     "agentic_flywheel": {"agentic_flywheel"},
@@ -34,6 +36,12 @@ MAY_ESCAPE = {
 
 #: What starts processes; the command line alone uses it. A client, a bridge or a replay is given addresses.
 SUPERVISOR, USES_SUPERVISOR = "producer.stack", "producer.cli"
+
+#: What is run without the command line, or in its place.
+PROGRAMS = (
+    *(f"{each}.__main__" for each in ("workers", "http_gateway", "mcp_bridge", "flowise_sandbox")),
+    "producer.stack.flower",
+)
 
 #: Where it stands what to move where.
 LIMITS = "docs/architecture.md, Where a limit is reached"
@@ -157,6 +165,33 @@ def test_only_the_command_line_imports_what_starts_processes() -> None:
 
     assert f"{USES_SUPERVISOR}.up" in allowed
     assert users - supervisor - allowed == set()
+
+
+def imported_at_once(tree: ast.Module) -> set[str]:
+    """Return what a module imports while it is imported itself: not in functions, and not for type checkers."""
+    at_once = [each for each in tree.body if isinstance(each, ast.Import | ast.ImportFrom)]
+    found = {name for each in at_once for name in imported_by(each)}
+    # ``from package import module`` imports the module too.
+    return found | {
+        f"{each.module}.{one.name}" for each in at_once if isinstance(each, ast.ImportFrom) for one in each.names
+    }
+
+
+def test_no_command_opens_what_a_variable_of_tls_names_before_it_has_read_its_settings() -> None:
+    """aiohttp and tornado open it while they are imported, and wait for ever where it is a pipe."""
+    imports = {each.name: imported_at_once(each.tree) for each in SOURCES}
+    commands = {f"producer.cli.{each.module}" for each in COMMANDS.values()}
+    ahead = [*commands, *PROGRAMS]
+    met = set[str]()
+    while ahead:
+        name = ahead.pop()
+        packages = {name.rpartition(".")[0]} - {""}
+        ahead += (packages | imports.get(name, set())) - met
+        met |= packages | imports.get(name, set())
+
+    assert commands <= imports.keys()
+    assert {"agentic_flywheel.settings", "celery"} <= met
+    assert {name.partition(".")[0] for name in met} & {"aiohttp", "flower", "httpx", "tornado"} == set()
 
 
 def test_no_module_is_too_long() -> None:

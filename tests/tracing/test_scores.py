@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,6 +144,17 @@ async def test_scores_reach_langfuse(batch: Batch, query_id: str, server: Langfu
     }
     assert (sent["helpful"]["value"], sent["helpful"]["dataType"]) == (1, "BOOLEAN")
     assert (sent["tone"]["value"], sent["tone"]["dataType"]) == ("praise", "CATEGORICAL")
+
+
+async def test_a_netrc_of_the_user_keeps_no_score_from_being_sent(
+    batch: Batch, query_id: str, server: LangfuseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins = tmp_path / "netrc"
+    logins.write_text("default login anonymous password me@example.com\n")
+    monkeypatch.setenv("NETRC", str(logins))
+    await give_score(batch, query_id, 8)
+
+    assert await send_scores(batch, settings_of(server)) == 1
 
 
 async def test_a_score_waits_while_langfuse_is_away(

@@ -121,55 +121,40 @@ TWISTED: dict[str, tuple[bytes, int, int | None]] = {
 _ODD_IDS = (b"null", b"1.5", b"{}", b"[]", b"true")
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "request_id"),
-    [
-        (b"this is no JSON", -32700, None),
-        (b'{"jsonrpc": "2.0", "id": 7, "method": "ping"', -32700, None),
-        (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": "\\ud800"}}', -32602, 7),
-        (b'\xef\xbb\xbf{"jsonrpc": "2.0", "id": 7, "method": "ping"}', -32700, None),
-        (b"\xff\xfe", -32700, None),
-        (
-            b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": ' + b"[" * 300 + b"]" * 300 + b"}}",
-            -32602,
-            7,
-        ),
-        (b"[" * 5000, -32700, None),
-        (b'{"jsonrpc": "2.0", "id": 7, "method": "' + b"x" * (5 * 2**20) + b'"}', -32600, 7),
-        (b'{"jsonrpc": "2.0", "id": 7, "method": 8}', -32600, 7),
-        *((b'{"jsonrpc": "2.0", "id": ' + odd + b', "method": "ping"}', -32600, None) for odd in _ODD_IDS),
-        (b"[]", -32600, None),
-        (b"42", -32600, None),
-        *TWISTED.values(),
-    ],
-    ids=[
-        "text",
-        "cut",
-        "surrogate",
-        "mark",
-        "utf-16",
-        "deep",
-        "open",
-        "long",
-        "method",
-        *map(bytes.decode, _ODD_IDS),
-        "list",
-        "number",
-        *TWISTED,
-    ],
-)
-async def test_a_line_that_is_no_message_is_answered_and_the_next_one_too(
-    bridge_house: BridgeHouse, sent: bytes, code: int, request_id: int | None
-) -> None:
-    async with started(bridge_house) as bridge, asyncio.timeout(30):
+#: Lines that are no message, with the code and the id of what is answered.
+NO_MESSAGES: dict[str, tuple[bytes, int, int | None]] = {
+    "text": (b"this is no JSON", -32700, None),
+    "cut": (b'{"jsonrpc": "2.0", "id": 7, "method": "ping"', -32700, None),
+    "surrogate": (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": "\\ud800"}}', -32602, 7),
+    "mark": (b'\xef\xbb\xbf{"jsonrpc": "2.0", "id": 7, "method": "ping"}', -32700, None),
+    "utf-16": (b"\xff\xfe", -32700, None),
+    "deep": (
+        b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": ' + b"[" * 300 + b"]" * 300 + b"}}",
+        -32602,
+        7,
+    ),
+    "open": (b"[" * 5000, -32700, None),
+    "long": (b'{"jsonrpc": "2.0", "id": 7, "method": "' + b"x" * (5 * 2**20) + b'"}', -32600, 7),
+    "method": (b'{"jsonrpc": "2.0", "id": 7, "method": 8}', -32600, 7),
+    **{odd.decode(): (b'{"jsonrpc": "2.0", "id": ' + odd + b', "method": "ping"}', -32600, None) for odd in _ODD_IDS},
+    "list": (b"[]", -32600, None),
+    "number": (b"42", -32600, None),
+    **TWISTED,
+}
+
+
+async def test_a_line_that_is_no_message_is_answered_and_the_next_one_too(bridge_house: BridgeHouse) -> None:
+    told: dict[str, tuple[bytes, int, int | None]] = {}
+    async with started(bridge_house) as bridge, asyncio.timeout(100):
         assert bridge.stdin is not None
         assert bridge.stdout is not None
-        bridge.stdin.write(sent + b"\n\n" + line(9, "tools/list"))
-        refused, listed = [json.loads(await bridge.stdout.readline()) for _ in range(2)]
+        for name, (sent, _, _) in NO_MESSAGES.items():
+            bridge.stdin.write(sent + b"\n\n" + line(9, "tools/list"))
+            refused, listed = [json.loads(await bridge.stdout.readline()) for _ in range(2)]
+            told[name] = sent, refused["error"]["code"], refused["id"]
+            assert listed["result"]["tools"], name
 
-    assert refused["error"]["code"] == code
-    assert refused["id"] == request_id
-    assert listed["result"]["tools"]
+    assert told == NO_MESSAGES
 
 
 @pytest.mark.parametrize(

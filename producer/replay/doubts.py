@@ -25,14 +25,15 @@ def _is_misread(text: str) -> bool:
     return True
 
 
-#: How databases and programs write a value that is not there.
+#: How databases and programs write a value that is not there, in fewer characters than so many.
+_SHORT = 12
 _NOTHING = re.compile(r"\(?(null|nil|none|nan|n/a|na|undefined|#null!|<null>|missing)\)?", re.IGNORECASE)
 #: A letter beyond ASCII in UTF-7.
 _SEVEN = re.compile(r"\+[A-Za-z0-9+/]{2,}-")
 
 
 def _is_seven(text: str) -> bool:
-    if not (text.isascii() and _SEVEN.search(text)):
+    if "+" not in text or not (text.isascii() and _SEVEN.search(text)):
         return False
     try:
         return any(map(str.isalpha, set(text.encode().decode("utf-7")) - set(text)))
@@ -42,7 +43,7 @@ def _is_seven(text: str) -> bool:
 
 _KINDS: tuple[tuple[str, Callable[[str], object]], ...] = (
     ("without a word", lambda text: not _WORD.search(text)),
-    ("that may stand for nothing, as NULL does", _NOTHING.fullmatch),
+    ("that may stand for nothing, as NULL does", lambda text: len(text) < _SHORT and _NOTHING.fullmatch(text)),
     ("that may be UTF-7 (`--encoding utf-7` reads it)", _is_seven),
     ("with U+FFFD, where characters were lost before", lambda text: "\ufffd" in text),
     ("that may be UTF-8 which was read as windows-1252 before", _is_misread),

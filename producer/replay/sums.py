@@ -21,8 +21,8 @@ _LABEL = re.compile(
 #: Of a column, from one row to another: a sum over the cells of one row belongs to each row.
 _FORMULA = re.compile(r"=.*\b(?:SUM|SUBTOTAL|AGGREGATE|COUNT\w*|AVERAGE\w*)\(.*?[A-Z]+\$?(\d+):\$?[A-Z]+\$?(\d+)")
 _NUMBER = re.compile(r"[^\w]*\d[\d.,' \u00a0\u202f]*\s?[^\w\s]?", re.ASCII)
-#: Such a row's text has at most so many words, and no sign of a question.
-_WORDS = 3
+#: Such a row's text has at most so many words and characters, and no sign of a question.
+_WORDS, _LONGEST = 3, 60
 _QUESTION = re.compile(r"[?？؟;՞]\s*$")
 #: Rows above the last one that are needed to tell which columns all have.
 _FEWEST = 2
@@ -38,26 +38,30 @@ class Sums:
         self._at = at
         self._rows = 0
         #: Columns that all rows so far have a value in.
-        self._full: set[int] = set()
+        self._full: list[int] = []
         self._found: list[int] = []
         self._last: int | None = None
 
     def look(self, number: int, row: Sequence[str], written: Sequence[str] = ()) -> None:
         """Look at a row; ``written``: its formulas, where these are known."""
-        text = row[self._at].strip(" :*") if len(row) > self._at else ""
-        short = bool(text) and len(text.split()) <= _WORDS and not _QUESTION.search(text)
-        filled = {at for at, value in enumerate(row) if value.strip()}
-        others = [row[at] for at in filled - {self._at}]
-        summed = any((found := _FORMULA.match(each)) and found[1] != found[2] for each in written)
-        numbers = bool(others) and all(map(_NUMBER.fullmatch, others))
-        sparse = self._rows >= _FEWEST and numbers and bool(self._full - filled)
+        text = row[self._at] if len(row) > self._at else ""
         self._last = None
-        if short and summed:
-            self._found.append(number)
-        elif self._rows and (_LABEL.fullmatch(text) or (short and sparse)):
-            self._last = number
-        self._full = filled if not self._rows else self._full & filled
+        # Most rows are questions, of which nothing more is looked at.
+        if len(text) <= _LONGEST and len(text.split()) <= _WORDS and not _QUESTION.search(text):
+            self._look_closer(number, row, written)
+        known = self._full if self._rows else range(len(row))
+        self._full = [at for at in known if at < len(row) and row[at]]
         self._rows += 1
+
+    def _look_closer(self, number: int, row: Sequence[str], written: Sequence[str]) -> None:
+        text = row[self._at].strip(" :*") if len(row) > self._at else ""
+        others = [value for at, value in enumerate(row) if at != self._at and value.strip()]
+        lacks = any(at >= len(row) or not row[at].strip() for at in self._full)
+        sparse = self._rows >= _FEWEST and lacks and others and all(map(_NUMBER.fullmatch, others))
+        if text and any((found := _FORMULA.match(each)) and found[1] != found[2] for each in written):
+            self._found.append(number)
+        elif text and self._rows and (sparse or _LABEL.fullmatch(text)):
+            self._last = number
 
     def notes(self) -> Iterator[Note]:
         """Yield what was found, once the table has ended: of rows without formulas only the last one may be such."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import InvalidRegistry
@@ -23,6 +24,8 @@ OnChange = Callable[[Catalog], None]
 
 #: A file younger than this may change again without a new time stamp, so its content is read again.
 _SETTLED = 2_000_000_000  # nanoseconds
+#: What watches of this process have read, by path and content: a second producer need not read the same file again.
+_in_force: WeakValueDictionary[bytes, RegistryReading] = WeakValueDictionary()
 
 
 class _Stamp(NamedTuple):
@@ -110,7 +113,12 @@ class CatalogWatch:
         if digest == self._digest:
             return self._reading
         self._digest = digest
-        return reading_of(document_of(path, raw))
+        if (in_force := _in_force.get(digest)) is not None:
+            return in_force
+        reading = reading_of(document_of(path, raw))
+        if reading.catalog is not None:  # a fault may lie in another file, that is mended without a change of this one
+            _in_force[digest] = reading
+        return reading
 
     def _take(self, reading: RegistryReading) -> None:
         if reading.catalog is None:

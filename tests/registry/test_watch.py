@@ -51,6 +51,16 @@ def test_a_change_is_in_force_and_told_once(registry: Path, tmp_path: Path) -> N
     assert told == [watching.current()]
 
 
+def test_a_second_watch_of_what_is_in_force_does_not_read_it_again(registry: Path, tmp_path: Path) -> None:
+    first, second = watch(registry, tmp_path), watch(registry, tmp_path)
+    assert second.current() is first.current()
+
+    registry.write_text(GOOD.replace("coder-1", "coder-2"))
+
+    assert watch(registry, tmp_path).current().flows["coder"].id == "coder-2"
+    assert soon(lambda: first.current().flows["coder"].id == "coder-2")
+
+
 def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(registry: Path, tmp_path: Path) -> None:
     watching, stamp = watch(registry, tmp_path), registry.stat()
 

@@ -970,7 +970,7 @@ def test_every_interleaving_ends_each_query_once(own_broker: Valkey, full_storm:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=1000 if full_storm else 40,
+            max_examples=1000 if full_storm else 25,
             stateful_step_count=40,
             deadline=None,
             derandomize=not full_storm,

@@ -35,18 +35,24 @@ MEASURED: dict[str, set[str]] = {
 }
 #: Folders whose tests take longest. They begin first: a folder stays in one process, and the last one would run alone.
 LONGEST = (
-    "versions",
-    "losses",
-    "pipeline",
-    "mcp",
-    "audit",
     "acceptance",
-    "person",
-    "producer",
-    "gateway",
     "stack",
-    "protocol",
+    "mcp",
+    "gateway",
+    "pipeline",
+    "person",
     "replay",
+    "losses",
+    "audit",
+    "versions",
+    "producer",
+    "protocol",
+    "shipping",
+    "engine",
+    "access",
+    "registry",
+    "flowise",
+    "backends",
 )
 _held_back: dict[str, str] = {}
 #: Whether a test itself has passed: after a failure its leftovers are no news.

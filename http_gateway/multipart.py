@@ -9,7 +9,7 @@ import asyncio
 import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO
 from urllib.parse import unquote_to_bytes
@@ -65,6 +65,12 @@ def _on_disk() -> Iterator[None]:
         yield
     except OSError as refused:
         raise UploadNotKept("TMPDIR", refused.strerror or str(refused)) from None
+
+
+def close_given_up(file: IO[bytes]) -> None:
+    """Close a file that nobody needs any longer. What the disk would not take is tried once more, and fails again."""
+    with suppress(OSError):
+        file.close()
 
 
 def _file_name(options: Mapping[bytes, bytes], disposition: bytes) -> str | None:
@@ -157,8 +163,9 @@ class _Receiving:
             raise InvalidQuery(self._part, f"at most {MOST_UPLOADS} files are accepted")
         self._name = name
         with _on_disk():
-            received = tempfile.TemporaryFile(prefix="flywheel-form-")  # noqa: SIM115 - it is closed with the form
-        self._file = self._files.enter_context(received)
+            received = tempfile.TemporaryFile(prefix="flywheel-form-")  # noqa: SIM115 - the next line closes it
+        self._files.callback(close_given_up, received)
+        self._file = received
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._file is None:

@@ -172,7 +172,7 @@ def test_doctor_says_how_many_seconds_a_power_loss_may_cost(
     assert disk["state"] == state
 
 
-@pytest.mark.provokes("the broker refuses to wait for messages in .*: NOREPLICAS")
+@pytest.mark.provokes("the broker refuses to wait for messages in .*: NOREPLICAS", "Frequent restarts detected")
 def test_doctor_says_what_a_failover_to_a_replica_may_cost(
     stack: RunningStack, flywheel: Flywheel, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from bridge_house import SLOW
 
 from agentic_flywheel.uploads import MOST_UPLOADS
 from gateway.house import GatewayHouse, gateway_client
+from http_gateway.multipart import close_given_up
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
@@ -143,6 +144,16 @@ async def test_a_file_that_the_disk_does_not_take_is_refused_until_there_is_room
     assert (native.status_code, error["error_type"], again.status_code) == (503, "UploadNotKept", 202)
     assert error["error"] == "There is no room for the file now; try again in 60 s"
     assert native.headers["retry-after"] == "60"
+
+
+def test_a_file_that_the_disk_does_not_take_can_be_given_up() -> None:
+    """Small pieces wait in a buffer, which closing writes: the error of that took the place of the refusal."""
+    file = Path("/dev/full").open("wb")  # noqa: SIM115 - closing it is what is tested
+    file.write(b"x")
+
+    close_given_up(file)
+
+    assert file.closed
 
 
 async def test_a_large_file_is_never_held_whole(alice: httpx2.AsyncClient, gateway_house: GatewayHouse) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from producer.replay.reads import Note
+from producer.replay.reads import NAMED, Note, lines_told
 
-#: Lines that are named of each kind.
-_NAMED = 3
 _WORD = re.compile(r"[^\W\d_]")
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,6});")
 #: How a letter of UTF-8 looks where it was read as windows-1252.
@@ -64,14 +62,13 @@ class Doubts:
             if holds(question):
                 self._counts[kind] = self._counts.get(kind, 0) + 1
                 named = self._found.setdefault(kind, [])
-                if len(named) < _NAMED:
+                if len(named) < NAMED:
                     named.append(number)
 
     def notes(self) -> Iterator[Note]:
         """Yield what was found, a note for each kind."""
         for kind, numbers in self._found.items():
             count = self._counts[kind]
-            more = ", \u2026" if count > len(numbers) else ""
             several = "s" if count > 1 else ""
-            told = ", ".join(map(str, numbers))
-            yield Note(text=f"has {count} question{several} {kind} (line{several} {told}{more}); asked as written")
+            told = lines_told(numbers, count)
+            yield Note(text=f"has {count} question{several} {kind} ({told}); asked as written")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, ValidationError
@@ -46,6 +47,16 @@ class Note(Model):
     """An assumption about a source, such as its encoding."""
 
     text: str
+
+
+#: Lines that a note names.
+NAMED = 3
+
+
+def lines_told(first: Sequence[int], count: int) -> str:
+    """Return ``lines 3, 5, 9, …`` for the first ones of so many lines."""
+    more = ", …" if count > NAMED else ""
+    return f"line{'s' if count > 1 else ''} {', '.join(map(str, first[:NAMED]))}{more}"
 
 
 Read = ReplayItem | Problem | Note

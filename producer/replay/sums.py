@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from producer.replay.reads import Note
+from producer.replay.reads import Note, lines_told
 
 #: What such a row is called, alone or before other words.
 _LABEL = re.compile(
@@ -26,8 +26,6 @@ _WORDS, _LONGEST = 3, 60
 _QUESTION = re.compile(r"[?？؟;՞]\s*$")
 #: Rows above the last one that are needed to tell which columns all have.
 _FEWEST = 2
-#: Lines that are named.
-_NAMED = 3
 
 
 class Sums:
@@ -67,6 +65,4 @@ class Sums:
         """Yield what was found, once the table has ended: of rows without formulas only the last one may be such."""
         lines = [*self._found, *([] if self._last is None else [self._last])]
         if lines:
-            more = ", …" if len(lines) > _NAMED else ""
-            told = f"{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines[:_NAMED]))}{more}"
-            yield Note(text=f"sums up the rows above in line{told}, it seems; asked as written")
+            yield Note(text=f"sums up the rows above in {lines_told(lines, len(lines))}, it seems; asked as written")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -10,12 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 _DECIMALS = 6
 
 
-def _rounded(value: float) -> float:
-    return round(value, _DECIMALS)
-
-
-Measure = Annotated[float, AfterValidator(_rounded)]
-Probability = Annotated[Measure, Field(ge=0.0, le=1.0)]
+# Python's own function and the core's own bounds: several measures are checked for every query.
+_ROUNDED = AfterValidator(partial(round, ndigits=_DECIMALS))
+Measure = Annotated[float, _ROUNDED]
+Probability = Annotated[float, Field(ge=0.0, le=1.0), _ROUNDED]
 Band = Literal["high", "medium", "low"]
 
 

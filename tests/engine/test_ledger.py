@@ -27,7 +27,7 @@ def link(station: Station) -> Iterator[BrokerLink]:
 def settle(link: BrokerLink, ledger: Ledger) -> SettleReply:
     """Write one batch."""
     batch = ledger.batch()
-    with link.connected() as run:
+    with link as run:
         reply = link.run(
             transport_scripts.settle(
                 run=run, ledger=ledger.name, batch_id=batch.id, remembered=60, kept=3, entries=batch.entries
@@ -238,7 +238,7 @@ def test_after_a_restart_an_acknowledgement_takes_no_message_that_an_execution_w
     station.redis.hset("flywheel:query:id", items=[each for pair in record.items() for each in pair])
     station.redis.hset("flywheel:parts:id", "done", "{}")
     station.redis.lpush("q", message("m1"))
-    with link.connected() as run:
+    with link as run:
         fetch(link, ["q"])
     restarted(link)
     ledger = Ledger()
@@ -253,7 +253,7 @@ def test_a_plain_clients_message_that_alone_knows_its_query_outlives_a_restart(
     station: Station, link: BrokerLink, again: bool
 ) -> None:
     station.redis.lpush("q", message("m1"))
-    with link.connected() as run:
+    with link as run:
         fetch(link, ["q"])
     if again:
         restarted(link)

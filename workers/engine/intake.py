@@ -114,7 +114,7 @@ class Intake:
             bands=[len(band) for band in bands],
             queues=[queue for band in bands for queue in band],
         )
-        with self._link.connected() as self._run:
+        with self._link as self._run:
             fetched = self._settler.settle_and_run(call)
         match fetched:
             case None:  # the broker refuses writes

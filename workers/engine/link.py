@@ -8,13 +8,13 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from time import monotonic
+from types import TracebackType
 from typing import Any, TypeVar
 
 import redis
+from hiredis import pack_command
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
@@ -87,16 +87,22 @@ class BrokerLink:
         now = monotonic()
         return now - self._last_answer < self._gap and now - self._steady_since >= SETTLING_IN
 
-    @contextmanager
-    def connected(self) -> Iterator[int]:
-        """Yield the number of the server's run. All calls in the block's body go to that run, or raise.
+    def __enter__(self) -> int:
+        """Return the number of the server's run. All calls in the body of ``with`` go to that run, or raise.
 
         Raises redis-py's ConnectionError or TimeoutError when the broker does not answer.
         """
-        with self._lock:
+        self._lock.acquire()
+        try:
             if self._connection is None:
                 self._connect()
-            yield self._run_number
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._run_number
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self._lock.release()
 
     def run(self, call: ScriptCall[R]) -> R | ResponseError:
         """Run a script and return its reply, or the server's refusal.
@@ -112,19 +118,21 @@ class BrokerLink:
         return _read(first, replies[0]), _read(second, replies[1])
 
     def _run(self, *calls: ScriptCall[Any]) -> list[Any]:
-        with self.connected():
-            sent = [("EVALSHA", _sha(call.script, self._prefix), 0, *call.arguments) for call in calls]
-            replies = self._exchange(sent)
+        with self:
+            replies = self._exchange(
+                *[("EVALSHA", _sha(call.script, self._prefix), 0, *call.arguments) for call in calls]
+            )
+            self._note_answer()
             for place, reply in enumerate(replies):
+                if not isinstance(reply, ResponseError):
+                    continue
                 if isinstance(reply, NoScriptError):  # a server that was restarted learns a script by running it
                     call = calls[place]
-                    source = call.script.source_below(self._prefix)
-                    replies[place] = self._exchange([("EVAL", source, 0, *call.arguments)])[0]
-            self._note_answer()
-        for reply in replies:
-            if isinstance(reply, ResponseError) and str(reply).startswith(MOVED):
-                self.close()
-                raise RedisConnectionError(str(reply))
+                    (reply,) = self._exchange(("EVAL", call.script.source_below(self._prefix), 0, *call.arguments))
+                    replies[place] = reply
+                if isinstance(reply, ResponseError) and str(reply).startswith(MOVED):
+                    self.close()
+                    raise RedisConnectionError(str(reply))
         return replies
 
     def close(self) -> None:
@@ -138,28 +146,30 @@ class BrokerLink:
     def _connect(self) -> None:
         self._connection = self._pool.get_connection()
         wait_in_kernel(self._connection)
-        (about,) = self._exchange([("INFO", "server")])
+        (about,) = self._exchange(("INFO", "server"))
         found = _RUN_ID.search(about) if isinstance(about, bytes) else None
         if found is None:
             self.close()
             raise RedisConnectionError(f"the server does not say which run of it this is: {about}")
         self._run_number = server_runs.number_of(found[1])
 
-    def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+    def _exchange(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Return the replies to commands, and the server's refusals in their places."""
         connection = self._connection
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            return [self._reply() for _ in commands]
+            # redis-py asks several things of each argument, and whether the connection is healthy: one that is used
+            # every second has no need of that.
+            connection.send_packed_command([b"".join(map(pack_command, commands))], check_health=False)
+            # The parser is a private part of redis-py (checked with 8.1); the connection would raise each refusal.
+            read = connection._parser.read_response
+            return [read() for _ in commands]
+        except OSError as broken:
+            self.close()
+            raise RedisConnectionError(f"the connection to the broker was lost: {broken}") from broken
         except BaseException:
             # The next call would take unread replies for its own, or meet another run of the server unawares.
             self.close()
             raise
-
-    def _reply(self) -> Any:
-        try:
-            return self._connection.read_response()
-        except ResponseError as refusal:
-            return refusal
 
     def _note_answer(self) -> None:
         now = monotonic()

@@ -34,7 +34,7 @@ class Settler:
     @property
     def is_pausing(self) -> bool:
         """Whether the broker has just refused a write, so that nothing is to be sent yet."""
-        return monotonic() < self._refused_until
+        return self._refused_until > 0 and monotonic() < self._refused_until
 
     def settle(self) -> None:
         """Write all entries. A batch that is refused is kept and tried again after a pause.
@@ -42,7 +42,7 @@ class Settler:
         Raises redis-py's ConnectionError or TimeoutError when the broker does not answer; the entries are kept.
         """
         while self._ledger.has_entries and not self.is_pausing:
-            with self._link.connected() as run:
+            with self._link as run:
                 settled = self._link.run(self._settlement(run))
             self._note(settled)
 
@@ -52,7 +52,7 @@ class Settler:
         Raises redis-py's ConnectionError or TimeoutError when the broker does not answer.
         """
         if self._ledger.has_entries:
-            with self._link.connected() as run:
+            with self._link as run:
                 settled, reply = self._link.run_both(self._settlement(run), call)
             self._note(settled)
         else:

@@ -51,8 +51,14 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def room(self, on_room: Callable[[], object]) -> int:
         """Return how many more messages may be delivered. ``on_room``: see ``AtWork.room``."""
-        limits = (self.can_consume_max_estimate(), at_work.room(len(self._delivered) - len(self._dirty), on_room))
-        return min((int(each) for each in limits if each is not None), default=UNLIMITED)
+        held = len(self._delivered) - len(self._dirty)
+        room = at_work.room(held, on_room)
+        if not self.prefetch_count:
+            return UNLIMITED if room is None else room
+        free: int = self.prefetch_count - held
+        if room is not None and room < free:
+            free = room
+        return free if free > 0 else 0
 
     def can_consume(self) -> bool:
         """Return whether kombu may take a message. It must not on a channel with an intake."""
@@ -149,8 +155,7 @@ class TaskMessage(virtual.Message):  # type: ignore[misc]
     @property
     def moved(self) -> Moved | None:
         """What this message moves; None where it belongs to no execution of a query."""
-        whose = whose_of(self.headers, self.properties)
-        if whose is None or whose.task not in MOVING:
+        if self.headers.get("task") not in MOVING or (whose := whose_of(self.headers, self.properties)) is None:
             return None
         return Moved(self.run, whose.execution or whose.task_id, bool(whose.execution))
 

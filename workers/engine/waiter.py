@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from hiredis import pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -30,7 +31,8 @@ class Waiter:
         ``prefix``: of the list's key.
         """
         self._hub, self._queue, self._on_message = hub, queue, on_message
-        self._pool, self._key = pool, f"{prefix}{queue}"
+        key = f"{prefix}{queue}"
+        self._pool, self._command = pool, [pack_command(("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT))]
         self._connection: Any = pool.get_connection()
         wait_in_kernel(self._connection)
         self._fd: int = self._connection._sock.fileno()
@@ -41,7 +43,8 @@ class Waiter:
 
     def ask(self, now: float) -> None:
         """Ask the server to wait. Its reply comes through the hub."""
-        self._connection.send_command("BLMOVE", self._key, self._key, "RIGHT", "RIGHT", WAIT)
+        # A reply comes at least every ``WAIT`` seconds: nothing else is to be asked to know that the connection lives.
+        self._connection.send_packed_command(self._command, check_health=False)
         self.asked = now
 
     def check(self, now: float) -> None:

@@ -49,7 +49,7 @@ def _sound_name(value: Any) -> Any:
 
 
 def _sound_json(value: Any) -> Any:
-    return _without(texts.fault_in_value(value), value)
+    return _without(texts.fault_in_value(value), value) if value else value
 
 
 def _without(fault: str | None, value: Any) -> Any:
@@ -185,7 +185,8 @@ class Asked(BaseModel):
 def bounded(query: _Sent, *not_sent: str) -> _Sent:
     """Return a query, or what becomes one, if it is not too large. ``not_sent``: fields that stay here."""
     # Without one of these the bounds of the other fields keep it small.
-    if any(getattr(query, name) for name in ("config", "form", "history", "metadata")):
+    told = query.__dict__
+    if told["config"] or told["form"] or told["history"] or told["metadata"]:
         size = len(query.model_dump_json(exclude_defaults=True, exclude=set(not_sent)).encode())
         if size > MAX_QUERY_BYTES:
             raise PydanticCustomError(

@@ -265,7 +265,8 @@ class Answer(Model):
 
     def written(self) -> str:
         """Return the JSON form that is stored: without those of the optional fields that say nothing."""
-        nothing = {name for name, default in _OPTIONAL.items() if getattr(self, name) == default}
+        fields = self.__dict__
+        nothing = {name for name, default in _OPTIONAL.items() if fields[name] == default}
         return self.model_dump_json(exclude=nothing)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -266,7 +267,11 @@ def flowise_address(settings: Settings) -> str:
 
 def server_of(flow: Flow | None, settings: Settings) -> str:
     """Return the address that names a flow's server among the workers: the same however it is written."""
-    address = (flow.server if flow else None) or settings.flowise_base_url or ""
+    return _server_named((flow.server if flow else None) or settings.flowise_base_url or "")
+
+
+@lru_cache(maxsize=4096)
+def _server_named(address: str) -> str:
     return without_secrets(address.rstrip("/").removesuffix("/api/v1"))
 
 

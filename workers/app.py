@@ -123,13 +123,14 @@ _options: dict[str, Any] = {
 async def classify(self: Any, *args: Any, **kwargs: Any) -> None:
     """Decide where a query goes: its JSON object, or only the question, or a query's fields by name."""
     given = args[0] if len(args) == 1 and not kwargs else kwargs.get("query", kwargs) if not args else list(args)
-    query_id, wishes = self.request.id, Wishes()
+    request = self.request  # Celery looks for it each time
+    query_id, wishes = request.id, Wishes()
     if QUERY_ID.fullmatch(query_id):
-        wishes = take_wishes(self.request)
-        work = classify_query(_open_runtime(), query_id, given, wishes, _version_in(self.request))
+        wishes = take_wishes(request)
+        work = classify_query(_open_runtime(), query_id, given, wishes, _version_in(request))
     else:
         work = refuse_id(_open_runtime(), query_id)
-    delivered = _delivered(self.request, wire.CLASSIFY, query_id, args=[given], follows=wishes.follows)
+    delivered = _delivered(request, wire.CLASSIFY, query_id, args=[given], follows=wishes.follows)
     await _carry_out(delivered, work)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from pydantic import Field, JsonValue
 
 from agentic_flywheel.asker import Asker
@@ -44,6 +46,17 @@ class Context(Model):
     warnings: tuple[str, ...] = ()
 
 
+class _Conversation(TypedDict, total=False):
+    """The fields of a Context that say what was said before."""
+
+    history: tuple[Message, ...]
+    left_out: int
+    shortened: bool
+    session_id: str
+    digest: str
+    warnings: tuple[str, ...]
+
+
 #: Said where a profile could not be told.
 _NOT_TOLD = (
     "The profile's context was not told: the flow begins with a form and is sent no question to put it in front of. "
@@ -75,8 +88,14 @@ def compose(
     own.
     """
     private_to = told.profile if told is not None and told.confidential else None
-    context = _conversation(query, flow, turns, private_to, life, takes_history=takes_history)
-    context = context.model_copy(update={"form": query.form, "uploads": query.uploads, "asker": query.asker})
+    context = Context(
+        question=query.question,
+        config=overridden(flow.config, query.config),
+        form=query.form,
+        uploads=query.uploads,
+        asker=query.asker,
+        **_conversation(query, flow, turns, private_to, life, takes_history=takes_history),
+    )
     if told is None:
         return context
     if query.form and flow.injection == "prepend":
@@ -89,12 +108,11 @@ def compose(
 
 def _conversation(
     query: Query, flow: Flow, turns: list[Turn], private_to: str | None, life: str, *, takes_history: bool
-) -> Context:
-    config = overridden(flow.config, query.config)
+) -> _Conversation:
     if query.history and (takes_history or flow.memory != "none"):
-        return Context(question=query.question, config=config, history=query.history, digest=_of(query.history))
+        return {"history": query.history, "digest": _of(query.history)}
     if flow.memory == "none" or query.session_id is None:
-        return Context(question=query.question, config=config)
+        return {}
     heard = [turn for turn in turns if turn.private_to is None or turn.private_to == private_to]
     there = all(turn.remembered and turn.flow == flow.key and turn.private_to == private_to for turn in heard)
     if flow.memory == "flowise" and life and (there or not takes_history):
@@ -102,17 +120,15 @@ def _conversation(
         # Flowise may remember more than these turns: within a conversation an answer is never anybody else's.
         digest = f"{session}:{history_digest(heard)}" if turns else ""
         said = () if there else (_NOT_HEARD,)
-        return Context(question=query.question, config=config, session_id=session, digest=digest, warnings=said)
+        return {"session_id": session, "digest": digest, "warnings": said}
     sent = fitting(heard, flow)
     history = as_messages(sent)
-    return Context(
-        question=query.question,
-        config=config,
-        history=history,
-        left_out=len(heard) - len(sent),
-        shortened=sent != [(turn.question, turn.answer) for turn in heard[len(heard) - len(sent) :]],
-        digest=_of(history) if history else "",
-    )
+    return {
+        "history": history,
+        "left_out": len(heard) - len(sent),
+        "shortened": sent != [(turn.question, turn.answer) for turn in heard[len(heard) - len(sent) :]],
+        "digest": _of(history) if history else "",
+    }
 
 
 def _of(history: tuple[Message, ...]) -> str:

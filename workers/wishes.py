@@ -54,9 +54,10 @@ class Wishes(NamedTuple):
 
 def take_wishes(request: Any) -> Wishes:
     """Return what a running task's message wishes. Celery is made to forget what follows: the query's end brings it."""
-    following = {name: getattr(request, name) for name in _FOLLOWING}
-    for name in _FOLLOWING:
-        setattr(request, name, None)
+    following = {
+        "callbacks": request.callbacks, "errbacks": request.errbacks, "chain": request.chain, "chord": request.chord
+    }  # fmt: skip
+    request.callbacks = request.errbacks = request.chain = request.chord = None
     priority = (request.delivery_info or {}).get("priority")
     wishes = Wishes(
         _moment(request.eta), _moment(request.expires), isinstance(priority, int) and priority >= wire.LOW_FROM

@@ -53,6 +53,8 @@ def kept_of(
     said: list[str] = []
 
     def within(kind: str, found: Sequence[T]) -> tuple[T, ...]:
+        if not found:
+            return ()
         size = kept = 0
         for each in found[:MAX_ENTRIES]:
             size += len(each.model_dump_json()) if isinstance(each, BaseModel) else written_length(each)

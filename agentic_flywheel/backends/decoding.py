@@ -6,13 +6,19 @@ import json
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
+
 #: Values in one JSON text: an empty list takes two bytes there and fifty in memory.
 MAX_VALUES = 2_000_000
 
 
 def decode_json(body: bytes | str) -> Any:
     """Return the decoded value with every string fit for UTF-8. Raises ValueError as ``parse_json`` does."""
-    value = parse_json(body)
+    _refuse_too_many(body)
+    try:
+        return from_json(body)
+    except ValueError:  # it holds half a character, or is another encoding's; or it is no JSON
+        value = parse_json(body)
     # In Latin-1 every byte is a character: to look for an escape, the text need not be decoded.
     text = body.decode("latin-1") if isinstance(body, bytes) else body
     try:
@@ -23,13 +29,17 @@ def decode_json(body: bytes | str) -> Any:
 
 def parse_json(body: bytes | str) -> Any:
     """Return the value as it stands there. Raises ValueError, also for absurdly many values and deep nesting."""
-    # Each value but the first follows one of these marks. JSON in a text of JSON was counted with it.
-    if isinstance(body, bytes) and len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise ValueError("too many values")
+    _refuse_too_many(body)
     try:
         return json.loads(body)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _refuse_too_many(body: bytes | str) -> None:
+    # Each value but the first follows one of these marks. JSON in a text of JSON was counted with it.
+    if len(body) > MAX_VALUES and isinstance(body, bytes) and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise ValueError("too many values")
 
 
 def whole(value: Any) -> Any:

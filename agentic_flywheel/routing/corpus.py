@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import regex  # type: ignore[import-untyped]
@@ -18,6 +19,8 @@ Kind = Literal["example", "topic", "name", "description", "keyword"]
 _LONGEST_TEXT = 600
 #: More texts than this are thinned: the work of a fit grows with their number's cube.
 _MOST_TEXTS = 3000
+#: Characters of a text that are quoted.
+_QUOTED = 80
 #: A mark belongs to its letter (हिन्दी), and a joiner to its word (می‌شود).
 _SAID = regex.compile(rf"{SIGNED}|[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]+")
 
@@ -42,6 +45,12 @@ class Sample:
     def asked(self) -> bool:
         """Whether it is what a user would ask, and not what the flow is called or described with."""
         return self.kind in ("example", "topic")
+
+    @cached_property
+    def quoted(self) -> str:
+        """The text as reasons quote it: its beginning, on one line."""
+        flat = " ".join(self.text.split())
+        return f'"{flat}"' if len(flat) <= _QUOTED else f'"{flat[: _QUOTED - 1]}…"'
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,13 +97,13 @@ class StaticEncoder:
         scales: Vector,
         *,
         name: str,
-        english_words: bytes | None = None,
+        english_words: Mapping[str, float] | None = None,
         meaning: float = 3.0,
         alignment: float = 3.0,
     ) -> None:
         """Take a vector (row) and a scale for each token; only the direction of a row counts without its scale.
 
-        ``english_words``, of a table that knows English only, says how English each token is as a word.
+        ``english_words``, of a table that knows English only, says what each word adds to "this text is English".
         """
         self.name = name
         self.english = english_words is not None
@@ -140,25 +140,22 @@ class StaticEncoder:
         """
         if self.english_words is None:
             return any(word in catalog for word in mended) or bool(self.tokens([w for w in mended if not w.isdigit()]))
-        told, rank = self.english_words, self.rank
+        told, plain = self.english_words, "".join(mended).isascii()
         english, counted = _BEGIN, False
         for typed, word in zip(runs(said), runs(mended), strict=True):
-            number = rank(word) if word.isascii() else rank(bare(word))
-            if number is None and not _of_a_language(word):
+            known = word if plain else bare(word)
+            if known not in told and not _of_a_language(word):
                 continue
             counted = True
             if typed != word:
-                number = rank(bare(typed))
-                if number is not None and told[number] < _ZERO:
-                    # No slip: "ist", "mein".
-                    english += (told[number] - _ZERO) / _STEPS
-                else:
-                    english += _MENDED_TO_CATALOG if word in catalog else _MENDED
+                # No slip where it is a word of another language: "ist", "mein".
+                slip = min(told.get(bare(typed), 0.0), 0.0)
+                english += slip or (_MENDED_TO_CATALOG if word in catalog else _MENDED)
             elif word in catalog:
                 # A word that other languages use more says nothing, though the catalog has it: "die", "in".
-                english += _CATALOG if number is None or told[number] >= _ZERO else 0.0
+                english += _CATALOG if known not in told or told[known] >= 0 else 0.0
             else:
-                english += _UNKNOWN if number is None else (told[number] - _ZERO) / _STEPS
+                english += told.get(known, _UNKNOWN)
         return english > 0 if counted else any(word in catalog for word in mended)
 
     def vector(self, token: int) -> Vector:
@@ -224,9 +221,10 @@ def _english() -> StaticEncoder:
     with np.load(_DATA / "static.npz", allow_pickle=False) as stored:
         table = stored["q"]
         scales = stored["s"].astype(np.float32).reshape(-1)
-    return StaticEncoder(
-        _english_words(), table, scales, name="static-minilm-2", english_words=(_DATA / "english.bin").read_bytes()
-    )
+    vocabulary, told = _english_words(), (_DATA / "english.bin").read_bytes()
+    added = [(step - _ZERO) / _STEPS for step in range(256)]
+    english_words = {word: added[told[rank]] for word, rank in vocabulary.whole_words()}
+    return StaticEncoder(vocabulary, table, scales, name="static-minilm-2", english_words=english_words)
 
 
 @cache

@@ -145,13 +145,13 @@ class WordIndex:
     def similarity(self, said: list[str]) -> Vector:
         """Return the cosine of a text, given as its words, with every indexed one, by the grams that are known."""
         number = self._number
-        found = [at for gram in grams(said, parts=self._parts) if (at := number.get(gram)) is not None]
+        found = [number[gram] for gram in grams(said, parts=self._parts) if gram in number]
         if not found:
             return np.zeros(self.size, np.float32)
         squares = self._squares
         once = len(found) == len(set(found))
         # A gram that is said twice is added twice, and counts four times in the text's length.
-        length = sum(squares[at] for at in found) if once else _squared_length(found, squares)
+        length = sum([squares[at] for at in found]) if once else _squared_length(found, squares)
         total: Vector = np.add.reduce(self._dense.take(found, 0), 0) if self._dense is not None else self._sum(found)
         total *= np.float32(1 / math.sqrt(length))
         return total

@@ -58,8 +58,10 @@ class KeywordRules:
     def _found(self, said: list[str]) -> dict[tuple[str, str], None]:
         found: dict[tuple[str, str], None] = {}
         for at, word in enumerate(said):
-            for form in self._forms(word):
-                for keyword, flow, written in self._rules.get(form, ()):
+            for form in self._forms(word) if self._inflected else (word,):
+                if form not in self._rules:
+                    continue
+                for keyword, flow, written in self._rules[form]:
                     if word != keyword[0] and not self._related(word, keyword[0]):
                         continue
                     rest = said[at + 1 : at + len(keyword)]
@@ -68,7 +70,7 @@ class KeywordRules:
         return found
 
     def _forms(self, word: str) -> Iterable[str]:
-        return forms(word, compounds=self._compounds) if self._inflected else (word,)
+        return forms(word, compounds=self._compounds)
 
     def _is_form(self, word: str, base: str) -> bool:
         if word == base or not self._inflected:

@@ -17,7 +17,6 @@ from agentic_flywheel.routing.router import FittedRouter, RouterReading
 from agentic_flywheel.routing.signals import GatheredEvidence, Priors, priors
 
 _ALTERNATIVES = 3
-_QUOTED = 80
 #: Probabilities that differ by less are shown as the same.
 _SEEN = 1e-5
 
@@ -95,8 +94,8 @@ def _weigh(
     chances = dict(zip(router.flows, _moved(reading.chances, beside), strict=True))
     # A flow that is newer than the fit has no score yet; one that left the catalog has none any more. Six places are
     # enough, and ``round(chance, 6)`` takes many times as long.
-    scores = {key: round(chances.get(key, 0.0) * 1e6) / 1e6 for key in catalog.routable}
-    ranked = sorted((key for key in chances if key in scores), key=chances.__getitem__, reverse=True)
+    scores = {key: round(chances[key] * 1e6) / 1e6 if key in chances else 0.0 for key in catalog.routable}
+    ranked = sorted([key for key in chances if key in scores], key=chances.__getitem__, reverse=True)
     return _Weighed(router, catalog, reading, beside, chances, scores, ranked or [catalog.default.key])
 
 
@@ -249,7 +248,7 @@ def _route(
 
 def _evidence(weighed: _Weighed, flows: Sequence[str]) -> list[GatheredEvidence]:
     """Every signal for every flow, and the texts that speak most for the chosen ones; the strongest first."""
-    found = [*weighed.priors.evidence, *(each for key in flows for each in _speaking_for(weighed, key))]
+    found = [*weighed.priors.evidence, *[each for key in flows for each in _speaking_for(weighed, key)]]
     return sorted(found, key=lambda each: -abs(each["weight"]))
 
 
@@ -258,7 +257,7 @@ def _speaking_for(weighed: _Weighed, key: str) -> Iterator[GatheredEvidence]:
     if key not in weighed.router.flow_number:
         return
     for sample, weight in weighed.router.contributions(weighed.reading, key):
-        quoted = _quote(sample.text)
+        quoted = sample.quoted
         if sample.kind == "topic":
             topic = weighed.router.corpus.intents[sample.intent].topic
             kind, detail = "topic", f"resembles {quoted} (topic {topic})"
@@ -285,11 +284,6 @@ def _because(evidence: Sequence[GatheredEvidence], flow: str) -> str:
     if not first:
         return ""
     return f": it {first}" if first.startswith("resembles") else f": {first}"
-
-
-def _quote(text: str) -> str:
-    flat = " ".join(text.split())
-    return f'"{flat}"' if len(flat) <= _QUOTED else f'"{flat[: _QUOTED - 1]}…"'
 
 
 def _band(confidence: float, policy: Policy) -> Band:

@@ -77,7 +77,7 @@ class RouterReading:
     def novel(self) -> bool:
         return self.novelty > 0.5
 
-    @property
+    @cached_property
     def belonging(self) -> float:
         """Log-odds that some flow is for the text; 0 for a text that was not read."""
         return belonging(self.likeness, self.reader.calibration.belonging)

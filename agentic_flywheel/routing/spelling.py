@@ -59,7 +59,7 @@ class Speller:
         for at, word in enumerate(said):
             if word in self._catalog:
                 continue
-            meant = self._seen.get(word) or self._remembered(word)
+            meant = self._seen[word] if word in self._seen else self._remembered(word)
             if meant != word:
                 mended = said.copy() if mended is said else mended
                 mended[at] = meant

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from agentic_flywheel.routing.words import bare
@@ -37,11 +36,19 @@ class WordPiece:
         """Return how many tokens are more frequent than ``word``; None where it is no token of its own."""
         return self._ids.get(word) if len(word) > 1 and word.isalpha() else None
 
+    def whole_words(self) -> Iterator[tuple[str, int]]:
+        """Yield the words that are tokens of their own, each with its rank."""
+        return ((word, at) for word, at in self._ids.items() if self.rank(word) is not None)
+
     def tokens(self, said: Sequence[str], limit: int = 256) -> list[int]:
         """Return the token numbers of a text, given as its words; a word in another alphabet has none."""
         seen = self._seen
-        pieces = (found if (found := seen.get(word)) is not None else self._remembered(word) for word in said)
-        return list(islice(chain.from_iterable(pieces), limit))
+        found: list[int] = []
+        for word in said:
+            if len(found) >= limit:
+                break
+            found += seen[word] if word in seen else self._remembered(word)
+        return found[:limit]
 
     def ids(self, text: str, limit: int) -> list[int]:
         """Return the token numbers of ``text`` as the model reads it, punctuation marks included."""

@@ -32,7 +32,8 @@ class Waiter:
         """
         self._hub, self._queue, self._on_message = hub, queue, on_message
         key = f"{prefix}{queue}"
-        self._pool, self._command = pool, [pack_command(("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT))]
+        command: tuple[Any, ...] = ("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT)
+        self._pool, self._command = pool, [pack_command(command)]
         self._connection: Any = pool.get_connection()
         wait_in_kernel(self._connection)
         self._fd: int = self._connection._sock.fileno()

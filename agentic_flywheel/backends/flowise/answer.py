@@ -72,7 +72,7 @@ def plain_answer(
             raise FlowProtocolError(flow.key, "the answer has neither text nor a chatId")
         data = {key: value for key, value in found.items() if key not in _ENVELOPE}
         text = ""
-    nodes = objects(found.get("agentFlowExecutedData"))
+    nodes = _objects_in(found, "agentFlowExecutedData")
     return answer_of_fields(flow, found, text=text, data=data, nodes=nodes, elapsed=elapsed)
 
 
@@ -144,24 +144,24 @@ def answer_of_fields(
 
     ``seen``: when a stream told of each node, by its id.
     """
-    action, chat_id = decoded(found.get("action")), _text(found.get("chatId"))
-    outputs, agents = [output_of(node) for node in nodes], objects(found.get("agentReasoning"))
+    action, chat_id = decoded(found["action"]) if "action" in found else None, _text(found.get("chatId"))
+    outputs, agents = [output_of(node) for node in nodes], _objects_in(found, "agentReasoning")
 
     # What the nodes of an AgentFlow and the agents of a chatflow tell is told by the response itself in streams alone.
     tellers = [(name_of(node.get("nodeId")), output_of(node)) for node in nodes]
     tellers += [(name_of(agent.get("nodeId")), agent) for agent in agents]
 
     def given(name: str) -> Sequence[Json]:
-        return objects(found.get(name)) or [each for _, told in tellers for each in objects(told.get(name))]
+        return _objects_in(found, name) or [each for _, told in tellers for each in _objects_in(told, name)]
 
     # Whose tools they are, only the nodes and agents tell.
-    tools = [tool_of(each, step) for step, told in tellers for each in objects(told.get("usedTools"))]
+    tools = [tool_of(each, step) for step, told in tellers for each in _objects_in(told, "usedTools")]
     kept = kept_of(
-        tools=tools or [tool_of(each) for each in objects(found.get("usedTools"))],
-        steps=[*_steps(nodes, seen), *map(step_of_agent, agents)],
+        tools=tools or [tool_of(each) for each in _objects_in(found, "usedTools")],
+        steps=[*(_steps(nodes, seen) if nodes else ()), *map(step_of_agent, agents)],
         artifacts=artifacts_of(given("artifacts"), given("fileAnnotations"), flow_id=flow.id, chat_id=chat_id),
         sources=list(map(bounded_source, given("sourceDocuments"))),
-        follow_ups=decode_follow_ups(found.get("followUpPrompts")),
+        follow_ups=decode_follow_ups(found["followUpPrompts"]) if "followUpPrompts" in found else (),
     )
     return FlowAnswer(
         text=text,
@@ -171,7 +171,9 @@ def answer_of_fields(
         session_id=_text(found.get("sessionId")),
         execution_id=_text(found.get("executionId")),
         sources=kept.sources,
-        usage=usage_of([output.get("usageMetadata") for output in outputs], model=model_of(outputs)),
+        usage=usage_of([output.get("usageMetadata") for output in outputs], model=model_of(outputs))
+        if outputs
+        else None,
         tools=kept.tools,
         steps=kept.steps,
         artifacts=kept.artifacts,
@@ -201,6 +203,10 @@ def _steps(nodes: Sequence[Json], seen: Mapping[str, Sequence[Timed]]) -> Iterat
         times = seen.get(name, ())
         yield step_of_node(node, times[runs[name]] if runs[name] < len(times) else None)
         runs[name] += 1
+
+
+def _objects_in(told: Mapping[str, Any], name: str) -> Sequence[Json]:
+    return objects(told[name]) if name in told else ()  # most answers have few of these fields
 
 
 def _text(value: Any) -> str | None:

@@ -22,7 +22,7 @@ import uvloop
 from benchmarks.against import compare
 from benchmarks.lab import cases, loops
 from benchmarks.lab.arguments import at_least, numbers_to
-from benchmarks.lab.asking import Row, summary
+from benchmarks.lab.asking import WORKER_CPU, Row, summary
 from benchmarks.lab.limits import latency, plain_celery, raw_limit
 from benchmarks.lab.measure import median, quantile, taken_ms
 from benchmarks.lab.parts import Lab, interruptible, lab
@@ -115,7 +115,10 @@ def groups(repeats: int, *, quick: bool) -> dict[str, list[Measure]]:
 
 
 def rows_of(group: Iterable[Measure]) -> Generator[Row]:
-    """Measure one row after another. Each gets its ratio to the first. What is not installed is left out."""
+    """Measure one row after another. Each gets its ratio to the first, in CPU too where that is the bare client.
+
+    What is not installed is left out.
+    """
     first: Row | None = None
     for measure in group:
         try:
@@ -126,6 +129,8 @@ def rows_of(group: Iterable[Measure]) -> Generator[Row]:
             continue
         first = first or row
         row["ratio"] = round(row["queries_per_s"] / first["queries_per_s"], 3)
+        if first["name"] == "limit":
+            row["cpu_ratio"] = round(row[WORKER_CPU] / first[WORKER_CPU], 2)
         yield row
 
 

@@ -48,6 +48,8 @@ class _Classified(NamedTuple):
     """A route, with the times at which choosing it began and ended: nanoseconds since 1970."""
 
     route: Route
+    #: The catalog that it was chosen from.
+    catalog: Catalog
     began: int
     decided: int
 
@@ -118,7 +120,7 @@ async def _classify(runtime: Runtime, query: Query) -> _Classified:
     choose = partial(choose_route, query, router, catalog, turns=turns, profile_keywords=words)
     # The stronger encoder takes milliseconds, so it runs in a thread and other tasks go on.
     route = choose() if router.stronger is None else await asyncio.to_thread(choose)
-    return _Classified(route, began, now())
+    return _Classified(route, catalog, began, now())
 
 
 async def _classify_and_send(runtime: Runtime, query_id: str, query: Query, version: int) -> bool:
@@ -141,7 +143,7 @@ async def _classify_and_send(runtime: Runtime, query_id: str, query: Query, vers
 
 async def _send(runtime: Runtime, query_id: str, query: Query, classified: _Classified, version: int) -> bool:
     """Store the route and enqueue the messages that answer it. Returns False where the query has no record."""
-    route, catalog = classified.route, runtime.catalog
+    route, catalog = classified.route, classified.catalog
     targets = [catalog.flow(target.flow) for target in route.targets]
     if query.form and query.flow is None:
         raise InvalidQuery("flow", "a form is the form of one flow: name that flow")

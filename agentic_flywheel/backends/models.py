@@ -16,9 +16,12 @@ from agentic_flywheel.models import Artifact, EventKind, FlowStep, Identifier, M
 
 def overridden(config: Mapping[str, JsonValue], by: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return a configuration with another one over it; of the variables, ``vars``, each one by itself."""
-    variables, others = config.get("vars"), by.get("vars")
-    merged = {"vars": {**variables, **others}} if isinstance(variables, dict) and isinstance(others, dict) else {}
-    return {**config, **by, **merged}
+    found = {**config, **by}
+    if "vars" in config and "vars" in by:
+        variables, others = config["vars"], by["vars"]
+        if isinstance(variables, dict) and isinstance(others, dict):
+            found["vars"] = {**variables, **others}
+    return found
 
 
 class HumanInput(Model):

@@ -186,14 +186,16 @@ class Batch:
             self._connection.drop()
             self._note_failure(calls, told)
         else:
-            self._losing.reset()
+            if self._losing.length:
+                self._losing.reset()
             self._silence = None
             for call, value in zip(calls, told, strict=True):
                 self._settle(call, value)
             if self._moved:
                 self._connection.drop()
             if not self._refused:
-                self._refusing.reset()
+                if self._refusing.length:
+                    self._refusing.reset()
             elif self._again is None:
                 self._again = loop.call_later(self._refusing.next(), self._repeat_refused, loop)
         if self._waiting:

@@ -6,7 +6,9 @@ import asyncio
 import importlib
 import sys
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -32,20 +34,26 @@ async def latency(ask: Ask, flow_ms: int, rates: tuple[int, ...] = RATES) -> dic
     return found
 
 
+@asynccontextmanager
+async def bare_calls(flows: str) -> AsyncIterator[Ask]:
+    """Yield what asks the flow server at this address directly."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def ask(number: int) -> object:
+            body = {"question": question(number)}
+            async with session.post(f"{flows}/api/v1/prediction/x", json=body) as response:
+                return await response.json()
+
+        yield ask
+
+
 def raw_limit(here: Lab, flow_ms: int, repeats: int, count: int) -> Row:
     """Measure what one process can ask of the flow server at all."""
     _, flows = here.flows(flow_ms)
     cpu: list[float] = []
 
     async def run() -> tuple[list[float], dict[str, Any]]:
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session:
-
-            async def ask(number: int) -> object:
-                body = {"question": question(number)}
-                async with session.post(f"{flows}/api/v1/prediction/x", json=body) as response:
-                    return await response.json()
-
+        async with bare_calls(flows) as ask:
             await closed_loop(ask, count=500, at_once=200)
             runs = []
             for _ in range(repeats):

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from benchmarks.lab.asking import environment, one_stack, question
 from benchmarks.lab.measure import Ask, closed_loop, median, open_loop
@@ -35,6 +36,8 @@ class Loop:
     #: Questions a second, and the milliseconds of their flow, where callers do not wait for the answers before them.
     per_second: float | None = None
     flow_ms: int = 0
+    #: The address of its flow server.
+    flows: str = ""
 
     async def run(self, count: int) -> LoadRun:
         """Ask ``count`` questions and return how quickly they were answered."""
@@ -57,12 +60,15 @@ class Loop:
 
 
 @asynccontextmanager
-async def answers(here: Lab, workers: int, flow_ms: int) -> AsyncIterator[Loop]:
-    """New questions, each answered by a flow that takes ``flow_ms`` milliseconds."""
+async def answers(here: Lab, workers: int, flow_ms: int, *, counted: Path | None = None) -> AsyncIterator[Loop]:
+    """New questions, each answered by a flow that takes ``flow_ms`` milliseconds.
+
+    ``counted``: the file of a worker that counts its calls, see ``benchmarks.lab.counting``.
+    """
     _, broker = here.broker()
     _, flows = here.flows(flow_ms)
     with environment(here.environment(broker, flows)):
-        running = [here.worker(f"flywheel-{workers}-{n}", dict(os.environ)) for n in range(workers)]
+        running = [here.worker(f"flywheel-{workers}-{n}", dict(os.environ), counted=counted) for n in range(workers)]
         from producer import AsyncProducer
 
         async with AsyncProducer() as producer:
@@ -70,7 +76,7 @@ async def answers(here: Lab, workers: int, flow_ms: int) -> AsyncIterator[Loop]:
             async def ask(number: int) -> object:
                 return await producer.ask(question(number), wait=60)
 
-            loop = Loop(ask, 1200, tuple(running))
+            loop = Loop(ask, 1200, tuple(running), flows=flows)
             await loop.run(2000)  # connections are open and the router is fitted before anything counts
             yield loop
     here.stop(*running)

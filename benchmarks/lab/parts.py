@@ -193,20 +193,22 @@ class Lab:
             "FLYWHEEL_FLOWISE_CONCURRENCY": "100000",
         }
 
-    def worker(self, name: str, env: Mapping[str, str], *, queues: str = "", concurrency: int = 2000) -> LabProcess:
-        """Start one of our workers and return it once it takes queries."""
+    def worker(
+        self,
+        name: str,
+        env: Mapping[str, str],
+        *,
+        queues: str = "",
+        concurrency: int = 2000,
+        counted: Path | None = None,
+    ) -> LabProcess:
+        """Start one of our workers and return it once it takes queries.
+
+        ``counted``: the file of one that counts its calls, see ``benchmarks.lab.counting``.
+        """
         ready = self.folder / f"{name}.ready"
-        command = [
-            sys.executable,
-            "-m",
-            "workers",
-            "--name",
-            name,
-            "--ready-file",
-            str(ready),
-            "--log-level",
-            "WARNING",
-        ]
+        module = ["benchmarks.lab.counting", str(counted)] if counted else ["workers"]
+        command = [sys.executable, "-m", *module, "--name", name, "--ready-file", str(ready), "--log-level", "WARNING"]
         command += ["--queues", queues] if queues else []
         started = self.part(name, command, {**env, "FLYWHEEL_CONCURRENCY": str(concurrency)})
         wait_until(lambda: ready.exists() or not started.alive, what=f"worker {name}")

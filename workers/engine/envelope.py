@@ -50,15 +50,21 @@ def open_message(raw: bytes) -> dict[str, Any]:
         message = read(raw)
     except ValueError:
         raise MessageUnreadable("it is not JSON") from None
-    if not isinstance(message, dict):
+    # What was read from JSON has exactly these types. Every message is looked at, so it takes no call.
+    if type(message) is not dict:
         raise MessageUnreadable("it is not a JSON object")
-    headers, properties = message.get("headers"), message.get("properties")
-    if not isinstance(headers, dict):
+    headers = message["headers"] if "headers" in message else None  # noqa: SIM401
+    properties = message["properties"] if "properties" in message else None  # noqa: SIM401
+    if type(headers) is not dict:
         raise MessageUnreadable("it has no headers")
     fault = _fault_of(headers) if "task" in headers else None
-    if not isinstance(properties, dict) or not isinstance(properties.get("delivery_info"), dict):
+    if (
+        type(properties) is not dict
+        or "delivery_info" not in properties
+        or type(properties["delivery_info"]) is not dict
+    ):
         fault = "it has no properties, or these have no delivery_info"
-    if not isinstance(message.get("body", ""), str):
+    if "body" in message and type(message["body"]) is not str:
         fault = fault or "its body is not a text"
     if fault is not None:
         raise MessageUnreadable(fault, whose_of(headers, properties))
@@ -102,28 +108,27 @@ def _next_tag(tag: object) -> str:
 
 def is_task_body(payload: Any) -> bool:
     """Return whether this is the decoded body of a task message: arguments, keyword arguments and callbacks."""
-    if isinstance(payload, dict):
+    if type(payload) is dict:
         return "args" in payload  # a form between Celery's protocols 1 and 2, which Celery converts
-    if not isinstance(payload, list) or len(payload) != 3:
+    if type(payload) is not list or len(payload) != 3:
         return False
     args, kwargs, embedded = payload
-    return isinstance(args, list) and isinstance(kwargs, dict) and (embedded is None or isinstance(embedded, dict))
+    return type(args) is list and type(kwargs) is dict and (embedded is None or type(embedded) is dict)
 
 
 def whose_of(headers: Any, properties: Any) -> Whose | None:
     """Return whose message has these headers and properties; None where they name no task's id."""
-    task_id, task = _text(headers, "id"), _text(headers, "task")
-    return Whose(task_id, task, _text(properties, "execution")) if task_id else None
+    task_id, task = text_in(headers, "id"), text_in(headers, "task")
+    return Whose(task_id, task, text_in(properties, "execution")) if task_id else None
 
 
-def _text(fields: Any, name: str) -> str:
-    value = fields[name] if isinstance(fields, dict) and name in fields else None
-    return value if type(value) is str and _is_unicode(value) else ""
+def text_in(fields: Any, name: str) -> str:
+    """Return the text in a field; '' where there is none that could be a part of a key's name."""
+    value = fields[name] if type(fields) is dict and name in fields else None
+    return value if type(value) is str and (value.isascii() or _is_unicode(value)) else ""
 
 
 def _is_unicode(text: str) -> bool:
-    if text.isascii():
-        return True
     # Half a surrogate pair can be written in JSON, but not in the name of a key.
     try:
         text.encode()
@@ -135,9 +140,8 @@ def _is_unicode(text: str) -> bool:
 def _fault_of(headers: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the headers of a task message (Celery's protocol 2), None if nothing is."""
     for name in _REQUIRED:
-        if not _text(headers, name):
+        if not text_in(headers, name):
             return f"the field {name} of its headers is missing or not a text"
-    # Every message is looked at: what is null, as nearly all of this is, takes no call.
     for name in _OPTIONAL:
         value = headers[name] if name in headers else None  # noqa: SIM401
         if value is not None and not isinstance(value, _OPTIONAL[name]):

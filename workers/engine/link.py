@@ -118,7 +118,9 @@ class BrokerLink:
         return _read(first, replies[0]), _read(second, replies[1])
 
     def _run(self, *calls: ScriptCall[Any]) -> list[Any]:
-        with self:
+        with self._lock:
+            if self._connection is None:
+                self._connect()
             replies = self._exchange(
                 *[("EVALSHA", _sha(call.script, self._prefix), 0, *call.arguments) for call in calls]
             )

@@ -20,7 +20,7 @@ from kombu.transport import redis as kombu_redis
 
 from agentic_flywheel.broker import wire
 from workers.engine.at_work import at_work
-from workers.engine.envelope import decoded_body, redelivery, whose_of
+from workers.engine.envelope import decoded_body, redelivery, text_in, whose_of
 from workers.engine.intake import Intake, take_turn
 from workers.engine.ledger import Moved, ledger
 from workers.engine.link import BROKER_AWAY
@@ -155,9 +155,10 @@ class TaskMessage(virtual.Message):  # type: ignore[misc]
     @property
     def moved(self) -> Moved | None:
         """What this message moves; None where it belongs to no execution of a query."""
-        if self.headers.get("task") not in MOVING or (whose := whose_of(self.headers, self.properties)) is None:
+        if text_in(self.headers, "task") not in MOVING:
             return None
-        return Moved(self.run, whose.execution or whose.task_id, bool(whose.execution))
+        execution = text_in(self.properties, "execution")
+        return Moved(self.run, execution or self.headers["id"], bool(execution))
 
     def set_aside(self, reason: str) -> None:
         """Move this message to the unreadable ones. ``reason`` must contain nothing of its text."""
@@ -273,7 +274,8 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 channel.intake.tick()
             elif channel._active_queues and not channel.active_fanout_queues:
                 kombus_turn = True
-            if channel.active_fanout_queues:
+            # It listens on a connection; on none before the first time, and after that one was lost.
+            if channel.active_fanout_queues and not (channel._in_listen and channel._in_listen._sock):
                 self._register_LISTEN(channel)
         if kombus_turn:
             super().on_poll_start()

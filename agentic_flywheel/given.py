@@ -160,6 +160,8 @@ class Asked(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _has_question(cls, given: Any) -> Any:
+        if type(given) is dict and "form" not in given and "uploads" not in given:
+            return given
         form = given.get("form") if isinstance(given, dict) else None
         if form and not isinstance(form, dict):
             raise PydanticCustomError("form", "it should be an object: a value for each field")

@@ -35,7 +35,7 @@ IMPORT_PATH = (REPOSITORY, REPOSITORY / "tests")
 #: By which coverage tells a new process to measure itself.
 COVERS_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 #: Modules of ``python -m`` that are forked ...
-FORKED = frozenset({"workers", "flowise_sandbox"})
+FORKED = frozenset({"workers", "flowise_sandbox", "benchmarks.lab.counting"})
 #: ... but where these are measured: there they are commands, as a user starts them.
 measured: frozenset[str] = frozenset()
 #: Imported once, by the process that workers and sandboxes are forked from. Of the 1.8 s of processor time in which a

@@ -12,8 +12,10 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from benchmarks.lab.parts import wait_until
@@ -23,10 +25,19 @@ _SETTLED = 0.1
 
 
 class Calls(NamedTuple):
-    """Calls of functions that are written in Python, and in C."""
+    """Calls of functions that are written in Python, and in C, by their names."""
 
-    python: int
-    c: int
+    python: dict[str, int]
+    c: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.python.values()) + sum(self.c.values())
+
+    def most(self, count: int) -> str:
+        """Return the names of what is called most, each with its number."""
+        both = sorted([*self.python.items(), *self.c.items()], key=lambda each: -each[1])
+        return ", ".join(f"{name} {number}" for name, number in both[:count])
 
 
 async def calls_during(pid: int, told: Path, work: Callable[[], Awaitable[object]]) -> Calls:
@@ -50,7 +61,8 @@ class _Counter:
 
     def __init__(self, told: Path) -> None:
         self._told = told
-        self._counted: dict[str, int] = {}
+        self._python: Counter[CodeType] = Counter()
+        self._c: Counter[str] = Counter()
         self._counts = False
 
     def turn(self, *_: object) -> None:
@@ -59,7 +71,8 @@ class _Counter:
 
         self._counts = not self._counts
         if self._counts:
-            self._counted = {"call": 0, "c_call": 0}
+            self._python.clear()
+            self._c.clear()
         counting = self._count if self._counts else None
         sys.setprofile(counting)
         shared_loop.get().loop.call_soon_threadsafe(self._turn_tasks, counting)
@@ -68,12 +81,17 @@ class _Counter:
         sys.setprofile(counting)
         if counting is None:
             written = self._told.with_suffix(".part")
-            written.write_text(json.dumps([*self._counted.values()]))
+            python = Counter[str]()
+            for code, number in self._python.items():
+                python[f"{Path(code.co_filename).stem}.{code.co_qualname}"] += number
+            written.write_text(json.dumps([python, self._c]))
             written.replace(self._told)
 
-    def _count(self, _: object, event: str, __: object) -> None:
-        if event in self._counted:
-            self._counted[event] += 1
+    def _count(self, frame: FrameType, event: str, called: Any) -> None:
+        if event == "call":
+            self._python[frame.f_code] += 1
+        elif event == "c_call":
+            self._c[called.__qualname__] += 1
 
 
 def main() -> int:

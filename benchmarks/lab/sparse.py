@@ -57,8 +57,8 @@ def sparse(here: Lab, flow_ms: int, repeats: int) -> Row:
                 f"bare_{_P50}": _median(direct, _P50),
                 "cpu_ratio": _ratio(ours, direct, _CPU),
                 "p50_ratio": _ratio(ours, direct, _P50),
-                "python_calls": round(calls.python / COUNTED),
-                "c_calls": round(calls.c / COUNTED),
+                "python_calls": round(sum(calls.python.values()) / COUNTED),
+                "c_calls": round(sum(calls.c.values()) / COUNTED),
             }
             # Longer flows do not need more of them, but a worker makes some in each second, whatever it is asked.
             counted = await system_calls(here, worker, loop.ask) if flow_ms == 0 else None

@@ -211,8 +211,17 @@ class House:
             home=self.folder / "home",
         )
 
-    def worker(self, *, redis_url: str | None = None, wait: bool = True, events: bool = False, **env: str) -> Process:
-        """Start one more worker; return it when it takes queries."""
+    def worker(
+        self,
+        *,
+        redis_url: str | None = None,
+        wait: bool = True,
+        events: bool = False,
+        module: Sequence[str] = ("workers",),
+        options: Sequence[str] = (),
+        **env: str,
+    ) -> Process:
+        """Start one more worker; return it when it takes queries. ``module``: what runs it, with its own arguments."""
         name = f"w{len(self.workers)}"
         ready = self.folder / f"{name}.ready"
         values = {
@@ -224,7 +233,7 @@ class House:
             **self._for_workers,
             **env,
         }
-        command = [sys.executable, "-m", "workers", "--name", name, "--ready-file", str(ready)]
+        command = [sys.executable, "-m", *module, "--name", name, "--ready-file", str(ready), *options]
         command += ["--events"] if events else []
         worker = Process(command, log=self.folder / f"{name}.log", env=values)
         self.workers.append(worker)

@@ -44,9 +44,9 @@ class Speller:
     def accented(self, said: list[str], written: str) -> list[str]:
         """Return the words of a text as they are written, in the catalog's alphabet; else the very same list.
 
-        One typed without accents gets them: first as the catalog writes them, as collation does for searches (UTS 10); others as the table knows them. Where
-        a text has accents, a letter without one is meant, but for a capital I, which Turkish writes for the dotless ı
-        too.
+        One typed without accents gets them: first as the catalog writes them, as collation does for searches (UTS 10);
+        others as the table knows them. Where a text has accents, a letter without one is meant, but for a capital I,
+        which Turkish writes for the dotless ı too.
         """
         if not self._english:
             said = self._alphabets.rewritten(said)

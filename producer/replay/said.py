@@ -21,10 +21,10 @@ _ROLES: dict[str, Role] = {
     "function": "tool",
     "tool": "tool",
 }
-
-
-#: Under which keys a message says who speaks, and what.
-_WHO, _WHAT = ("role", "from", "sender"), ("content", "value", "parts", "text")
+#: What is said of roles.
+_KNOWN = "user, assistant, system, tool"
+#: Under which keys a message says who speaks, and what; LangChain says it in `type`.
+_WHO, _WHAT = ("role", "from", "sender", "type"), ("content", "value", "parts", "text")
 
 
 class Said(NamedTuple):
@@ -42,11 +42,13 @@ def said_of(message: Any) -> Said | str:
     """Return what a message says, or why it cannot be asked. What is no text of a tool or an assistant is left out."""
     if not isinstance(message, dict):
         return "one of its messages is no object"
+    if isinstance(message.get("kwargs"), dict):
+        message = message["kwargs"]  # as LangChain writes its objects
     author = message.get("author")
     name = author.get("role") if isinstance(author, dict) else next(filter(None, map(message.get, _WHO)), None)
     role = _ROLES.get(name) if isinstance(name, str) else None
     if role is None:
-        return f"one of its messages has a role that is not known: {str(name)[:40]!r}"
+        return f"one of its messages has a role that is not known: {str(name)[:40]!r} (known are {_KNOWN})"
     text = text_of_content(next((message[key] for key in _WHAT if message.get(key)), ""))
     if text is None and role == "user":
         return "a message of its user is no text: pictures, sound and files cannot be asked"

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from producer.replay.json_source import Lines, Value
 from producer.replay.reads import Note, Problem, Read, item_of
-from producer.replay.signs import other_text
+from producer.replay.signs import LOOKED_AT, other_text
 
 #: What an item of a list begins with: a bullet or a number, and in a list of tasks a box.
 _MARK = re.compile(r"(?:[-*+•‣◦–]|\d{1,6}[.)])[ \t]+(?:\[[ xX]?\][ \t]+)?")
@@ -26,7 +26,7 @@ def read_text(file: TextIO, *, markdown: bool) -> Iterator[Read]:
     of a sheet, mail, a chat.
     """
     lines = _Lines(file, markdown=markdown)
-    begin = list(islice(lines, 5))
+    begin = list(islice(lines, LOOKED_AT))
     if other := other_text([each.text for each in begin]):
         raise ValueError(other)
     if begin and "\t" in begin[0].text:

@@ -80,7 +80,8 @@ def test_a_line_that_cannot_be_asked_is_named_and_the_next_is_asked(tmp_path: Pa
     ("name", "content", "reason"),
     [
         ("q.txt", "1\tHow?\n2\tWhy?\n", "its lines have tabs, as cells of a sheet do: write the names"),
-        ("q.yaml", "- How?\n", "its first line names no column 'question', and it is no JSON; a text with a question"),
+        ("q.yaml", "- How?\n", "it is YAML: write its questions as JSON lines"),
+        ("q.tex", "How?\n", "its first line names no column 'question', and it is no JSON; a text with a question"),
         ("q.xls", "<html><table><tr><td>question</td></tr></table>", "it is a web page or other XML: open it in"),
         ("q", '<?xml version="1.0"?><questions/>', "it is a web page or other XML: open it in"),
         (

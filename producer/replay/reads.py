@@ -16,6 +16,7 @@ from agentic_flywheel.models import Model
 from agentic_flywheel.written import as_text
 from producer.replay.items import ReplayItem
 from producer.replay.recorded import Recorded
+from producer.replay.said import history_of
 
 #: Characters that are shown of a line that cannot be asked.
 SHOWN = 160
@@ -116,6 +117,8 @@ def item_of(number: int, fields: dict[str, Any], *, line: int = 0, text: str = "
         return Problem(number=line, reason=reason, text=text)
     for name in _TEXTS & given.keys():
         given[name] = _as_text(given[name])
+    if "history" in given:
+        given["history"] = history_of(given["history"])
     answer = given.pop("answer", None)
     try:
         baseline = None if answer is None else Recorded(text=answer)

@@ -25,12 +25,13 @@ from producer.replay.langfuse_rows import LANGFUSE, Order, answer_of, is_langfus
 from producer.replay.reads import FIELDS, NAMELESS, Note, Places, Problem, Questionless, Read, item_of
 from producer.replay.results import ItemResult
 from producer.replay.said import Said, said_of
-from producer.replay.tables_in_json import BY_COLUMNS, is_page_row, page_rows, rows_within
+from producer.replay.table import is_header
+from producer.replay.tables_in_json import BY_COLUMNS, is_page_row, named_row, page_rows, rows_within
 from producer.replay.within import at_path, inner_question, people_of, rows_in, texts_in, with_fields
 
 _BODY = ("messages", "conversations", "conversation", "dialog", "contents")
 #: Where lines of a batch hold the request: OpenAI's, Anthropic's, Bedrock's; a preference's `input`.
-_REQUEST = ("body", "params", "modelInput", "input")
+_REQUEST = ("body", "params", "modelInput", "input", "request", "request_body")
 _FLOWISE = (
     "is read as Flowise's chat messages: each message of a user is a question, and what follows it the answer of before"
 )
@@ -43,6 +44,7 @@ _CHOOSE = (
 )
 #: Paths of texts that are named where an object has no question.
 _PATHS = 6
+_TABLE = "is a table of arrays: the first names its columns"
 _TWICE = "holds JSON that is written as a text once more; what the text says is read"
 
 
@@ -65,6 +67,8 @@ class Shapes:
         self._order = Order()
         self._told: set[str] = set()
         self._more_told = False
+        #: The names of columns that stand in an array of their own.
+        self._names: list[str] = []
 
     def reads_of(self, line: int, value: Any, text: str) -> Iterator[Read]:
         """Yield what an object gives. ``line`` is where it begins, ``text`` how."""
@@ -77,6 +81,12 @@ class Shapes:
             for each in value:
                 yield from self.reads_of(line, each, text)
             return
+        if isinstance(value, list) and all(isinstance(each, str) for each in value) and is_header(value, self._column):
+            yield from self._note(_TABLE)
+            self._names = value
+            return
+        if isinstance(value, list) and self._names:
+            value = named_row(self._names, value)
         if isinstance(value, dict) and self._column in ("", "instruction") and (told := _of_instruction(value)):
             yield from self._note(_INSTRUCTIONS)
             yield self._item(line, told, text)
@@ -128,7 +138,7 @@ class Shapes:
             yield from self._note(_LANGSMITH)
             yield self._of_fields(line, _of_example(value), text)
         elif (held := inner_question(value)) is not None:
-            yield from self._note(f"has its questions in {held[0]!r}: that is read, and nothing beside it but fields")
+            yield from self._note(f"has its questions in {held[0]!r}: that is read, and beside it fields and outputs")
             yield from self.reads_of(line, held[1], text)
         elif self._column and (rows := rows_in(value, self._column)) is not None:
             yield from self._of_rows(line, rows, text)
@@ -173,6 +183,8 @@ class Shapes:
             value = {**value, "context": "\n\n".join(context)}
         elif context is not None and not isinstance(context, str):
             value = {"_context" if name == "context" else name: each for name, each in value.items()}
+        if not isinstance(value.get("metadata"), dict | None):
+            value = {**value, "metadata": {"metadata": value["metadata"]}}
         own = {name: each for name, each in value.items() if name not in FIELDS}
         metadata = value.get("metadata") or {}
         if own and isinstance(metadata, dict):

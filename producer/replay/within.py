@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from producer.replay.langfuse_rows import answer_of
 from producer.replay.reads import FIELDS, field_named
 
 #: How far into an object is looked.
@@ -53,7 +54,8 @@ def inner_question(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
         return None
     name, inner = found[0]
     outer = {field: value[field] for field in FIELDS & value.keys()}
-    return name, {**outer, **inner}
+    expected = next((value[key] for key in ("expected_output", "output", "outputs") if value.get(key)), None)
+    return name, {"expected": answer_of(expected), **outer, **inner}
 
 
 def rows_in(value: dict[str, Any], column: str) -> tuple[str, list[Any]] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replay.reading import of_file
+from replay.reading import Found, of_file
 
 ASKED = {"question": "How do I do it?"}
 #: Objects as other programs write them, each with this question.
@@ -30,6 +30,10 @@ WITHIN: tuple[Any, ...] = (
         "chosen": [{"role": "user", "content": "How do I do it?"}, {"role": "assistant", "content": "So"}],
         "rejected": [],
     },
+    [["id", "question"], ["1", "How do I do it?"]],
+    {"values": [["id", "question"], ["1", "How do I do it?"]]},
+    {"fields": [{"name": "id"}, {"name": "question"}], "rows": [["1", "How do I do it?"]]},
+    {"messages": [{"role": "Customer", "content": "How do I do it?"}, {"role": "AGENT", "content": "So"}]},
     {"version": "2", "data": [{"title": "T", "paragraphs": [{"context": "C", "qas": [ASKED]}]}]},
 )
 #: Objects without a question, and what is said of a file of them.
@@ -43,7 +47,7 @@ WITHOUT: tuple[tuple[Any, str], ...] = (
 )
 
 
-def lines(tmp_path: Path, *values: Any, column: str = "") -> Any:
+def lines(tmp_path: Path, *values: Any, column: str = "") -> Found:
     return of_file(tmp_path / "q.jsonl", "\n".join(map(json.dumps, values)), column=column)
 
 
@@ -85,6 +89,15 @@ def test_a_person_may_say_where_in_an_object_the_question_is(tmp_path: Path) -> 
         ({"name": "A", "messages": [{"from": "Ann", "from_id": "u1", "text": "How do I do it?"}]}, "text"),
     ):
         assert [each.question for each in lines(tmp_path, value, column=column).items] == ["How do I do it?"]
+
+
+def test_a_history_may_be_messages_or_pairs_and_metadata_anything(tmp_path: Path) -> None:
+    said = ({"role": "userMessage", "content": "Hi"}, {"role": "apiMessage", "content": "Hello"})
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+    for history in (messages, [["Hi", "Hello"]], list(said)):
+        (item,) = lines(tmp_path, {**ASKED, "history": history, "metadata": "faq"}).items
+        assert (tuple(each.model_dump() for each in item.history), item.metadata) == (said, {"metadata": "faq"})
 
 
 def test_a_context_of_several_texts_is_one_and_any_other_costs_no_row(tmp_path: Path) -> None:

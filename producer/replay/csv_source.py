@@ -58,6 +58,7 @@ def read_csv(file: TextIO, *, tabs: bool = False, column: str = "") -> Iterator[
     spaced = 0 < between.count(separator) == between.count(f"{separator} ")
     # So does a space before each: a table that was written to be looked at.
     framed = spaced and between.count(separator) == between.count(f" {separator}")
+    framed = framed or (separator == "|" and between.startswith(" ") and separator not in between)
     reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=spaced)
     head = _next(lines, reader)
     if head is None or head.fault:

@@ -27,15 +27,18 @@ _MAIL = re.compile(r"From \S+ .*\b\d{4}\s*$|X-Mozilla-Status: ")
 _TIME = re.compile(
     r"[\[(<\u200e\u200f]*(\d{1,4}[./年년-]\s?\d{1,2}[./月월-]\s?\d{1,4}[.日일]?[,،T\s]+\[?(?:[\u3040-\u9fff\uac00-\ud7af]{1,4}\s?)?"
     r"\d{1,2}[:.]\d{2}|\d{1,2}:\d{2}(:\d{2})?[\])>\s,.-])|\[[^\]]{1,40}\] \[\D{0,6}\d{1,2}:\d{2}\]"
+    r"|[A-Z][a-z]{2} +\d{1,2} \d{2}:\d{2}:\d{2} "
 )
 #: Who speaks, at the beginning of a line of a transcript.
 _SPEAKER = re.compile(r"([^\s:：][^:：?!.]{0,38})[:：]\s+\S")
-_ASKED = tuple("?？؟;")
+ASKED = tuple("?？؟;")
 #: A transcript has so many lines at least, of which so many are said by another than the line before; fewer than so
 #: many are questions.
 _LINES, _TURNS, _ASKING = 4, 0.8, 0.7
 _SQL = re.compile(
-    r"(INSERT INTO|CREATE TABLE|COPY \S+ .*FROM stdin|-- (MySQL|PostgreSQL|MariaDB|SQLite)\b)", re.IGNORECASE
+    r"INSERT INTO \S+ ?(\(.*\) ?)?VALUES\b|CREATE TABLE .*\($|COPY \S+ .*FROM stdin"
+    r"|-- (MySQL|PostgreSQL|MariaDB|SQLite)\b",
+    re.IGNORECASE,
 )
 _VERTICAL = re.compile(r"\*{3,} \d+\. row \*{3,}")
 #: Spaces by which columns of a table are aligned.
@@ -60,7 +63,7 @@ def other_text(lines: Sequence[str]) -> str:
     first, second, *_ = [*(line.strip() for line in lines), "", ""]
     if _MAIL.match(first) or sum(map(bool, map(_HEAD_LINE.match, lines))) > 1:
         return "it is mail: write its questions into a text, one a line, or into CSV"
-    if first.upper().startswith(("BEGIN:VC", "WEBVTT")) or _SUBTITLE.match(second):
+    if first.upper().startswith(("BEGIN:VC", "WEBVTT")) or any(map(_SUBTITLE.match, (first, second))):
         return "it is a calendar, an address book or subtitles: write its questions into a text, one a line"
     if any(map(_SQL.match, (first, second))) or _VERTICAL.match(first):
         return "it is written by or for a database (SQL): export the table as CSV"
@@ -81,7 +84,7 @@ def _speakers(lines: Sequence[str]) -> list[str]:
     """Return who speaks in a transcript; nobody where the lines may be questions that begin with their subject."""
     said = [found[1] for line in lines if (found := _SPEAKER.match(line.strip()))]
     turns = sum(one != other for one, other in pairwise(said))
-    asked = sum(line.strip().endswith(_ASKED) for line in lines)
+    asked = sum(line.strip().endswith(ASKED) for line in lines)
     few = 1 < len(set(said)) <= len(said) / 2
     if few and len(said) >= max(_LINES, len(lines) * _TURNS) and turns >= (len(said) - 1) * _TURNS:
         return [] if asked > len(lines) * _ASKING else list(dict.fromkeys(said))

@@ -39,8 +39,9 @@ _LONGEST_NAME = 40
 #: A cell of a rule, or a whole one, as Markdown, psql and mysql draw them; what the latter two write below a table.
 _RULE = re.compile(r":?-+:?|[-+]{3,}")
 COUNTED = re.compile(r"\(\d+ [^\W\d]+\)|\d+ rows? in set.*")
-#: What survey programs write below the names of columns: what is asked in each, and how it is answered.
-_SURVEY = re.compile(r'\{"ImportId":.*|Open-Ended Response')
+#: What survey programs write below the names of columns: Qualtrics what is asked, and then this in each column;
+#: SurveyMonkey how it is answered.
+_QUALTRICS, _SURVEYMONKEY = re.compile(r'\{"ImportId":.*'), "Open-Ended Response"
 
 
 def is_header(names: Iterable[str], column: str = "") -> bool:
@@ -99,7 +100,7 @@ class Table:
             return
         if self._begun and self._held is None:
             yield from self._read(number, row, written)
-        elif any(map(_SURVEY.fullmatch, row)):
+        elif any(map(_QUALTRICS.fullmatch, row)) or (not self._begun and _SURVEYMONKEY in row):
             self._begun, self._held = True, None
             yield Note(text=f"has what its columns mean above line {number + 1}, as surveys do; it is no question")
         elif self._begun:

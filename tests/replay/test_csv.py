@@ -483,6 +483,8 @@ def test_what_surveys_write_below_the_names_of_columns_is_no_question(tmp_path: 
     assert read(tmp_path, f"end,question\n{meaning}1,How?\n2,Why?\n").questions == [(4, "How?"), (5, "Why?")]
     assert read(tmp_path, "end,question\n,Open-Ended Response\n1,How?\n").questions == [(3, "How?")]
     assert read(tmp_path, "end,question\n1,How?\n").questions == [(2, "How?")]
+    # Where that is an answer, no row before it is lost.
+    assert len(read(tmp_path, "end,question\n1,How?\nOpen-Ended Response,Why?\n").items) == 2
 
 
 def test_a_first_row_whose_columns_cannot_be_told_apart_says_what_to_do(tmp_path: Path) -> None:

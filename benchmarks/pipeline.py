@@ -129,7 +129,7 @@ def rows_of(group: Iterable[Measure]) -> Generator[Row]:
             continue
         first = first or row
         row["ratio"] = round(row["queries_per_s"] / first["queries_per_s"], 3)
-        if first["name"] == "limit":
+        if first.get("name") == "limit":
             row["cpu_ratio"] = round(row[WORKER_CPU] / first[WORKER_CPU], 2)
         yield row
 

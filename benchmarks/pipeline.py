@@ -130,17 +130,19 @@ def rows_of(group: Iterable[Measure]) -> Generator[Row]:
 
 
 def report(title: str, measured: Generator[Row], *, as_json: bool) -> None:
-    """Print the rows: as JSON each at once, else as a table in the end."""
-    shown, done = console(), []
-    with closing(measured) as rows:  # an interrupt here ends what stands there, too
-        for row in rows:
-            if as_json:
-                print(json.dumps(row), flush=True)
-            else:
-                shown.print(f"[dim]{row['name']} done[/dim]")
-                done.append(row)
-    if done:
-        shown.print(table(title, done))
+    """Print the rows: as JSON each at once, else as a table in the end, also where an interrupt is the end."""
+    shown, done = console(), list[Row]()
+    try:
+        with closing(measured) as rows:  # an interrupt here ends what stands there, too
+            for row in rows:
+                if as_json:
+                    print(json.dumps(row), flush=True)
+                else:
+                    shown.print(f"[dim]{row['name']} done[/dim]")
+                    done.append(row)
+    finally:
+        if done:
+            shown.print(table(title, done))
 
 
 def main() -> None:

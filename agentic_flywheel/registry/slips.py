@@ -6,6 +6,7 @@ Unknown keys may be somebody's own, so they are kept, and remarked on only where
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -93,7 +94,7 @@ def _slip(where: Where, name: str, known: Collection[str], given: Mapping[str, o
     plain = _plain(name)
     near = _nearest(name, [each for each in known if each not in given])
     if near and (plain not in _ELSEWHERE or _singular(plain) == _singular(near)):
-        yield (*where, name), f"is not a key that is read; did you mean `{near}`?"
+        yield (*where, name), f"is not a key that is read{_look_alike(name)}; did you mean `{near}`?"
         return
     # Of a word alone, a neighbour may well be a word of its own: `models`, `answers`.
     other = plain if plain in _ELSEWHERE or "_" not in plain else next(iter(_near(plain, _ELSEWHERE)), plain)
@@ -111,12 +112,20 @@ def _nearest(name: str, known: Collection[str]) -> str | None:
     return near[0] if near else None if plain in _ELSEWHERE else next(longer, None)
 
 
+def _look_alike(name: str) -> str:
+    """Return what is said of a character that looks like another, or like none: a Cyrillic letter among Latin ones."""
+    odd = next((char for char in name if not char.isascii()), "")
+    return f", since it holds U+{ord(odd):04X} ({unicodedata.name(odd, 'a character').lower()})" if odd else ""
+
+
 def _near(plain: str, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(plain, known, n=1, cutoff=0.8)
 
 
 def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
+    """Return a key as keys are written; letters of another alphabet, which may look like Latin ones, are left out."""
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    return "".join(filter(str.isascii, plain))
 
 
 def _singular(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from itertools import product
 
 import regex  # type: ignore[import-untyped]
 
+from agentic_flywheel.routing.alphabets import Alphabets
 from agentic_flywheel.routing.encoder import StaticEncoder, pieces_of_languages
 from agentic_flywheel.routing.words import bare, typed
 
@@ -38,14 +39,17 @@ class Speller:
         self._english = table.english
         self._seen: dict[str, str] = {}
         self._with_accents: dict[str, str] = {}
+        self._alphabets = Alphabets(catalog)
 
     def accented(self, said: list[str], written: str) -> list[str]:
-        """Return the words of a text typed without accents as they are written with them; else the very same list.
+        """Return the words of a text as they are written, in the catalog's alphabet; else the very same list.
 
-        First as the catalog writes them, as collation does for searches (UTS 10); others as the table knows them. Where
-        a text has accents, a letter without one is meant, but for a capital I, which Turkish writes for the dotless ı
-        too.
+        One typed without accents gets them: first as the catalog writes them, as collation does for searches (UTS 10);
+        others as the table knows them. Where a text has accents, a letter without one is meant, but for a capital I,
+        which Turkish writes for the dotless ı too.
         """
+        if not self._english:
+            said = self._alphabets.rewritten(said)
         known, plain = self._accented, all(map(str.isascii, said))
         if not known or ("I" not in written and not plain):
             return said

@@ -22,6 +22,8 @@ _NONE = "\x1f"
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 #: Characters of a line above the names of the columns.
 _LONGEST_ABOVE = 10_000
+#: What stands above a table with bars: nothing, a heading of Markdown, a rule.
+_ABOVE_BARS = re.compile(r"\s*|#+ .*|[-+=]{3,}")
 #: Number of rows over several lines that are reported.
 _NOTED = 3
 
@@ -56,6 +58,7 @@ def read_csv(file: TextIO, *, tabs: bool = False, column: str = "") -> Iterator[
     spaced = 0 < between.count(separator) == between.count(f"{separator} ")
     # So does a space before each: a table that was written to be looked at.
     framed = spaced and between.count(separator) == between.count(f" {separator}")
+    framed = framed or (separator == "|" and between.startswith(" ") and separator not in between)
     reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=spaced)
     head = _next(lines, reader)
     if head is None or head.fault:
@@ -71,6 +74,10 @@ def read_csv(file: TextIO, *, tabs: bool = False, column: str = "") -> Iterator[
     noted, escapes_unsaid = 0, True
     while (row := _next(lines, reader)) is not None:
         columns = len(table.names)
+        if framed and separator == "|" and len(row.lines) == 1 and "\\|" in row.lines[0]:
+            # So Markdown writes a bar that separates nothing.
+            cells = _split(row.lines[0].rstrip("\r\n").replace("\\|", _NONE), "|")
+            row = row._replace(cells=[each.replace(_NONE, "|") for each in cells], fault="")
         if row.fault and (cells := _escaped(row.lines[0], separator, columns)):
             if escapes_unsaid:
                 escapes_unsaid = False
@@ -148,11 +155,19 @@ def _above_header(lines: _Lines, column: str) -> int:
 
 
 def begins_as_csv(text: str, column: str = "") -> bool:
-    """Whether the first line of a text names columns of questions, more than one or with no quotes around it."""
+    """Whether the first line of a text names columns of questions, more than one or with no quotes around it.
+
+    Of a table that is drawn with bars, headings and rules may stand above that line, if nothing else is in the text.
+    """
     lines = text.splitlines()
     names = max((_split(lines[0], each) for each in _SEPARATORS), key=len) if lines else []
     is_json = text.startswith(('{"', '["'))
-    return not is_json and is_header(names, column) and (len(names) > 1 or not text.startswith('"'))
+    if not is_json and is_header(names, column) and (len(names) > 1 or not text.startswith('"')):
+        return True
+    # The last of these lines may be cut off, or tell the number of rows.
+    rows = [line for line in lines[:HEADER_WITHIN] if not _ABOVE_BARS.fullmatch(line)]
+    drawn = len(rows) > 1 and all("|" in line for line in rows[:-1])
+    return drawn and is_header(_split(rows[0], "|"), column)
 
 
 def _separator(header: str, column: str, *, tabs: bool) -> str:

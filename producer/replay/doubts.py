@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator
 from producer.replay.reads import NAMED, Note, lines_told
 
 _WORD = re.compile(r"[^\W\d_]")
-_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,6});")
+_ENTITY = re.compile(
+    r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,6});|</(?:p|div|span|b|i|a|em|strong|li)>|<br ?/?>"
+)
+#: Letters as mail (=C3=A4), addresses (%C3%A4) and programs (\\u00e4) write them.
+_ESCAPED = re.compile(r"(?:[=%][C-F][0-9A-F][=%][89AB][0-9A-F])|\\u[0-9a-fA-F]{4}")
 #: How a letter of UTF-8 looks where it was read as windows-1252.
 _MISREAD = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
 
@@ -46,6 +50,7 @@ _KINDS: tuple[tuple[str, Callable[[str], object]], ...] = (
     ("with U+FFFD, where characters were lost before", lambda text: "\ufffd" in text),
     ("that may be UTF-8 which was read as windows-1252 before", _is_misread),
     ("with characters written as in HTML, such as &amp;", _ENTITY.search),
+    ("with letters written as in mail, addresses or programs, such as =C3=A4", _ESCAPED.search),
 )
 
 

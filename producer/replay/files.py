@@ -17,6 +17,7 @@ from producer.replay.json_values import parse
 from producer.replay.opening import Plain, encoding_of, known_encoding, opened, text_of, unpacked
 from producer.replay.reads import NO_HINTS, Hints, Note, Problem, Read, item_of
 from producer.replay.sheet_source import read_sheet
+from producer.replay.signs import LOOKED_AT, other_text
 from producer.replay.text_source import read_text
 
 _JSON = (".jsonl", ".ndjson", ".json")
@@ -100,6 +101,10 @@ def _format(text: TextIO, name: str, kind: str, column: str) -> Literal["JSON", 
         return "JSON"
     if kind not in _TEXTS and _BINARY.search(begin):
         raise ValueError("it is no text but a file of another program: export the questions as CSV or JSON lines")
+    if name.endswith((".yaml", ".yml")):
+        raise ValueError("it is YAML: write its questions as JSON lines, CSV, or a text with one a line")
+    if kind not in _TEXTS and (other := other_text(begin.splitlines()[:LOOKED_AT])):
+        raise ValueError(other)
     named = kind in _TEXTS or "." not in name.lstrip(".")
     if column or not named:
         what = "" if named else "; a text with a question a line is named .txt"

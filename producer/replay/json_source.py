@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple, TextIO
 
 from producer.replay.json_values import decoded, parse
 from producer.replay.opening import NO_TEXT, UNDECODABLE
-from producer.replay.reads import SHOWN, Note, Problem, Read
+from producer.replay.reads import SHOWN, Note, Problem, Questionless, Read
 from producer.replay.shapes import Shapes
 
 #: Longest value in characters. A longer one is reported as a faulty line, so that memory stays bounded.
@@ -19,6 +19,8 @@ _INSIDE = re.compile(r'["{}\[\]]')
 _OUTSIDE = re.compile(r'["{}\[\]]|[^\s,"{}\[\]]+')
 _IN_TEXT = re.compile(r'["\\\n]')
 _BLANK = re.compile(r"[ \t\r\n,\x1e\ufeff]*")
+#: So many objects that cannot be asked, for one reason, are a file of another kind; more are not held in memory.
+_SEVERAL, _HELD = 4, 1_000
 #: Number of characters that are read at once.
 _PIECE = 1 << 16
 
@@ -57,12 +59,46 @@ def read_json(file: TextIO, *, column: str = "") -> Iterator[Read]:
         values: Iterable[Value | Problem] = _of_document(file)
     else:
         values = chain(head, lines)
+    yield from _once(_all(values, shapes))
+
+
+def _all(values: Iterable[Value | Problem], shapes: Shapes) -> Iterator[Read]:
     for value in values:
         if isinstance(value, Problem):
             yield value
         else:
             yield from _read(value, shapes)
     yield from shapes.end()
+
+
+def _once(reads: Iterator[Read]) -> Iterator[Read]:
+    """Yield what a file holds. Raises ValueError where it has several objects and all are without a question.
+
+    That is another program's file, and one sentence says more of it than one for each of its thousand lines.
+    """
+    held: list[Problem] = []
+    for read in reads:
+        if isinstance(read, Note):
+            yield read
+        elif isinstance(read, Problem) and len(held) < _HELD and _is_alike(read, held):
+            held.append(read)
+        elif isinstance(read, Problem) and len(held) == _HELD:
+            break
+        else:
+            yield from (*held, read)
+            yield from reads
+            return
+    if len(held) >= _SEVERAL:
+        count = f"first {_HELD:,}" if len(held) == _HELD else f"{len(held)}"
+        raise ValueError(
+            f"none of its {count} entries can be asked; of the first, in line {held[0].number}: {held[0].reason}"
+        )
+    yield from held
+
+
+def _is_alike(problem: Problem, held: Sequence[Problem]) -> bool:
+    """Whether a fault is that of all before: no question in an object, or the same in words."""
+    return isinstance(problem, Questionless) or not held or problem.reason == held[0].reason
 
 
 def _of_document(file: TextIO) -> Iterator[Value | Problem]:

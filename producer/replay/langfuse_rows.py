@@ -23,12 +23,16 @@ _KEYS = frozenset(
     {"bookmarked", "traceId", "trace_id", "parentObservationId", "datasetId", "dataset_id", "expectedOutput"}
     | {"sourceTraceId", "observationCount", "projectId", "project_id", "expected_output", "traceName"}
 )
+#: Of these, the keys of a dataset's item, which has an id.
+_EXPECTED = {"expectedOutput", "expected_output"}
 #: Keys of a trace of which other columns were taken away.
 _TRACE = {"timestamp", "output", "sessionId"}
 
 
 def is_langfuse_row(value: dict[str, Any]) -> bool:
     """Whether an object is a row of Langfuse's."""
+    if "id" not in value and not _EXPECTED.isdisjoint(value):
+        return False  # a case of DeepEval's
     return "input" in value and (not _KEYS.isdisjoint(value) or value.keys() >= _TRACE)
 
 

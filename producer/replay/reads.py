@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -14,6 +16,7 @@ from agentic_flywheel.models import Model
 from agentic_flywheel.written import as_text
 from producer.replay.items import ReplayItem
 from producer.replay.recorded import Recorded
+from producer.replay.said import history_of
 
 #: Characters that are shown of a line that cannot be asked.
 SHOWN = 160
@@ -27,6 +30,18 @@ NAMELESS = "name the one that holds the questions: `--column NAME`"
 _SAYING = frozenset({"question", "answer", "expected"})
 #: Of these a number is taken as the text that it was written as.
 _TEXTS = FIELDS - NESTED - {"question", "context"}
+#: Characters of a name that may be a field's.
+_LONGEST_NAME = 64
+#: Marks that nobody sees; they come with texts that were copied from a page.
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+
+
+def field_named(name: str) -> str:
+    """Return the name of a column or key; one of a field's in whatever case it is written."""
+    if name in FIELDS or len(name) > _LONGEST_NAME:
+        return name.strip()
+    plain = _UNSEEN.sub("", unicodedata.normalize("NFKC", name)).strip()
+    return plain.lower() if plain.lower() in FIELDS else name.strip()
 
 
 def _start_of(text: str) -> str:
@@ -41,6 +56,10 @@ class Problem(Model):
     reason: str
     #: The beginning of the line, so that a person finds it.
     text: Annotated[str, BeforeValidator(_start_of)] = ""
+
+
+class Questionless(Problem):
+    """An object in which nothing is known to be a question."""
 
 
 class Note(Model):
@@ -98,6 +117,8 @@ def item_of(number: int, fields: dict[str, Any], *, line: int = 0, text: str = "
         return Problem(number=line, reason=reason, text=text)
     for name in _TEXTS & given.keys():
         given[name] = _as_text(given[name])
+    if "history" in given:
+        given["history"] = history_of(given["history"])
     answer = given.pop("answer", None)
     try:
         baseline = None if answer is None else Recorded(text=answer)

@@ -6,6 +6,7 @@ Known are, by the keys that only they have:
   (`session_id` for `sessionId`), and pages of its API (`{"data": […]}`);
 - Flowise's export of chat messages (a conversation an object), and the rows of its API `chatmessage`;
 - chats as Claude (`chat_messages`) and ChatGPT (`mapping`) export them; a page of Hugging Face's datasets (`rows`);
+- examples of LangSmith's (`inputs`, `outputs`); a question in an inner object or list (see ``within``);
 - a table in one object, by its columns; `instruction` with `input` or `context` (Alpaca, Dolly);
 - conversations as OpenAI and others write them: `messages`, a batch's `body`, a preference's `input`; `conversations`
   with `from` and `value`; `contents` with `parts` (Gemini); `prompt` and `completion`.
@@ -20,21 +21,30 @@ from pydantic import ValidationError
 
 from agentic_flywheel.given import fault_of
 from producer.replay.json_values import parse
-from producer.replay.langfuse_rows import LANGFUSE, Order, is_langfuse_row, of_langfuse
-from producer.replay.reads import FIELDS, NAMELESS, Note, Places, Problem, Read, item_of
+from producer.replay.langfuse_rows import LANGFUSE, Order, answer_of, is_langfuse_row, of_input, of_langfuse
+from producer.replay.reads import FIELDS, NAMELESS, Note, Places, Problem, Questionless, Read, item_of
 from producer.replay.results import ItemResult
 from producer.replay.said import Said, said_of
-from producer.replay.tables_in_json import BY_COLUMNS, is_page_row, page_rows, rows_within
+from producer.replay.table import is_header
+from producer.replay.tables_in_json import BY_COLUMNS, is_page_row, named_row, page_rows, rows_within
+from producer.replay.within import at_path, inner_question, people_of, rows_in, texts_in, with_fields
 
 _BODY = ("messages", "conversations", "conversation", "dialog", "contents")
 #: Where lines of a batch hold the request: OpenAI's, Anthropic's, Bedrock's; a preference's `input`.
-_REQUEST = ("body", "params", "modelInput", "input")
+_REQUEST = ("body", "params", "modelInput", "input", "request", "request_body")
 _FLOWISE = (
     "is read as Flowise's chat messages: each message of a user is a question, and what follows it the answer of before"
 )
 _CHATS = "is read as chats: each message of a user is a question, and what follows it the answer of before"
 _CONVERSATIONS = "is read as conversations: the last message of a user is the question, and what follows it is expected"
 _INSTRUCTIONS = "is read as instructions: each with its `input` is a question, and its `output` what is expected"
+_LANGSMITH = "is read as examples of LangSmith's: `inputs` is the question, and `outputs` what is expected"
+_CHOOSE = (
+    "write the questions into a text, one a line; where every message is a question, name its key: `--column text`"
+)
+#: Paths of texts that are named where an object has no question.
+_PATHS = 6
+_TABLE = "is a table of arrays: the first names its columns"
 _TWICE = "holds JSON that is written as a text once more; what the text says is read"
 
 
@@ -57,6 +67,8 @@ class Shapes:
         self._order = Order()
         self._told: set[str] = set()
         self._more_told = False
+        #: The names of columns that stand in an array of their own.
+        self._names: list[str] = []
 
     def reads_of(self, line: int, value: Any, text: str) -> Iterator[Read]:
         """Yield what an object gives. ``line`` is where it begins, ``text`` how."""
@@ -69,18 +81,27 @@ class Shapes:
             for each in value:
                 yield from self.reads_of(line, each, text)
             return
+        if isinstance(value, list) and all(isinstance(each, str) for each in value) and is_header(value, self._column):
+            yield from self._note(_TABLE)
+            self._names = value
+            return
+        if isinstance(value, list) and self._names:
+            value = named_row(self._names, value)
         if isinstance(value, dict) and self._column in ("", "instruction") and (told := _of_instruction(value)):
             yield from self._note(_INSTRUCTIONS)
             yield self._item(line, told, text)
             return
-        if self._column not in ("", "question") and isinstance(value, dict) and self._column in value:
-            if "question" in value:
-                yield Problem(number=line, reason=f"it has both {self._column!r} and 'question'", text=text)
-                return
-            value = {"question" if name == self._column else name: each for name, each in value.items()}
         if not isinstance(value, dict):
             yield Problem(number=line, reason="it is no JSON object", text=text)
-        elif (table := rows_within(value)) is not None:
+            return
+        value = with_fields(value)
+        if self._column not in ("", "question"):
+            named = at_path(value, self._column)
+            if named is not None and "question" in value:
+                yield Problem(number=line, reason=f"it has both {self._column!r} and 'question'", text=text)
+                return
+            value = named or value
+        if (table := rows_within(value)) is not None:
             yield from self._note(BY_COLUMNS)
             for each in table:
                 yield from self.reads_of(line, each, text)
@@ -105,7 +126,7 @@ class Shapes:
                 yield Problem(number=line, reason=f"the datasets server has cut its {cut[:200]}", text=text)
             else:
                 yield from self.reads_of(line, value["row"], text)
-        elif isinstance(value.get("data"), list):
+        elif isinstance(value.get("data"), list) and all(isinstance(each, dict) for each in value["data"]):
             for each in value["data"]:
                 yield from self.reads_of(line, each, text)
         elif is_langfuse_row(value):
@@ -113,22 +134,35 @@ class Shapes:
             if (note := self._order.note(value)) is not None:
                 yield note
             yield self._of_fields(line, of_langfuse(value), text)
+        elif isinstance(value.get("inputs"), dict) and "outputs" in value:
+            yield from self._note(_LANGSMITH)
+            yield self._of_fields(line, _of_example(value), text)
+        elif (held := inner_question(value)) is not None:
+            yield from self._note(f"has its questions in {held[0]!r}: that is read, and beside it fields and outputs")
+            yield from self.reads_of(line, held[1], text)
+        elif self._column and (rows := rows_in(value, self._column)) is not None:
+            yield from self._of_rows(line, rows, text)
+        elif not self._column and (whose := people_of(value)):
+            reason = f"it is a chat of {whose}, which does not say who asks and who answers"
+            yield Questionless(number=line, reason=f"{reason}; {_CHOOSE}", text=text)
         elif (fields := _of_conversation(value)) is not None:
             yield from self._note(_CONVERSATIONS)
             yield self._of_fields(line, fields, text)
-        elif (name := _list_in(value)) is not None:
-            yield from self._note(f"is an object around a list: {name!r} is read, and nothing else of it")
-            for each in value[name]:
-                yield from self.reads_of(line, each, text)
+        elif (rows := rows_in(value, self._column)) is not None:
+            yield from self._of_rows(line, rows, text)
         else:
-            names = ", ".join(value)[:200] or "nothing"
-            yield Problem(number=line, reason=f"it has no 'question' but {names}; {NAMELESS}", text=text)
+            yield Questionless(number=line, reason=_no_question(value, self._column), text=text)
 
     def end(self) -> Iterator[Read]:
         """Yield what waited for a further row."""
         if self._pending is not None:
             yield self._item(*self._pending)
             self._pending = None
+
+    def _of_rows(self, line: int, rows: tuple[str, list[Any]], text: str) -> Iterator[Read]:
+        yield from self._note(f"is an object around a list: {rows[0]!r} is read, and nothing else of it")
+        for each in rows[1]:
+            yield from self.reads_of(line, each, text)
 
     def _note(self, text: str) -> Iterator[Note]:
         if text not in self._told:
@@ -145,6 +179,12 @@ class Shapes:
 
     def _own(self, line: int, value: dict[str, Any], text: str) -> Iterator[Read]:
         """Yield the item of an object in our format. Keys that are none of a field's go to its metadata, as in CSV."""
+        if isinstance(context := value.get("context"), list) and all(isinstance(each, str) for each in context):
+            value = {**value, "context": "\n\n".join(context)}
+        elif context is not None and not isinstance(context, str):
+            value = {"_context" if name == "context" else name: each for name, each in value.items()}
+        if not isinstance(value.get("metadata"), dict | None):
+            value = {**value, "metadata": {"metadata": value["metadata"]}}
         own = {name: each for name, each in value.items() if name not in FIELDS}
         metadata = value.get("metadata") or {}
         if own and isinstance(metadata, dict):
@@ -240,10 +280,19 @@ def _of_instruction(value: dict[str, Any]) -> dict[str, Any] | None:
     return {"expected": expected, **own, "question": f"{told}\n\n{given}" if given else told}
 
 
-def _list_in(value: dict[str, Any]) -> str | None:
-    """Return the name of the one list of objects in an object that has nothing of a question itself."""
-    lists = [name for name, each in value.items() if isinstance(each, list) and each and isinstance(each[0], dict)]
-    return lists[0] if len(lists) == 1 and not FIELDS & value.keys() else None
+def _no_question(value: dict[str, Any], column: str) -> str:
+    """Return what an object has where it has no question; of texts in inner objects the paths."""
+    inner = [each for each in texts_in(value) if "." in each][:_PATHS]
+    names = ", ".join([*value, *inner])[:300] or "nothing"
+    return f"it has no {column or 'question'!r} but {names}; {NAMELESS}"
+
+
+def _of_example(value: dict[str, Any]) -> dict[str, Any] | str:
+    """Return the fields of an example of LangSmith's: its inputs are the question, its outputs what is expected."""
+    asked = of_input(value["inputs"])
+    if isinstance(asked, str):
+        return asked
+    return {**asked, "id": value.get("id"), "expected": answer_of(value["outputs"])}
 
 
 def _of_conversation(value: dict[str, Any]) -> dict[str, Any] | str | None:
@@ -254,7 +303,7 @@ def _of_conversation(value: dict[str, Any]) -> dict[str, Any] | str | None:
     if messages is not None:
         return _of_messages(messages, value, own)
     if isinstance(value.get("prompt"), str):
-        return {**own, "question": value["prompt"], "expected": value.get("completion")}
+        return {"expected": value.get("completion", value.get("response")), **own, "question": value["prompt"]}
     if "custom_id" in value and "response" in value:
         return "it is the answer of a batch and holds no question; give the file that the batch was made from"
     return None
@@ -262,7 +311,7 @@ def _of_conversation(value: dict[str, Any]) -> dict[str, Any] | str | None:
 
 def _messages(value: Mapping[str, Any]) -> list[Any] | None:
     """Return the messages of an object; the `input` of OpenAI's Responses may be one text."""
-    for name in (*_BODY, "input"):
+    for name in (*_BODY, "input", "prompt", "chosen"):
         if isinstance(value.get(name), list):
             return list(value[name])
     if isinstance(value.get("input"), str) and "model" in value:
@@ -285,13 +334,14 @@ def _of_messages(messages: list[Any], value: dict[str, Any], own: dict[str, Any]
     system = "\n\n".join(each.text for each in spoken if each.role == "system")
     if system and isinstance(metadata, dict):
         metadata = {**metadata, "system": system}
-    preferred = [said_of(each) for each in value.get("preferred_output") or () if isinstance(each, dict)]
+    answers = value.get("preferred_output") or value.get("completion")
+    preferred = [said_of(each) for each in answers if isinstance(each, dict)] if isinstance(answers, list) else []
     after = [*turns[last + 1 :], *(each for each in preferred if isinstance(each, Said))]
     return {
         "id": value.get("custom_id", value.get("recordId")),
         "question": turns[last].text,
         "history": [each.message() for each in turns[:last]],
-        "expected": after[0].text if after else None,
+        "expected": after[0].text if after else value.get("ideal"),
         **own,
         "metadata": metadata or None,
     }

@@ -109,6 +109,7 @@ def _of_rows(table: Table, rows: Iterator[tuple[int, Row]], formulas: Iterator[t
     told: set[str] = set()
     for (number, row), (_, written) in zip(rows, formulas, strict=False):
         if isinstance(row, str):
+            yield from table.end()
             yield Problem(number=number, reason=f"the sheet is damaged here, and nothing after it is read: {row}")
             return
         missing = _without_value(table.names, row, written)

@@ -6,8 +6,9 @@ from typing import Any, TypeGuard
 
 #: What is said of it once.
 BY_COLUMNS = "is a table in one object: each of its rows is read as an object"
-#: Keys of a table whose rows are lists, as pandas' `orient="split"` has it.
-_SPLIT = frozenset({"columns", "data", "index"})
+#: Keys of a table whose rows are lists, and of the names of its columns: pandas' `orient="split"`, databases, Google's
+#: sheets, which name the columns in the first row.
+_ROWS, _COLUMNS = ("data", "rows", "values"), ("columns", "fields")
 #: A row of a page of Hugging Face's datasets server.
 _PAGE_ROW = {"row_idx", "row", "truncated_cells"}
 
@@ -18,9 +19,8 @@ def rows_within(value: dict[str, Any]) -> list[Any] | None:
     Known are columns as lists of one length (`{"question": [...], "id": [...]}`), columns by the numbers of their rows
     (pandas' own way), `columns` beside `data`, and rows by their names (`orient="index"`).
     """
-    names, data = value.get("columns"), value.get("data")
-    if value.keys() <= _SPLIT and _is_texts(names) and isinstance(data, list):
-        return [dict(zip(names, row, strict=False)) if isinstance(row, list) else row for row in data]
+    if (split := _split_rows(value)) is not None:
+        return split
     columns = list(value.values())
     if (
         len(columns) > 1
@@ -34,6 +34,22 @@ def rows_within(value: dict[str, Any]) -> list[Any] | None:
     if _is_numbered(first) and all(isinstance(each, dict) and each.keys() == first.keys() for each in columns):
         return [{name: column[row] for name, column in value.items()} for row in first]
     return None
+
+
+def named_row(names: list[str], row: list[Any]) -> dict[str, Any]:
+    """Return a row that is a list as an object."""
+    return dict(zip(names, row, strict=False))
+
+
+def _split_rows(value: dict[str, Any]) -> list[Any] | None:
+    rows: list[Any] | None = next((value[name] for name in _ROWS if isinstance(value.get(name), list)), None)
+    if not rows or not all(isinstance(row, list) for row in rows):
+        return None
+    names = next((value[name] for name in _COLUMNS if isinstance(value.get(name), list)), None)
+    if names is None:
+        names, *rows = rows
+    names = [each.get("name") if isinstance(each, dict) else each for each in names]
+    return [named_row(names, row) for row in rows] if _is_texts(names) else None
 
 
 def page_rows(value: dict[str, Any]) -> list[Any] | None:

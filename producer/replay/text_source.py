@@ -9,10 +9,14 @@ from typing import TextIO
 
 from producer.replay.json_source import Lines, Value
 from producer.replay.reads import Note, Problem, Read, item_of
-from producer.replay.signs import other_text
+from producer.replay.signs import ASKED, LOOKED_AT, other_text
 
-#: What an item of a list begins with: a bullet or a number, and in a list of tasks a box.
-_MARK = re.compile(r"(?:[-*+•‣◦–]|\d{1,6}[.)])[ \t]+(?:\[[ xX]?\][ \t]+)?")
+#: What an item of a list begins with: a bullet, a number or a letter, and in a list of tasks a box. No space follows
+#: East Asian marks.
+_MARK = re.compile(
+    r"(?:[-*+•‣◦–●○■▪►>]|[(\[]?\d{1,6}[.)\]]|\(?[^\W\d_]\)|\d{1,6}-|Q\d{1,6}[.:)])[ \t]+(?:\[[ xX]?\][ \t]+)?"
+    r"|(?:[・①-⑳]|[（【]?(?:\d{1,6}|[一二三四五六七八九十]{1,3})[．、）】])\s*"
+)
 _HEADING = re.compile(r"#{1,6}[ \t]+\S")
 #: A row of a table that is drawn with characters; lines that draw tables and rules; where code begins and ends.
 _TABLE = re.compile(r"\|.*\|")
@@ -26,7 +30,9 @@ def read_text(file: TextIO, *, markdown: bool) -> Iterator[Read]:
     of a sheet, mail, a chat.
     """
     lines = _Lines(file, markdown=markdown)
-    begin = list(islice(lines, 5))
+    begin = list(islice(lines, LOOKED_AT))
+    if lines.asking > 1 and lines.asking > lines.headings / 2:
+        raise ValueError("its headings are questions, and what follows them the answers: write the questions alone")
     if other := other_text([each.text for each in begin]):
         raise ValueError(other)
     if begin and "\t" in begin[0].text:
@@ -66,13 +72,15 @@ class _Lines(Iterator[Value]):
     def __init__(self, file: TextIO, *, markdown: bool) -> None:
         self._lines = Lines(file)
         self._markdown = markdown
-        self.headings = 0
+        #: How many headings there were, and how many of them are questions.
+        self.headings = self.asking = 0
 
     def __next__(self) -> Value:
         for value in self._lines:
             text = value.text.strip("\ufeff \t\r\n")
             if self._markdown and _HEADING.match(text):
                 self.headings += 1
+                self.asking += text.endswith(ASKED)
             elif text:
                 return value._replace(text=text)
         raise StopIteration

@@ -10,6 +10,7 @@ _DOCUMENTS = (
     ("word/document.xml", "a document of Word's: save the questions as .txt or .csv"),
     ("ppt/presentation.xml", "a presentation: save the questions as .txt or .csv"),
     ("xl/workbook.bin", "a workbook of the kind .xlsb: save it as .xlsx"),
+    ("META-INF/container.xml", "a book (EPUB): save the questions as .txt or .csv"),
     ("Index/Document.iwa", "a document of Apple's: export it as CSV"),
 )
 #: The member that tells an OpenDocument file; a workbook of Excel's has members in the folder.

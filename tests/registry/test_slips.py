@@ -49,6 +49,21 @@ def test_a_slip_is_named_with_what_was_meant_wherever_it_stands() -> None:
     }
 
 
+def test_a_key_with_letters_that_look_like_others_is_named_with_the_first_of_them() -> None:
+    alike = str.maketrans("ao", "ао")
+    keys = {name.translate(alike): name for name in entry.MEANING if {*name} & {*"ao"} and len(name) > 5}
+    keys["examples\u200b"] = "examples"
+
+    told = remarked({"заметка": "my own"}, flow=dict.fromkeys(keys))
+
+    assert len(keys) > 10
+    for written, name in keys.items():
+        odd = next(char for char in written if not char.isascii())
+        assert f"since it holds U+{ord(odd):04X} (" in told[f"operational_flows.poet.{written}"], written
+        assert told[f"operational_flows.poet.{written}"].endswith(f"did you mean `{name}`?")
+    assert "заметка" not in told
+
+
 def test_a_key_in_another_place_is_named_with_its_own() -> None:
     of_flows = [name for name in entry.MEANING if name not in ("key", "id", "name", "description", "purpose", "active")]
     of_servers = [name for name in servers.MEANING if name not in entry.MEANING]

@@ -454,3 +454,44 @@ def test_a_faulty_row_is_shown_with_the_separator_of_its_file(tmp_path: Path) ->
     found = read(tmp_path, "question;id\nWhy; so?;1;2\nHow?;2\n")
 
     assert [problem.text for problem in found.problems] == ["Why; so?;1;2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("q.txt", " id | question\n----+----------\n  1 | Why | when?\n(1 row)\n".replace("Why |", "Why,")),
+        (
+            "q.txt",
+            "+----+------+\n| id | question |\n+----+---+\n|  1 | Why, when? |\n+---+---+\n1 row in set (0.00 sec)\n",
+        ),
+        ("q.md", "# Questions\n\n| id | question |\n|---|---|\n| 1 | Why, when? |\n"),
+    ],
+)
+def test_a_table_that_is_drawn_with_bars_is_read(tmp_path: Path, name: str, content: str) -> None:
+    found = read(tmp_path, content, name)
+
+    assert ([each.question for each in found.items], found.faults) == (["Why, when?"], [])
+
+
+def test_a_bar_that_markdown_escapes_separates_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path, "| id | question |\n|---|---|\n| 1 | a \\| b? |\n", "q.md").questions == [(3, "a | b?")]
+
+
+def test_what_surveys_write_below_the_names_of_columns_is_no_question(tmp_path: Path) -> None:
+    meaning = 'End,What is it?\n"{""ImportId"":""endDate""}","{""ImportId"":""QID1""}"\n'
+
+    assert read(tmp_path, f"end,question\n{meaning}1,How?\n2,Why?\n").questions == [(4, "How?"), (5, "Why?")]
+    assert read(tmp_path, "end,question\n,Open-Ended Response\n1,How?\n").questions == [(3, "How?")]
+    assert read(tmp_path, "end,question\n1,How?\n").questions == [(2, "How?")]
+    # Where that is an answer, no row before it is lost.
+    assert len(read(tmp_path, "end,question\n1,How?\nOpen-Ended Response,Why?\n").items) == 2
+
+
+def test_a_first_row_whose_columns_cannot_be_told_apart_says_what_to_do(tmp_path: Path) -> None:
+    for first, advice in (
+        ("id^question", r"if '\^' separates its columns, write `sep=` with it"),
+        ("id，question", "if '，' separates its columns, write `sep=` with it"),
+        ("'id','question'", 'put " in the place of the quotes'),
+    ):
+        with pytest.raises(ValueError, match=advice):
+            read(tmp_path, f"{first}\n")

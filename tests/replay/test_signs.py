@@ -20,7 +20,23 @@ OTHERS = {
         "11/23/26, 10:12 PM - Anna: Where is it?\n11/23/26, 10:13 PM - Ben: There\n",
         "2026-11-23T10:11:12Z INFO x\n2026-11-23T10:11:13Z INFO y\n",
         "10:11:12 From Anna to Everyone: Where?\n10:11:19 From Ben to Everyone: There\n",
+        "As mensagens são protegidas.\n31/12/2024 22:01 - Ana: Onde?\n31/12/2024 22:02 - Rui: Aqui\n",
+        "\u200f٣١/١٢/٢٠٢٤، ١٠:٠١ م - أحمد: أين؟\n\u200f٣١/١٢/٢٠٢٤، ١٠:٠٢ م - علي: هنا\n",
+        "2024년 12월 31일 오후 10:01, 김: 어디?\n2024년 12월 31일 오후 10:02, 이: 여기\n",
+        "[홍길동] [오후 10:01] 어디예요?\n[김] [오후 10:02] 여기\n",
+        "Jan  1 10:00:00 host app[1]: x\nJan  1 10:00:01 host app[1]: y\n",
+        "2024-12-31 22:01:10 张三\n在哪?\n2024-12-31 22:02:10 李四\n在家\n",
     ),
+    "begin with who speaks": (
+        "Anna: Where is my parcel?\nAgent: On its way.\nAnna: When does it come?\nAgent: Tomorrow.\n",
+        "質問：荷物はどこですか\n回答： 配達中です\n".replace("：", "： ") * 3,
+    ),
+    "SQL": (
+        "-- MySQL dump 10.13\n",
+        "INSERT INTO q VALUES (1, 'How?');\n",
+        "*************************** 1. row ********\nid: 1\n",
+    ),
+    "aligned by spaces": ("ID    QUESTION        ANSWER\n1     How is it?      Fine\n",),
     "subtitles": ("1\n00:00:01,000 --> 00:00:02,000\nHello?\n", "WEBVTT\n\n00:01.000 --> 00:02.000\nHello?\n"),
     "an address book": ("BEGIN:VCALENDAR\nVERSION:2.0\n", "BEGIN:VCARD\nVERSION:3.0\n"),
 }
@@ -34,9 +50,16 @@ def test_a_text_whose_lines_are_no_questions_is_refused_by_its_kind(tmp_path: Pa
 
 
 def test_questions_that_begin_with_a_date_or_a_time_are_asked(tmp_path: Path) -> None:
-    texts = ("24.12.2026 bin ich weg, wann kommt es?\nWas kostet es?\n", "10 Uhr oder 11?\n10:30 Uhr geht das?\n")
+    texts = (
+        "24.12.2026 bin ich weg, wann kommt es?\nWas kostet es?\n",
+        "10 Uhr oder 11?\n10:30 Uhr geht das?\n",
+        # Nor is a subject before each of them who speaks.
+        "Parcel: where is it?\nBill: why is it so high?\nParcel: when?\nBill: paid?\n",
+        "INSERT INTO fails, why?\nCREATE TABLE does, too?\n",
+        "Card: block it\nCard: raise the limit\nCard: order one\nBill: pay it\nBill: send it\n",
+    )
 
-    assert [len(of_file(tmp_path / "q.txt", text).items) for text in texts] == [2, 2]
+    assert [len(of_file(tmp_path / "q.txt", text).items) for text in texts] == [2, 2, 4, 2, 5]
 
 
 def test_an_encoding_that_shifts_its_alphabet_is_told_by_its_shifts(tmp_path: Path) -> None:

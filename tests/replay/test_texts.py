@@ -44,6 +44,35 @@ def test_the_marks_of_a_list_belong_to_no_question(tmp_path: Path, content: str)
     assert (result.questions, result.notes) == ([(1, "How?"), (2, "Why?")], [LIST])
 
 
+def test_lists_have_the_marks_of_their_language(tmp_path: Path) -> None:
+    pairs = (
+        "１． ２．",
+        "一、 二、",
+        "① ②",
+        "・ ・",
+        "（1） （2）",
+        "(1)_ (2)_",
+        "[1]_ [2]_",
+        "a)_ b)_",
+        "١-_ ٢-_",
+        "१._ २._",
+        "Q1:_ Q2:_",
+        ">_ >_",
+    )
+    for pair in pairs:
+        one, two = (mark.replace("_", " ") for mark in pair.split())
+        result = read(tmp_path, f"{one}Where?\n{two}When?\n")
+
+        assert (result.questions, result.notes) == ([(1, "Where?"), (2, "When?")], [LIST]), pair
+    # An abbreviated name is no mark.
+    assert read(tmp_path, "M. Diaz a payé ?\nM. Roy aussi ?\n").questions[0] == (1, "M. Diaz a payé ?")
+
+
+def test_headings_that_are_questions_are_not_left_out_for_their_answers(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="its headings are questions, and what follows them the answers"):
+        read(tmp_path, "# FAQ\n\n## How?\n\nSo.\n\n## Why?\n\nThus.\n", "q.md")
+
+
 def test_a_line_of_a_list_without_a_mark_is_named(tmp_path: Path) -> None:
     result = read(tmp_path, "- How?\n- Why\n  is that?\n- So?\n")
 
@@ -80,7 +109,8 @@ def test_a_line_that_cannot_be_asked_is_named_and_the_next_is_asked(tmp_path: Pa
     ("name", "content", "reason"),
     [
         ("q.txt", "1\tHow?\n2\tWhy?\n", "its lines have tabs, as cells of a sheet do: write the names"),
-        ("q.yaml", "- How?\n", "its first line names no column 'question', and it is no JSON; a text with a question"),
+        ("q.yaml", "- How?\n", "it is YAML: write its questions as JSON lines"),
+        ("q.tex", "How?\n", "its first line names no column 'question', and it is no JSON; a text with a question"),
         ("q.xls", "<html><table><tr><td>question</td></tr></table>", "it is a web page or other XML: open it in"),
         ("q", '<?xml version="1.0"?><questions/>', "it is a web page or other XML: open it in"),
         (

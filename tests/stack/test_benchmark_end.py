@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 import weakref
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from processes import REPOSITORY, Process, wait_for
 
 from benchmarks.lab import parts
+from benchmarks.lab.asking import Row
 from benchmarks.lab.parts import interruptible
+from benchmarks.pipeline import report
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -103,3 +106,14 @@ def test_a_part_that_was_starting_when_the_signal_came_is_ended(monkeypatch: pyt
         work()
 
     assert [each.alive for each in started] == [False]
+
+
+def test_rows_that_were_measured_before_an_interrupt_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    def rows() -> Generator[Row]:
+        yield {"name": "limit", "queries_per_s": 4711}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        report("some rows", rows(), as_json=False)
+
+    assert "4711" in capsys.readouterr().out

@@ -16,8 +16,9 @@ import regex  # type: ignore[import-untyped]
 
 from agentic_flywheel.routing.encoder import pieces_of_languages
 
-#: A word is tried in so many ways at most, each of which takes some 20 µs: the first ones of each letter.
-_MOST_WAYS = 64
+#: A word is tried in ways of so many letters in all, which takes some 2 ms: the first ones of each of its letters. Of a
+#: text, so many words that were not seen before are; the rest is written in the first way.
+_MOST_LETTERS, _MOST_WORDS = 400, 24
 #: What each letter of a word that becomes one of the catalog adds to the likelihood of the text (nats).
 _KNOWN = 2.0
 #: Words that were looked at are remembered, up to so many.
@@ -70,7 +71,11 @@ class Alphabets:
         typed = _alphabet(said)
         if typed == self._alphabet or (typed, self._alphabet) not in _WAYS:
             return said
-        written = [word if word in self._catalog else self._seen.get(word) or self._remembered(word) for word in said]
+        unseen = [word for word in dict.fromkeys(said) if word not in self._catalog and word not in self._seen]
+        here = {word: self._likeliest(word, _MOST_LETTERS if at < _MOST_WORDS else 0) for at, word in enumerate(unseen)}
+        written = [word if word in self._catalog else self._seen.get(word) or here[word] for word in said]
+        if len(unseen) <= _MOST_WORDS and len(self._seen) < _REMEMBERED:
+            self._seen |= here
         pairs = [(one, other) for one, other in zip(said, written, strict=True) if one != other]
         cost = pieces_of_languages().cost
         gained = cost([one for one, _ in pairs]) - cost([other for _, other in pairs])
@@ -97,18 +102,15 @@ class Alphabets:
                     found.setdefault(typed, {})[unit] = usable
         return found
 
-    def _remembered(self, word: str) -> str:
-        found = self._likeliest(word)
-        if len(self._seen) < _REMEMBERED:
-            self._seen[word] = found
-        return found
+    def _likeliest(self, word: str, letters: int) -> str:
+        """Return the likeliest way to write a word in the catalog's alphabet; the word itself where there is none.
 
-    def _likeliest(self, word: str) -> str:
-        """Return the likeliest way to write a word in the catalog's alphabet; the word itself where there is none."""
+        ``letters``: of all ways that are tried.
+        """
         options = list(_cut(word, self._ways.get(_alphabet([word]), {})))
         if not options or not all(options):
             return word
-        while math.prod(map(len, options)) > _MOST_WAYS:
+        while math.prod(map(len, options)) > max(1, letters // len(word)):
             longest = max(range(len(options)), key=lambda at: len(options[at]))
             options[longest] = options[longest][:-1]
         variants = list(map("".join, product(*options)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agentic_flywheel.routing.alphabets import Alphabets
 from agentic_flywheel.routing.words import words
 
@@ -48,3 +50,17 @@ def test_a_question_in_another_language_stays_as_it_was_typed() -> None:
         assert [each.rewritten(said) for each in (russian, greek, latin, japanese)] == [said] * 4
     assert latin.rewritten(said := words("хочу купить машину")) == said
     assert russian.rewritten(said := words("где login")) == said
+
+
+def test_no_text_is_tried_in_ways_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    russian, tried = alphabets(*TYPED["Russian"]), list[str]()
+
+    class Counted:
+        def cost(self, said: list[str]) -> float:
+            tried.extend(said)
+            return 1.0
+
+    monkeypatch.setattr("agentic_flywheel.routing.alphabets.pieces_of_languages", Counted)
+    russian.rewritten([f"{'tsnl' * at}y" for at in range(1, 200)])
+
+    assert len(tried) < 10_000

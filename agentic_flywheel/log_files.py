@@ -8,9 +8,10 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from io import TextIOWrapper
+from io import BufferedWriter, FileIO, TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.settings import Settings
@@ -66,6 +67,30 @@ class BoundedLog(RotatingFileHandler):
         return stream
 
 
+class _Spoken(FileIO):
+    """What a process says, on one of its descriptors. What nobody takes is lost: nothing that serves ends by it.
+
+    A log's disk gets full, and whoever reads a pipe may end before the process does.
+    """
+
+    def write(self, said: Any) -> int:
+        try:
+            return super().write(said) or 0
+        except OSError:
+            return memoryview(said).nbytes
+
+
+def _speak_on(descriptor: int) -> None:
+    name = {STDOUT: "stdout", STDERR: "stderr"}[descriptor]
+    if (before := getattr(sys, name)) is None:
+        return
+    spoken = BufferedWriter(_Spoken(descriptor, "w", closefd=False))
+    stream = TextIOWrapper(spoken, before.encoding, errors="backslashreplace", line_buffering=True)
+    # Celery writes to the second.
+    setattr(sys, name, stream)
+    setattr(sys, f"__{name}__", stream)
+
+
 def tell(line: str) -> None:
     """Write a line to stderr at once."""
     sys.stderr.write(f"{line}\n")
@@ -75,13 +100,18 @@ def tell(line: str) -> None:
 def keep_log(settings: Settings, *, descriptors: Sequence[int] = (STDOUT, STDERR)) -> None:
     """Write this process's log, and what it writes to these descriptors, to the file that is set, if one is.
 
-    Call it before anything else sets up logging. Wherever the log goes, its records are plain. Raises InvalidSetting
-    where that file cannot be written.
+    Call it before anything else sets up logging. Wherever the log goes, its records are plain, and what cannot be
+    written there from then on is lost. Raises InvalidSetting where that file cannot be opened.
     """
     logging.setLogRecordFactory(PlainRecord)
-    if settings.log_file is None:
-        return
-    path, most = settings.log_file, settings.log_bytes
+    if settings.log_file is not None:
+        _log_into(settings.log_file, settings, descriptors)
+    for descriptor in descriptors:
+        _speak_on(descriptor)
+
+
+def _log_into(path: Path, settings: Settings, descriptors: Sequence[int]) -> None:
+    most = settings.log_bytes
     try:
         # A pipe that nobody reads would have it wait for ever; so it is refused.
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600))

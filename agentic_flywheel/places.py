@@ -36,6 +36,19 @@ def folder_at(path: Path) -> Path:
     return place
 
 
+def is_there(path: Path) -> bool:
+    """Return whether something has this name, be it a link that leads nowhere. Raises OSError where nobody may look.
+
+    What is there and cannot be read is refused by its name: whoever put it there means it to be read.
+    """
+    # Not `exists`: newer Pythons call what they may not look at "not there".
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def home_folder() -> Path | None:
     """Return the home folder of the user; None where there is none, or where HOME is that of another user."""
     try:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Literal, TextIO
 
+from agentic_flywheel.whole_files import naming
+
 
 def private_text(path: Path, *, errors: str = "strict") -> TextIO:
     """Open a text file that only its owner may read, to write it anew. Raises OSError."""
@@ -19,7 +21,7 @@ def private_binary(path: Path, mode: Literal["wb", "ab"], buffering: int = -1) -
 
 def write_private(path: Path, text: str, *, errors: str = "strict") -> None:
     """Write a file that only its owner may read. Raises OSError."""
-    with private_text(path, errors=errors) as file:
+    with naming(path), private_text(path, errors=errors) as file:
         file.write(text)
 
 

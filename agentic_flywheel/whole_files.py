@@ -1,4 +1,4 @@
-"""Replace a file in one step: a reader sees the old content or the new, also after a crash."""
+"""Replace a file in one step: a reader sees the old content or the new, also after a crash. Errors name the file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from typing import BinaryIO
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of the block name the file that is written there: what a write fails with names none."""
+    try:
+        yield
+    except OSError as refused:
+        if refused.filename is not None or refused.errno is None:
+            raise
+        raise OSError(refused.errno, refused.strerror, str(path)) from None
+
+
+@contextmanager
 def replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
     """Write a file anew, with these rights. It is replaced at the end, and stays as it is where writing fails.
 
@@ -21,7 +32,7 @@ def replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     draft = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(target), os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -47,6 +47,8 @@ def main() -> None:
             f"{given.target} is there already. Data made with its secrets needs them, so remove it yourself to start "
             "anew."
         )
+    except OSError as refused:
+        sys.exit(f"{given.target} cannot be written: {refused.strerror}")
     with open(descriptor, "w") as file:
         file.write(filled((HERE / ".env.example").read_text(), profiles))
     print(f"{given.target} is made. Now: docker compose --env-file {given.target} up --build --wait")

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agentic_flywheel.cassettes.exchange import Exchange, Request
 from agentic_flywheel.errors import RecordingMissing, ResultsUnreadable
+from agentic_flywheel.whole_files import mode_of, replacing
 
 _VERSION = 1
 
@@ -60,10 +61,9 @@ class Cassette:
             "exchanges": [each.model_dump(mode="json", exclude_defaults=True) for each in self.exchanges],
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".new")
-        # ASCII: a half of a character, which an answer that was cut off may end with, is an escape.
-        draft.write_text(json.dumps(stored, indent=1) + "\n", encoding="ascii")
-        draft.replace(self.path)
+        with replacing(self.path, mode_of(self.path, otherwise=0o644)) as file:
+            # ASCII: a half of a character, which an answer that was cut off may end with, is an escape.
+            file.write(f"{json.dumps(stored, indent=1)}\n".encode("ascii"))
 
     def _nearest(self, request: Request) -> str:
         known = {each.request.key: each.request for each in self.exchanges}

@@ -14,6 +14,11 @@ _FILES = "Which files a flow takes, how large and how many: docs/uploads.md, und
 WHOLE_FILE = "(file)"
 
 
+def _at_line(key: str) -> str:
+    """Return what to do first about a fault in a file of YAML."""
+    return f"Open the file at the named line and correct {'it' if key == WHOLE_FILE else 'the key'}."
+
+
 @dataclass(eq=False)
 class InvalidQuery(FlywheelError):
     """A field of a query is not acceptable; nothing was submitted."""
@@ -113,16 +118,31 @@ class InvalidProfile(FlywheelError):
     line: int
     key: str
     reason: str
+    #: What to do first where no line of the file is at fault: this user may not read it, for example.
+    remedy: str = ""
 
-    suggestions = (
-        "Open the file at the named line and correct the key.",
-        "Run `flywheel profiles list` to see every file that is refused.",
-        "Compare with a fresh one: `flywheel profiles new NAME --template technical`.",
-    )
+    @property
+    def fault(self) -> str:
+        """What is wrong, and where."""
+        if self.remedy:
+            return f"{self.path} {self.reason}"
+        return f"{self.path}:{self.line}: {self.key}: {self.reason}"
 
     @property
     def message(self) -> str:
-        return f"The profile is not acceptable: {self.path}:{self.line}: {self.key}: {self.reason}"
+        return f"The profile is not acceptable: {self.fault}"
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        if self.remedy:
+            other = "Or have another folder read: FLYWHEEL_PROFILES names it."
+        else:
+            other = "Compare with a fresh one: `flywheel profiles new NAME --template technical`."
+        return (
+            self.remedy or _at_line(self.key),
+            "Run `flywheel profiles list` to see every file that is refused.",
+            other,
+        )
 
 
 @dataclass(eq=False)
@@ -209,7 +229,7 @@ class InvalidRegistry(FlywheelError):
                 "Or have another file read and written: FLYWHEEL_REGISTRY names it.",
             )
         return (
-            "Open the file at the named line and correct the key.",
+            _at_line(self.key),
             "Run `flywheel flows check` to see every complaint at once.",
             "Compare with the bundled registry: `flywheel flows show-bundled`.",
         )

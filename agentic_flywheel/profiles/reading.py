@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from agentic_flywheel.errors import InvalidProfile, InvalidRegistry
+from agentic_flywheel.errors.given import WHOLE_FILE
 from agentic_flywheel.models import MAX_CONTEXT
 from agentic_flywheel.profiles.profile import KINDS, Profile
-from agentic_flywheel.registry.document import Document, Where, content_of, document_of, dotted
+from agentic_flywheel.registry.document import Document, Where, content_of, document_of, dotted, unreadable
 from agentic_flywheel.written import as_text
 
 #: Largest file, in bytes. The text for a flow is bounded separately, by ``MAX_CONTEXT`` characters.
@@ -50,16 +51,22 @@ def check_profile(path: Path) -> tuple[Profile | None, list[InvalidProfile]]:
     try:
         return profile_of(path, content_of(path))
     except InvalidRegistry as refused:  # the reader of YAML documents is shared with the registry
-        return None, [InvalidProfile(refused.path, refused.line, refused.key, refused.reason)]
+        return None, [InvalidProfile(*refused.args)]
+
+
+def unreadable_profile(path: Path, refused: OSError) -> InvalidProfile:
+    """Return the error for a profile, or a folder of them, that this user cannot read."""
+    return InvalidProfile(*unreadable(path, refused).args)
 
 
 def profile_of(path: Path, raw: bytes) -> tuple[Profile | None, list[InvalidProfile]]:
     """Return the profile in a file's bytes, or all faults. The name comes from ``path``, which messages show too."""
     if len(raw) > MAX_BYTES:
-        return None, [InvalidProfile(str(path), 1, "(file)", f"is too large: at most {MAX_BYTES} bytes")]
+        reason = f"is too large: at most {MAX_BYTES} bytes"
+        return None, [InvalidProfile(str(path), 1, WHOLE_FILE, reason, "Shorten it, or make two profiles of it.")]
     if not NAME.match(path.stem):
         reason = "its name should be letters, digits, `-`, `_` and `.`, at most 128"
-        return None, [InvalidProfile(str(path), 1, "(file)", reason)]
+        return None, [InvalidProfile(str(path), 1, WHOLE_FILE, reason, "Give the file another name.")]
     document = document_of(path, raw)
     if document.root is None or document.faults:
         return None, [_unreadable(path, each.line) for each in document.faults]
@@ -139,5 +146,5 @@ def _shown(where: Where) -> str:
 
 def _unreadable(path: Path, line: int) -> InvalidProfile:
     return InvalidProfile(
-        str(path), line, "(file)", "cannot be read as YAML from here on; is a colon, quote or indent wrong?"
+        str(path), line, WHOLE_FILE, "cannot be read as YAML from here on; is a colon, quote or indent wrong?"
     )

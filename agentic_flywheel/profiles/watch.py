@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentic_flywheel.errors import InvalidProfile, UnknownProfile
-from agentic_flywheel.places import nearest
+from agentic_flywheel.places import is_there, nearest
 from agentic_flywheel.profiles.profile import Profile
-from agentic_flywheel.profiles.reading import NAME, SUFFIX, check_profile
+from agentic_flywheel.profiles.reading import NAME, SUFFIX, check_profile, unreadable_profile
 
 logger = logging.getLogger(__name__)
 
@@ -81,18 +82,26 @@ class ProfileWatch:
         return [kept.profile for kept in looked if kept.profile is not None]
 
     def faults(self) -> list[InvalidProfile]:
-        """Return the first fault of each file that is refused."""
+        """Return the first fault of each file that is refused, and the folders that cannot be listed."""
         looked = [self._look(name, self._kept.get(name)) for name in self._names()]
-        return [kept.fault for kept in looked if kept.fault is not None]
+        return [*self._hidden(), *(kept.fault for kept in looked if kept.fault is not None)]
 
     def _names(self) -> list[str]:
         return sorted({path.stem for folder in self.folders for path in folder.glob(f"*{SUFFIX}")})
+
+    def _hidden(self) -> Iterator[InvalidProfile]:
+        """Yield a fault for each folder whose files this user may not list."""
+        for folder in self.folders:
+            try:
+                os.scandir(folder).close()
+            except OSError as refused:
+                yield unreadable_profile(folder, refused)
 
     def _look(self, name: str, before: _Kept | None) -> _Kept:
         look_at = time.monotonic() + self._interval
         # The name comes from a query, so it must not lead to a file in another folder.
         paths = [folder / f"{name}{SUFFIX}" for folder in self.folders] if NAME.match(name) else []
-        path = next((path for path in paths if os.path.isfile(path)), None)
+        path = next((path for path in paths if _may_be_there(path)), None)
         if path is None:
             self._kept.pop(name, None)
             return _Kept(look_at)
@@ -108,6 +117,13 @@ class ProfileWatch:
                 logger.error("a profile's change is refused, the one of before stays: %s", kept.fault)
         self._kept[name] = kept
         return kept
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return is_there(path)
+    except OSError:  # its reader says why it cannot be seen
+        return True
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 from importlib.resources import files
 from pathlib import Path
 
 from agentic_flywheel.errors import InvalidRegistry
 from agentic_flywheel.errors.given import WHOLE_FILE
-from agentic_flywheel.places import nearest
+from agentic_flywheel.places import is_there, nearest
 from agentic_flywheel.registry.document import unreadable
 
 #: Where a registry lies below a working or home folder.
@@ -34,10 +33,7 @@ def find_registry(explicit: Path | None, *, cwd: Path | None = None, home: Path 
 
 
 def _is_there(path: Path) -> bool:
-    # Not `is_file`: newer Pythons call what they may not look at "not there", and another registry would be taken.
     try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        return is_there(path)
     except OSError as refused:
         raise unreadable(path, refused) from None

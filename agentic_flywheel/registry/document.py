@@ -17,6 +17,7 @@ from ruamel.yaml.reader import ReaderError
 from agentic_flywheel import texts
 from agentic_flywheel.errors import InvalidRegistry
 from agentic_flywheel.errors.given import WHOLE_FILE
+from agentic_flywheel.regular_files import NotRegularError, open_regular
 from agentic_flywheel.written import Number, Whole
 
 MAX_BYTES = 5_000_000
@@ -106,18 +107,23 @@ def read_document(path: Path) -> Document:
 
 
 def content_of(path: Path) -> bytes:
-    """Return a registry's bytes, at most one more than is acceptable. Raises InvalidRegistry."""
+    """Return the bytes of a file of YAML, at most one more than is acceptable. Raises InvalidRegistry."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(MAX_BYTES + 1)
     except OSError as refused:
         raise unreadable(path, refused) from None
 
 
 def unreadable(path: Path, refused: OSError) -> InvalidRegistry:
-    """Return the error for a registry that this user may not read."""
-    remedy = f"Let this user read it, and the folders above it: `ls -ld {path}`."
-    return InvalidRegistry(str(path), 1, WHOLE_FILE, f"cannot be read: {refused.strerror}", remedy)
+    """Return the error for a file of YAML that is there and that this user cannot read."""
+    if isinstance(refused, FileNotFoundError):
+        remedy = f"Correct the link, which leads nowhere: `ls -l {path}`."
+    elif isinstance(refused, NotRegularError):
+        remedy = f"Put a file there in the place of what is there: `ls -ld {path}`."
+    else:
+        remedy = f"Let this user read it, and the folders above it: `ls -ld {path}`."
+    return InvalidRegistry(str(path), 1, WHOLE_FILE, f"cannot be read: {refused.strerror or refused}", remedy)
 
 
 def document_of(path: Path, raw: bytes) -> Document:

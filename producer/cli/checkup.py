@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
@@ -34,8 +35,11 @@ from producer.stack.guard import ended
 
 #: Share of a broker's memory from which a warning is due.
 NEARLY_FULL = 0.9
-#: Seconds to wait for the workers to answer.
-_ROLL_CALL = 1.0
+#: Connections that should be free: with fewer of them no further worker may find room.
+SPARE_CONNECTIONS = 50
+#: Seconds to wait for the workers to answer, and how many times as long as connecting to the broker takes, which is far
+#: for the workers too.
+_ROLL_CALL, _AS_CONNECTING = 1.0, 4
 #: How the names of our queues begin.
 _OUR_QUEUES = (wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, wire.domain_queue(""))
 #: Seconds that an audit may take here.
@@ -213,7 +217,7 @@ async def _broker(settings: Settings) -> list[Check]:
         await client.aclose()
     if settings.key_prefix:
         address = f"{address} (prefix {settings.key_prefix})"
-    return [_version_of(address, about), _memory_of(about), *kept]
+    return [_version_of(address, about), _memory_of(about), *clients_of(about), *kept]
 
 
 def _version_of(address: str, about: dict[str, Any]) -> Check:
@@ -241,6 +245,18 @@ def _memory_of(about: dict[str, Any]) -> Check:
         advice = "give it more memory (CONFIG SET maxmemory), or clear the cache: a full broker refuses new queries"
         return Check(name="memory", state="failed" if used >= limit else "warning", found=found, advice=advice)
     return Check(name="memory", state="ok", found=found)
+
+
+def clients_of(about: dict[str, Any]) -> list[Check]:
+    """Compare the connections that the server has with those that it may have, where it says so."""
+    if (most := int(about.get("maxclients", 0))) == 0:
+        return []
+    used = int(about.get("connected_clients", 0))
+    found = f"{used} connections of at most {most}"
+    if most - used >= SPARE_CONNECTIONS:
+        return [Check(name="clients", state="ok", found=found)]
+    advice = "CONFIG SET maxclients, or rent a larger server: a worker needs one for each queue, and some more"
+    return [Check(name="clients", state="warning", found=found, advice=advice)]
 
 
 async def _kept_by(client: Redis, about: dict[str, Any]) -> list[Check]:
@@ -295,7 +311,11 @@ def _roll_call(settings: Settings) -> list[tuple[str, list[str]]]:
 
     with Celery(set_as_current=False) as app:
         app.conf.update(celery_settings(settings.redis_url, settings.key_prefix))
-        said = app.control.broadcast("active_queues", reply=True, timeout=_ROLL_CALL) or ()
+        with app.connection_for_write() as connection:
+            began = time.monotonic()
+            connection.ensure_connection(max_retries=1)
+            patience = _ROLL_CALL + _AS_CONNECTING * (time.monotonic() - began)
+            said = app.control.broadcast("active_queues", reply=True, timeout=patience, connection=connection) or ()
     return [
         (worker, [str(queue["name"]) for queue in queues or ()]) for reply in said for worker, queues in reply.items()
     ]

@@ -13,6 +13,7 @@ import typer
 
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Answer, CachePolicy
+from agentic_flywheel.private_files import write_private
 from agentic_flywheel.registry import bundled_registry, find_registry, load_catalog
 from agentic_flywheel.registry.editing import update_flow
 from agentic_flywheel.settings import Settings, load_settings
@@ -155,7 +156,7 @@ def _write_registry(home: Path, sandbox: str) -> Path:
     begin, _, rest = bundled.partition("operational_flows:\n")
     path = home / "demo-registry.yaml"
     home.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{_HEAD}{begin}{_SERVERS.format(sandbox)}operational_flows:\n{rest}", encoding="utf-8")
+    write_private(path, f"{_HEAD}{begin}{_SERVERS.format(sandbox)}operational_flows:\n{rest}")
     return update_flow(path, "technical-analysis", _OF_A_MODEL, cwd=home)
 
 

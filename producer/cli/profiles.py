@@ -17,6 +17,7 @@ from agentic_flywheel.profiles.reading import NAME, SUFFIX
 from agentic_flywheel.profiles.templates import TEMPLATES, new_profile
 from agentic_flywheel.profiles.watch import PLACE
 from agentic_flywheel.settings import load_settings
+from agentic_flywheel.whole_files import naming
 from producer.cli import options
 from producer.cli.safe_text import one_line
 from producer.cli.screen import Screen
@@ -56,7 +57,7 @@ def list_(owner: options.Owner = LOCAL, json: options.Json = False) -> None:
     else:
         screen.line("No profiles for you: `flywheel profiles new NAME` makes one.")
     for fault in faults:
-        screen.line(("✗ ", "bold red"), f"{fault.path}:{fault.line}: {fault.key}: {fault.reason}")
+        screen.line(("✗ ", "bold red"), fault.fault)
 
 
 def _about(profile: Profile) -> dict[str, object]:
@@ -170,11 +171,11 @@ def _write(path: Path, text: str, *, private: bool) -> None:
     except FileExistsError:
         raise typer.BadParameter(f"{path} is there already; it is left as it is.", param_hint="NAME") from None
     try:
-        with open(made, "w", encoding="utf-8") as file:
+        with naming(path), open(made, "w", encoding="utf-8") as file:
             file.write(text)
-    except OSError as refused:
+    except OSError:
         path.unlink()  # half of a profile would be refused everywhere, and stand in the way of the next attempt
-        raise OSError(refused.errno, refused.strerror, str(path)) from None
+        raise
 
 
 @profiles.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.errors import StackRunning
 from agentic_flywheel.stack import StackInfo, lock_file, running_stack, state_file
+from agentic_flywheel.whole_files import replacing
 
 #: Seconds to wait for the lock: a command that checks whether a stack runs holds it for a moment.
 _PATIENCE = 1.0
@@ -27,11 +28,8 @@ class Claim:
 
     def publish(self, info: StackInfo) -> None:
         """Replace the state file in one step. Only its owner can read it, because it holds passwords."""
-        draft = self.home / "up.json.new"
-        draft.unlink(missing_ok=True)
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(info.model_dump_json(indent=2))
-        draft.replace(state_file(self.home))
+        with replacing(state_file(self.home), 0o600) as file:
+            file.write(info.model_dump_json(indent=2).encode())
 
     def withdraw(self) -> None:
         """Remove the state file, so that no command finds this stack any more."""

@@ -18,13 +18,14 @@ from processes import Process, Valkey, wait_for
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.stack import StackInfo
+from producer.cli.checkup import clients_of
 from producer.cli.checkup_servers import check_flower, check_gateway
 
 from .conftest import Flywheel, RunningStack
 
 LINES = (
-    *("python", "packages", "encoder", "stack", "tokens", "registry", "profiles", "grace", "broker", "memory", "disk"),
-    *("workers", "queries", "flowise", "flower", "gateway", "langfuse", "bridge"),
+    *("python", "packages", "encoder", "stack", "tokens", "registry", "profiles", "grace", "broker", "memory"),
+    *("clients", "disk", "workers", "queries", "flowise", "flower", "gateway", "langfuse", "bridge"),
 )
 
 
@@ -169,6 +170,11 @@ def test_memory_a_broker_that_is_full(broker: Valkey, bare_flywheel: Flywheel, s
         client.config_set("maxmemory", int(used * share))
 
     assert lines(bare_flywheel)["memory"]["state"] == state
+
+
+@pytest.mark.parametrize(("told", "state"), [({}, []), ({"maxclients": 60}, ["ok"]), ({"maxclients": 30}, ["warning"])])
+def test_clients_a_broker_that_takes_few_connections(told: dict[str, int], state: list[str]) -> None:
+    assert [each.state for each in clients_of({"connected_clients": 10} | told)] == state
 
 
 @pytest.mark.parametrize(("fsync", "state"), [("always", "ok"), ("everysec", "ok"), ("no", "warning")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,17 @@ def test_lost_connections_leave_nothing_behind_in_the_hub(station: Station) -> N
 
     assert station.send("ticks").get(timeout=30) == before
     assert worker.alive
+
+    # A server that has no room for connections is asked with pauses, and the log says what is wrong.
+    most = station.redis.config_get("maxclients")["maxclients"]
+    station.redis.config_set("maxclients", 7)
+    station.redis.client_kill_filter(_type="normal", skipme=True)
+    wait_for(lambda: "it has all the connections that it may have" in worker.log)
+    time.sleep(0.5)
+    assert worker.log.count("it has all the connections that it may have") < 4
+    station.redis.config_set("maxclients", str(most))
+    assert station.send("add", 1, 2).get(timeout=30) == 3
+    assert "CPendingDeprecationWarning" not in worker.log
 
 
 def planted() -> None:

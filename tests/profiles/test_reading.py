@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -163,6 +164,34 @@ def test_a_change_is_taken_over_and_a_faulty_one_leaves_the_profile_of_before(
     path.unlink()
     with pytest.raises(UnknownProfile):
         watch.get("acme", "me")
+
+
+def test_what_is_there_and_cannot_be_read_is_named_with_what_can_be_done(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    written(tmp_path, "#" * (MAX_BYTES + 1), "large")
+    watch = ProfileWatch(tmp_path, interval=0)
+
+    faults = watch.faults()
+
+    assert [Path(fault.path).stem for fault in faults] == ["folder", "gone", "large", "loop", "pipe"]
+    for fault in faults:
+        with pytest.raises(InvalidProfile, match=f"is not acceptable: {fault.path} ") as refused:
+            watch.get(Path(fault.path).stem, "me")
+        assert "named line" not in refused.value.advice[0]
+
+
+def test_a_folder_whose_files_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr("agentic_flywheel.profiles.watch.os.scandir", refused)
+
+    (fault,) = ProfileWatch(tmp_path).faults()
+
+    assert fault.fault == f"{tmp_path} cannot be read: Permission denied"
 
 
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,6 +50,22 @@ def test_what_cannot_be_looked_at_is_not_passed_over(tmp_path: Path) -> None:
         find_registry(None, cwd=tmp_path, home=put(tmp_path / "home"))
 
     assert "ls -ld" in refused.value.advice[0]
+
+
+def test_what_is_there_and_is_no_file_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    path = put(tmp_path)
+    make: Callable[[], None]
+    for make, reason, remedy in (
+        (lambda: path.symlink_to(tmp_path / "gone"), "No such file", "Correct the link"),
+        (lambda: os.mkfifo(path), "it is not a regular file", "Put a file there"),
+    ):
+        path.unlink()
+        make()
+        found = find_registry(None, cwd=tmp_path, home=put(tmp_path / reason))
+        with pytest.raises(InvalidRegistry, match=f"cannot be read: {reason}") as refused:
+            read_registry(found).catalog_or_raise()
+
+        assert refused.value.advice[0].startswith(remedy)
 
 
 def test_the_home_folder_of_another_user_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

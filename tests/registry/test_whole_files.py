@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from agentic_flywheel.private_files import write_private
 from agentic_flywheel.whole_files import mode_of, replacing
 
 
@@ -38,3 +41,26 @@ def test_a_failure_while_writing_leaves_the_file_as_it_was(tmp_path: Path) -> No
 
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """No file may grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def replace(path: Path, text: str) -> None:
+    with replacing(path, 0o600) as new:
+        new.write(text.encode())
+
+
+@pytest.mark.usefixtures("no_room")
+@pytest.mark.parametrize("write", [replace, write_private])
+def test_a_file_for_which_there_is_no_room_is_named(tmp_path: Path, write: Callable[[Path, str], None]) -> None:
+    with pytest.raises(OSError, match="File too large") as refused:
+        write(tmp_path / "file", "new")
+
+    assert refused.value.filename == str(tmp_path / "file")

@@ -26,6 +26,15 @@ MAY_IMPORT = {
 }
 MODULES = [path for package in MAY_IMPORT for path in sorted((REPOSITORY / package).rglob("*.py"))]
 READS_ENVIRONMENT = {"agentic_flywheel/settings.py"}
+#: Modules that write files, and say themselves which one cannot be written, or only open them for others.
+NAMES_WHAT_IT_WRITES = {
+    "agentic_flywheel/access/file.py",
+    "agentic_flywheel/broker/generate.py",  # run by whoever changes a script
+    "agentic_flywheel/broker/large_files.py",
+    "agentic_flywheel/log_files.py",
+    "agentic_flywheel/private_files.py",
+    "agentic_flywheel/registry/editing.py",
+}
 
 #: Modules that write JSON for the broker with escapes, and why. An escape makes a Chinese text twice as long.
 MAY_ESCAPE = {
@@ -143,6 +152,23 @@ def test_options_are_written_in_full() -> None:
     assert breaches(lambda _, tree: not takes_beginnings_of_options(tree)) == []
 
 
+def writes_unnamed(tree: ast.AST) -> bool:
+    """Whether a module writes into a file outside of ``naming``: where there is no room, the error names no file."""
+    if isinstance(tree, ast.With) and any(ast.unparse(each).startswith("naming(") for each in tree.items):
+        return False
+    if isinstance(tree, ast.Call):
+        opens = ast.unparse(tree.func).rpartition(".")[2]
+        modes = [each.value for each in tree.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        writing = opens in ("open", "fdopen") and any(re.fullmatch("[rbt+]*[wax][bt+]*", mode) for mode in modes)
+        if writing or opens in ("write_text", "write_bytes"):
+            return True
+    return any(map(writes_unnamed, ast.iter_child_nodes(tree)))
+
+
+def test_what_cannot_be_written_is_named() -> None:
+    assert breaches(lambda name, tree: name in NAMES_WHAT_IT_WRITES or not writes_unnamed(tree)) == []
+
+
 def test_every_module_says_in_its_docstring_what_it_is_for() -> None:
     assert (
         breaches(lambda _, tree: isinstance(tree, ast.Module) and bool(ast.get_docstring(tree) or not tree.body)) == []
@@ -241,6 +267,10 @@ def test_the_rules_would_notice_a_breach() -> None:
     assert looks_for_home(ast.parse("folder = Path.home() / 'x'"))
     assert looks_for_home(ast.parse("given.expanduser().absolute()"))
     assert not looks_for_home(ast.parse("settings.home.mkdir()"))
+    assert writes_unnamed(ast.parse("with open(made, 'w', encoding='utf-8') as file:\n    file.write('')"))
+    assert writes_unnamed(ast.parse("path.write_text('')"))
+    assert not writes_unnamed(ast.parse("with naming(path), path.open('ab') as file:\n    file.write(b'')"))
+    assert not writes_unnamed(ast.parse("open(path, 'rb')"))
 
 
 def tracked_texts() -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from processes import Valkey, free_port, wait_for
 
+from agentic_flywheel import log_files
 from agentic_flywheel.settings import Settings
 from producer import AsyncProducer
 from producer.stack import start_stack
@@ -88,6 +89,20 @@ def test_a_log_that_cannot_be_written_ends_its_process_with_a_reason(tmp_path: P
 
     assert ended.returncode == 2
     assert "FLYWHEEL_LOG_FILE is not acceptable" in ended.stderr.splitlines()[0]
+
+
+def test_what_nobody_takes_of_what_a_process_says_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, unread = os.pipe()
+    os.close(reader)
+    for descriptor in (unread, os.open("/dev/full", os.O_WRONLY)):
+        for name in ("stderr", "__stderr__"):
+            monkeypatch.setattr(sys, name, sys.__stderr__)
+        monkeypatch.setattr(log_files, "STDERR", descriptor)
+        log_files.keep_log(Settings(), descriptors=(descriptor,))
+
+        log_files.tell("said")
+        print("said", file=sys.__stderr__, flush=True)
+        os.close(descriptor)
 
 
 def test_what_a_killed_process_logged_printed_and_wrote_stays_bounded_and_readable(tmp_path: Path) -> None:

@@ -10,16 +10,18 @@ import functools
 import logging
 import random
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps, signals
-from celery.exceptions import NotRegistered
+from celery.exceptions import CPendingDeprecationWarning, NotRegistered
 from celery.utils.objects import Bunch
 from celery.worker import consumer as celery_consumer
 from celery.worker import state
 from kombu.exceptions import ContentDisallowed
 
+from agentic_flywheel.broker.refusals import UNKNOWN, refusal_of
 from workers.engine.envelope import is_task_body
 from workers.engine.newer import newer_messages
 from workers.engine.transport import TaskMessage
@@ -33,6 +35,11 @@ BACKOFF = (0.2, 0.2, 2.0)
 JITTER = (0.5, 1.0)
 #: Seconds between an unexpected error and the next connection.
 AFTER_UNEXPECTED = 0.5
+#: Seconds. After a connection that ends sooner there is a pause: a server that takes too few connections would be asked
+#: for them again and again.
+SHORT_LIVED = 1.0
+#: Longest pause after such a connection, in seconds.
+AFTER_SHORT_LIVED = 1.0
 #: Seconds between checks whether leases are to be renewed.
 LEASE_CHECK = 0.5
 
@@ -44,6 +51,7 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         #: Messages of running tasks that lost connections have delivered, by delivery tag.
         self.carried_over: dict[str, TaskMessage] = {}
         self._was_ready = False
+        self._connected_at = 0.0
         super().__init__(*args, **kwargs)
         expected: tuple[type[Exception], ...] = (*self.conninfo.connection_errors, *self.conninfo.channel_errors)
         self._expected_errors = expected
@@ -56,7 +64,9 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         conn.ensure_connection = functools.partial(
             conn.ensure_connection, interval_start=start, interval_step=step, interval_max=most
         )
-        return super().ensure_connected(conn)
+        connected = super().ensure_connected(conn)
+        self._connected_at = time.monotonic()
+        return connected
 
     def on_ready(self) -> None:
         """Note that the worker has started: from now on it survives unexpected errors."""
@@ -71,6 +81,10 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Carry over what runs, and go on; raise the error if it is unexpected and the worker has not started yet."""
         self._note_unexpected(exc)
+        refused = refusal_of(exc)
+        logger.warning("the connection to the broker ended: %s", exc if refused in (None, UNKNOWN) else refused.meaning)
+        if isinstance(exc, self._expected_errors) and time.monotonic() - self._connected_at < SHORT_LIVED:
+            time.sleep(AFTER_SHORT_LIVED * random.uniform(*JITTER))
         for request in tuple(state.reserved_requests):
             if not request.acknowledged:
                 self.carried_over[request.message.delivery_tag] = request.message
@@ -78,7 +92,10 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
             if channel._qos is not None:  # nothing can be returned over a lost connection
                 channel._qos._on_collect.cancel()
                 channel._qos.restore_unacked_once = _do_nothing
-        super().on_connection_error_after_connected(exc)
+        with warnings.catch_warnings():
+            # It would announce, at each loss, what Celery 6 does with running tasks. Ours are carried over.
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
 
     def _note_unexpected(self, error: Exception) -> None:
         if isinstance(error, self._expected_errors):

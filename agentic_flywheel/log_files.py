@@ -82,13 +82,22 @@ class _Spoken(FileIO):
 
 def _speak_on(descriptor: int) -> None:
     name = {STDOUT: "stdout", STDERR: "stderr"}[descriptor]
-    if (before := getattr(sys, name)) is None:
+    before = getattr(sys, name)
+    if before is None or not _writes_to(descriptor, before):
         return
     spoken = BufferedWriter(_Spoken(descriptor, "w", closefd=False))
     stream = TextIOWrapper(spoken, before.encoding, errors="backslashreplace", line_buffering=True)
     # Celery writes to the second.
     setattr(sys, name, stream)
     setattr(sys, f"__{name}__", stream)
+
+
+def _writes_to(descriptor: int, stream: Any) -> bool:
+    """Whether a stream is the descriptor's; another one that was put in its place stays."""
+    try:
+        return bool(stream.fileno() == descriptor)
+    except (AttributeError, OSError, ValueError):  # it has none
+        return False
 
 
 def tell(line: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from routing.catalogs import catalog_of, flow
 
+from agentic_flywheel.models import Query
+from agentic_flywheel.routing import choose_route, fit_router
 from agentic_flywheel.routing.alphabets import Alphabets
 from agentic_flywheel.routing.words import words
 
@@ -39,6 +42,17 @@ def test_a_question_in_another_alphabet_has_the_catalogs_words() -> None:
         typed = [(words(asked), words(way)) for asked, ways in questions.items() for way in ways]
 
         assert [read(way) for _, way in typed] == [asked for asked, _ in typed], language
+
+
+def test_a_question_in_another_alphabet_reaches_the_flow_that_it_is_for() -> None:
+    parcels = ("Где моя посылка", "Когда придёт посылка", "Посылка не пришла", "Хочу вернуть посылку")
+    doctors = ("Хочу записаться к врачу", "Когда принимает врач", "Перенесите приём у врача", "Нужен детский врач")
+    catalog = catalog_of(flow("parcels", examples=parcels), flow("doctors", examples=doctors))
+    router = fit_router(catalog)
+
+    for asked, meant in (("kogda pridet posylka", "parcels"), ("hochu zapisatsya k vrachu", "doctors")):
+        route = choose_route(Query(question=asked), router, catalog)
+        assert (route.best.flow, route.decision) == (meant, "single"), asked
 
 
 def test_a_question_in_another_language_stays_as_it_was_typed() -> None:

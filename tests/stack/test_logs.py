@@ -95,14 +95,22 @@ def test_what_nobody_takes_of_what_a_process_says_does_not_end_it(monkeypatch: p
     reader, unread = os.pipe()
     os.close(reader)
     for descriptor in (unread, os.open("/dev/full", os.O_WRONLY)):
+        own = open(descriptor, "w", closefd=False)  # noqa: SIM115 - what it holds in the end is lost
         for name in ("stderr", "__stderr__"):
-            monkeypatch.setattr(sys, name, sys.__stderr__)
+            monkeypatch.setattr(sys, name, own)
         monkeypatch.setattr(log_files, "STDERR", descriptor)
         log_files.keep_log(Settings(), descriptors=(descriptor,))
 
         log_files.tell("said")
         print("said", file=sys.__stderr__, flush=True)
         os.close(descriptor)
+
+
+def test_a_stream_in_the_place_of_a_descriptors_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    log_files.keep_log(Settings())
+
+    log_files.tell("said")
+    assert capsys.readouterr().err == "said\n"
 
 
 def test_what_a_killed_process_logged_printed_and_wrote_stays_bounded_and_readable(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ _LUA = frozenset("tonumber tostring unpack ipairs pairs pcall type error select"
 #: A text or the comment at the end of a line: no name in it stands for anything.
 _SPOKEN = r"--[^\n]*|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\""
 COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
+#: What a shared paragraph defines: a function, or constants.
+_DEFINED = re.compile(r"^local (?:function )?(\w+(?:, \w+)*)", re.MULTILINE)
+#: A name that stands by itself, neither behind a dot nor in a text or a comment.
+_WORD = re.compile(rf"{_SPOKEN}|(?<!\.)\.\w+|\b([A-Za-z_]\w*)")
+#: How a source calls a shared function that its usual way does not come to.
+_SELDOM = re.compile(r"\bseldom\.(\w+)")
 #: Values that a source names, such as ``STATE.running``: those of enumerations, and of types that are lists of texts.
 _NAMES: dict[str, dict[str, str]] = {
     "STATE": {each.name: each for each in State},
@@ -53,7 +59,7 @@ def assembled(name: str, code: str) -> str:
 
     ``name`` is for the message of InvalidDeclaration, which is raised where a name does not exist.
     """
-    return _checked(name, _resolved(name, _with_what_it_uses(code) + code))
+    return _checked(name, _resolved(name, _with_what_it_uses(name, code)))
 
 
 def _checked(script: str, source: str) -> str:
@@ -79,25 +85,55 @@ def lua_text(name: str) -> str:
 
 
 @cache
-def _shared() -> list[tuple[str, re.Pattern[str]]]:
-    """Return the paragraphs that the scripts share, each with what tells that it is used."""
+def _shared() -> dict[str, frozenset[str]]:
+    """Return the paragraphs that the scripts share, each with the names that it defines."""
     text = "\n\n".join(COMMENT.sub("", lua_text(f"shared/{name}")).strip() for name in SHARED)
     paragraphs = [f"local TERMINAL = {{{', '.join(f'{state} = true' for state in sorted(TERMINAL))}}}"]
     paragraphs += re.split(r"\n{2,}", text)
-    names = [re.findall(r"^local (?:function )?(\w+)", each, re.MULTILINE) for each in paragraphs]
-    return [(each, re.compile(rf"\b(?:{'|'.join(its)})\b")) for each, its in zip(paragraphs, names, strict=True)]
+    return {
+        each: frozenset(name for names in _DEFINED.findall(each) for name in names.split(", ")) for each in paragraphs
+    }
 
 
-def _with_what_it_uses(body: str) -> str:
-    """Return the shared paragraphs that define what a body names, or what these name.
+def _with_what_it_uses(name: str, body: str) -> str:
+    """Return a body behind the shared paragraphs that define what it names, or what these name.
 
-    A script runs from its first line at every call: each function in it is made anew and thrown away.
+    A script runs from its first line at every call: each function in it is made anew and thrown away. Those that are
+    called as ``seldom.name(…)`` alone are made together, when the first of them is called. Raises InvalidDeclaration.
     """
-    used = ""
-    for paragraph, names in reversed(_shared()):
-        if names.search(body) or names.search(used):
-            used = f"{paragraph}\n{used}"
-    return used
+    often = _paragraphs(set(_WORD.findall(body)), frozenset())
+    rare: list[str] = []
+    wanted = _SELDOM.findall("".join([*often, body]))
+    while more := _paragraphs(set(wanted), frozenset((*often, *rare))):
+        rare += more
+        wanted = _SELDOM.findall("".join(more))
+    made = "".join(f"{each}\n" for each in _shared() if each in rare)
+    apart = set(re.findall(r"^local function (\w+)", made, re.MULTILINE))
+    named = apart.union(*(_shared()[each] for each in often))
+
+    def called(match: re.Match[str]) -> str:
+        if match[1] not in named:
+            raise InvalidDeclaration(f"{name}: no shared function is {match[1]}")
+        return f"seldom().{match[1]}" if match[1] in apart else match[1]
+
+    source = "".join(f"{each}\n" for each in often)
+    if rare:
+        table = ", ".join(f"{each} = {each}" for each in sorted(apart))
+        source = (
+            f"local seldom\n{source}local made\nfunction seldom()\nif made then return made end\n"
+            f"{made}made = {{{table}}}\nreturn made\nend\n"
+        )
+    return _SELDOM.sub(called, source + body)
+
+
+def _paragraphs(words: set[str], known: frozenset[str]) -> list[str]:
+    """Return, in their order, the shared paragraphs that define one of these words, or what such a paragraph names."""
+    found: list[str] = []
+    for paragraph, names in reversed(_shared().items()):
+        if paragraph not in known and not words.isdisjoint(names):
+            found.insert(0, paragraph)
+            words.update(_WORD.findall(paragraph))
+    return found
 
 
 def _resolved(script: str, source: str) -> str:

@@ -1569,7 +1569,7 @@ async def route(
     intent: str,
     event: str,
     synthesis: str,
-    alone: bool,
+    unshared: bool,
     parts: Sequence[str],
     places: Sequence[str],
 ) -> RouteReply:
@@ -1583,7 +1583,7 @@ async def route(
     ``intent``: the topic that decided; '' for none.
     ``event``: what readers of the stream are told, as JSON.
     ``synthesis``: the place of what follows the last part; '' where there are no parts.
-    ``alone``: whether a flow of the route answers each query by itself: nothing is shared.
+    ``unshared``: whether a flow of the route answers each query by itself: nothing is shared.
     ``parts``: the name of each part; '' for the whole query.
     ``places``: the place of each message.
     """
@@ -1597,7 +1597,7 @@ async def route(
         intent,
         event,
         synthesis,
-        int(alone),
+        int(unshared),
         len(parts),
         *parts,
         len(places),

@@ -136,7 +136,7 @@ class Transitions:
             intent=intent,
             event=event,
             synthesis=synthesis.place if synthesis else "",
-            alone=alone,
+            unshared=alone,
             parts=list(parcels),
             places=[parcel.place for parcel in parcels.values()],
         )

@@ -234,6 +234,7 @@ def test_every_reason_that_a_step_leaves_open_is_given_by_a_script() -> None:
         "return melted_key('x')",
         "return MELTED",
         "melt('x')",
+        "seldom.melt('x')",
     ],
 )
 def test_a_name_that_is_not_in_the_table_is_a_fault_before_any_call(code: str) -> None:
@@ -247,6 +248,18 @@ def test_no_script_can_be_stopped_half_done_by_a_channel_that_its_user_may_not_u
 
     assert said
     assert [line for line in said if not line.startswith("local function publish(") or "pcall" not in line] == []
+
+
+def test_functions_that_are_called_seldom_are_made_when_the_first_of_them_is_called() -> None:
+    often, behind, rare = assembled("test", "publish('a', 'b') return seldom.split(seldom.publish('a', 'b'))").partition(
+        "function seldom()"
+    )
+
+    assert behind
+    assert "function publish(" in often
+    assert "function split(" in rare
+    assert "function split(" not in often
+    assert "return seldom().split(publish('a', 'b'))" in rare
 
 
 def test_what_a_key_is_made_of_is_read_as_one_value() -> None:

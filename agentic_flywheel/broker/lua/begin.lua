@@ -33,7 +33,8 @@
 -->                                                                   an execution that has ended does
 --> park(reason: text, wait_ms: whole, decided: whole)                the flow may not be called now; 1 after a decision
 --> gone                                                              the query, or this part of it, has ended or asks a person
-local now = now_ms()
+local clock = redis.call('TIME')
+local now, now_us = clock[1] * 1000 + math.floor(clock[2] / 1000), clock[1] * 1000000 + clock[2]
 local key = record_key(id)
 local me = execution(id, part)
 local suffix = part == '' and '' or '|' .. part
@@ -44,19 +45,19 @@ local state, route, created, routed, started, attempts, calls, owner, day_most, 
 -- The place that was kept for it, if it was called up, is its own to take or to leave.
 local came_back = string.match(at or '', '^q\n[^\n]*\n0%.')
 if came_back then
-  redis.call('ZREM', running_key(flow), place_of(me))
-  redis.call('ZREM', serving_key(server), place_of(me))
+  redis.call('ZREM', running_key(flow), seldom.place_of(me))
+  redis.call('ZREM', serving_key(server), seldom.place_of(me))
 end
-if not state or TERMINAL[state] then promote(me) return reply.gone() end
+if not state or TERMINAL[state] then seldom.promote(me) return reply.gone() end
 local about = {route, created, routed, started or ''}
 -- The server has lost the end of its file, and the route with it. The classification's message is there.
 if not routed then return reply.gone() end
 if asking or part ~= '' and redis.call('HEXISTS', parts_key(id), part) == 1 then return reply.gone() end
 -- The sweep ends what expires, a moment later: no call may begin in that moment.
 if deadline and tonumber(deadline) <= now then
-  if finalise(id, STATE.expired, {reason = 'its flow was to be called'}, now) then
+  if seldom.finalise(id, STATE.expired, {reason = 'its flow was to be called'}, now) then
     redis.call('RPUSH', UNTRACED, id)
-    cut_or_promote(id, state)
+    seldom.cut_or_promote(id, state)
   end
   return reply.gone()
 end
@@ -65,12 +66,13 @@ if decided then cache_key, lease = '', me end
 if part == '' and asked == '' and asked_flow and asked_flow ~= flow then return reply.fallback(asked_flow) end
 
 local stale
-local leaseholder, answer, failure = unpack(redis.call('MGET', lease_key(lease), cache_key, failure_key(cache_key)))
+local leaseholder, answer, failure, last_fence, outage = unpack(redis.call('MGET', lease_key(lease), cache_key,
+  failure_key(cache_key), FENCE, outage_key(server)))
 if cache_key ~= '' and policy == POLICY.use then
   if answer then
-    if fresh(cache_key, stale_ms) then
+    if seldom.fresh(cache_key, stale_ms) then
       count(flow, 'hits')
-      use_answer(cache_key, answer, now)
+      seldom.use_answer(cache_key, answer, now)
       return reply.hit(about, answer)
     end
     stale = answer
@@ -100,23 +102,24 @@ if leaseholder then
     return reply.stale(about, stale, NO_FENCE)
   end
   -- A worker may have given up a call and left its lease, which then ends by itself.
-  if leader == me or has_ended(leader) then return reply.busy(redis.call('PTTL', lease_key(lease))) end
+  if leader == me or seldom.has_ended(leader) then return reply.busy(redis.call('PTTL', lease_key(lease))) end
   return reply.attach(leader)
 end
 
 day_most = tonumber(day_most or 0)
-local spent, until_tomorrow = over_day(owner, day_most, now)
+local spent, until_tomorrow
+if day_most > 0 then spent, until_tomorrow = seldom.over_day(owner, day_most, now) end
 if spent then
   if stale then
     count(flow, 'stale')
     return reply.stale(about, stale, NO_FENCE)
   end
   -- Whoever waits for this call may be another owner.
-  promote(me)
+  seldom.promote(me)
   return reply.spent(about, owner, day_most, spent, until_tomorrow)
 end
 
-local reason, wait_ms, probes = obstacle(flow, domain, concurrency, rate, server, at_once, now)
+local reason, wait_ms, probes = obstacle(flow, domain, concurrency, rate, server, at_once, outage, now)
 -- Who comes first does not pass those that wait.
 if not reason and not came_back and redis.call('EXISTS', parked_key(flow)) == 1 then
   reason, wait_ms = rate > 0 and REASON.rate or REASON.concurrency, 0
@@ -134,19 +137,24 @@ attempts = tonumber(attempts or 0) + 1
 if attempts > attempts_max and not stale then return reply.exhausted(about, attempts - 1) end
 -- The renewal of a stale answer runs under a name of its own: its query is answered already.
 if stale then me = execution(id, RENEWAL .. flow) end
-local fence = next_fence()
+local fence = next_fence(last_fence, now_us)
 redis.call('SET', lease_key(lease), me .. '#' .. fence, 'PX', lease_ms)
 take_slot(flow, server, me, rate, lease_ms, probes, now)
-if day_most > 0 then count_call(owner, now) end
+if day_most > 0 then seldom.count_call(owner, now) end
 if stale then
   count(flow, 'stale')
   return reply.stale(about, stale, fence)
 end
 if policy ~= POLICY.bypass and cache_key ~= '' then count(flow, 'misses') end
 local previous = calls_of(calls, flow, part)
-show(id, part, STEP.started)
-redis.call('HSET', key, 'attempts' .. suffix, attempts, 'fence' .. suffix, fence, 'started', started or now)
 -- A decision is told in the chat of the call that asked.
-if not decided then redis.call('HSET', key, 'calls', with_call(calls, fence, flow, part)) end
+if not decided then calls = with_call(calls, fence, flow, part) end
+local fields = {'attempts' .. suffix, attempts, 'fence' .. suffix, fence, 'started', started or now, 'calls', calls or ''}
+if part == '' then
+  redis.call('HSET', key, STEP.started, unpack(fields))
+else
+  seldom.show(id, part, STEP.started)
+  redis.call('HSET', key, unpack(fields))
+end
 emit(id, EVENT.started, cjson.encode({flow = flow, attempt = attempts}))
 return reply.run(about, fence, attempts, previous, lease, decided or '')

@@ -48,13 +48,13 @@ if fence ~= NO_FENCE then
     if not ended or TERMINAL[ended] then return reply.gone({}) end
     return reply.late()
   end
-  if state == STATE.failed and transient then call_failed(flow, 0, now) end
-  if throttled_ms > 0 then call_throttled(flow, throttled_ms, now) end
+  if state == STATE.failed and transient then seldom.call_failed(flow, 0, now) end
+  if throttled_ms > 0 then seldom.call_throttled(flow, throttled_ms, now) end
   pump(server, at_once, now)
 end
 local about = part == '' and look(id)
 -- Whatever becomes of the answer, its call is paid for.
-if state == STATE.succeeded and currency ~= '' then tally_cost(id, flow, spent, currency, now) end
+if state == STATE.succeeded and currency ~= '' then seldom.tally_cost(id, flow, spent, currency, now) end
 if cache_key ~= '' then
   if cached_value ~= '' then
     keep_answer(cache_key, cached_value, cache_ms, flow_most, all_most, now)
@@ -70,10 +70,12 @@ if cache_key ~= '' then
     if left > 0 then redis.call('SET', front_key(front), cache_key .. '\n' .. stale_ms .. '\n' .. flow, 'PX', left) end
   end
 end
-if state == STATE.failed and flow ~= '' and error_type ~= OWNERS_REFUSAL then count(flow, 'failures') end
+if state == STATE.failed and flow ~= '' and error_type ~= OWNERS_REFUSAL then seldom.count(flow, 'failures') end
 drained(queue, now)
 
-local outcome = {failure = failure, cached = cached, by = flow}
+-- While it was asked elsewhere, its message, or one of its parts, may have been parked or delayed.
+local waits = about and (about[13] or string.find(about[22] or '', '^[dp]\n'))
+local outcome = {failure = failure, cached = cached, by = flow, in_hand = not waits}
 if answer ~= '' then outcome.answer = answer else outcome.error = error outcome.error_type = error_type end
 local won = true
 if part == '' then
@@ -82,16 +84,16 @@ if part == '' then
     redis.call('ZADD', DEAD_LETTERS, now, id)
     redis.call('SET', letter_key(id), letter, 'EX', letter_ttl)
   end
-elseif not renewal(part) then
-  won = complete_part(id, part, outcome)
+elseif not seldom.renewal(part) then
+  won = seldom.complete_part(id, part, outcome)
 end
 local followers = {}
-settle(me, state, outcome, now, followers, won and part == '')
-if won and part == '' then
-  leave_places(id)
-  redis.call('HDEL', record_key(id), mover_field(''))  -- its message is in this worker's hand
+if followed(me) then seldom.settle(me, state, outcome, now, followers, won and part == '') end
+if won and waits then
+  seldom.leave_places(id)
+  redis.call('HDEL', record_key(id), seldom.mover_field(''))
 end
-if #followers > 0 then count(flow, 'stampedes_avoided', #followers) end
+if #followers > 0 then seldom.count(flow, 'stampedes_avoided', #followers) end
 -- The worker owes the roots of their traces until it says that they were sent; see `sweep`.
 if worker ~= '' then
   if won and part == '' then redis.call('SADD', roots_key(worker), id) end

@@ -9,7 +9,7 @@
 -- intent: text           the topic that decided; '' for none
 -- event: text            what readers of the stream are told, as JSON
 -- synthesis: text        the place of what follows the last part; '' where there are no parts
--- alone: flag            whether a flow of the route answers each query by itself: nothing is shared
+-- unshared: flag         whether a flow of the route answers each query by itself: nothing is shared
 -- parts: texts           the name of each part; '' for the whole query
 -- places: texts          the place of each message
 --
@@ -22,7 +22,7 @@ local key = record_key(id)
 local state, domain_before, created, its_version, reason, front, stage = unpack(redis.call('HMGET', key, 'state', 'domain',
   'created', 'v', 'reason', 'front', 'stage'))
 if not state then return reply.unknown() end
-if TERMINAL[state] then promote(id) return reply.gone() end
+if TERMINAL[state] then seldom.promote(id) return reply.gone() end
 local handed_on = (reason == REASON.registry or reason == REASON.version) and not stage
 if state ~= STATE.pending and not (state == STATE.waiting and handed_on) then return reply.already() end
 if tonumber(its_version) ~= version then return reply.versioned(its_version) end
@@ -42,6 +42,6 @@ if synthesis ~= '' then
 end
 redis.call('HSET', key, unpack(fields))
 emit(id, EVENT.routed, event)
-if alone then disband(id, front) end
+if unshared then seldom.disband(id, front) end
 drained(CLASSIFY_QUEUE, now)
 return reply.routed(created)

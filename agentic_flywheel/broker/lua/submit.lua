@@ -68,19 +68,19 @@ if front ~= '' and policy == POLICY.use then
     local cache_key, stale, flow = string.match(memo, '^([^\n]+)\n(%d+)\n(.*)$')
     local answer = redis.call('GET', cache_key)
     -- A stale one is served, and renewed, by a worker.
-    if answer and fresh(cache_key, tonumber(stale)) then
-      count(flow, 'hits')
-      use_answer(cache_key, answer, now)
+    if answer and seldom.fresh(cache_key, tonumber(stale)) then
+      seldom.count(flow, 'hits')
+      seldom.use_answer(cache_key, answer, now)
       redis.call('EXPIRE', front_key(front), ttl)
-      tally_flow(hour_of(now), flow, nil, HOW.cached, nil, now, nil, now)
-      tally_names(hour_of(now), whose)
+      seldom.tally_flow(seldom.hour_of(now), flow, nil, HOW.cached, nil, now, nil, now)
+      seldom.tally_names(seldom.hour_of(now), whose)
       redis.call('HSET', key, STEP.answered, 'v', VERSION, 'owner', owner, 'query', query, 'created', now, 'finished', now,
         'ttl', ttl, 'cache_key', cache_key, 'flow', flow)
       if asker ~= '' then redis.call('HSET', key, 'asker', asker) end
       if content ~= '' then redis.call('HSET', key, 'content', content) end
       if session ~= '' then
-        join_session(id, whose, session, life, session_ttl, turns, now)
-        append_turn(session, id, answer, false, now)
+        seldom.join_session(id, whose, session, life, session_ttl, turns, now)
+        seldom.append_turn(session, id, answer, false, now)
       end
       own_query(id, owner, asker, ttl, now)
       redis.call('EXPIRE', key, math.min(ttl, 3600))
@@ -98,19 +98,19 @@ if front ~= '' and policy == POLICY.use then
 end
 
 local blobs = blobs_in(query, whose)
-local missing = blobs_missing(blobs)
+local missing = #blobs > 0 and seldom.blobs_missing(blobs) or {}
 if #missing > 0 then return reply.lacking(missing) end
 local waiting = domain == '' and CLASSIFY_QUEUE or domain_queue(domain)
 name, most, value, wait_ms = over_under_way(owner, open_most, bytes_most, #query, waiting, now)
 if name then return reply.limited(name, most, value, wait_ms) end
 local under_way = redis.call('ZCARD', OPEN) - redis.call('ZCARD', ASKED)
 local counted = domain ~= '' and redis.call('SCARD', open_in_key(domain)) or under_way
-if counted >= limit then counted = counted - drop_removed(domain) end
-if counted >= limit then return reply.full(counted, drained_lately(waiting, now)) end
+if counted >= limit then counted = counted - seldom.drop_removed(domain) end
+if counted >= limit then return reply.full(counted, seldom.drained_lately(waiting, now)) end
 
 -- A later look for each query under way: a long queue is not looked at all at once.
 redis.call('ZADD', OPEN, now + FIRST_LOOK_MS + under_way, id)
-if domain ~= '' then move_domain(id, nil, domain) end
+if domain ~= '' then seldom.move_domain(id, nil, domain) end
 local fields = {STEP.accepted, 'v', VERSION, 'owner', owner, 'query', query, 'created', now, 'ttl', ttl,
   'priority', priority}
 if front ~= '' then fields[#fields + 1] = 'front'; fields[#fields + 1] = front end
@@ -123,25 +123,25 @@ if weight > 1 then fields[#fields + 1] = 'weight'; fields[#fields + 1] = weight 
 local counts = take_up(id, owner, open_most, bytes_most, #query)
 if counts then fields[#fields + 1] = 'bytes'; fields[#fields + 1] = counts end
 if #blobs > 0 then
-  need_blobs(id, blobs, blob_ms, now)
+  seldom.need_blobs(id, blobs, blob_ms, now)
   fields[#fields + 1] = 'blobs'
   fields[#fields + 1] = table.concat(blobs, '\n')
 end
 local waits, place = leader or behind_turn, tag .. '\n' .. queue .. '\n' .. message
+if not waits then fields[#fields + 1] = 'at'; fields[#fields + 1] = enqueue(id, place, owner, weight) end
 redis.call('HSET', key, unpack(fields))
-if not waits then redis.call('HSET', key, 'at', enqueue(id, place)) end
 own_query(id, owner, asker, ttl, now)
 if deadline ~= '' then redis.call('ZADD', DEADLINES, deadline, id) end
 if session ~= '' then
-  join_session(id, whose, session, life, session_ttl, turns, now)
-  stand_in_line(id, session)
+  seldom.join_session(id, whose, session, life, session_ttl, turns, now)
+  seldom.stand_in_line(id, session)
 end
 
 if leader then
-  count(redis.call('HGET', record_key(leader), 'flow') or '(unrouted)', 'attached')
-  attach(id, leader, place)
+  seldom.count(redis.call('HGET', record_key(leader), 'flow') or '(unrouted)', 'attached')
+  seldom.attach(id, leader, place)
   return reply.attached(leader)
 end
 if front ~= '' and policy ~= POLICY.bypass then redis.call('SET', flight_key(front), id) end
-if behind_turn then line_up(id, session, place) end
+if behind_turn then seldom.line_up(id, session, place) end
 return reply.accepted()

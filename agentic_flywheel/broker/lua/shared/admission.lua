@@ -9,8 +9,8 @@ local function room_in(running, most, now)
 end
 
 -- How many more calls a server may be given, of `at_once` in all; after an outage of one, then of twice as many each second.
-local function room_at(server, at_once, now)
-  local back = redis.call('GET', outage_key(server))
+-- `back`: what is known of an outage.
+local function room_at(server, at_once, back, now)
   if back == HEARD.down then
     at_once = 1
   elseif back then
@@ -40,9 +40,9 @@ local function obstacle_of(flow, domain, concurrency, rate, now)
   return nil, 0, circuit[2]
 end
 
-local function obstacle(flow, domain, concurrency, rate, server, at_once, now)
+local function obstacle(flow, domain, concurrency, rate, server, at_once, back, now)
   local reason, wait_ms, probes = obstacle_of(flow, domain, concurrency, rate, now)
-  if not reason and room_at(server, at_once, now) <= 0 then return REASON.concurrency, 0 end
+  if not reason and room_at(server, at_once, back, now) <= 0 then return REASON.concurrency, 0 end
   return reason, wait_ms, probes
 end
 
@@ -105,12 +105,12 @@ end
 local function pump(server, at_once, now)
   local parked = redis.call('HGETALL', PARKED_FLOWS)
   if #parked == 0 then return end
-  local room = room_at(server, at_once, now)
+  local room = seldom.room_at(server, at_once, redis.call('GET', outage_key(server)), now)
   if room <= 0 then return end
   local flows = {}
   for i = 1, #parked, 2 do
     local domain, concurrency, rate, of = string.match(parked[i + 1], '^([^\n]*)\n([^\n]*)\n([^\n]*)\n(.*)$')
-    local rank, calls = unpack(of == server and alone('flow ' .. parked[i], function()
+    local rank, calls = unpack(of == server and seldom.alone('flow ' .. parked[i], function()
       local first = redis.call('ZRANGE', parked_key(parked[i]), 0, 0, 'WITHSCORES')[2]
       return first and {math.floor(first / RANK), redis.call('ZCARD', running_key(parked[i]))}
     end) or {})
@@ -118,8 +118,8 @@ local function pump(server, at_once, now)
   end
   table.sort(flows, function(one, other) return one[5] < other[5] or one[5] == other[5] and one[6] < other[6] end)
   for _, each in ipairs(flows) do
-    local taken = alone('flow ' .. each[1], function()
-      return pump_flow(each[1], each[2], each[3], each[4], server, room, now)
+    local taken = seldom.alone('flow ' .. each[1], function()
+      return seldom.pump_flow(each[1], each[2], each[3], each[4], server, room, now)
     end)
     room = room - (taken or 0)
     if room <= 0 then return end
@@ -180,15 +180,14 @@ end
 -- broker was away, is still its own: nobody has begun since.
 local function has_lease(leaseholder, execution_name, fence)
   if leaseholder then return leaseholder == execution_name .. '#' .. fence end
-  local id, part = split(execution_name)
+  local id, part = seldom.split(execution_name)
   return redis.call('HGET', record_key(id), part == '' and 'fence' or 'fence|' .. part) == fence
 end
 
 -- Return a new fence. None is ever given twice, even by a server whose file has lost its end, and with it the last fences
--- that were given: a fence is at least the server's time in microseconds.
-local function next_fence()
-  local t = redis.call('TIME')
-  local fence = string.format('%.0f', math.max(tonumber(redis.call('GET', FENCE) or 0) + 1, t[1] * 1000000 + t[2]))
+-- that were given: a fence is at least the server's time in microseconds. `last`: what FENCE holds.
+local function next_fence(last, now_us)
+  local fence = string.format('%.0f', math.max(tonumber(last or 0) + 1, now_us))
   redis.call('SET', FENCE, fence)
   return fence
 end
@@ -202,7 +201,7 @@ local function give_back(lease, flow, server, execution_name, fence, heard, now,
   if not has_lease(leaseholder, execution_name, fence) then return false end
   redis.call('DEL', lease, prober == execution_name and probe or lease,
     heard == HEARD.up and unreached_key(server) or lease, unpack(others or {}))
-  hear(server, heard, outage, now)
+  if heard == HEARD.down or outage then seldom.hear(server, heard, outage, now) end
   redis.call('ZREM', running_key(flow), execution_name)
   redis.call('ZREM', serving_key(server), execution_name)
   return true

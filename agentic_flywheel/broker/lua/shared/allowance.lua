@@ -43,10 +43,10 @@ local function over_under_way(owner, most, bytes_most, bytes, queue, now)
     if sum + bytes > bytes_most then limit, allowed, value = 'bytes_under_way', bytes_most, sum end
   end
   if not limit then return nil end
-  if lay_down_removed(owner) then return over_under_way(owner, most, bytes_most, bytes, queue, now) end
-  local drained, wait_ms = drained_lately(queue, now), PATIENCE_MS
-  if drained > 0 then
-    wait_ms = math.max(1, 0.05 * open) * MINUTE_MS / drained
+  if seldom.lay_down_removed(owner) then return over_under_way(owner, most, bytes_most, bytes, queue, now) end
+  local ended, wait_ms = seldom.drained_lately(queue, now), PATIENCE_MS
+  if ended > 0 then
+    wait_ms = math.max(1, 0.05 * open) * MINUTE_MS / ended
   elseif open > 0 then
     -- Nothing tells the pace: any one of them is taken to last about as long again as it has.
     local created = redis.call('HGET', record_key(redis.call('HRANDFIELD', underway_key(owner))), 'created')

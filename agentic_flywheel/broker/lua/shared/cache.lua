@@ -7,7 +7,7 @@ local BESIDE_ANSWER = 600
 -- How long a query that was answered at once, by `submit`, has its answer from here alone.
 local PROMISED_MS = 3600000
 -- Most answers that make room for one; and how many of the least recently used are looked at for one that may.
-local MADE_ROOM, LOOKED_AT = 50, 20
+local MADE_ROOM, CANDIDATES = 50, 20
 
 local function list_of(key) return cached_key(string.match(key, '^(.*):')) end
 
@@ -16,9 +16,9 @@ local function bytes_of(entry)
   return tonumber(bytes), key
 end
 
+-- Returns the bytes of the list, and of all.
 local function count_bytes(list, bytes)
-  redis.call('HINCRBY', CACHED_BYTES, list, bytes)
-  redis.call('HINCRBY', CACHED_BYTES, '', bytes)
+  return redis.call('HINCRBY', CACHED_BYTES, list, bytes), redis.call('HINCRBY', CACHED_BYTES, '', bytes)
 end
 
 -- Note that an answer was used, so that a record may have it from here alone. Half a millisecond says so.
@@ -34,9 +34,15 @@ local function drop_answer(list, entry)
   count_bytes(list, -(bytes + #key + BESIDE_ANSWER))
 end
 
+-- Take an earlier answer of so many bytes from its list.
+local function forget_former(list, key, bytes)
+  local entry = bytes .. ' ' .. key
+  if redis.call('ZSCORE', list, entry) then drop_answer(list, entry) end
+end
+
 -- Drop the answer of a list that was used least recently, and that no record needs. Returns whether there was one.
 local function make_room(list, now)
-  local found = redis.call('ZRANGE', list, 0, LOOKED_AT - 1, 'WITHSCORES')
+  local found = redis.call('ZRANGE', list, 0, CANDIDATES - 1, 'WITHSCORES')
   for at = 1, #found, 2 do
     local bytes, key = bytes_of(found[at])
     local used = tonumber(found[at + 1])
@@ -60,36 +66,39 @@ end
 
 -- Cache an answer, and drop others where there are too many bytes of its flow, or of all; 0: as many as there are.
 local function keep_answer(key, value, ms, flow_most, all_most, now)
-  local list, before = list_of(key), redis.call('STRLEN', key)
-  local left = tonumber(redis.call('HGET', CACHED_BYTES, list) or 0)
-  -- The list has expired with all that was in it.
-  if left ~= 0 and redis.call('EXISTS', list) == 0 then count_bytes(list, -left) end
-  local former, entry = before .. ' ' .. key, #value .. ' ' .. key
-  local bytes = #value + #key + BESIDE_ANSWER
+  local list, bytes = list_of(key), #value + #key + BESIDE_ANSWER
   -- It would drive out all others, and then itself.
-  local too_large = flow_most > 0 and bytes > flow_most or all_most > 0 and bytes > all_most
-  if (too_large or former ~= entry) and redis.call('ZSCORE', list, former) then drop_answer(list, former) end
-  if too_large then
+  if flow_most > 0 and bytes > flow_most or all_most > 0 and bytes > all_most then
+    seldom.forget_former(list, key, redis.call('STRLEN', key))
     redis.call('UNLINK', key)
     return
   end
-  redis.call('SET', key, value, 'PX', ms)
-  if redis.call('ZADD', list, now, entry) == 1 then count_bytes(list, bytes) end
-  for _, each in ipairs({list, CACHED_BYTES}) do
-    if redis.call('PTTL', each) < ms then redis.call('PEXPIRE', each, ms) end
+  local list_ms = redis.call('PTTL', list)
+  local left = list_ms == -2 and tonumber(redis.call('HGET', CACHED_BYTES, list) or 0) or 0
+  -- The list has expired with all that was in it.
+  if left ~= 0 then count_bytes(list, -left) end
+  local former = redis.call('SET', key, value, 'PX', ms, 'GET')
+  if former and #former ~= #value then seldom.forget_former(list, key, #former) end
+  local mine, all
+  if redis.call('ZADD', list, now, #value .. ' ' .. key) == 1 then mine, all = count_bytes(list, bytes) end
+  if list_ms < ms then
+    -- A tenth longer, so that not every answer prolongs it.
+    local longer = math.floor(ms * 1.1)
+    redis.call('PEXPIRE', list, longer)
+    if redis.call('PTTL', CACHED_BYTES) < longer then redis.call('PEXPIRE', CACHED_BYTES, longer) end
   end
   for _ = 1, MADE_ROOM do
-    local mine, all = unpack(redis.call('HMGET', CACHED_BYTES, list, ''))
+    if not mine then mine, all = unpack(redis.call('HMGET', CACHED_BYTES, list, '')) end
     local from = nil
-    local first = redis.call('ZRANGE', list, 0, 0)[1]
-    local first_bytes, first_key = bytes_of(first or '0 ' .. key)
     if flow_most > 0 and tonumber(mine) > flow_most then
       from = list
     elseif all_most > 0 and tonumber(all) > all_most then
-      from = oldest_list()
-    elseif first and redis.call('STRLEN', first_key) ~= first_bytes then
-      from = list
+      from = seldom.oldest_list()
+    else
+      local first_bytes, first_key = bytes_of(redis.call('ZRANGE', list, 0, 0)[1] or '')
+      if first_key and redis.call('STRLEN', first_key) ~= first_bytes then from = list end
     end
-    if not from or not make_room(from, now) then break end
+    if not from or not seldom.make_room(from, now) then break end
+    mine = nil
   end
 end

@@ -14,7 +14,7 @@ end
 local function look(id)
   return redis.call('HMGET', record_key(id), 'state', 'ttl', 'front', 'session', 'deadline', 'attached_to', 'domain',
     'flow', 'owner', 'intent', 'created', 'started', 'parts', 'plain', 'continuation', 'asker',
-    'asked_flow', 'bytes', 'blobs', 'person_ms', 'asked')
+    'asked_flow', 'bytes', 'blobs', 'person_ms', 'asked', 'at')
 end
 
 -- Longest answer that is published with a query's end, in bytes; a longer one is read by whoever waits for it.
@@ -27,9 +27,6 @@ local function told(id, state, answer, leader, session, took)
   return table.concat({id, leader or '', session or '', took, answer}, '\n')
 end
 
--- Fields of a record that nothing reads after its query's end; the record is kept for long.
-local OF_THE_OPEN = {'front', 'continuation', 'synthesis', 'stage'}
-
 local function how_of(outcome, state)
   if outcome.error_type == OWNERS_REFUSAL then return HOW.refused end
   return outcome.attached_to and HOW.attached or outcome.cached and HOW.cached or state
@@ -38,20 +35,22 @@ end
 -- The only way into a terminal state: the first final outcome wins; whoever comes later gets false.
 -- `outcome`: answer (JSON), by (the flow that gave it), cached (whether it came from the cache), error (JSON), error_type,
 -- failure (Celery's form of the error), reason, attached_to, kept_by_leader (whether the leader's result holds the same
--- answer). `about`: what `look` returned, where it was read already.
+-- answer), in_hand (whether its message has come back to whoever writes this). `about`: what `look` returned, where it was read already.
 local function finalise(id, state, outcome, now, about)
   local key = record_key(id)
   local state_before, ttl, front, session, deadline, leader, domain, flow, owner, intent, created, started, parts, plain,
     continuation, asker, asked_flow, bytes, blobs, person_ms, waits_since = unpack(about or look(id))
   if not state_before or TERMINAL[state_before] then return false end
-  if redis.call('ZREM', ASKED, id) == 1 then redis.call('HDEL', key, 'asked', unpack(asking_fields(id))) end
+  if waits_since and redis.call('ZREM', ASKED, id) == 1 then
+    redis.call('HDEL', key, 'asked', unpack(seldom.asking_fields(id)))
+  end
   -- No figure of ours holds the time that people took.
   created = created + (person_ms or 0) + (waits_since and now - waits_since or 0)
   -- Parts of a fan-out have been counted one by one, unless it ended without them.
   local asked, by, of_leader = asked_flow or flow, outcome.by, nil
   if not asked and (outcome.attached_to or leader) then
     -- It attached before its own route was known: the flow is its leader's.
-    local about_leader = redis.call('HMGET', record_key((split(outcome.attached_to or leader))), 'asked_flow', 'flow')
+    local about_leader = redis.call('HMGET', record_key((seldom.split(outcome.attached_to or leader))), 'asked_flow', 'flow')
     of_leader = about_leader[1] or about_leader[2]
     asked, by = of_leader, about_leader[1] and by
   end
@@ -61,10 +60,11 @@ local function finalise(id, state, outcome, now, about)
   end
   tally_names(hour_of(now), asker or owner, intent)
   redis.call('ZREM', OPEN, id)
-  if bytes then lay_down(id, owner, bytes) end
-  if blobs then leave_blobs(id, blobs) end
+  if bytes then seldom.lay_down(id, owner, bytes) end
+  if blobs then seldom.leave_blobs(id, blobs) end
   move_domain(id, domain, nil)
-  redis.call('HDEL', key, unpack(OF_THE_OPEN))
+  -- Nothing reads these from now on; the record is kept for long.
+  redis.call('HDEL', key, unpack({'front', 'continuation', 'synthesis', 'stage', outcome.in_hand and 'at' or nil}))
   local fields = {STEP.ended(state, outcome.reason or ''), 'finished', now}
   local function put(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
   if of_leader then put('flow', of_leader) end
@@ -79,9 +79,9 @@ local function finalise(id, state, outcome, now, about)
   elseif state == STATE.succeeded then
     meta = celery_meta(id, 'SUCCESS', outcome.answer)
   elseif state == STATE.cancelled then
-    meta = celery_meta(id, 'REVOKED', celery_failure('QueryCancelled', {id, outcome.reason}))
+    meta = celery_meta(id, 'REVOKED', seldom.celery_failure('QueryCancelled', {id, outcome.reason}))
   elseif state == STATE.expired then
-    meta = celery_meta(id, 'FAILURE', celery_failure('DeadlineExceeded', {id, outcome.reason}))
+    meta = celery_meta(id, 'FAILURE', seldom.celery_failure('DeadlineExceeded', {id, outcome.reason}))
   else
     meta = celery_meta(id, 'FAILURE', outcome.failure)
   end
@@ -96,12 +96,13 @@ local function finalise(id, state, outcome, now, about)
     if redis.call('GET', flight) == id then redis.call('DEL', flight) end
   end
   if session then
-    if state == STATE.succeeded then append_turn(session, id, outcome.answer, not outcome.attached_to, now) end
-    next_turn(session, id)
+    if state == STATE.succeeded then seldom.append_turn(session, id, outcome.answer, not outcome.attached_to, now) end
+    seldom.next_turn(session, id)
   end
   -- What a plain client linked to its task goes on now, in a task of its own.
   if continuation then
-    redis.call('HSET', key, mover_field(CONTINUATION), enqueue(execution(id, CONTINUATION), continuation))
+    redis.call('HSET', key, seldom.mover_field(CONTINUATION),
+      seldom.enqueue(seldom.execution(id, CONTINUATION), continuation))
   end
   emit(id, EVENT.final, '{"state":"' .. state .. '"}')
   pack_events(id, meta and outcome.answer)

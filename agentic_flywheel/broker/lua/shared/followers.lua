@@ -57,9 +57,9 @@ local function settle(leader, state, outcome, now, ended, whole)
   local shared = {answer = outcome.answer, by = outcome.by, error = outcome.error, error_type = outcome.error_type,
     failure = outcome.failure, attached_to = leader, kept_by_leader = whole}
   local room = SETTLED_AT_ONCE
-  for _, source in ipairs(sources_of(leader)) do
-    if room > 0 then room = room - settle_some(source, state, shared, now, ended, room) end
-    if redis.call('EXISTS', followers_key(source)) == 1 then settle_later(source, state, shared) end
+  for _, source in ipairs(seldom.sources_of(leader)) do
+    if room > 0 then room = room - seldom.settle_some(source, state, shared, now, ended, room) end
+    if redis.call('EXISTS', followers_key(source)) == 1 then seldom.settle_later(source, state, shared) end
   end
   redis.call('DEL', inherits_key(leader))
 end
@@ -140,7 +140,7 @@ end
 local function leave_places(id)
   for _, field in ipairs(redis.call('HEXISTS', record_key(id), 'parts') == 1 and redis.call('HKEYS', record_key(id)) or {}) do
     local part = string.match(field, '^at|(.+)$')
-    if part and leave_place(id, part) then promote(execution(id, part)) end
+    if part and leave_place(id, part) then seldom.promote(execution(id, part)) end
   end
   return leave_place(id, '')
 end

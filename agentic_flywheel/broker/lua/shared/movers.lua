@@ -21,9 +21,10 @@ local TURN = 120
 
 -- Where a query's message stands in a sorted set that is taken from its small end, among the scores from `least` to `most`,
 -- so that owners take turns: at the first place, or a turn behind the owner's own last message. `beginning`: the first
--- place where nobody waits. Source: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996).
-local function its_turn(name, set, least, most, beginning)
-  local owner, weight = unpack(redis.call('HMGET', record_key((split(name))), 'owner', 'weight'))
+-- place where nobody waits. `owner`, `weight`: where the record is not written yet. Source: start-time fair queueing (Goyal,
+-- Vin and Cheng, SIGCOMM 1996).
+local function its_turn(name, set, least, most, beginning, owner, weight)
+  if not owner then owner, weight = unpack(redis.call('HMGET', record_key((split(name))), 'owner', 'weight')) end
   local rotation, its_line = rotation_key(set), least .. ' ' .. (owner or '')
   local first = tonumber(redis.call('ZRANGEBYSCORE', set, least, most, 'WITHSCORES', 'LIMIT', 0, 1)[2] or beginning)
   -- Who has nothing behind the first place begins there again.
@@ -53,7 +54,7 @@ local function put_into(command, name, place, number)
   local tag, queue, message = read_place(place)
   local pushed = redis.pcall(command, queue, message)
   if type(pushed) == 'number' then return string.format('q\n%s\n%.0f.%s', queue, number, tag) end
-  return wait_until(name, base_of(queue), place, now_ms() + UNUSABLE_MS)
+  return seldom.wait_until(name, seldom.base_of(queue), place, now_ms() + UNUSABLE_MS)
 end
 
 -- Whether messages wait behind a queue's list. Where another program has written the key, none do.
@@ -78,8 +79,8 @@ local function move_up(queue)
 end
 
 -- Put a query's message into a queue: into its list where nobody waits, else into the backlog, where owners take turns.
--- Returns what its record has to say. Numbers grow, also from the list to the backlog.
-local function enqueue(name, place)
+-- Returns what its record has to say. Numbers grow, also from the list to the backlog. `owner`, `weight` as for `its_turn`.
+local function enqueue(name, place, owner, weight)
   local tag, queue, message = read_place(place)
   local number = redis.call('HINCRBY', NUMBERS, queue, 1)
   if number == 1 then  -- the first ever, or the counter was lost: above all that were given
@@ -89,14 +90,14 @@ local function enqueue(name, place)
   local waiting, behind = redis.pcall('LLEN', queue), has_backlog(queue)
   if waiting == 0 and not behind or type(waiting) ~= 'number' then return put_into('LPUSH', name, place, number) end
   local last, backlog = number, backlog_key(queue)
-  number = alone(name, function()
-    local turn = its_turn(name, backlog, 0, '+inf', last)
+  number = seldom.alone(name, function()
+    local turn = seldom.its_turn(name, backlog, 0, '+inf', last, owner, weight)
     redis.call('ZADD', backlog, turn, message)
     return turn
   end)
   if not number then return put_into('LPUSH', name, place, last) end
   if number > last then redis.call('HSET', NUMBERS, queue, string.format('%.0f', number)) end
-  if waiting == 0 then move_up(queue) end
+  if waiting == 0 then seldom.move_up(queue) end
   return string.format('q\n%s\n%.0f.%s', queue, number, tag)
 end
 

@@ -62,7 +62,7 @@ end
 -- Make the stream of a query that has ended small. `answer`: JSON, where its own result holds it.
 local function pack_events(id, answer)
   local key = events_key(id)
-  if redis.call('XLEN', key) > FEW_EVENTS then join_tokens(key, answer) end
+  if redis.call('XLEN', key) > FEW_EVENTS then seldom.join_tokens(key, answer) end
   -- The server keeps 4 KB for the next entries of a stream, and none in a copy.
   if redis.call('COPY', key, key .. PACKED, 'REPLACE') == 1 then redis.call('RENAME', key .. PACKED, key) end
 end

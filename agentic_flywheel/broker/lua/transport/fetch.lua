@@ -58,12 +58,12 @@ end
 local function take(queue)
   local wanted = math.min(share, left)
   if not has_backlog(queue) then return receive(queue, take_list(queue, wanted)) == wanted end
-  local one, other = take_backlog, take_list
-  if list_first then one, other = take_list, take_backlog end
+  local one, other = seldom.take_backlog, take_list
+  if list_first then one, other = other, one end
   local rest = wanted - receive(queue, one(queue, math.ceil(wanted / 2)))
   if rest > 0 then rest = rest - receive(queue, other(queue, rest)) end
   if rest > 0 then rest = rest - receive(queue, one(queue, rest)) end
-  move_up(queue)
+  seldom.move_up(queue)
   return rest == 0
 end
 

@@ -25,9 +25,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now, 'LIMIT',
     local stage = state == STATE.running and 'its flow was running'
       or state == STATE.input_required and 'a person was asked, and did not decide'
       or reason and reason ~= '' and 'waiting: ' .. reason or 'queued'
-    if finalise(id, STATE.expired, {reason = stage}, now) then
+    if seldom.finalise(id, STATE.expired, {reason = stage}, now) then
       ended[#ended + 1] = id
-      cut_or_promote(id, state)
+      seldom.cut_or_promote(id, state)
     end
     redis.call('ZREM', DEADLINES, id)
   end)
@@ -35,7 +35,9 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', ASKED, '-inf', now, 'LIMIT', 0, limit)) do
   redis.call('ZADD', ASKED, now + UNUSABLE_MS, id)  -- where the rest fails
   alone('query ' .. id, function()
-    if finalise(id, STATE.expired, {reason = 'a person was asked, and did not decide'}, now) then ended[#ended + 1] = id end
+    if seldom.finalise(id, STATE.expired, {reason = 'a person was asked, and did not decide'}, now) then
+      ended[#ended + 1] = id
+    end
     redis.call('ZREM', ASKED, id)
   end)
 end
@@ -60,7 +62,7 @@ for _, source in ipairs(redis.call('SRANDMEMBER', SETTLING, 1)) do
     local stored = redis.call('GET', settling_key(source))
     if stored then
       local known = cjson.decode(stored)
-      settle_some(source, known.state, known.outcome, now, ended, SETTLED_AT_ONCE)
+      seldom.settle_some(source, known.state, known.outcome, now, ended, SETTLED_AT_ONCE)
     end
     if redis.call('EXISTS', followers_key(source)) == 0 or not stored then
       redis.call('SREM', SETTLING, source)
@@ -81,7 +83,7 @@ for _, base in ipairs(redis.call('SMEMBERS', DELAYED_QUEUES)) do
   alone(delayed, function()
     for _, waiting in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, limit)) do
       redis.call('ZREM', delayed, waiting)
-      bring_back(waiting)
+      seldom.bring_back(waiting)
     end
     local next_due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
     if next_due[2] then
@@ -96,11 +98,12 @@ end
 local is_read, left = {}, limit
 for queue in string.gmatch(reads, '[^\n]+') do is_read[queue] = true end
 for queue in pairs(is_read) do
-  move_up(queue)  -- for workers of an earlier version, which know of no backlog
-  if not has_backlog(queue) then redis.call('DEL', rotation_key(backlog_key(queue))) end
-  local lists = {}
+  local backlog, lists = backlog_key(queue), {}
   for priority = 1, 9 do lists[priority] = queue .. PRIORITY_MARK .. priority end
-  if redis.call('EXISTS', unpack(lists)) > 0 then
+  -- Mostly there is none of these.
+  if redis.call('EXISTS', backlog, rotation_key(backlog), unpack(lists)) > 0 then
+    seldom.move_up(queue)  -- for workers of an earlier version, which know of no backlog
+    if not seldom.has_backlog(queue) then redis.call('DEL', rotation_key(backlog)) end
     local low = is_read[queue .. '.low'] and queue .. '.low' or queue
     for priority, list in ipairs(lists) do
       local to = priority < LOW_FROM and queue or low
@@ -117,17 +120,17 @@ for _, flow in ipairs(parked) do
   alone('flow ' .. flow, function()
     local i = known[flow]
     if i then
-      redis.call('HSET', PARKED_FLOWS, flow, limits(domains[i], concurrencies[i], rates[i], servers[i]))
+      redis.call('HSET', PARKED_FLOWS, flow, seldom.limits(domains[i], concurrencies[i], rates[i], servers[i]))
       asked[servers[i]] = at_once[i]
       redis.call('ZREMRANGEBYSCORE', running_key(flow), '-inf', now)
-    elseif not is_served(0, {'flow ' .. flow}, '') then
+    elseif not seldom.is_served(0, {'flow ' .. flow}, '') then
       -- The flow has left all registries: who is asked for it next says so.
       local popped = redis.call('ZPOPMIN', parked_key(flow), limit)
-      for at = 1, #popped, 2 do bring_back(popped[at]) end
+      for at = 1, #popped, 2 do seldom.bring_back(popped[at]) end
     end
   end)
 end
-for server, most in pairs(asked) do alone('server ' .. server, function() pump(server, most, now) end) end
+for server, most in pairs(asked) do alone('server ' .. server, function() seldom.pump(server, most, now) end) end
 for _, flow in ipairs(parked) do
   if redis.call('EXISTS', parked_key(flow)) == 1 then
     if known[flow] then soon = math.min(soon, 50) end

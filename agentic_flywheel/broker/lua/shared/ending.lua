@@ -35,7 +35,8 @@ end
 -- The only way into a terminal state: the first final outcome wins; whoever comes later gets false.
 -- `outcome`: answer (JSON), by (the flow that gave it), cached (whether it came from the cache), error (JSON), error_type,
 -- failure (Celery's form of the error), reason, attached_to, kept_by_leader (whether the leader's result holds the same
--- answer), in_hand (whether its message has come back to whoever writes this). `about`: what `look` returned, where it was read already.
+-- answer), in_hand (whether its message is with whoever writes this). `about`: what `look` returned, where it was read
+-- already.
 local function finalise(id, state, outcome, now, about)
   local key = record_key(id)
   local state_before, ttl, front, session, deadline, leader, domain, flow, owner, intent, created, started, parts, plain,

@@ -6,6 +6,7 @@ ready and hears of no cancellation. docs/redis.md has the whole rule for such a 
 
 from __future__ import annotations
 
+import asyncio
 from typing import assert_never
 
 from redis.exceptions import NoScriptError
@@ -87,13 +88,16 @@ async def check_broker(address: str, prefix: str = "") -> dict[str, str]:
     InvalidSetting where the server is part of a cluster.
     """
     batch = Batch(connect(address, prefix=prefix))
+    # In one round trip. What an old server says of the script, which it does not understand, is looked at by nobody.
+    looking = asyncio.create_task(_missing(batch, read_endpoint(address).database))
     try:
-        # First, for an old server does not understand the script that looks for rights.
         about = await _about(batch)
         check_server(about.get("redis_version", ""))
-        if missing := await _missing(batch, read_endpoint(address).database):
+        if missing := await looking:
             raise BrokerRightsMissing(batch.address, missing)
     finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
         await batch.close()
     if about.get("cluster_enabled") == "1":
         raise InvalidSetting("REDIS_URL", f"the server at {batch.address} is in cluster mode, which is not served")

@@ -21,7 +21,7 @@ OLDEST_SERVER = 7
 #: With what all keys and channels of ours begin, behind a prefix.
 _OURS = wire.PREFIX
 #: A key of ours that nobody sets.
-_KEY = wire.record_key("rights")
+NO_KEY = wire.record_key("rights")
 #: The calls on keys, each as it has to be written: the server looks for keys in it.
 _ON_KEYS = """
 BLMOVE k k RIGHT RIGHT 1; BRPOP k 1; COPY k k; DECRBY k 1; DEL k; EXISTS k; EXPIRE k 1; GET k; GETRANGE k 0 1; HDEL k f
@@ -47,9 +47,9 @@ def commands() -> set[str]:
 def key_rules(prefix: str = "") -> dict[str, str]:
     """Return the patterns of keys that a user needs, each with a key that it is for."""
     if prefix:
-        return {f"~{prefix}*": f"{prefix}{_KEY}"}
+        return {f"~{prefix}*": f"{prefix}{NO_KEY}"}
     return {
-        f"~{_OURS}*": _KEY,
+        f"~{_OURS}*": NO_KEY,
         f"~{wire.CLASSIFY_QUEUE}*": wire.CLASSIFY_QUEUE,
         f"~{wire.SYNTHESIS_QUEUE}*": wire.SYNTHESIS_QUEUE,
         "~domain.*": wire.domain_queue("rights"),
@@ -178,7 +178,7 @@ def _listening(prefix: str = "") -> str:
 
 
 def _calls(table: str, prefix: str = "") -> list[str]:
-    key = f" {prefix}{_KEY}"
+    key = f" {prefix}{NO_KEY}"
     return [call.strip().replace(" k", key) for line in table.split("\n") for call in line.split(";") if call]
 
 

@@ -37,6 +37,13 @@ class AtWork:
     def __exit__(self, *_: object) -> None:
         self._elsewhere -= 1
 
+    def spare(self, held: int) -> int | None:
+        """Return how many more tasks would keep the worker busy where ``held`` are taken and have not ended.
+
+        None for any number. On the hub's thread.
+        """
+        return None if self.most is None else self.most - (held - self._elsewhere)
+
     def room(self, held: int, on_room: Callable[[], object]) -> int | None:
         """Return how many more tasks to take where ``held`` are taken and have not ended; None for any number.
 

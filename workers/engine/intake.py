@@ -1,21 +1,23 @@
 """How a worker takes its messages: from all its queues at once, and no more than it has room for.
 
 ``fetch`` takes and records messages in one step, so a message is always in a queue or under a lease, never only in this
-process. When the queues are empty, the worker waits without taking: on each list it waits with ``BLMOVE list list RIGHT
-RIGHT``, which replies when the list has a message and leaves the message where it was. ``fetch`` looks only into
-lists for which such a reply has come.
+process. Where a queue is empty, the worker waits on its list with ``BLMOVE list list RIGHT RIGHT``, which replies when
+the list has a message and leaves the message where it was. While there is plenty of room, a ``fetch`` of that queue
+goes behind it (see ``Waiter``). More messages, and those for a busy worker, are taken from all queues together.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic
 from typing import Any, assert_never
 
 import redis
 
 from agentic_flywheel.broker import transport_scripts
+from agentic_flywheel.broker.transport_scripts import FetchTaken
 from workers.engine.delivery_leases import DeliveryLeases
 from workers.engine.envelope import MessageUnreadable, Whose, open_message, whose_of
 from workers.engine.ledger import Ledger
@@ -24,7 +26,7 @@ from workers.engine.queues import fetch_order, list_first
 from workers.engine.settler import Settler
 from workers.engine.threads import at_once
 from workers.engine.unreadable import reason_of, unreadable_messages
-from workers.engine.waiter import OVERDUE, Waiter
+from workers.engine.waiter import OVERDUE, TAKEN, Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 FETCH_LIMIT = 200
 #: Messages taken from one queue before the next queue of its band has its turn.
 SHARE = 8
+#: Seconds within which waiters that are stopped have to hear the last from the broker.
+STOPPING = 1.0
 #: Seconds for which acknowledgements are collected before they are written: nobody waits for them.
 ACKNOWLEDGEMENT_DELAY = 0.02
 
@@ -48,6 +52,8 @@ class Intake:
         self._settler = Settler(self._link, ledger)
         self.leases = DeliveryLeases(self._link, self._settler, ledger)
         self._waiters: dict[str, Waiter] = {}
+        #: Those that are stopped and may still be told of messages.
+        self._stopped: list[Waiter] = []
         #: When to look for overdue replies of the waiters next.
         self._check_at = 0.0
         self._turn = 0
@@ -83,20 +89,31 @@ class Intake:
         wanted = {} if self._closed else dict.fromkeys(queues)
         prefix = self._channel.global_keyprefix
         for queue in self._waiters.keys() - wanted:
-            self._waiters.pop(queue).close()
+            waiter = self._waiters.pop(queue)
+            waiter.stop()
+            self._stopped.append(waiter)
             self._hungry.discard(queue)
+        self._stopped = [each for each in self._stopped if not each.is_closed]
         new = [queue for queue in wanted if queue not in self._waiters]
         if not new:
             return
         _, *connections = at_once([self._link.open, *[self._pool.get_connection for _ in new]])
         for queue, connection in zip(new, connections, strict=True):
-            self._waiters[queue] = Waiter(self._pool, connection, prefix, self._hub, queue, self._hungry.add)
+            self._waiters[queue] = Waiter(self._pool, connection, prefix, self._hub, queue, self._on_reply)
             self._hungry.add(queue)
+
+    def stop(self) -> None:
+        """Take no more messages; what is taken without having been delivered goes into the ledger, to be put back."""
+        self.consume(())
+        until = monotonic() + STOPPING
+        for waiter in self._stopped:
+            waiter.finish(until)
+        self._stopped.clear()
 
     def close(self) -> None:
         """Take no more messages. The ledger can still be written."""
         self._closed = True
-        for waiter in self._waiters.values():
+        for waiter in (*self._waiters.values(), *self._stopped):
             waiter.close()
         self._waiters.clear()
         self._link.close()
@@ -124,22 +141,38 @@ class Intake:
         match fetched:
             case None:  # the broker refuses writes
                 return
-            case transport_scripts.FetchTaken():
+            case FetchTaken():
                 self._turn += 1
                 if len(fetched.tags) < room:
                     self._hungry.clear()
-                self._receive_all(fetched)
+                self._receive_now(fetched)
             case _:
                 assert_never(fetched)
 
-    def _receive_all(self, taken: transport_scripts.FetchTaken) -> None:
+    def _on_reply(self, queue: str, taken: FetchTaken | None) -> None:
+        """Deliver what a waiter has taken. Not what came after its queue was given up: that is put back."""
+        if taken is None:
+            self._hungry.add(queue)
+        elif queue not in self._waiters:
+            for tag, raw in zip(taken.tags, taken.messages, strict=True):
+                with suppress(UnicodeDecodeError):  # another worker sets it aside, when the lease has expired
+                    self._ledger.give_back(tag, queue, raw.decode())
+        else:
+            if len(taken.tags) == TAKEN:
+                self._hungry.add(queue)
+            self._receive_all(taken)
+
+    def _receive_now(self, taken: FetchTaken) -> None:
         timers = self._hub.timer._queue  # the property ``queue`` would sort a copy
         timed = len(timers)
-        for queue, tag, raw in zip(taken.queues, taken.tags, taken.messages, strict=True):
-            self._receive(queue, tag, raw)
+        self._receive_all(taken)
         if len(timers) > timed or self._hub._ready:
             # The hub has computed before these deliveries how long it may wait; new timers and calls make that wrong.
             self._hub._waker.wake()
+
+    def _receive_all(self, taken: FetchTaken) -> None:
+        for queue, tag, raw in zip(taken.queues, taken.tags, taken.messages, strict=True):
+            self._receive(queue, tag, raw)
 
     def _receive(self, queue: str, tag: str, raw: bytes) -> None:
         """Deliver one message. A message with which that fails is set aside, so that the next one is delivered."""
@@ -166,9 +199,12 @@ class Intake:
     def _wait(self) -> None:
         """Wait for messages in every queue that is not known to have one. Raises when a reply is overdue."""
         now = monotonic()
-        for queue, waiter in self._waiters.items():
-            if waiter.asked is None and queue not in self._hungry:
-                waiter.ask(now)
+        idle = [each for queue, each in self._waiters.items() if each.asked is None and queue not in self._hungry]
+        if idle:
+            # What all waiters may take fills no more than half of the worker.
+            take = self._channel.qos.spare() >= 2 * TAKEN * len(self._waiters)
+            for waiter in idle:
+                waiter.ask(now, take=take)
         if now > self._check_at:
             self._check_at = now + OVERDUE
             for waiter in self._waiters.values():

@@ -123,9 +123,7 @@ class BrokerLink:
         with self._lock:
             if self._connection is None:
                 self._connect()
-            replies = self._exchange(
-                *[("EVALSHA", _sha(call.script, self._prefix), 0, *call.arguments) for call in calls]
-            )
+            replies = self._exchange(*[evalsha(call, self._prefix) for call in calls])
             self._note_answer()
             for place, reply in enumerate(replies):
                 if not isinstance(reply, ResponseError):
@@ -202,6 +200,11 @@ def wait_in_kernel(connection: Any) -> None:
         sock.settimeout(None)
         for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             sock.setsockopt(socket.SOL_SOCKET, direction, limit)
+
+
+def evalsha(call: ScriptCall[Any], prefix: str) -> tuple[Any, ...]:
+    """Return the command that runs a script which the server knows. ``prefix``: of all keys."""
+    return ("EVALSHA", _sha(call.script, prefix), 0, *call.arguments)
 
 
 def _read(call: ScriptCall[R], reply: Any) -> R | ResponseError:

@@ -62,6 +62,15 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
             free = room
         return free if free > 0 else 0
 
+    def spare(self) -> int:
+        """Return how many messages would fill this worker. There is room for them only as ``room`` says."""
+        held = len(self._delivered) - len(self._dirty)
+        spare = at_work.spare(held)
+        if not self.prefetch_count:
+            return UNLIMITED if spare is None else spare
+        free: int = self.prefetch_count - held
+        return free if spare is None or free < spare else spare
+
     def can_consume(self) -> bool:
         """Return whether kombu may take a message. It must not on a channel with an intake."""
         return self.channel.intake is None and bool(super().can_consume())
@@ -113,6 +122,7 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
             super().restore_unacked_once(stderr)
             return
         self._on_collect.cancel()
+        self.channel.intake.stop()
         for tag in self.unsettled_tags():
             self._give_back(tag)
         self._delivered.clear()

@@ -1,16 +1,21 @@
-"""Wait for a message in one list without taking it."""
+"""Wait for a message in one list, and take it as soon as it is there."""
 
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from hiredis import pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from workers.engine.link import wait_in_kernel
+from agentic_flywheel.broker import transport_scripts
+from agentic_flywheel.broker.transport_scripts import FetchTaken
+from workers.engine.link import evalsha, wait_in_kernel
 
 logger = logging.getLogger(__name__)
 
@@ -18,36 +23,58 @@ logger = logging.getLogger(__name__)
 WAIT = 5
 #: Seconds by which a reply may be late before its connection counts as broken.
 OVERDUE = 5.0
+#: Most messages that a waiter takes. With one, each reply would say that there may be more.
+TAKEN = 2
 #: Seconds until the list is looked into after the server has refused to wait.
 AFTER_REFUSAL = 0.3
 
 
 class Waiter:
-    """Waits for one list on a connection of its own."""
+    """Waits for one list on a connection of its own.
+
+    The command that waits leaves the message where it is. Behind it, in the same write, goes the script that takes: the
+    server runs it as soon as the wait is over, so the message comes with the first reply, and no step of it is lost
+    with this process.
+    """
 
     def __init__(
-        self, pool: Any, connection: Any, prefix: str, hub: Any, queue: str, on_message: Callable[[str], object]
+        self,
+        pool: Any,
+        connection: Any,
+        prefix: str,
+        hub: Any,
+        queue: str,
+        on_reply: Callable[[str, FetchTaken | None], object],
     ) -> None:
-        """``on_message`` is called with the queue's name when the list has a message.
+        """``on_reply`` is called with the queue's name and what was taken; None: somebody has to look into the list.
 
-        ``connection``: of ``pool``, to which it goes back. ``prefix``: of the list's key.
+        ``connection``: of ``pool``, to which it goes back. ``prefix``: of all keys.
         """
-        self._hub, self._queue, self._on_message = hub, queue, on_message
-        key = f"{prefix}{queue}"
-        command: tuple[Any, ...] = ("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT)
-        self._pool, self._command = pool, [pack_command(command)]
-        self._connection = connection
+        self._hub, self._queue, self._on_reply = hub, queue, on_reply
+        self._pool, self._connection = pool, connection
         wait_in_kernel(self._connection)
+        #: Whether the end of what is sent can be told alone, without which taking could not be stopped: not with TLS.
+        self._can_take = type(connection._sock) is socket.socket
+        key = f"{prefix}{queue}"
+        waiting: tuple[Any, ...] = ("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT)
+        self._fetch = transport_scripts.fetch(limit=TAKEN, share=TAKEN, list_first=True, bands=[1], queues=[queue])
+        self._only_wait = [pack_command(waiting)]
+        self._wait_and_take = [pack_command(waiting) + pack_command(evalsha(self._fetch, prefix))]
         self._fd: int = self._connection._sock.fileno()
         #: When the server was asked to wait; None while it is not waiting.
         self.asked: float | None = None
-        self._was_refused = False
+        #: Whether the server takes when the wait is over.
+        self._takes = False
+        self._is_stopped = self._was_refused = False
+        self.is_closed = False
         hub.add_reader(self._fd, self._read)
 
-    def ask(self, now: float) -> None:
-        """Ask the server to wait. Its reply comes through the hub."""
+    def ask(self, now: float, *, take: bool) -> None:
+        """Ask the server to wait, and then to ``take`` TAKEN messages at most. Its replies come through the hub."""
+        self._takes = take and self._can_take
+        packed = self._wait_and_take if self._takes else self._only_wait
         # A reply comes at least every ``WAIT`` seconds: nothing else is to be asked to know that the connection lives.
-        self._connection.send_packed_command(self._command, check_health=False)
+        self._connection.send_packed_command(packed, check_health=False)
         self.asked = now
 
     def check(self, now: float) -> None:
@@ -55,8 +82,25 @@ class Waiter:
         if self.asked is not None and now - self.asked > WAIT + OVERDUE:
             raise RedisConnectionError(f"no reply from the broker for {now - self.asked:.0f} s")
 
+    def stop(self) -> None:
+        """Wait no longer. What the server has taken before it hears of this still comes, then the waiter is closed."""
+        self._is_stopped = True
+        if self.asked is None or not self._takes:
+            self.close()
+        else:
+            self._connection._sock.shutdown(socket.SHUT_WR)
+
+    def finish(self, until: float) -> None:
+        """After ``stop``: return when the waiter is closed, or at ``until`` by the monotonic clock."""
+        while not self.is_closed:
+            self._connection._sock.settimeout(max(until - monotonic(), 0.01))
+            self._read()
+
     def close(self) -> None:
-        """Stop waiting and give the connection back."""
+        """Stop waiting and give the connection back. What is taken meanwhile comes again when its lease expires."""
+        if self.is_closed:
+            return
+        self.is_closed = True
         if self._connection.is_connected:
             self._hub.remove(self._fd)
         self._connection.disconnect()
@@ -64,17 +108,34 @@ class Waiter:
 
     def _read(self) -> None:
         try:
-            found = self._connection.read_response() is not None
-        except ResponseError as refusal:  # out of memory, for instance; then look into the list without being told
+            found = self._reply()
+            taken = self._reply() if self._takes else None
+        except (RedisConnectionError, RedisTimeoutError, OSError):
+            if not self._is_stopped:
+                raise
+            self._hub.remove(self._fd)
+            self.close()
+            return
+        if refused := isinstance(found, ResponseError):
             if not self._was_refused:
-                logger.error("the broker refuses to wait for messages in %s: %s", self._queue, refusal)
-            self._was_refused = True
-            self._hub.call_later(AFTER_REFUSAL, self._note_reply, True)
+                logger.error("the broker refuses to wait for messages in %s: %s", self._queue, found)
+            # Out of memory, for instance; then look into the list without being told.
+            self._hub.call_later(AFTER_REFUSAL, self._look)
         else:
-            self._was_refused = False
-            self._note_reply(found)
+            self.asked = None
+        self._was_refused = refused
+        if isinstance(taken, list):
+            self._on_reply(self._queue, self._fetch.read(taken))
+        elif not refused and (found is not None or taken is not None):  # who looks into the list meets a refusal, too
+            self._look()
 
-    def _note_reply(self, found: bool) -> None:
+    def _reply(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except ResponseError as refusal:
+            return refusal
+
+    def _look(self) -> None:
         self.asked = None
-        if found:
-            self._on_message(self._queue)
+        if not self._is_stopped:
+            self._on_reply(self._queue, None)

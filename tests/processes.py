@@ -61,6 +61,14 @@ def wait_for(condition: Callable[[], T | None], *, within: float = 30.0, every: 
         time.sleep(every)
 
 
+def end_waits(client: redis.Redis) -> None:
+    """End what workers that stand still wait for: the server would take messages for them when these come."""
+    waits: list[dict[str, str]] = client.client_list()
+    for each in waits:
+        if each["cmd"] == "blmove":
+            client.client_unblock(int(each["id"]))
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from pipeline.house import House
+from processes import end_waits
 
 from agentic_flywheel.broker.audit import Audited, audit
 from agentic_flywheel.broker.control import resume
@@ -76,6 +77,7 @@ async def worker_stopped(house: House) -> AsyncIterator[None]:
     """Meanwhile messages lie where they are put. Shorter than a lease."""
     worker = house.workers[-1]
     os.kill(worker.pid, signal.SIGSTOP)
+    end_waits(house.client)
     try:
         yield
     finally:

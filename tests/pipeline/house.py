@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
-from processes import Process, Valkey, wait_for
+from processes import Process, Valkey, end_waits, wait_for
 
 from agentic_flywheel.settings import Settings
 
@@ -247,6 +247,7 @@ class House:
         workers = [worker for worker in self.workers if worker.alive]
         for worker in workers:
             worker.send(signal.SIGSTOP)
+        end_waits(self.client)
         try:
             yield
         finally:

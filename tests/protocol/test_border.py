@@ -251,9 +251,8 @@ def test_no_script_can_be_stopped_half_done_by_a_channel_that_its_user_may_not_u
 
 
 def test_functions_that_are_called_seldom_are_made_when_the_first_of_them_is_called() -> None:
-    often, behind, rare = assembled("test", "publish('a', 'b') return seldom.split(seldom.publish('a', 'b'))").partition(
-        "function seldom()"
-    )
+    code = "publish('a', 'b') return seldom.split(seldom.publish('a', 'b'))"
+    often, behind, rare = assembled("test", code).partition("function seldom()")
 
     assert behind
     assert "function publish(" in often

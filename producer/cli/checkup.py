@@ -31,6 +31,7 @@ from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.check import Check, failed_by
+from producer.cli.clock import clock_of
 from producer.cli.durability import SETTINGS, in_replicas, on_disk
 from producer.stack.guard import ended
 
@@ -218,7 +219,7 @@ async def _broker(settings: Settings) -> list[Check]:
         await client.aclose()
     if settings.key_prefix:
         address = f"{address} (prefix {settings.key_prefix})"
-    return [_version_of(address, about), _memory_of(about), *clients_of(about), *kept]
+    return [_version_of(address, about), *clock_of(about), _memory_of(about), *clients_of(about), *kept]
 
 
 def _version_of(address: str, about: dict[str, Any]) -> Check:

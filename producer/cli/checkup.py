@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from packaging.requirements import Requirement
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import audit
-from agentic_flywheel.broker.batch import connect, error_of
+from agentic_flywheel.broker.batch import error_of
 from agentic_flywheel.broker.celery_forms import celery_settings
 from agentic_flywheel.broker.rights import check_broker
 from agentic_flywheel.catalog import Catalog
@@ -29,7 +29,7 @@ from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.check import Check, failed_by
-from producer.cli.durability import SETTINGS, in_replicas, on_disk
+from producer.cli.durability import in_replicas, on_disk, rules_of
 from producer.stack.guard import ended
 
 #: Share of a broker's memory from which a warning is due.
@@ -201,7 +201,7 @@ def _grace(settings: Settings, catalog: Catalog | None) -> Check:
 
 async def _broker(settings: Settings) -> list[Check]:
     address = settings.broker_address
-    rules = asyncio.create_task(_rules_of(settings))
+    rules = asyncio.create_task(rules_of(settings))
     try:
         about = await check_broker(settings.redis_url, settings.key_prefix)
         kept = _kept_by(about, await rules)
@@ -254,15 +254,6 @@ def clients_of(about: dict[str, Any]) -> list[Check]:
         return [Check(name="clients", state="ok", found=found)]
     advice = "CONFIG SET maxclients, or rent a larger server: a worker needs one for each queue, and some more"
     return [Check(name="clients", state="warning", found=found, advice=advice)]
-
-
-async def _rules_of(settings: Settings) -> dict[Any, Any]:
-    """Return the broker's own settings that decide what it keeps. Raises RedisError, OSError."""
-    async with connect(settings.redis_url, prefix=settings.key_prefix) as client:
-        try:
-            return dict(await client.config_get(*SETTINGS))
-        except ResponseError:  # a rented broker seldom allows it
-            return {}
 
 
 def _kept_by(about: dict[str, Any], rules: dict[Any, Any]) -> list[Check]:

@@ -10,8 +10,10 @@ import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from agentic_flywheel.base import build_models
+from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.broker.declaration import read_scripts
-from agentic_flywheel.broker.rights import check_broker
+from agentic_flywheel.broker.rights import NO_KEY, check_broker
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
 from agentic_flywheel.odd_settings import odd_settings
 from agentic_flywheel.settings import Settings
@@ -27,11 +29,12 @@ _FILES = resource.RLIMIT_NOFILE
 
 
 def prepare(settings: Settings, say: Say) -> None:
-    """Take what is needed later: scripts, and as many open files as this user may have.
+    """Take what is needed later: scripts, the checks of nouns, and as many open files as this user may have.
 
     Say what is set and is without effect, and where the open files are few.
     """
     read_scripts()
+    build_models()
     if (files := _open_files()) < _FEW_FILES:
         say(f"This process may open {files} files and connections at once; allow it {_FEW_FILES:,} (ulimit -n)")
     for odd in odd_settings(settings):
@@ -48,6 +51,15 @@ def _open_files() -> int:
         except (OSError, ValueError):  # macOS allows fewer than it says
             return now
     return max(now, wanted)
+
+
+async def check_writing(address: str, prefix: str = "") -> None:
+    """Try a write that changes nothing. Raises BrokerUnavailable where the broker takes none now: it is full."""
+    batch = Batch(connect(address, prefix=prefix))
+    try:
+        await batch.call("LMOVE", NO_KEY, NO_KEY, "RIGHT", "LEFT")
+    finally:
+        await batch.close()
 
 
 async def until_there(settings: Settings, who: str, say: Say) -> None:

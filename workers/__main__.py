@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from agentic_flywheel.base import build_models
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.starting import prepare, until_there
 from agentic_flywheel.catalog import Catalog
@@ -58,6 +59,7 @@ def main() -> int:
 async def _until_ready(settings: Settings) -> None:
     """Return when the broker is there. Import meanwhile what takes the most time: a broker may be far away."""
     await asyncio.gather(until_there(settings, "The worker", tell), asyncio.to_thread(import_module, "workers.app"))
+    build_models()
 
 
 def _parser() -> argparse.ArgumentParser:

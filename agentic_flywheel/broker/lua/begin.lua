@@ -65,7 +65,10 @@ if decided then cache_key, lease = '', me end
 if part == '' and asked == '' and asked_flow and asked_flow ~= flow then return reply.fallback(asked_flow) end
 
 local stale
-local leaseholder, answer, failure = unpack(redis.call('MGET', lease_key(lease), cache_key, failure_key(cache_key)))
+local looked_up = {lease_key(lease)}
+-- A key without a name is none that a user of an access list may read.
+if cache_key ~= '' then looked_up[2], looked_up[3] = cache_key, failure_key(cache_key) end
+local leaseholder, answer, failure = unpack(redis.call('MGET', unpack(looked_up)))
 if cache_key ~= '' and policy == POLICY.use then
   if answer then
     if fresh(cache_key, stale_ms) then

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from agentic_flywheel.broker.exchange import ToldClosed
 from agentic_flywheel.broker.prefixes import put_below
 from agentic_flywheel.broker.tls_spoken import ToldWhichWay
+from agentic_flywheel.broker.versions import ToldWhatServer
 from agentic_flywheel.endpoint import Endpoint, read_endpoint
 
 
@@ -48,7 +49,7 @@ def client_of(address: str, *, prefix: str, seconds: float, connect_seconds: flo
     """
     client = _client(address, seconds, connect_seconds, options)
     kind = client.connection_pool.connection_class
-    client.connection_pool.connection_class = type(kind.__name__, (ToldClosed, ToldWhichWay, kind), {})
+    client.connection_pool.connection_class = type(kind.__name__, (ToldClosed, ToldWhichWay, ToldWhatServer, kind), {})
     return put_below(prefix, client)
 
 

@@ -20,7 +20,7 @@ from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.broker.batch import error_of
 from agentic_flywheel.broker.clients import client_of
 from agentic_flywheel.broker.refusals import refusal_of
-from agentic_flywheel.broker.rights import OLDEST_SERVER
+from agentic_flywheel.broker.versions import OLDEST_SERVER
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.private_files import write_private
 from agentic_flywheel.settings import Settings

@@ -16,7 +16,7 @@ from typing import Any, assert_never
 import redis
 
 from agentic_flywheel.broker import transport_scripts
-from agentic_flywheel.broker.rights import check_server
+from agentic_flywheel.broker.versions import check_server
 from workers.engine.delivery_leases import DeliveryLeases
 from workers.engine.envelope import MessageUnreadable, Whose, open_message, whose_of
 from workers.engine.ledger import Ledger

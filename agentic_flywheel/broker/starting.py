@@ -55,7 +55,7 @@ async def until_there(settings: Settings, who: str, say: Say) -> None:
 
     Raises what ``check_broker`` does for a broker that a person has to change.
     """
-    if away := await _away(settings):
+    if away := await why_away(settings):
         say(f"{away.message}. {who} waits for it.")
         await _arrival(lambda: settings, say)
 
@@ -69,7 +69,7 @@ async def beside_broker(now: Callable[[], Settings], who: str, say: Say) -> Asyn
 
     Raises what ``check_broker`` does for a broker that a person has to change.
     """
-    away = await _away(now(), moves=True)
+    away = await why_away(now(), moves=True)
     if away is None:
         yield
         return
@@ -94,13 +94,16 @@ async def _arrival(now: Callable[[], Settings], say: Say, *, moves: bool = False
     while True:
         await asyncio.sleep(_PAUSE)
         settings = now()
-        if await _away(settings, moves=moves) is None:
+        if await why_away(settings, moves=moves) is None:
             say(f"The broker at {settings.broker_address} is there.")
             return
 
 
-async def _away(settings: Settings, *, moves: bool = False) -> FlywheelError | None:
-    """Return why the broker takes no queries now; None where it does. ``moves``: whether a stack is looked for."""
+async def why_away(settings: Settings, *, moves: bool = False) -> FlywheelError | None:
+    """Return why the broker takes no queries now; None where it does. ``moves``: whether a stack is looked for.
+
+    Raises what ``check_broker`` does for a broker that a person has to change.
+    """
     try:
         about = await check_broker(settings.redis_url, settings.key_prefix)
     except BrokerUnavailable as away:

@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from agentic_flywheel.addresses import without_secrets
-from agentic_flywheel.broker.rights import check_broker
-from agentic_flywheel.broker.starting import prepare
+from agentic_flywheel.broker.starting import prepare, why_away
 from agentic_flywheel.extras import lacks, need
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import FLOWER_PORT, GATEWAY_PORT, StackInfo
@@ -82,7 +81,8 @@ async def _start(
 ) -> None:
     broker = await find_broker(settings, stack.ports, private=private)
     if broker.service is None:
-        await check_broker(broker.url, settings.key_prefix)
+        if away := await why_away(settings.model_copy(update={"redis_url": broker.url})):
+            raise away
     else:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"

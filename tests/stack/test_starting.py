@@ -19,6 +19,7 @@ from bad_broker import HELLO, Answers, says, serving
 from processes import REPOSITORY, Valkey, free_port, wait_for
 
 from agentic_flywheel.broker.starting import beside_broker
+from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.settings import Settings
 from producer.cli.commands import COMMANDS
 from producer.stack import start_stack
@@ -247,6 +248,18 @@ def test_a_stack_whose_broker_is_elsewhere_and_away_is_not_started(name: str, tm
     assert status == 3
     assert "nothing answers there, and one like it cannot be started on this machine" in said.splitlines()[0]
     assert SECRET not in said
+
+
+async def test_a_stack_whose_broker_is_a_replica_is_not_started(tmp_path: Path) -> None:
+    """Its workers waited, and nobody was told."""
+    replica = Valkey(tmp_path / "replica", options=("--replicaof", "127.0.0.1", str(free_port()))).start()
+    settings = Settings(redis_url=replica.url, home=tmp_path)
+    try:
+        with pytest.raises(BrokerUnavailable, match="it is a replica, which takes no queries"):
+            async with start_stack(settings, workers=0, flower=False, sandbox=False, on_line=lambda _: None):
+                raise AssertionError("it has started")
+    finally:
+        replica.stop()
 
 
 @pytest.mark.timeout(200)

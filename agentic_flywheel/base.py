@@ -19,6 +19,16 @@ Band = Literal["high", "medium", "low"]
 
 
 class Model(BaseModel):
-    """Base of every noun: frozen, and closed against unknown fields."""
+    """Base of every noun: frozen, and closed against unknown fields.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Its checks are built at its first use, or by ``build_models``: a command needs few of all nouns.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+def build_models(of: type[Model] = Model) -> None:
+    """Build the checks of all nouns that are known by now: who serves does it once, before the first query."""
+    for noun in of.__subclasses__():
+        noun.model_rebuild()
+        build_models(noun)

@@ -11,8 +11,9 @@ import fcntl
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from agentic_flywheel.base import Model
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.settings import Settings, load_settings
 
@@ -26,10 +27,10 @@ FLOWER_PORT = 5555
 PLACES = ("redis_url", "key_prefix", "flowise_base_url")
 
 
-class StackInfo(BaseModel):
+class StackInfo(Model):
     """How to reach a running stack."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     #: Both may carry a password, so they stay out of logs.
     redis_url: str = Field(repr=False)

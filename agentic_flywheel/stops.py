@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
+
+from agentic_flywheel.base import Model
 
 Decision = Literal["proceed", "reject"]
 
@@ -14,10 +16,8 @@ MAX_ASKED = 32_000
 MAX_FEEDBACK = 8_000
 
 
-class AskedPerson(BaseModel):
+class AskedPerson(Model):
     """What a flow asks a person, as a worker notes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flow: str
     #: Its id in Flowise at that time; '' where an older worker noted it.
@@ -37,10 +37,10 @@ class AskedPerson(BaseModel):
     message_id: str | None = None
 
 
-class StopShown(BaseModel):
+class StopShown(Model):
     """What whoever decides is told of a stop: in events, over HTTP and over MCP."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     #: Its number, which a decision names.
     stop: int

@@ -11,11 +11,12 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from agentic_flywheel import texts
 from agentic_flywheel.addresses import holds_login
+from agentic_flywheel.base import Model
 from agentic_flywheel.errors import InvalidQuery
 from agentic_flywheel.given import fault_of
 from agentic_flywheel.regular_files import open_below, open_regular
@@ -133,13 +134,11 @@ class FileBelow:
 Source = Path | bytes | OpenFile | FileBelow
 
 
-class Upload(BaseModel):
+class Upload(Model):
     """A file, or the address of an image, that goes with a question. Its type follows from the ending of its name.
 
     A file is known by the SHA-256 of what is in it, 64 hex digits.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=200), BeforeValidator(_name)]
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.events import NO_PLACE, is_place, read_events
@@ -57,10 +58,10 @@ async def wait(caller: Caller, query_id: str, timeout: float | None) -> Answer:
     limit = _Limit(timeout)
     async with AsyncExitStack() as watched:
         async with limit.for_broker(caller):
-            record = await load_record(caller.shared.batch, query_id, asker=caller.asker)
+            looking = load_record(caller.shared.batch, query_id, asker=caller.asker)
+            record, bell = await _at_once(looking, watched.enter_async_context(_watch(caller.shared, query_id)))
             if record.answer is not None:
                 return record.answer
-            bell = await watched.enter_async_context(_watch(caller.shared, query_id))
         return await _answer(caller, query_id, bell, limit, known=False)
 
 
@@ -73,9 +74,10 @@ async def stream(caller: Caller, query_id: str, after: str) -> AsyncGenerator[Ev
     if not is_place(after):
         raise InvalidQuery("after", NO_PLACE)
     shared, own = caller.shared, wire.news_channel(query_id)
-    await load_record(shared.batch, query_id, asker=caller.asker)
     async with AsyncExitStack() as watched:
-        bells = {own: await _news(shared, watched, own)}
+        looking = load_record(shared.batch, query_id, asker=caller.asker)
+        _, bell = await _at_once(looking, _news(shared, watched, own))
+        bells = {own: bell}
         while True:
             for bell in bells.values():
                 bell.clear()
@@ -95,6 +97,16 @@ async def stream(caller: Caller, query_id: str, after: str) -> AsyncGenerator[Ev
                     yield _final(record)
                     return
             await _any_set(bells.values())
+
+
+async def _at_once(looking: Coroutine[Any, Any, Record], watching: Coroutine[Any, Any, Bell]) -> tuple[Record, Bell]:
+    """Return what both return. Raises what the first raises; the second has ended then, too."""
+    listening = asyncio.create_task(watching)
+    try:
+        return await looking, await listening
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 async def _news(shared: Connections, watched: AsyncExitStack, channel: str) -> Bell:

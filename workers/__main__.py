@@ -7,15 +7,17 @@ import asyncio
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
+from agentic_flywheel.base import build_models
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.starting import prepare, until_there
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.log_files import keep_log, tell
 from agentic_flywheel.registry import find_registry, load_catalog
-from agentic_flywheel.settings import flowise_address
+from agentic_flywheel.settings import Settings, flowise_address
 from agentic_flywheel.stack import stack_settings
 from agentic_flywheel.tracing.text import load_mask
 
@@ -37,7 +39,7 @@ def main() -> int:
             tell(f"No query of ours comes to {', '.join(unknown)}: the queues are {', '.join(_known(catalog))}")
         load_mask(settings.trace_mask)  # a wrong one would end the worker when it is half started
         prepare(settings, tell)
-        asyncio.run(until_there(settings, "The worker", tell))
+        asyncio.run(_until_ready(settings))
         from workers.app import app, queues, readiness
 
         queues.takes_all = not (given.queues or given.domain)
@@ -52,6 +54,12 @@ def main() -> int:
     options += ["-c", str(given.concurrency or settings.concurrency)]
     options += ["-l", given.log_level, "--without-gossip", "--without-mingle"]
     return int(app.start([*options, *(["-E"] if given.events else [])]) or 0)
+
+
+async def _until_ready(settings: Settings) -> None:
+    """Return when the broker is there. Import meanwhile what takes the most time: a broker may be far away."""
+    await asyncio.gather(until_there(settings, "The worker", tell), asyncio.to_thread(import_module, "workers.app"))
+    build_models()
 
 
 def _parser() -> argparse.ArgumentParser:

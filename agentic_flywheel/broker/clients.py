@@ -9,12 +9,20 @@ from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocket
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from agentic_flywheel.broker.exchange import ToldClosed
 from agentic_flywheel.broker.prefixes import put_below
 from agentic_flywheel.broker.tls_spoken import ToldWhichWay
 from agentic_flywheel.broker.versions import ToldWhatServer
 from agentic_flywheel.endpoint import Endpoint, read_endpoint
+
+#: What redis-py would say of itself to each new connection's server, and ask of it: a round trip for each. Nobody reads
+#: the former, and our lines pass over the notices that the latter is for.
+SILENT_GREETING: dict[str, Any] = {
+    "driver_info": None,
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+}
 
 
 def names_none(service: str) -> str:
@@ -59,6 +67,7 @@ def _client(address: str, seconds: float, connect_seconds: float, options: dict[
         "socket_timeout": seconds,
         "socket_connect_timeout": connect_seconds,
         "retry": Retry(NoBackoff(), 0),
+        **SILENT_GREETING,
     }
     where = read_endpoint(address)
     if where.scheme == "sentinel":
@@ -73,6 +82,7 @@ def _client(address: str, seconds: float, connect_seconds: float, options: dict[
 def _through_sentinels(where: Endpoint, options: dict[str, Any]) -> Redis:
     asking = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry", "decode_responses")}
     asking |= {"username": where.sentinel_username or None, "password": where.sentinel_password or None}
+    asking |= SILENT_GREETING
     login = {"username": where.username or None, "password": where.password or None}
     options |= {"socket_keepalive": True, **login}
     sentinels = _Sentinels(list(where.hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ ready and hears of no cancellation. docs/redis.md has the whole rule for such a 
 
 from __future__ import annotations
 
+import asyncio
 from typing import assert_never
 
 from redis.exceptions import NoScriptError
@@ -18,7 +19,7 @@ from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing
 #: With what all keys and channels of ours begin, behind a prefix.
 _OURS = wire.PREFIX
 #: A key of ours that nobody sets.
-_KEY = wire.record_key("rights")
+NO_KEY = wire.record_key("rights")
 #: The calls on keys, each as it has to be written: the server looks for keys in it.
 _ON_KEYS = """
 BLMOVE k k RIGHT RIGHT 1; BRPOP k 1; COPY k k; DECRBY k 1; DEL k; EXISTS k; EXPIRE k 1; GET k; GETRANGE k 0 1; HDEL k f
@@ -44,9 +45,9 @@ def commands() -> set[str]:
 def key_rules(prefix: str = "") -> dict[str, str]:
     """Return the patterns of keys that a user needs, each with a key that it is for."""
     if prefix:
-        return {f"~{prefix}*": f"{prefix}{_KEY}"}
+        return {f"~{prefix}*": f"{prefix}{NO_KEY}"}
     return {
-        f"~{_OURS}*": _KEY,
+        f"~{_OURS}*": NO_KEY,
         f"~{wire.CLASSIFY_QUEUE}*": wire.CLASSIFY_QUEUE,
         f"~{wire.SYNTHESIS_QUEUE}*": wire.SYNTHESIS_QUEUE,
         "~domain.*": wire.domain_queue("rights"),
@@ -77,11 +78,15 @@ async def check_broker(address: str, prefix: str = "") -> dict[str, str]:
     Raises BrokerRightsMissing, BrokerUnavailable, BrokerTooOld; BrokerRefused where it lets nobody of this name in.
     """
     batch = Batch(connect(address, prefix=prefix))
+    # In one round trip.
+    looking = asyncio.create_task(_missing(batch, read_endpoint(address).database))
     try:
         about = await _about(batch)
-        if missing := await _missing(batch, read_endpoint(address).database):
+        if missing := await looking:
             raise BrokerRightsMissing(batch.address, missing)
     finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
         await batch.close()
     return about
 
@@ -160,7 +165,7 @@ def _listening(prefix: str = "") -> str:
 
 
 def _calls(table: str, prefix: str = "") -> list[str]:
-    key = f" {prefix}{_KEY}"
+    key = f" {prefix}{NO_KEY}"
     return [call.strip().replace(" k", key) for line in table.split("\n") for call in line.split(";") if call]
 
 

@@ -10,8 +10,10 @@ import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from agentic_flywheel.base import build_models
+from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.broker.declaration import read_scripts
-from agentic_flywheel.broker.rights import check_broker
+from agentic_flywheel.broker.rights import NO_KEY, check_broker
 from agentic_flywheel.errors import BrokerUnavailable, FlywheelError
 from agentic_flywheel.odd_settings import odd_settings
 from agentic_flywheel.settings import Settings
@@ -27,11 +29,12 @@ _FILES = resource.RLIMIT_NOFILE
 
 
 def prepare(settings: Settings, say: Say) -> None:
-    """Take what is needed later: scripts, and as many open files as this user may have.
+    """Take what is needed later: scripts, the checks of nouns, and as many open files as this user may have.
 
     Say what is set and is without effect, and where the open files are few.
     """
     read_scripts()
+    build_models()
     if (files := _open_files()) < _FEW_FILES:
         say(f"This process may open {files} files and connections at once; allow it {_FEW_FILES:,} (ulimit -n)")
     for odd in odd_settings(settings):
@@ -50,12 +53,21 @@ def _open_files() -> int:
     return max(now, wanted)
 
 
+async def check_writing(address: str, prefix: str = "") -> None:
+    """Try a write that changes nothing. Raises BrokerUnavailable where the broker takes none now: it is full."""
+    batch = Batch(connect(address, prefix=prefix))
+    try:
+        await batch.call("LMOVE", NO_KEY, NO_KEY, "RIGHT", "LEFT")
+    finally:
+        await batch.close()
+
+
 async def until_there(settings: Settings, who: str, say: Say) -> None:
     """Return when the broker is there; where it is away, say so once. ``who``: the process, such as "The worker".
 
     Raises what ``check_broker`` does for a broker that a person has to change.
     """
-    if away := await why_away(settings):
+    if away := await _away(settings):
         say(f"{away.message}. {who} waits for it.")
         await _arrival(lambda: settings, say)
 
@@ -69,7 +81,7 @@ async def beside_broker(now: Callable[[], Settings], who: str, say: Say) -> Asyn
 
     Raises what ``check_broker`` does for a broker that a person has to change.
     """
-    away = await why_away(now(), moves=True)
+    away = await _away(now(), moves=True)
     if away is None:
         yield
         return
@@ -94,16 +106,13 @@ async def _arrival(now: Callable[[], Settings], say: Say, *, moves: bool = False
     while True:
         await asyncio.sleep(_PAUSE)
         settings = now()
-        if await why_away(settings, moves=moves) is None:
+        if await _away(settings, moves=moves) is None:
             say(f"The broker at {settings.broker_address} is there.")
             return
 
 
-async def why_away(settings: Settings, *, moves: bool = False) -> FlywheelError | None:
-    """Return why the broker takes no queries now; None where it does. ``moves``: whether a stack is looked for.
-
-    Raises what ``check_broker`` does for a broker that a person has to change.
-    """
+async def _away(settings: Settings, *, moves: bool = False) -> FlywheelError | None:
+    """Return why the broker takes no queries now; None where it does. ``moves``: whether a stack is looked for."""
     try:
         about = await check_broker(settings.redis_url, settings.key_prefix)
     except BrokerUnavailable as away:

@@ -6,9 +6,10 @@ import uuid
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, ConfigDict
 
 from agentic_flywheel.addresses import without_secrets
+from agentic_flywheel.base import Model
 from agentic_flywheel.errors.wording import Wording, worded
 from agentic_flywheel.ids import QUERY_ID
 
@@ -35,10 +36,10 @@ def _with_id(suggestion: str, query_id: str | None) -> str:
     return suggestion.replace("<query_id>", query_id)
 
 
-class ErrorInfo(BaseModel):
+class ErrorInfo(Model):
     """An error as an object: the same in the CLI, the producer, MCP results, records and dead letters."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     error: str
     error_type: Annotated[str, AfterValidator(name_of_today)]

@@ -12,12 +12,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from packaging.requirements import Requirement
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import audit
-from agentic_flywheel.broker.batch import connect, error_of
+from agentic_flywheel.broker.batch import error_of
 from agentic_flywheel.broker.celery_forms import celery_settings
 from agentic_flywheel.broker.rights import check_broker
 from agentic_flywheel.catalog import Catalog
@@ -30,7 +29,7 @@ from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.check import Check, failed_by
-from producer.cli.durability import SETTINGS, in_replicas, on_disk
+from producer.cli.durability import in_replicas, on_disk, rules_of
 from producer.stack.guard import ended
 
 #: Share of a broker's memory from which a warning is due.
@@ -39,7 +38,7 @@ NEARLY_FULL = 0.9
 SPARE_CONNECTIONS = 50
 #: Seconds to wait for the workers to answer, and how many times as long as connecting to the broker takes, which is far
 #: for the workers too.
-_ROLL_CALL, _AS_CONNECTING = 1.0, 4
+_ROLL_CALL, _AS_CONNECTING = 1.0, 2
 #: How the names of our queues begin.
 _OUR_QUEUES = (wire.CLASSIFY_QUEUE, wire.SYNTHESIS_QUEUE, wire.domain_queue(""))
 #: Seconds that an audit may take here.
@@ -66,17 +65,15 @@ async def check_everything() -> list[Check]:
     checks += [*registry, _profiles(settings), _grace(settings, catalog)]
     broker = await _broker(settings)
     checks += broker
-    if broker[0].state != "failed":
-        checks.append(await _workers(settings, catalog))
-        checks.append(await _accepted(settings))
-    flowises, flower, gateway, langfuse, bridge = await asyncio.gather(
+    in_broker, flowises, flower, gateway, langfuse, bridge = await asyncio.gather(
+        _in_broker(settings, catalog, broker[0]),
         check_servers(settings, stack, catalog),
         check_flower(stack),
         check_gateway(stack),
         check_langfuse(settings),
         bridge_found(),
     )
-    return [*checks, *flowises, flower, gateway, langfuse, Check(name="bridge", **bridge._asdict())]
+    return [*checks, *in_broker, *flowises, flower, gateway, langfuse, Check(name="bridge", **bridge._asdict())]
 
 
 def _python() -> Check:
@@ -203,18 +200,18 @@ def _grace(settings: Settings, catalog: Catalog | None) -> Check:
 
 
 async def _broker(settings: Settings) -> list[Check]:
-    client = connect(settings.redis_url, prefix=settings.key_prefix)
     address = settings.broker_address
+    rules = asyncio.create_task(rules_of(settings))
     try:
-        await check_broker(settings.redis_url, settings.key_prefix)
-        about: dict[str, Any] = await client.info()
-        kept = await _kept_by(client, about)
+        about = await check_broker(settings.redis_url, settings.key_prefix)
+        kept = _kept_by(about, await rules)
     except FlywheelError as error:
         return [failed_by("broker", error)]
     except (RedisError, OSError) as failure:
         return [failed_by("broker", error_of(address, failure))]
     finally:
-        await client.aclose()
+        rules.cancel()
+        await asyncio.gather(rules, return_exceptions=True)
     if settings.key_prefix:
         address = f"{address} (prefix {settings.key_prefix})"
     return [_version_of(address, about), _memory_of(about), *clients_of(about), *kept]
@@ -259,18 +256,21 @@ def clients_of(about: dict[str, Any]) -> list[Check]:
     return [Check(name="clients", state="warning", found=found, advice=advice)]
 
 
-async def _kept_by(client: Redis, about: dict[str, Any]) -> list[Check]:
-    """Say what survives when the broker, its machine or its replication fails. Raises RedisError, OSError."""
-    try:
-        settings = await client.config_get(*SETTINGS)
-    except ResponseError:  # a rented broker seldom allows it
-        settings = {}
-    promises = {"disk": on_disk(about, settings), "replicas": in_replicas(about, settings)}
+def _kept_by(about: dict[str, Any], rules: dict[Any, Any]) -> list[Check]:
+    """Say what survives when the broker, its machine or its replication fails."""
+    promises = {"disk": on_disk(about, rules), "replicas": in_replicas(about, rules)}
     return [
         Check(name=name, state="warning" if promise.advice else "ok", found=promise.found, advice=promise.advice)
         for name, promise in promises.items()
         if promise is not None
     ]
+
+
+async def _in_broker(settings: Settings, catalog: Catalog | None, broker: Check) -> list[Check]:
+    """Check the workers and the accepted queries, if the broker can be asked."""
+    if broker.state == "failed":
+        return []
+    return list(await asyncio.gather(_workers(settings, catalog), _accepted(settings)))
 
 
 async def _workers(settings: Settings, catalog: Catalog | None) -> Check:

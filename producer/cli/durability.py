@@ -6,8 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from redis.exceptions import ResponseError
+
+from agentic_flywheel.broker.batch import connect
+from agentic_flywheel.settings import Settings
+
 #: The settings that decide it.
-SETTINGS = ("appendfsync", "no-appendfsync-on-rewrite", "min-replicas-to-write", "min-replicas-max-lag")
+_SETTINGS = ("appendfsync", "no-appendfsync-on-rewrite", "min-replicas-to-write", "min-replicas-max-lag")
 #: Most seconds that are lost with the machine's power, by ``appendfsync``. Where the disk is slow, Redis holds up its
 #: callers after two seconds; where nobody asks for it, Linux writes after thirty.
 _LOST_WITH_POWER = {"always": 0, "everysec": 2, "no": 30}
@@ -19,6 +24,15 @@ class Promise(NamedTuple):
     found: str
     #: What to do about it; empty where nothing has to be done.
     advice: str = ""
+
+
+async def rules_of(settings: Settings) -> dict[Any, Any]:
+    """Return the broker's own settings that decide what it keeps. Raises RedisError, OSError."""
+    async with connect(settings.redis_url, prefix=settings.key_prefix) as client:
+        try:
+            return dict(await client.config_get(*_SETTINGS))
+        except ResponseError:  # a rented broker seldom allows it
+            return {}
 
 
 def on_disk(about: Mapping[str, Any], settings: Mapping[Any, Any]) -> Promise:

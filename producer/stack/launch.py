@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from agentic_flywheel.addresses import without_secrets
-from agentic_flywheel.broker.starting import prepare, why_away
+from agentic_flywheel.broker.rights import check_broker
+from agentic_flywheel.broker.starting import check_writing, prepare
 from agentic_flywheel.extras import lacks, need
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import FLOWER_PORT, GATEWAY_PORT, StackInfo
@@ -20,6 +21,7 @@ from producer.stack.broker import find_broker
 from producer.stack.claim import claim
 from producer.stack.figures import FIGURES_OF_STACK, serving_figures
 from producer.stack.processes import Stack
+from producer.stack.room import need_room
 
 FLOWER_USER = "flywheel"
 #: How many ports, counted from FLYWHEEL_METRICS_PORT, are tried for figures; other stacks may use some of them.
@@ -47,13 +49,14 @@ async def start_stack(
     too, where its extra is installed. ``registry_at``: returns the registry to read where a sandbox is started, from
     its address. ``on_line`` is called with each line of text that tells a person what happens.
 
-    Raises PackageMissing, StackRunning, BrokerUnavailable, BrokerRefused, BrokerRightsMissing, ServiceFailed, and
-    KeyboardInterrupt when it is interrupted while it starts.
+    Raises PackageMissing, StackRunning, BrokerUnavailable, BrokerRefused, BrokerRightsMissing, ServiceFailed, OSError
+    where its home has no room, and KeyboardInterrupt when it is interrupted while it starts.
     """
     need("celery", "A stack on this machine")
     prepare(settings, on_line)
     stands = False
     with claim(settings.home) as claimed:
+        need_room(settings.home)
         stack = Stack(claimed, on_line)
         with _Interruption(stack) as interruption:
             try:
@@ -81,8 +84,8 @@ async def _start(
 ) -> None:
     broker = await find_broker(settings, stack.ports, private=private)
     if broker.service is None:
-        if away := await why_away(settings.model_copy(update={"redis_url": broker.url})):
-            raise away
+        await check_broker(broker.url, settings.key_prefix)
+        await check_writing(broker.url, settings.key_prefix)
     else:
         await stack.start([broker.service])
     where = f"started here, its data in {settings.home / 'broker'}" if broker.service else "it ran already"

@@ -56,7 +56,7 @@ def test_lost_connections_leave_nothing_behind_in_the_hub(station: Station) -> N
 
     # A server that has no room for connections is asked with pauses, and the log says what is wrong.
     most = station.redis.config_get("maxclients")["maxclients"]
-    station.redis.config_set("maxclients", 7)
+    station.redis.config_set("maxclients", 4)
     station.redis.client_kill_filter(_type="normal", skipme=True)
     wait_for(lambda: "it has all the connections that it may have" in worker.log)
     time.sleep(0.5)

@@ -255,7 +255,7 @@ async def test_a_stack_whose_broker_is_a_replica_is_not_started(tmp_path: Path) 
     replica = Valkey(tmp_path / "replica", options=("--replicaof", "127.0.0.1", str(free_port()))).start()
     settings = Settings(redis_url=replica.url, home=tmp_path)
     try:
-        with pytest.raises(BrokerUnavailable, match="it is a replica, which takes no queries"):
+        with pytest.raises(BrokerUnavailable, match="it is a replica"):
             async with start_stack(settings, workers=0, flower=False, sandbox=False, on_line=lambda _: None):
                 raise AssertionError("it has started")
     finally:

@@ -15,6 +15,7 @@ from workers.engine.consumer import Consumer, LeaseRenewal
 from workers.engine.newer import OnNewer, newer_messages
 from workers.engine.pool import AsyncIOPool
 from workers.engine.producer import publish_through_ledger
+from workers.engine.quick_channel import QuickConsumer
 from workers.engine.revoking import OnRevoked, revocations
 from workers.engine.task import AsyncTask
 from workers.engine.unreadable import OnUnreadable, unreadable_messages
@@ -58,6 +59,7 @@ def configure(
     publish_through_ledger(app)
     bound_decompression()
     app.steps["consumer"].add(LeaseRenewal)
+    app.amqp.Consumer = QuickConsumer
     unreadable_messages.on_unreadable = on_unreadable
     revocations.install(on_revoked)
     at_work.most = worked_on

@@ -16,13 +16,13 @@ from typing import Any, assert_never
 import redis
 
 from agentic_flywheel.broker import transport_scripts
-from agentic_flywheel.broker.versions import check_server
 from workers.engine.delivery_leases import DeliveryLeases
 from workers.engine.envelope import MessageUnreadable, Whose, open_message, whose_of
 from workers.engine.ledger import Ledger
 from workers.engine.link import BROKER_AWAY, BrokerLink
 from workers.engine.queues import fetch_order, list_first
 from workers.engine.settler import Settler
+from workers.engine.threads import at_once
 from workers.engine.unreadable import reason_of, unreadable_messages
 from workers.engine.waiter import OVERDUE, Waiter
 
@@ -40,8 +40,7 @@ class Intake:
     """Takes messages for one channel, once in each turn of the hub, and writes the ledger."""
 
     def __init__(self, channel: Any, hub: Any, ledger: Ledger, deliver: Callable[[Any, str], None]) -> None:
-        """``deliver`` is called with each message and the queue it was taken from. Raises BrokerTooOld."""
-        check_server(channel.client.info("server")["redis_version"])
+        """``deliver`` is called with each message and the queue it was taken from. Nothing is connected yet."""
         pool: redis.ConnectionPool = channel.intake_pool()
         self._pool, self._hub, self._ledger, self._deliver = pool, hub, ledger, deliver
         self._channel = channel
@@ -77,16 +76,22 @@ class Intake:
         self._settler.settle()
 
     def consume(self, queues: Iterable[str]) -> None:
-        """Take from these queues and no others."""
+        """Take from these queues and no others. Raises redis-py's errors, BrokerTooOld.
+
+        All connections that are missing are opened at once: a broker may be far away, and each takes some round trips.
+        """
         wanted = {} if self._closed else dict.fromkeys(queues)
         prefix = self._channel.global_keyprefix
         for queue in self._waiters.keys() - wanted:
             self._waiters.pop(queue).close()
             self._hungry.discard(queue)
-        for queue in wanted:
-            if queue not in self._waiters:
-                self._waiters[queue] = Waiter(self._pool, prefix, self._hub, queue, self._hungry.add)
-                self._hungry.add(queue)
+        new = [queue for queue in wanted if queue not in self._waiters]
+        if not new:
+            return
+        _, *connections = at_once([self._link.open, *[self._pool.get_connection for _ in new]])
+        for queue, connection in zip(new, connections, strict=True):
+            self._waiters[queue] = Waiter(self._pool, connection, prefix, self._hub, queue, self._hungry.add)
+            self._hungry.add(queue)
 
     def close(self) -> None:
         """Take no more messages. The ledger can still be written."""

@@ -22,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentic_flywheel.broker.calls import ScriptCall
 from agentic_flywheel.broker.declaration import Script
+from agentic_flywheel.broker.versions import check_server
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -41,6 +42,7 @@ MOVED = ("READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN")
 
 #: Matches the name that a server gives itself at each start, in what ``INFO server`` says.
 _RUN_ID = re.compile(rb"run_id:(\w+)")
+_VERSION = re.compile(rb"redis_version:([\d.]+)")
 
 
 class ServerRuns:
@@ -137,6 +139,11 @@ class BrokerLink:
                     raise RedisConnectionError(str(reply))
         return replies
 
+    def open(self) -> None:
+        """Connect, unless it is connected. Raises redis-py's errors, and BrokerTooOld."""
+        with self:
+            pass
+
     def close(self) -> None:
         """Close the connection. The next call opens another one."""
         with self._lock:
@@ -153,6 +160,8 @@ class BrokerLink:
         if found is None:
             self.close()
             raise RedisConnectionError(f"the server does not say which run of it this is: {about}")
+        if (version := _VERSION.search(about)) is not None:
+            check_server(version[1].decode())
         self._run_number = server_runs.number_of(found[1])
 
     def _exchange(self, *commands: tuple[Any, ...]) -> list[Any]:

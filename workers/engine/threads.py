@@ -1,13 +1,28 @@
-"""Threads for tasks that are plain functions."""
+"""Threads for tasks that are plain functions, and for what a worker does at once and waits for."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 logger = logging.getLogger(__name__)
+
+#: Most calls that are made at once.
+_AT_ONCE = 64
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Make all calls, each in a thread of its own, and return what they return. Raises the first error of them.
+
+    It waits until all have ended, also where one has failed.
+    """
+    with ThreadPoolExecutor(min(len(calls), _AT_ONCE), "at-once") as threads:
+        made = [threads.submit(call) for call in calls]
+    return [each.result() for each in made]
 
 
 class DaemonThreads:

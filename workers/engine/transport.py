@@ -19,12 +19,14 @@ from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 
 from agentic_flywheel.broker import wire
+from agentic_flywheel.broker.clients import SILENT_GREETING
 from workers.engine.at_work import at_work
 from workers.engine.envelope import decoded_body, redelivery, text_in, whose_of
 from workers.engine.intake import Intake, take_turn
 from workers.engine.ledger import Moved, ledger
 from workers.engine.link import BROKER_AWAY
 from workers.engine.plain_json import read, untyped_tasks, write
+from workers.engine.quick_channel import QuickChannel
 from workers.engine.sentinels import Sentinels
 from workers.engine.unreadable import unreadable_messages
 
@@ -182,7 +184,7 @@ class TaskMessage(virtual.Message):  # type: ignore[misc]
         return super()._decode()
 
 
-class Channel(kombu_redis.Channel):  # type: ignore[misc]
+class Channel(QuickChannel):
     """A kombu channel. The one on which a worker consumes tasks gets an intake."""
 
     QoS = QoS
@@ -191,16 +193,17 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     priority_steps = (0,)
     intake: Intake | None = None
 
-    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
-        """Consume from a queue. Raises BrokerTooOld."""
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, nowait: bool = False, **kwargs: Any) -> Any:
+        """Consume from a queue; with ``nowait``, from the next call without it on. Raises BrokerTooOld."""
         hub = self.connection.hub
         if hub is not None and not no_ack and queue not in self._fanout_queues and self.intake is None:
             self.intake = Intake(self, hub, ledger, self.connection._deliver)
             ledger.open(wake=lambda: hub.call_soon(take_turn), settle=self.intake.settle)
             # Tasks that run since before a connection was lost have waited for this.
             self.intake.leases.renew(self.qos.unsettled_tags())
-        tag = super().basic_consume(queue, no_ack, *args, **kwargs)
-        self._tell_intake()
+        tag = super().basic_consume(queue, no_ack, *args, nowait=nowait, **kwargs)
+        if not nowait:
+            self._tell_intake()
         return tag
 
     def basic_cancel(self, consumer_tag: str) -> Any:
@@ -253,7 +256,8 @@ class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[mis
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:
         server = {name: value for name, value in self._connparams(asynchronous).items() if name not in ("host", "port")}
         # redis-py has no types here.
-        manager: Any = Sentinels(self.sentinels, sentinel_kwargs=self.sentinel_kwargs, **server)  # type: ignore[no-untyped-call]
+        asking = self.sentinel_kwargs | SILENT_GREETING
+        manager: Any = Sentinels(self.sentinels, sentinel_kwargs=asking, **server)  # type: ignore[no-untyped-call]
         # kombu closes them with the channel.
         if asynchronous:
             self._async_sentinel_manager = manager

@@ -25,16 +25,18 @@ AFTER_REFUSAL = 0.3
 class Waiter:
     """Waits for one list on a connection of its own."""
 
-    def __init__(self, pool: Any, prefix: str, hub: Any, queue: str, on_message: Callable[[str], object]) -> None:
-        """``on_message`` is called with the queue's name when the list has a message. Raises redis-py's errors.
+    def __init__(
+        self, pool: Any, connection: Any, prefix: str, hub: Any, queue: str, on_message: Callable[[str], object]
+    ) -> None:
+        """``on_message`` is called with the queue's name when the list has a message.
 
-        ``prefix``: of the list's key.
+        ``connection``: of ``pool``, to which it goes back. ``prefix``: of the list's key.
         """
         self._hub, self._queue, self._on_message = hub, queue, on_message
         key = f"{prefix}{queue}"
         command: tuple[Any, ...] = ("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT)
         self._pool, self._command = pool, [pack_command(command)]
-        self._connection: Any = pool.get_connection()
+        self._connection = connection
         wait_in_kernel(self._connection)
         self._fd: int = self._connection._sock.fileno()
         #: When the server was asked to wait; None while it is not waiting.

@@ -26,7 +26,7 @@ def said(*arguments):
 assert not any(map(find_spec, ("celery", "mcp", "langfuse", "jsonschema"))), "a client alone needs none of them"
 for refused in (said("worker"), said("mcp"), said("serve"), said("up"), said("demo")):
     assert refused.returncode == 2, refused
-    assert 'pip install "agentic-flywheel[' in refused.stderr and "Traceback" not in refused.stderr, refused
+    assert "-m pip install 'agentic-flywheel[" in refused.stderr and "Traceback" not in refused.stderr, refused
 doctor = said("doctor")
 assert doctor.returncode in (0, 1) and "extra" in doctor.stdout and "Traceback" not in doctor.stderr, doctor
 for command in COMMANDS.keys() - {"worker", "mcp", "serve"}:

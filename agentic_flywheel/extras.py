@@ -7,26 +7,27 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from agentic_flywheel.errors import PackageMissing
+from agentic_flywheel.installation import NAME
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-#: The distribution, and the extras that only gather others.
-_NAME, _GATHERING = "agentic-flywheel", frozenset({"all", "test"})
+#: Extras that only gather others.
+_GATHERING = frozenset({"all", "test"})
 
 
 def declared(extra: str = "") -> list[Requirement]:
     """Return what the package requires on this machine, or what one extra of it adds."""
     from packaging.requirements import Requirement  # takes a command's start 14 ms that needs none of it
 
-    found = [Requirement(line) for line in metadata.requires(_NAME) or ()]
+    found = [Requirement(line) for line in metadata.requires(NAME) or ()]
     here = [each for each in found if each.marker is None or each.marker.evaluate({"extra": extra})]
     return [each for each in here if ("extra ==" in str(each.marker)) == bool(extra)]
 
 
 def extras() -> list[str]:
     """Return the names of the extras, those that only gather others left out."""
-    named = metadata.metadata(_NAME).get_all("Provides-Extra") or ()
+    named = metadata.metadata(NAME).get_all("Provides-Extra") or ()
     return [name for name in named if name not in _GATHERING]
 
 

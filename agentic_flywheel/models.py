@@ -129,7 +129,7 @@ class Query(Asked, Model):
     """What a user asks.
 
     Everything but ``question`` may be left out, and that too where there is a ``form``: it is then the form's text.
-    ``deadline`` is a point in time; ``config`` is merged over the flow's
+    ``deadline`` is a point in time, by the clock of the process that submits it; ``config`` is merged over the flow's
     own configuration (``overrideConfig``); ``history`` is sent instead of the session's own turns.
     """
 

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, assert_never
@@ -20,6 +19,7 @@ from pydantic.types import StrictBool, StrictFloat, StrictInt, StrictStr
 from agentic_flywheel.asker import Asker
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.clock import broker_now
 from agentic_flywheel.broker.stored import passing_over, reading
 from agentic_flywheel.errors import BrokerRefused, InvalidScore, RecordUnreadable, UnknownQuery
 from agentic_flywheel.learning.lessons import keep_rating
@@ -182,7 +182,7 @@ async def send_scores(batch: Batch, settings: Settings) -> int:
     login = settings.langfuse_login
     if login is None:
         return 0
-    now = time.time() * 1000
+    now = (await broker_now(batch)).timestamp() * 1000
     due = await batch.call("ZRANGEBYSCORE", wire.UNSENT_SCORES, "-inf", int(now), "LIMIT", 0, _AT_ONCE)
     if not due:
         return 0
@@ -232,8 +232,8 @@ async def _send(batch: Batch, member: str, post: Callable[[Score], Awaitable[Ver
     if stored:
         score = _read(query_id, name, stored)
         verdict = await post(score)
-        if verdict == "again" and (wait := next_wait(datetime.now(UTC) - score.at)):
-            await batch.call("ZADD", wire.UNSENT_SCORES, "XX", int((time.time() + wait) * 1000), member)
+        if verdict == "again" and (wait := next_wait((now := await broker_now(batch)) - score.at)):
+            await batch.call("ZADD", wire.UNSENT_SCORES, "XX", int((now.timestamp() + wait) * 1000), member)
             return False
         if verdict != "arrived":
             logger.warning("a score of query %s is kept here only: Langfuse did not take it", query_id)

@@ -1938,7 +1938,7 @@ async def submit(
     bytes_most: int,
     day_most: int,
     weight: int,
-    deadline: str,
+    span: str,
     ttl: int,
     policy: str,
     priority: str,
@@ -1964,7 +1964,7 @@ async def submit(
     ``bytes_most``: bytes of them.
     ``day_most``: calls of flows for the owner in a day.
     ``weight``: turns of the owner for each of another one's.
-    ``deadline``: milliseconds since 1970, '' for none.
+    ``span``: milliseconds until its deadline, '' for none.
     ``ttl``: seconds that record, events and result are kept after the end.
     ``policy``: use, refresh or bypass the cache.
     ``session``: its name; '' for none.
@@ -1992,7 +1992,7 @@ async def submit(
         bytes_most,
         day_most,
         weight,
-        deadline,
+        span,
         ttl,
         policy,
         priority,

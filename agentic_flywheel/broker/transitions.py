@@ -7,7 +7,7 @@ was lost. This module adds what they need to know of settings and flows; the rul
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from agentic_flywheel.access.limits import OwnLimits
 from agentic_flywheel.asker import Asker
@@ -72,7 +72,7 @@ class Transitions:
             tag=parcel.tag,
             limit=self._settings.queue_limit,
             **allowance_of(query.owner, self._settings, own),
-            deadline=_deadline_ms(query),
+            span=_span_ms(query),
             ttl=self._ttl,
             policy=query.cache,
             priority=query.priority,
@@ -334,6 +334,11 @@ def _session(query: Query) -> str:
 
 def _deadline_ms(query: Query) -> str:
     return str(int(query.deadline.timestamp() * 1000)) if query.deadline else ""
+
+
+def _span_ms(query: Query) -> str:
+    """Return how long the query has by the clock here, on which its deadline was read. The broker's may be another."""
+    return str(_ms((query.deadline - datetime.now(UTC)).total_seconds())) if query.deadline else ""
 
 
 def _ms(seconds: float) -> int:

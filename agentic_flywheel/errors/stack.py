@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agentic_flywheel.errors.base import FlywheelError
 from agentic_flywheel.errors.queue import WaitTimeout
+from agentic_flywheel.installation import install_command, pip_command
 
 
 @dataclass(eq=False)
@@ -66,7 +67,7 @@ class EngineUnsupported(FlywheelError):
     def advice(self) -> tuple[str, ...]:
         requirements = " ".join(f"'{each}'" for each in self.needed)
         return (
-            f"Install what it was checked with: `python -m pip install {requirements}`.",
+            f"Install what it was checked with: `{pip_command()} {requirements}`.",
             "Install Agentic Flywheel into an environment of its own, with `-c constraints.txt` of its repository.",
             "Upgrade Agentic Flywheel: a later release may have been checked with the newer version.",
         )
@@ -129,8 +130,8 @@ class PackageMissing(FlywheelError):
     @property
     def advice(self) -> tuple[str, ...]:
         return (
-            f'Install it with its extra: pip install "agentic-flywheel[{self.extra}]".',
-            'Or install everything: pip install "agentic-flywheel[all]".',
+            f"Install it with its extra: {install_command(self.extra)}",
+            f"Or install everything: {install_command('all')}",
             self.instead or "Run `flywheel doctor`: it lists what is installed.",
         )
 

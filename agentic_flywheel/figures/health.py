@@ -6,15 +6,15 @@ Reads counters only; no query's record is scanned, so the cost does not grow wit
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import AwareDatetime
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.clock import broker_now
 from agentic_flywheel.broker.control import Paused, QueueLength, queue_lengths, read_paused
 from agentic_flywheel.broker.persistence import CacheStatistics, read_counters
 from agentic_flywheel.broker.stored import reading
@@ -116,12 +116,12 @@ async def read_health(batch: Batch, catalog: Catalog, *, span: timedelta = HOUR)
     Counters are hourly, so the figures begin at the full hour in which the span begins (``Health.since``).
     Raises BrokerUnavailable.
     """
-    until = datetime.now(UTC)
+    until = await broker_now(batch)
     hours = range(hour_of(until - min(span, KEPT)), hour_of(until) + 1)
     flows = [flow for flow in catalog.flows.values() if flow.active]
     figures, now, queues, paused, under_way, asking = await asyncio.gather(
         read_hours(batch, hours),
-        asyncio.gather(*(_now(batch, flow) for flow in flows)),
+        asyncio.gather(*(_now(batch, flow, until) for flow in flows)),
         queue_lengths(batch, catalog),
         read_paused(batch),
         batch.call("ZCARD", wire.OPEN),
@@ -147,8 +147,8 @@ class FlowNow(Model):
     reopens: timedelta | None
 
 
-async def _now(batch: Batch, flow: Flow) -> FlowNow:
-    milliseconds = int(time.time() * 1000)
+async def _now(batch: Batch, flow: Flow, moment: datetime) -> FlowNow:
+    milliseconds = int(moment.timestamp() * 1000)
     counters, running, (hold, opened) = await asyncio.gather(
         read_counters(batch, flow.key),
         batch.call("ZCOUNT", wire.running_key(flow.key), milliseconds, "+inf"),

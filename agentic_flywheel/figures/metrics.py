@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.clock import broker_now
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.figures.health import Circuit, Health, read_health
@@ -221,7 +222,7 @@ class Exposition:
             with suppress(BrokerUnavailable, TimeoutError):
                 catalog, batch = self._catalog(), self._batch()
                 async with asyncio.timeout(3):
-                    self._collector.tally = await self._counts.read(batch, now=datetime.now(UTC))
+                    self._collector.tally = await self._counts.read(batch, now=await broker_now(batch))
                     self._collector.audited = await batch.call("HGETALL", wire.AUDITED)
                     self._collector.waits = await read_waits(batch, catalog)
                     self._collector.health = await read_health(batch, catalog)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import AwareDatetime
 
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.clock import broker_now
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.figures.tally import (
     HOUR,
@@ -76,7 +77,7 @@ async def read_usage(
 
     Raises BrokerUnavailable.
     """
-    until = datetime.now(UTC)
+    until = await broker_now(batch)
     hours = range(hour_of(until - min(since, KEPT)), hour_of(until) + 1)
     figures = await read_hours(batch, hours)
     return usage_of(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch
+from agentic_flywheel.broker.clock import broker_now
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.models import Model, State, WaitReason
 
@@ -39,7 +40,7 @@ async def read_waits(batch: Batch, catalog: Catalog, *, now: datetime | None = N
 
     Raises BrokerUnavailable.
     """
-    until = now or datetime.now(UTC)
+    until = now or await broker_now(batch)
     domains = list(catalog.domains)
     keys = [wire.open_in_key(domain) for domain in domains]
     counts, accepted, asking, samples, anywhere = await asyncio.gather(

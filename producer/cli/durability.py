@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -38,7 +37,7 @@ async def rules_of(settings: Settings) -> dict[Any, Any]:
 def on_disk(about: Mapping[str, Any], settings: Mapping[Any, Any]) -> Promise:
     """Return what the broker's disk keeps. ``about`` is what INFO says; ``settings`` is empty where it is not known."""
     if not int(about.get("aof_enabled", 0)):
-        age = max(0, int(time.time()) - int(about.get("rdb_last_save_time", 0)))
+        age = max(0, int(about.get("server_time_usec", 0)) // 1_000_000 - int(about.get("rdb_last_save_time", 0)))
         advice = "CONFIG SET appendonly yes: without it a crash of the broker loses what is queued"
         return Promise(f"append-only file off: a crash loses all since the last snapshot or start, {age} s ago", advice)
     if about.get("aof_last_write_status", "ok") != "ok":

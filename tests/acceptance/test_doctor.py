@@ -24,8 +24,8 @@ from producer.cli.checkup_servers import check_flower, check_gateway
 from .conftest import Flywheel, RunningStack
 
 LINES = (
-    *("python", "packages", "encoder", "stack", "tokens", "registry", "profiles", "grace", "broker", "memory"),
-    *("clients", "disk", "workers", "queries", "flowise", "flower", "gateway", "langfuse", "bridge"),
+    *("python", "packages", "encoder", "stack", "tokens", "registry", "profiles", "grace", "broker", "clock"),
+    *("memory", "clients", "disk", "workers", "queries", "flowise", "flower", "gateway", "langfuse", "bridge"),
 )
 
 

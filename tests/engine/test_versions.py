@@ -22,9 +22,9 @@ def test_any_patch_of_a_known_redis_client_is_known() -> None:
 @pytest.mark.parametrize(
     ("library", "version", "command"),
     [
-        ("celery", "5.7.1", "python -m pip install 'celery==5.7.0'"),
-        ("kombu", "5.6.2", "python -m pip install 'kombu==5.7.0'"),
-        ("redis", "8.10.0", "python -m pip install 'redis==8.1.*'"),
+        ("celery", "5.7.1", "-m pip install 'celery==5.7.0'"),
+        ("kombu", "5.6.2", "-m pip install 'kombu==5.7.0'"),
+        ("redis", "8.10.0", "-m pip install 'redis==8.1.*'"),
     ],
 )
 def test_an_unknown_library_is_refused_with_the_command_that_helps(library: str, version: str, command: str) -> None:

@@ -30,7 +30,7 @@ def environment(house: House) -> dict[str, str]:
 
 def printed(house: House, program: str, **env: str) -> list[str]:
     """Run one of the programs to its end, which has to come by itself, and return its lines."""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(PROGRAMS), program]
+    command = [sys.executable, "-u", "-W", "ignore::DeprecationWarning", str(PROGRAMS), program]
     done = subprocess.run(
         command, env={**environment(house), **env}, capture_output=True, text=True, timeout=60, check=False
     )

@@ -13,6 +13,7 @@ import pytest
 from replay.reading import Found, found, of_file
 
 from agentic_flywheel.errors import PackageMissing
+from agentic_flywheel.installation import install_command
 from agentic_flywheel.models import Message
 from producer.replay import excel_sheets
 from producer.replay.files import read_file
@@ -341,5 +342,5 @@ def test_without_the_package_for_workbooks_it_is_named(monkeypatch: pytest.Monke
     with pytest.raises(PackageMissing) as caught:
         example("workbook.xlsx")
 
-    assert 'pip install "agentic-flywheel[xlsx]"' in caught.value.recovery_suggestions[0]
+    assert install_command("xlsx") in caught.value.recovery_suggestions[0]
     assert len(caught.value.recovery_suggestions) >= 3

@@ -19,6 +19,7 @@ from backports import zstd
 from replay.reading import Found, found, of_file
 
 from agentic_flywheel.errors import PackageMissing
+from agentic_flywheel.installation import install_command
 from producer.replay import opening
 from producer.replay.files import read_file, read_stream
 from producer.replay.json_source import MAX_LINE
@@ -374,7 +375,7 @@ def test_without_the_package_for_zstd_it_is_named(tmp_path: Path, monkeypatch: p
     with pytest.raises(PackageMissing) as caught:
         read(tmp_path, zstd.compress(LINES))
 
-    assert 'pip install "agentic-flywheel[zstd]"' in caught.value.recovery_suggestions[0]
+    assert install_command("zstd") in caught.value.recovery_suggestions[0]
     assert importlib.import_module("backports.zstd") is zstd
 
 

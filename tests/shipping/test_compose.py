@@ -287,6 +287,15 @@ def test_the_image_is_built_from_files_that_exist_and_runs_as_nobody_special(com
     assert re.search(r"^USER (?!root)\w+$", dockerfile, re.MULTILINE)
 
 
+def test_each_image_of_ours_is_built_once_and_pulled_by_nobody(services: dict[str, dict[str, Any]]) -> None:
+    builders = [each["image"] for each in services.values() if "build" in each and "profiles" not in each]
+    ours = [each for each in services.values() if each["image"] in builders]
+
+    # Newer Composes build all services at once: the second export to a tag fails ("already exists").
+    assert sum("build" in each for each in services.values()) == len(builders) == len(set(builders)) == 1
+    assert all(each["pull_policy"] == "never" for each in ours)
+
+
 def test_variables_are_put_in_as_compose_does() -> None:
     values = {"SET": "value", "EMPTY": ""}
 

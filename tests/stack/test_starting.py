@@ -20,6 +20,7 @@ from processes import REPOSITORY, Valkey, free_port, wait_for
 
 from agentic_flywheel.broker.starting import beside_broker
 from agentic_flywheel.errors import BrokerUnavailable
+from agentic_flywheel.installation import install_command
 from agentic_flywheel.settings import Settings
 from producer.cli.commands import COMMANDS
 from producer.stack import start_stack
@@ -302,4 +303,4 @@ async def test_a_stack_without_the_gateways_extra_says_what_to_install(
 
     (line,) = [each for each in said if each.startswith("API")]
     assert "The HTTP gateway needs the package fastapi" in line
-    assert 'pip install "agentic-flywheel[serve]"' in line
+    assert install_command("serve") in line

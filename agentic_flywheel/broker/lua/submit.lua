@@ -14,7 +14,7 @@
 -- bytes_most: whole      bytes of them
 -- day_most: whole        calls of flows for the owner in a day
 -- weight: whole          turns of the owner for each of another one's
--- deadline: text         milliseconds since 1970, '' for none
+-- span: text             milliseconds until its deadline, '' for none
 -- ttl: whole             seconds that record, events and result are kept after the end
 -- policy: text           use, refresh or bypass the cache
 -- priority: text
@@ -45,7 +45,8 @@ if redis.call('EXISTS', key) == 1 then
   if content ~= '' and redis.call('HGET', key, 'content') ~= content then return reply.conflict() end
   return reply.exists()
 end
-if deadline ~= '' and tonumber(deadline) <= now then return reply.late() end
+if span ~= '' and tonumber(span) <= 0 then return reply.late() end
+local deadline = span ~= '' and now + tonumber(span)
 
 local behind_turn = false
 if session ~= '' then
@@ -114,7 +115,7 @@ if domain ~= '' then move_domain(id, nil, domain) end
 local fields = {STEP.accepted, 'v', VERSION, 'owner', owner, 'query', query, 'created', now, 'ttl', ttl,
   'priority', priority}
 if front ~= '' then fields[#fields + 1] = 'front'; fields[#fields + 1] = front end
-if deadline ~= '' then fields[#fields + 1] = 'deadline'; fields[#fields + 1] = deadline end
+if deadline then fields[#fields + 1] = 'deadline'; fields[#fields + 1] = deadline end
 if domain ~= '' then fields[#fields + 1] = 'domain'; fields[#fields + 1] = domain end
 if content ~= '' then fields[#fields + 1] = 'content'; fields[#fields + 1] = content end
 if asker ~= '' then fields[#fields + 1] = 'asker'; fields[#fields + 1] = asker end
@@ -131,7 +132,7 @@ local waits, place = leader or behind_turn, tag .. '\n' .. queue .. '\n' .. mess
 redis.call('HSET', key, unpack(fields))
 if not waits then redis.call('HSET', key, 'at', enqueue(id, place)) end
 own_query(id, owner, asker, ttl, now)
-if deadline ~= '' then redis.call('ZADD', DEADLINES, deadline, id) end
+if deadline then redis.call('ZADD', DEADLINES, deadline, id) end
 if session ~= '' then
   join_session(id, whose, session, life, session_ttl, turns, now)
   stand_in_line(id, session)

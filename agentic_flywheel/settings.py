@@ -49,7 +49,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="FLYWHEEL_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="FLYWHEEL_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     redis_url: Annotated[str, AfterValidator(checked_broker)] = Field(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 _NEW = ("-newkey", "rsa:2048", "-nodes", "-days", "2")
 
@@ -39,6 +41,34 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         pass
     finally:
         sink.close()
+
+
+@contextmanager
+def demanding_certificates(folder: Path) -> Iterator[int]:
+    """Shake hands with who shows a certificate of the authority, and say to others why not, as OpenSSL's servers do."""
+    authority(folder, "ca")
+    _sign(folder, "server", "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(folder / "ca.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    accepted, _ = listening.accept()
+                except OSError:  # it was shut down
+                    return
+                # asyncio's server would close without a word.
+                with suppress(OSError), accepted, context.wrap_socket(accepted, server_side=True):
+                    pass
+
+        serving = Thread(target=serve)
+        serving.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        serving.join()
 
 
 @asynccontextmanager

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.batch import Batch, error_of
@@ -68,7 +69,10 @@ async def audit(
             offenders=tuple(each.offender for each in suspicions),
             repaired=tuple(each.offender for each in repaired),
         )
-        await client.hset(wire.AUDITED, mapping={"at": seen.now, "offenders": len(result.left), "open": result.open})
+        with suppress(ResponseError):  # a server that is full, or a replica, keeps no note; what was found is told
+            await client.hset(
+                wire.AUDITED, mapping={"at": seen.now, "offenders": len(result.left), "open": result.open}
+            )
         return result
     except (RedisError, OSError) as failure:
         raise error_of(settings.broker_address, failure) from None

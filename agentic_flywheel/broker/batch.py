@@ -24,6 +24,7 @@ from agentic_flywheel.broker.exchange import OneConnection
 from agentic_flywheel.broker.packed import LONGEST_PAUSE, PackedCall, Pauses, fail_all, packed
 from agentic_flywheel.broker.prefixes import below, prefix_of, without
 from agentic_flywheel.broker.refusals import UNDECODABLE, UNKNOWN, Remedy, refusal_of
+from agentic_flywheel.broker.versions import ServerTooOld
 from agentic_flywheel.errors import BrokerRefused, BrokerUnavailable, FlywheelError
 
 logger = logging.getLogger(__name__)
@@ -281,10 +282,14 @@ def _closed(address: str) -> BrokerUnavailable:
 
 def error_of(address: str, failure: Exception) -> FlywheelError:
     """Return the error of ours for a missing answer or a refusal of the broker at ``address``."""
+    if isinstance(failure, ServerTooOld):
+        return failure.refused
     refusal = refusal_of(failure)
     if refusal is None:
         return BrokerUnavailable(address, str(failure).strip().rstrip(".")[:200] or type(failure).__name__)
     if refusal.remedy is Remedy.PERSON:
-        reason = f"{refusal.meaning}: {str(failure)[:200]}" if refusal is UNKNOWN else refusal.meaning
+        # Of a command that it does not know it repeats the arguments, such as a script or a question.
+        said = str(failure).partition(", with args beginning with")[0][:200]
+        reason = f"{refusal.meaning}: {said}" if refusal is UNKNOWN else refusal.meaning
         return BrokerRefused(address, refusal.code, reason)
     return BrokerUnavailable(address, refusal.meaning)

@@ -14,6 +14,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from agentic_flywheel.broker.exchange import ToldClosed
 from agentic_flywheel.broker.prefixes import put_below
 from agentic_flywheel.broker.tls_spoken import ToldWhichWay
+from agentic_flywheel.broker.versions import ToldWhatServer
 from agentic_flywheel.endpoint import Endpoint, read_endpoint
 
 #: What redis-py would say of itself to each new connection's server, and ask of it: a round trip for each. Nobody reads
@@ -56,7 +57,7 @@ def client_of(address: str, *, prefix: str, seconds: float, connect_seconds: flo
     """
     client = _client(address, seconds, connect_seconds, options)
     kind = client.connection_pool.connection_class
-    client.connection_pool.connection_class = type(kind.__name__, (ToldClosed, ToldWhichWay, kind), {})
+    client.connection_pool.connection_class = type(kind.__name__, (ToldClosed, ToldWhichWay, ToldWhatServer, kind), {})
     return put_below(prefix, client)
 
 

@@ -55,7 +55,7 @@ REFUSALS = (
         Remedy.PERSON,
         "a key of ours holds something else: see `flywheel audit`",
     ),
-    Refusal("NOPROTO", Remedy.PERSON, "it does not speak the protocol: Redis 6.2 or Valkey is needed"),
+    Refusal("NOPROTO", Remedy.PERSON, "it does not speak its protocol's version 3: Redis 7 or Valkey is needed"),
     Refusal("NODB", Remedy.PERSON, "it has no database of the number in REDIS_URL"),
     Refusal("UNREADABLE", Remedy.PERSON, "its answer cannot be read: is it Redis that listens there?"),
     Refusal(
@@ -63,13 +63,23 @@ REFUSALS = (
         Remedy.PERSON,
         "its certificate is not trusted here: name its authority in REDIS_URL (`?ssl_ca_certs=FILE`)",
     ),
-    # These two are ours: see ``tls_spoken``.
+    Refusal("HOSTNAME", Remedy.PERSON, "its certificate is for another name than the host in REDIS_URL"),
+    Refusal("EXPIRED", Remedy.PERSON, "its certificate is not valid today: renew it, or set the clock"),
+    Refusal(
+        "CLIENT",
+        Remedy.PERSON,
+        "it does not accept the client's certificate: name one in REDIS_URL (`?ssl_certfile=FILE&ssl_keyfile=FILE`)",
+    ),
+    # These three are ours: see ``versions`` and ``tls_spoken``.
+    Refusal("CLUSTER", Remedy.PERSON, "it is in cluster mode, which is not served"),
     Refusal("TLS", Remedy.PERSON, "it speaks TLS: REDIS_URL has to begin with rediss://"),
     Refusal("PLAIN", Remedy.PERSON, "it speaks no TLS: REDIS_URL has to begin with redis://"),
     Refusal("DENIED", Remedy.PERSON, "it is in protected mode and takes local connections only"),
 )
 #: Codes after which every call is refused until a person acts. The others may concern one key or one call alone.
-SHUT_OUT = frozenset({"NOPERM", "NOAUTH", "WRONGPASS", "NOPROTO", "NODB", "TLS", "PLAIN", "DENIED"})
+SHUT_OUT = frozenset(
+    "NOPERM NOAUTH WRONGPASS NOPROTO NODB TLS PLAIN CLUSTER DENIED CERTIFICATE HOSTNAME EXPIRED CLIENT".split()  # noqa: SIM905
+)
 #: Stands for every refusal that is not in the table.
 UNKNOWN = Refusal("ERR", Remedy.PERSON, "it does not take a call of ours")
 
@@ -84,10 +94,22 @@ _BY_TEXT = {
     "DB index is out of range": "NODB",
     "unknown command 'HELLO'": "NOPROTO",
     "ACL failure in script": "NOPERM",
+    # Redis 7.0's, of a command, a key or a channel.
+    "The user executing the script can't": "NOPERM",
     # What hiredis says of an answer that is not of the protocol at all.
     "Protocol error, got": "UNREADABLE",
-    # OpenSSL's, in what Python says of a connection that it did not make.
+    # OpenSSL's, in what Python says of a connection that it did not make: what is wrong before what is always said.
+    "Hostname mismatch": "HOSTNAME",
+    "IP address mismatch": "HOSTNAME",
+    "certificate has expired": "EXPIRED",
+    "certificate is not yet valid": "EXPIRED",
     "CERTIFICATE_VERIFY_FAILED": "CERTIFICATE",
+    # What the server has told us of the certificate that it was shown, or not shown.
+    "ALERT_CERTIFICATE_": "CLIENT",
+    "ALERT_BAD_CERTIFICATE": "CLIENT",
+    "ALERT_UNSUPPORTED_CERTIFICATE": "CLIENT",
+    "ALERT_UNKNOWN_CA": "CLIENT",
+    "ALERT_HANDSHAKE_FAILURE": "CLIENT",
 }
 
 

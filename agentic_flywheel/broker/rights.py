@@ -14,10 +14,8 @@ from redis.exceptions import NoScriptError
 from agentic_flywheel.broker import scripts, wire
 from agentic_flywheel.broker.batch import Batch, connect
 from agentic_flywheel.endpoint import read_endpoint
-from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing, BrokerTooOld, InvalidSetting
+from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing
 
-#: Oldest major version of the server. Older ones know no script flags, such as ``allow-oom``.
-OLDEST_SERVER = 7
 #: With what all keys and channels of ours begin, behind a prefix.
 _OURS = wire.PREFIX
 #: A key of ours that nobody sets.
@@ -74,33 +72,22 @@ def channel_rules(database: int, prefix: str = "") -> dict[str, str]:
     return {**ours, **{f"&{pattern}": f"PSUBSCRIBE {pattern}" for pattern in patterns}}
 
 
-def check_server(redis_version: str) -> None:
-    """Raise BrokerTooOld unless the server is new enough. Valkey reports a ``redis_version`` of 7.2."""
-    major = redis_version.split(".")[0]
-    if major.isdecimal() and int(major) < OLDEST_SERVER:
-        raise BrokerTooOld(found=f"Redis {redis_version}", needed=f"Redis {OLDEST_SERVER} or newer, or Valkey")
-
-
 async def check_broker(address: str, prefix: str = "") -> dict[str, str]:
     """Return what the broker tells of itself (INFO) where its user has all rights to what has this prefix.
 
-    Raises BrokerRightsMissing, BrokerUnavailable, BrokerTooOld; BrokerRefused where it lets nobody of this name in;
-    InvalidSetting where the server is part of a cluster.
+    Raises BrokerRightsMissing, BrokerUnavailable, BrokerTooOld; BrokerRefused where it lets nobody of this name in.
     """
     batch = Batch(connect(address, prefix=prefix))
-    # In one round trip. What an old server says of the script, which it does not understand, is looked at by nobody.
+    # In one round trip.
     looking = asyncio.create_task(_missing(batch, read_endpoint(address).database))
     try:
         about = await _about(batch)
-        check_server(about.get("redis_version", ""))
         if missing := await looking:
             raise BrokerRightsMissing(batch.address, missing)
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
         await batch.close()
-    if about.get("cluster_enabled") == "1":
-        raise InvalidSetting("REDIS_URL", f"the server at {batch.address} is in cluster mode, which is not served")
     return about
 
 

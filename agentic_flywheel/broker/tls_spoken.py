@@ -1,6 +1,8 @@
-"""Tell a server that is away from one to which TLS is spoken and that speaks none, or the other way round.
+"""Tell a server that is away from one that speaks TLS in another way than its address says, or not at all.
 
 Neither side says so by itself: a server with TLS closes the connection, and one without waits for the end of a line.
+One that wants another certificate of the client says it, in TLS 1.3 after the client believes to be connected: what the
+client has sent by then may break the connection, before that word is read.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from agentic_flywheel.broker.refusals import refusal_of
+from agentic_flywheel.broker.versions import ServerTooOld
 
 #: Seconds for the whole look.
 _SECONDS = 1.0
@@ -34,24 +37,26 @@ class ToldWhichWay:
         """Return the code of the refusal where server and address speak in different ways."""
         tls = isinstance(self, SSLConnection)
         refusal = refusal_of(failed)
-        silent = refusal is None or refusal.code == "UNREADABLE"
+        silent = not isinstance(failed, ServerTooOld) and (refusal is None or refusal.code == "UNREADABLE")
         # Where nobody listens, nobody is asked a second time; to what is not TLS, a server with TLS replies at once.
         nobody = isinstance(failed.__context__, (ConnectionRefusedError, gaierror))
         if not (silent and isinstance(self, Connection)) or nobody or (isinstance(failed, TimeoutError) and not tls):
             return None
-        return await misunderstanding(self.host, self.port, tls=tls)
+        # What of TLS was spoken to it, with the client's certificate.
+        spoken = self.ssl_context.get() if isinstance(self, SSLConnection) else None
+        return await misunderstanding(self.host, self.port, spoken)
 
 
-async def misunderstanding(host: str, port: int, *, tls: bool) -> str | None:
-    """Return the code of the refusal (``refusals``) where a server speaks the other way; None where it does not.
+async def misunderstanding(host: str, port: int, spoken: ssl.SSLContext | None) -> str | None:
+    """Return the code of the refusal (``refusals``) where a server speaks another way; None where it does not.
 
-    ``tls``: whether TLS was spoken to it. Neither a login nor a name is sent.
+    ``spoken``: the TLS that was spoken to it; None: none was. Neither a login nor a name is sent.
     """
     try:
         async with asyncio.timeout(_SECONDS):
-            if tls:
-                return "PLAIN" if await _replies(host, port) else None
-            return "TLS" if await _shakes_hands(host, port) else None
+            if spoken is None:
+                return "TLS" if await _shakes_hands(host, port) else None
+            return "PLAIN" if await _replies(host, port) else await _alert(host, port, spoken)
     except (OSError, TimeoutError):
         return None
 
@@ -61,8 +66,24 @@ async def _replies(host: str, port: int) -> bool:
     try:
         writer.write(b"PING\r\n")
         return await reader.read(1) in (b"+", b"-")
+    except OSError:  # closed with what it had not read
+        return False
     finally:
         writer.close()
+
+
+async def _alert(host: str, port: int, spoken: ssl.SSLContext) -> str | None:
+    """Return the code of what a server says of the client's certificate while the client says nothing."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port, ssl=spoken)
+        try:
+            await reader.read(1)
+        finally:
+            writer.close()
+    except ssl.SSLError as failed:
+        refusal = refusal_of(ConnectionError(str(failed)))
+        return refusal.code if refusal else None
+    return None
 
 
 async def _shakes_hands(host: str, port: int) -> bool:

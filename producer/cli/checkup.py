@@ -283,7 +283,10 @@ async def _workers(settings: Settings, catalog: Catalog | None) -> Check:
         consumed = [each for each in await asyncio.to_thread(_roll_call, settings) if _may_be_ours(each[1])]
     except Exception as failure:  # kombu and the broker have many ways to fail; none may end the check-up
         return Check(
-            name="workers", state="failed", found=f"they could not be asked: {failure}", advice="see the broker"
+            name="workers",
+            state="failed",
+            found=f"they could not be asked: {failure}",
+            advice="see the broker, and whether a proxy before it closes idle connections",
         )
     if not consumed:
         return Check(name="workers", state="failed", found="none answers", advice="start one: flywheel up")

@@ -20,7 +20,7 @@ from agentic_flywheel.addresses import without_secrets
 from agentic_flywheel.broker.batch import error_of
 from agentic_flywheel.broker.clients import client_of
 from agentic_flywheel.broker.refusals import refusal_of
-from agentic_flywheel.broker.rights import OLDEST_SERVER
+from agentic_flywheel.broker.versions import OLDEST_SERVER, ServerTooOld
 from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.private_files import write_private
 from agentic_flywheel.settings import Settings
@@ -78,7 +78,7 @@ async def answers(url: str, *, loading: timedelta = timedelta(seconds=60)) -> bo
             if asyncio.get_running_loop().time() > deadline:
                 raise BrokerUnavailable(without_secrets(url), "it is still loading its data") from None
         except RedisError as failure:
-            if refusal_of(failure) is None:
+            if refusal_of(failure) is None and not isinstance(failure, ServerTooOld):
                 return False
             raise error_of(without_secrets(url), failure) from None
         await asyncio.sleep(0.1)

@@ -78,7 +78,7 @@ class _WholeQueues:
     async def queues(self, names: list[str]) -> list[dict[str, Any]]:
         """Return the name of each queue and its number of messages. Raises redis' own errors."""
         client = client_of(self._address, prefix=self._prefix, seconds=2, connect_seconds=1)
-        async with client, client.pipeline() as pipe:
+        async with client, client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.llen(name)
                 pipe.zcard(wire.backlog_key(name))

@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ import pytest
 from celery import Celery
 from pipeline.house import TECHNICAL, House
 from processes import wait_for
+from redis.asyncio import Redis
 
 from agentic_flywheel.broker import wire
 from agentic_flywheel.broker.audit import Audited, audit
 from agentic_flywheel.errors import FlywheelError
 from agentic_flywheel.figures.metrics import MetricsServer
+from agentic_flywheel.settings import Settings
 from audit.house import ASKED, OF_TWO, audited, in_state, offenders, own, worker_stopped
 from producer import AsyncProducer
 from producer.cli import main
+from producer.stack.flower import _WholeQueues
 
 
 async def test_a_message_in_a_queue_that_nobody_reads_is_no_mover(house: House, producer: AsyncProducer) -> None:
@@ -178,3 +182,22 @@ async def test_a_broker_that_is_away_is_said(house: House) -> None:
 
     with pytest.raises(FlywheelError):
         await audit(away)
+
+
+async def test_a_broker_that_takes_no_writes_is_audited_and_its_queues_are_counted(
+    redis_client: Redis, settings: Settings
+) -> None:
+    """Both only read: they were refused with it, just where somebody looks what is wrong."""
+    await redis_client.rpush("classify", "waits")
+    try:
+        for setting in ("maxmemory", "min-replicas-to-write"):
+            await redis_client.config_set(setting, 1)
+            found = await audit(settings, pause=timedelta(milliseconds=1))
+            counted = await _WholeQueues(settings.redis_url, "").queues(["classify"])
+
+            assert found.open == 0
+            assert counted == [{"name": "classify", "messages": 1}]
+    finally:
+        await redis_client.config_set("maxmemory", 0)
+        await redis_client.config_set("min-replicas-to-write", 0)
+        await redis_client.flushdb()

@@ -14,7 +14,7 @@ from celery import Celery, chord, group, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from agentic_flywheel.broker import rights
+from agentic_flywheel.broker import versions
 from workers.engine import AsyncTask, configure, on_loop_shutdown, on_loop_start
 from workers.engine.envelope import Whose
 from workers.engine.intake import Intake
@@ -78,7 +78,7 @@ if SETTINGS.get("faults"):
     Intake.tick = tick  # type: ignore[assignment, method-assign]
 
 if SETTINGS.get("oldest_server"):
-    rights.OLDEST_SERVER = SETTINGS["oldest_server"]
+    versions.OLDEST_SERVER = SETTINGS["oldest_server"]
 
 if SETTINGS.get("signals"):
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentic_flywheel.broker.rights import check_server
+from agentic_flywheel.broker.versions import check_server
 from agentic_flywheel.errors import BrokerTooOld, EngineUnsupported
 from workers.engine.versions import check_versions
 

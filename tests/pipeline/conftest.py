@@ -15,7 +15,8 @@ def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     # A plain client that names an unknown flow is not to be waited for.
     workers = {"FLYWHEEL_UNSERVED_TIMEOUT": "0.3s", "FLYWHEEL_UPLOADS_URL": f"file://{folder}/large"}
-    with at_work(House(folder, workers=workers)) as house:
+    # As the user of the docs: so every test here walks over its rules.
+    with at_work(House(folder, workers=workers, few_rights=True)) as house:
         yield house
 
 

@@ -148,6 +148,15 @@ _TEMPLATED = """    server: plain
 """
 
 
+USER, PASSWORD = "few", "a-few-rights"
+#: What docs/redis.md prints for a user of a server that others use too, with the number of the database.
+RULES = (
+    "~flywheel:* ~classify* ~synthesis* ~domain.* ~celery* ~_kombu.* ~unacked* ~*.pidbox* "
+    "&flywheel:* &celery-task-meta-* &/0.celery.pidbox &/0.celeryev/* "
+    "+@all -@dangerous +info"
+)
+
+
 class House:
     """Start it, ask it, set how its flows behave, look into its broker."""
 
@@ -162,10 +171,12 @@ class House:
         spoken: Sequence[str] = (),
         templated: Sequence[str] = (),
         of_spoken: str = "",
+        few_rights: bool = False,
     ) -> None:
         """``spoken``: flows that are asked by chat completions, and ``templated``: by a template, of the same sandbox.
 
-        ``of_spoken``: what the registry says of their server beside its address.
+        ``of_spoken``: what the registry says of their server beside its address. ``few_rights``: its
+        processes come to the broker as a user with no more RULES than the docs give.
         """
         self.folder = folder
         #: What every worker finds in its environment, also one that a test starts in the place of another.
@@ -176,7 +187,12 @@ class House:
         self.served.write_text(registry)
         #: Where domain profiles would be.
         self.profiles = folder / "domains"
-        self.broker = Valkey(folder / "broker", aof=aof, options=broker_options).start()
+        user = ("--user", USER, "on", f">{PASSWORD}", *RULES.split()) if few_rights else ()
+        self.broker = Valkey(folder / "broker", aof=aof, options=(*user, *broker_options)).start()
+        #: Where processes of this house find their broker.
+        self.broker_address = self.broker.url
+        if few_rights:
+            self.broker_address = self.broker.url.replace("//", f"//{USER}:{PASSWORD}@")
         self._serves = 0
         self.flowise_url = self.serve()
         for flow in spoken:
@@ -204,7 +220,7 @@ class House:
     @property
     def settings(self) -> Settings:
         return Settings(
-            redis_url=self.broker.url,
+            redis_url=self.broker_address,
             flowise_base_url=self.flowise_url,
             registry=self.registry,
             profiles=self.profiles,
@@ -225,7 +241,7 @@ class House:
         name = f"w{len(self.workers)}"
         ready = self.folder / f"{name}.ready"
         values = {
-            "REDIS_URL": redis_url or self.broker.url,
+            "REDIS_URL": redis_url or self.broker_address,
             "FLOWISE_BASE_URL": self.flowise_url,
             "FLYWHEEL_REGISTRY": str(self.registry),
             "FLYWHEEL_PROFILES": str(self.profiles),

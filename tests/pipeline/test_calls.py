@@ -33,13 +33,16 @@ async def test_a_query_takes_no_more_calls_than_it_did(standing_house: House, fl
     told = tmp_path / "calls.json"
     worker = standing_house.worker(
         module=("benchmarks.lab.counting", str(told)),
+        redis_url=standing_house.broker.url,  # its user has no rights to this prefix
         options=("--domain", "technical", "--queues", "classify", "--log-level", "WARNING"),
         FLYWHEEL_KEY_PREFIX=PREFIX,
         FLYWHEEL_UNSERVED_TIMEOUT="60s",
         FLOWISE_BASE_URL=flows,
         LANGFUSE_TRACING_ENABLED="false",
     )
-    settings = standing_house.settings.model_copy(update={"key_prefix": PREFIX, "flowise_base_url": flows})
+    settings = standing_house.settings.model_copy(
+        update={"redis_url": standing_house.broker.url, "key_prefix": PREFIX, "flowise_base_url": flows}
+    )
     numbers = iter(range(1000))
 
     async def ask() -> None:

@@ -273,6 +273,22 @@ def test_every_refusal_is_known_by_what_the_server_says(refusal: Refusal) -> Non
     assert refusal_of(said) is refusal
 
 
+def test_a_refusal_without_its_code_is_known_by_its_text() -> None:
+    told = {
+        "ACL failure in script: no permissions to access a key": "NOPERM",
+        "The user executing the script can't access at least one of the keys mentioned": "NOPERM",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate": "CERTIFICATE",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, certificate is not": "HOSTNAME",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired": "EXPIRED",
+        "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required": "CLIENT",
+        "[SSL: SSLV3_ALERT_CERTIFICATE_UNKNOWN] sslv3 alert certificate unknown": "CLIENT",
+    }
+
+    known = {text: refusal_of(RedisConnectionError(text)) for text in told}
+
+    assert {text: refusal and refusal.code for text, refusal in known.items()} == told
+
+
 def test_what_is_no_refusal_is_no_answer() -> None:
     assert refusal_of(RedisConnectionError("reset by peer")) is None
     assert refusal_of(TimeoutError()) is None

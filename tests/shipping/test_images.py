@@ -14,7 +14,7 @@ from packaging.version import Version
 from processes import REPOSITORY
 from shipping.compose_file import COMPOSE
 
-from agentic_flywheel.broker.rights import OLDEST_SERVER
+from agentic_flywheel.broker.versions import OLDEST_SERVER
 from agentic_flywheel.tracing.archive import OLDEST_LANGFUSE
 
 DEPLOY = REPOSITORY / "deploy"

@@ -29,6 +29,7 @@ OTHER_WORDS = {
     ("agentic_flywheel.backends.flowise.streamed", "token"): "an event of Flowise",
     ("agentic_flywheel.backends.http.failure", "retry"): "what the registry says of a status",
     ("agentic_flywheel.backends.http.reading", "answer"): "what the registry says of a status",
+    ("agentic_flywheel.broker.versions", "version"): "a field of a server's greeting",
     ("agentic_flywheel.registry.http_flow", "answer"): "a key of the registry",
     ("agentic_flywheel.registry.http_flow", "usage"): "a key of the registry",
     ("agentic_flywheel.registry.entry", "concurrency"): "a key of the registry",

@@ -11,17 +11,25 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 import redis
+from bad_broker import HELLO, serving
 from flower_pages.conftest import start_flower
 from flower_pages.test_queues import lengths
-from pipeline.house import House
-from processes import free_port
-from tls import tls_before
+from pipeline.house import RULES, House
+from processes import Valkey, free_port
+from tls import demanding_certificates, tls_before
 
 import agentic_flywheel
 from agentic_flywheel.broker.audit import audit
 from agentic_flywheel.broker.rights import channel_rules, check_broker, commands, key_rules
-from agentic_flywheel.errors import BrokerRefused, BrokerRightsMissing, BrokerUnavailable, InvalidSetting, UnknownQuery
+from agentic_flywheel.errors import (
+    BrokerRefused,
+    BrokerRightsMissing,
+    BrokerTooOld,
+    BrokerUnavailable,
+    UnknownQuery,
+)
 from agentic_flywheel.models import EventKind
+from agentic_flywheel.settings import Settings
 from producer import AsyncProducer
 from producer.cli.checkup import check_everything
 from producer.stack import start_stack
@@ -135,6 +143,31 @@ async def test_a_server_that_speaks_no_tls_where_the_address_does_is_named(broke
         await check_broker(broker_url.replace("redis://", "rediss://"))
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here, which makes the certificates")
+async def test_a_certificate_that_one_side_does_not_accept_is_named(tmp_path: Path) -> None:
+    """It looked like a broker that is away, or as if the authority were not known."""
+    with demanding_certificates(tmp_path) as port:
+        trusted = f"ssl_ca_certs={tmp_path}/ca.pem"
+        for _ in range(4):  # the server's word arrives, or the end of the connection alone
+            with pytest.raises(BrokerRefused, match="it does not accept the client's certificate"):
+                await check_broker(f"rediss://127.0.0.1:{port}/0?{trusted}")
+        with pytest.raises(BrokerRefused, match="its certificate is for another name"):
+            await check_broker(f"rediss://localhost:{port}/0?{trusted}")
+        with pytest.raises(BrokerRefused, match="its certificate is not trusted here"):
+            await check_broker(f"rediss://127.0.0.1:{port}/0")
+
+
+async def test_a_server_that_is_too_old_takes_no_query_either() -> None:
+    """Its scripts would run, and no worker would ever start there."""
+    old = HELLO.replace(b"7.2.5", b"6.2.5")
+    async with (
+        serving(lambda command: old if command[0].upper() == b"HELLO" else b"+OK\r\n") as url,
+        AsyncProducer(Settings(redis_url=url)) as producer,
+    ):
+        with pytest.raises(BrokerTooOld, match=r"Redis 6\.2\.5"):
+            await producer.submit("Does anybody read this?")
+
+
 async def test_a_server_that_closes_or_keeps_silent_is_still_one_that_is_away() -> None:
     """The look whether it speaks the other way is short, and ends."""
 
@@ -174,15 +207,7 @@ async def test_two_databases_of_one_server_are_two_installations(tmp_path: Path)
     assert [answers[0].cached, answers[1].cached, again.cached] == [False, False, True]
 
 
-#: What docs/redis.md prints for a user of a server that others use too, with the number of the database.
-RULES = (
-    "~flywheel:* ~classify* ~synthesis* ~domain.* ~celery* ~_kombu.* ~unacked* ~*.pidbox* "
-    "&flywheel:* &celery-task-meta-* &/0.celery.pidbox &/0.celeryev/* "
-    "+@all -@dangerous +info"
-)
-
-
-#: What it prints for a server that nobody else uses.
+#: What docs/redis.md prints for a server that nobody else uses.
 ALONE = "~* &* +@all -@dangerous +info"
 PACKAGES = ("agentic_flywheel", "producer", "workers", "mcp_bridge")
 #: `flywheel forget` and the check-up do without them, and say so.
@@ -222,7 +247,7 @@ async def refused_by_all(house: House, url: str, monkeypatch: pytest.MonkeyPatch
     settings = house.settings.model_copy(update={"redis_url": url, "home": house.folder / "another home"})
     worker = await asyncio.to_thread(house.worker, redis_url=url, wait=False)
     assert await asyncio.to_thread(worker.wait, within=30) == 2
-    with pytest.raises((BrokerRightsMissing, InvalidSetting)) as refused:
+    with pytest.raises((BrokerRightsMissing, BrokerRefused)) as refused:
         async with start_stack(settings, on_line=lambda _: None):
             raise AssertionError("it has started")
     for name, value in {"REDIS_URL": url, "FLYWHEEL_HOME": house.folder}.items():
@@ -289,6 +314,16 @@ async def test_each_rule_that_is_missing_is_named(
         await check_broker(broker_url.replace("redis://", "redis://flywheel:pw@"))
 
     assert sorted(refused.value.rules) == sorted(lacking)
+
+
+@pytest.mark.parametrize(("gone", "named"), [("XADD", r"lacks \+xadd"), ("EVALSHA", "unknown command 'EVALSHA'$")])
+async def test_a_command_that_was_renamed_is_named_at_the_start(tmp_path: Path, gone: str, named: str) -> None:
+    server = Valkey(tmp_path, options=("--rename-command", gone, "")).start()
+    try:
+        with pytest.raises((BrokerRightsMissing, BrokerRefused), match=named):
+            await check_broker(server.url)
+    finally:
+        server.stop()
 
 
 async def test_a_user_of_a_server_of_its_own_has_every_right(client: redis.Redis, broker_url: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from agentic_flywheel.errors import InvalidSetting
 from agentic_flywheel.odd_settings import _PAIRS, odd_settings
@@ -217,6 +218,14 @@ def test_a_broker_that_is_not_served_is_refused_at_the_start(
         load_settings()
 
     assert "s3" not in refused.value.message
+
+
+def test_who_gives_settings_in_a_program_is_told_no_part_of_a_password() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(redis_url="redis://:s3/cret@host:6379")
+
+    assert "s3" not in str(refused.value)
+    assert "cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from bad_broker import HELLO, Answers, says, serving
 from processes import REPOSITORY, Valkey, free_port, wait_for
 
 from agentic_flywheel.broker.starting import beside_broker
+from agentic_flywheel.errors import BrokerUnavailable
 from agentic_flywheel.installation import install_command
 from agentic_flywheel.settings import Settings
 from producer.cli.commands import COMMANDS
@@ -106,10 +107,6 @@ def told_of(told: Mapping[bytes, bytes]) -> Answers:
     return answer
 
 
-def bulk(text: str) -> bytes:
-    return f"${len(text)}\r\n{text}\r\n".encode()
-
-
 @pytest.mark.timeout(300)
 def test_flower_names_a_port_that_it_cannot_have(tmp_path: Path, valkey: Valkey) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -129,7 +126,7 @@ def test_flower_names_a_port_that_it_cannot_have(tmp_path: Path, valkey: Valkey)
     assert "Traceback" not in said.stderr
 
 
-OLD = told_of({b"HELLO": HELLO, b"INFO": bulk("redis_version:6.2.14\r\nrole:master\r\n")})
+OLD = told_of({b"HELLO": HELLO.replace(b"7.2.5", b"6.2.5")})
 HTTP = says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
@@ -180,7 +177,7 @@ async def test_a_broker_that_a_person_has_to_change_ends_each_at_its_start(guard
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("answers", "told"),
-    [(OLD, "The broker is Redis 6.2.14"), (HTTP, "refuses the call (UNREADABLE)")],
+    [(OLD, "The broker is Redis 6.2.5"), (HTTP, "refuses the call (UNREADABLE)")],
     ids=["of an old version", "another product"],
 )
 async def test_what_is_no_broker_of_today_ends_each_at_its_start(answers: Answers, told: str, tmp_path: Path) -> None:
@@ -252,6 +249,18 @@ def test_a_stack_whose_broker_is_elsewhere_and_away_is_not_started(name: str, tm
     assert status == 3
     assert "nothing answers there, and one like it cannot be started on this machine" in said.splitlines()[0]
     assert SECRET not in said
+
+
+async def test_a_stack_whose_broker_is_a_replica_is_not_started(tmp_path: Path) -> None:
+    """Its workers waited, and nobody was told."""
+    replica = Valkey(tmp_path / "replica", options=("--replicaof", "127.0.0.1", str(free_port()))).start()
+    settings = Settings(redis_url=replica.url, home=tmp_path)
+    try:
+        with pytest.raises(BrokerUnavailable, match="it is a replica"):
+            async with start_stack(settings, workers=0, flower=False, sandbox=False, on_line=lambda _: None):
+                raise AssertionError("it has started")
+    finally:
+        replica.stop()
 
 
 @pytest.mark.timeout(200)

@@ -22,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentic_flywheel.broker.calls import ScriptCall
 from agentic_flywheel.broker.declaration import Script
-from agentic_flywheel.broker.rights import check_server
+from agentic_flywheel.broker.versions import check_server
 
 R = TypeVar("R")
 S = TypeVar("S")

@@ -68,10 +68,6 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         self._connected_at = time.monotonic()
         return connected
 
-    def connection_for_write(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the connection that the worker has. Celery would open another one for its events."""
-        return self.connection
-
     def on_ready(self) -> None:
         """Note that the worker has started: from now on it survives unexpected errors."""
         self._was_ready = True

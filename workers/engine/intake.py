@@ -113,9 +113,7 @@ class Intake:
     def close(self) -> None:
         """Take no more messages. The ledger can still be written."""
         self._closed = True
-        for waiter in (*self._waiters.values(), *self._stopped):
-            waiter.close()
-        self._waiters.clear()
+        self.stop()  # one connection may be broken, and others not: what they have taken would wait for its lease
         self._link.close()
         self._pool.disconnect()
 

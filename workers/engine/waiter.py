@@ -85,10 +85,13 @@ class Waiter:
     def stop(self) -> None:
         """Wait no longer. What the server has taken before it hears of this still comes, then the waiter is closed."""
         self._is_stopped = True
-        if self.asked is None or not self._takes:
+        if self.asked is None or not self._takes or not self._connection.is_connected:
             self.close()
-        else:
+            return
+        try:
             self._connection._sock.shutdown(socket.SHUT_WR)
+        except OSError:  # it is broken
+            self.close()
 
     def finish(self, until: float) -> None:
         """After ``stop``: return when the waiter is closed, or at ``until`` by the monotonic clock."""

@@ -49,13 +49,9 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="FLYWHEEL_",
-        env_ignore_empty=True,
-        frozen=True,
-        extra="ignore",
-        populate_by_name=True,
+        env_prefix="FLYWHEEL_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True,
         hide_input_in_errors=True,
-    )
+    )  # fmt: skip
 
     redis_url: Annotated[str, AfterValidator(checked_broker)] = Field(
         "redis://127.0.0.1:6379/0", validation_alias=_plain_or_flywheel("REDIS_URL")

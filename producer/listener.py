@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
 from agentic_flywheel.broker.batch import connect
 from agentic_flywheel.broker.exchange import descriptor_of
@@ -171,7 +171,10 @@ class Listener:
 
     async def _hear(self, pubsub: PubSub) -> None:
         while True:
-            said = await pubsub.get_message(timeout=None)
+            try:
+                said = await pubsub.get_message(timeout=None)
+            except (IndexError, KeyError, TypeError) as senseless:  # redis-py takes apart what is no message
+                raise InvalidResponse("the server's reply is no message of a channel") from senseless
             self._heard = time.monotonic()
             if said is None:
                 continue

@@ -17,6 +17,8 @@ SENT_LATER = "ScriptCall"
 OF_CALL = re.compile(rf"\b{SENT_LATER}\[(.+?)\]$")
 #: They look at a reply and give something else.
 LOOKING = frozenset({"isinstance", "bool", "type", "str", "repr", "len", "print"})
+#: It makes what is sent of a call; whoever reads the reply does so with the call's own ``read``.
+PACKING = "evalsha"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SCOPES = (*FUNCTIONS, ast.Lambda, ast.Module)
 
@@ -188,6 +190,10 @@ def _climb(
         inner, node = node, above[node]
         match node:
             case ast.Attribute() if not isinstance(inner, ast.Call):
+                return node, True, sent
+            case ast.Attribute(attr="read") if later and isinstance(called := above[node], ast.Call):
+                sent = sent or called
+            case ast.Call(func=ast.Name(id=name)) if later and name == PACKING:
                 return node, True, sent
             case ast.Compare() | ast.UnaryOp() | ast.BoolOp():
                 return node, False, sent

@@ -51,6 +51,13 @@ def test_whatever_scripts_are_called_on_keeps_its_name() -> None:
         ("await self._transitions.release(x)", False),
         ("await asyncio.shield(asyncio.wait_for(runtime.transitions.release(x), 1.0))", False),
         ("reply = await scripts.release(x)", False),
+        ("self.sent = evalsha(transport_scripts.release(x), '')", True),
+        ("reply = transport_scripts.release(x).read(y)", False),
+        (
+            "reply = transport_scripts.release(x).read(y)\n    match reply:\n"
+            "        case _:\n            assert_never(reply)",
+            True,
+        ),
         ("reply = await scripts.release(x)\n    return isinstance(reply, Late)", False),
         ("reply = await scripts.release(x)\n    match reply:\n        case Late():\n            pass", False),
         ("reply = await scripts.release(x)\n    match reply:\n        case _:\n            assert_never(reply)", True),

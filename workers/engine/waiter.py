@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, assert_never
 
 from hiredis import pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentic_flywheel.broker import transport_scripts
+from agentic_flywheel.broker.calls import ScriptCall
 from agentic_flywheel.broker.transport_scripts import FetchTaken
 from workers.engine.link import evalsha, wait_in_kernel
 
@@ -57,9 +58,8 @@ class Waiter:
         self._can_take = type(connection._sock) is socket.socket
         key = f"{prefix}{queue}"
         waiting: tuple[Any, ...] = ("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT)
-        self._fetch = transport_scripts.fetch(limit=TAKEN, share=TAKEN, list_first=True, bands=[1], queues=[queue])
         self._only_wait = [pack_command(waiting)]
-        self._wait_and_take = [pack_command(waiting) + pack_command(evalsha(self._fetch, prefix))]
+        self._wait_and_take = [*self._only_wait, pack_command(evalsha(self._taking(), prefix))]
         self._fd: int = self._connection._sock.fileno()
         #: When the server was asked to wait; None while it is not waiting.
         self.asked: float | None = None
@@ -128,9 +128,20 @@ class Waiter:
             self.asked = None
         self._was_refused = refused
         if isinstance(taken, list):
-            self._on_reply(self._queue, self._fetch.read(taken))
+            self._tell(taken)
         elif not refused and (found is not None or taken is not None):  # who looks into the list meets a refusal, too
             self._look()
+
+    def _tell(self, reply: list[Any]) -> None:
+        taken = self._taking().read(reply)
+        match taken:
+            case FetchTaken():
+                self._on_reply(self._queue, taken)
+            case _:
+                assert_never(taken)
+
+    def _taking(self) -> ScriptCall[transport_scripts.FetchReply]:
+        return transport_scripts.fetch(limit=TAKEN, share=TAKEN, list_first=True, bands=[1], queues=[self._queue])
 
     def _reply(self) -> Any:
         try:

@@ -14,7 +14,7 @@ from pipeline.house import House
 from producer import AsyncProducer
 
 #: Calls that a query may take, of Python and of C together: 5 % more than it took when they were last counted.
-MOST = 2080
+MOST = 2005
 #: How often one question is counted at most: into some counts falls what a worker does each second, asked or not.
 COUNTS = 40
 PREFIX = "counted:"

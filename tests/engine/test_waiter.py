@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import select
+import socket
 from collections.abc import Callable, Iterator
 from time import monotonic
 from types import SimpleNamespace
@@ -107,6 +108,26 @@ def test_of_many_a_few_are_taken(server: redis.Redis, pool: redis.ConnectionPool
 def test_who_only_waits_takes_nothing(server: redis.Redis, pool: redis.ConnectionPool) -> None:
     hub, heard = Hub(), Heard()
     waiter(pool, hub, heard).ask(0, take=False)
+    server.lpush(QUEUE, message("one"))
+    hub.turn()
+
+    assert heard == [(QUEUE, None)]
+    assert server.llen(QUEUE) == 1
+
+
+class Wrapped(socket.socket):
+    """Stands for TLS, of which one side cannot be ended alone."""
+
+    __slots__ = ()
+
+
+def test_a_connection_that_cannot_be_ended_on_one_side_only_waits(
+    server: redis.Redis, pool: redis.ConnectionPool
+) -> None:
+    hub, heard = Hub(), Heard()
+    connection: Any = pool.get_connection()
+    connection._sock.__class__ = Wrapped
+    Waiter(pool, connection, "", hub, QUEUE, heard.note).ask(0, take=True)
     server.lpush(QUEUE, message("one"))
     hub.turn()
 

@@ -54,22 +54,20 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
     def room(self, on_room: Callable[[], object]) -> int:
         """Return how many more messages may be delivered. ``on_room``: see ``AtWork.room``."""
         held = len(self._delivered) - len(self._dirty)
-        room = at_work.room(held, on_room)
+        return self._within_prefetch(held, at_work.room(held, on_room))
+
+    def spare(self) -> int:
+        """Return how many messages would fill this worker. There is room for them only as ``room`` says."""
+        held = len(self._delivered) - len(self._dirty)
+        return self._within_prefetch(held, at_work.spare(held))
+
+    def _within_prefetch(self, held: int, room: int | None) -> int:
         if not self.prefetch_count:
             return UNLIMITED if room is None else room
         free: int = self.prefetch_count - held
         if room is not None and room < free:
             free = room
         return free if free > 0 else 0
-
-    def spare(self) -> int:
-        """Return how many messages would fill this worker. There is room for them only as ``room`` says."""
-        held = len(self._delivered) - len(self._dirty)
-        spare = at_work.spare(held)
-        if not self.prefetch_count:
-            return UNLIMITED if spare is None else spare
-        free: int = self.prefetch_count - held
-        return free if spare is None or free < spare else spare
 
     def can_consume(self) -> bool:
         """Return whether kombu may take a message. It must not on a channel with an intake."""
